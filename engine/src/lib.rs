@@ -1,0 +1,3 @@
+//! The engine: tensors, reverse-mode derivatives, devices, ops and optimisers.
+
+pub mod random;

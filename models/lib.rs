@@ -1,0 +1,3 @@
+//! Four transformer variants on the neutreno engine: models, data, training, measurement.
+
+pub use neutreno_engine as engine;

@@ -1,0 +1,1 @@
+//! The WGSL compute shaders of neutreno, one file an op.
