@@ -1,1 +1,59 @@
-//! The WGSL compute shaders of neutreno, one file an op.
+//! The WGSL compute shaders of neutreno, one file an op. Each file is valid WGSL as it stands.
+//!
+//! Conventions that every shader keeps:
+//! - entry points are named after the file: `softmax.wgsl` has `softmax_forward`, ...;
+//! - in group 0, binding 0 is the uniform structure of scalars (every file has one), then come the
+//!   inputs (`read`), then the outputs (`read_write`), in the kernel's order;
+//! - a dispatch over elements has workgroups of 64; one over rows gives each row a workgroup of
+//!   `lanes` invocations (`override lanes: u32 = 64u;`), which is set to suit the adapter;
+//! - grids wider than the limit continue in y, so an index is made from x, y and
+//!   `num_workgroups.x`, and checked against the number of elements or rows.
+
+/// A shader file.
+#[derive(Clone, Copy, Debug)]
+pub struct Shader {
+    /// The file's name without `.wgsl`: the name of the op.
+    pub name: &'static str,
+    /// The WGSL.
+    pub source: &'static str,
+}
+
+impl Shader {
+    /// The names of the file's entry points.
+    ///
+    /// ```
+    /// let copy = neutreno_shaders::SHADERS.iter().find(|shader| shader.name == "copy").unwrap();
+    /// assert_eq!(copy.entry_points().collect::<Vec<_>>(), ["copy_forward"]);
+    /// ```
+    pub fn entry_points(&self) -> impl Iterator<Item = &'static str> {
+        self.source.split("@compute").skip(1).filter_map(|text| {
+            let (_, rest) = text.split_once("fn ")?;
+            rest.split_once('(').map(|(name, _)| name.trim())
+        })
+    }
+}
+
+/// Finds the file that has an entry point.
+pub fn with_entry_point(entry_point: &str) -> Option<&'static Shader> {
+    SHADERS.iter().find(|shader| shader.entry_points().any(|name| name == entry_point))
+}
+
+macro_rules! shaders {
+    ($($name:ident,)*) => {
+        /// All shaders.
+        pub const SHADERS: &[Shader] = &[
+            $(Shader {
+                name: stringify!($name),
+                source: include_str!(concat!(stringify!($name), ".wgsl")),
+            },)*
+        ];
+    };
+}
+
+shaders! {
+    add,
+    copy,
+    fill,
+    multiply,
+    sum,
+}

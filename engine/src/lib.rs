@@ -1,3 +1,21 @@
-//! The engine: tensors, reverse-mode derivatives, devices, ops and optimisers.
+//! The engine of neutreno: tensors, reverse-mode derivatives, devices, ops and optimisers.
+//!
+//! Read [`shape`], [`tensor`] and [`autograd`] first, then one op, such as [`ops::rms_norm`] with
+//! its shader; the other ops are made the same way.
 
+pub mod autograd;
+pub mod device;
+mod error;
+mod ids;
+pub mod ops;
+pub mod proof;
 pub mod random;
+pub mod shape;
+pub mod tensor;
+
+pub use autograd::{Gradients, no_grad};
+pub use device::{Cost, Device, Kernel, gpu};
+pub use error::{Error, Result};
+pub use ids::Ids;
+pub use shape::Shape;
+pub use tensor::Tensor;

@@ -1,0 +1,63 @@
+//! The CPU: a pool of threads, a pool of memory, and the loops that kernels are made of.
+//!
+//! Results never depend on the number of threads: work is cut into pieces by its shape alone, and
+//! each piece is summed in a fixed order.
+
+pub mod math;
+mod memory;
+pub mod products;
+pub mod simd;
+
+pub(crate) use memory::{Block, rounded_bytes};
+
+use super::{Destination, Kernel, MemoryUse, Operand};
+use memory::Pool;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The threads and the memory.
+pub(crate) struct Cpu {
+    threads: rayon::ThreadPool,
+    pool: Arc<Pool>,
+    launches: AtomicU64,
+}
+
+impl Cpu {
+    pub fn new(threads: usize) -> Cpu {
+        let threads = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|index| format!("neutreno-cpu-{index}"))
+            .build()
+            .expect("the system can start threads");
+        Cpu { threads, pool: Arc::new(Pool::default()), launches: AtomicU64::new(0) }
+    }
+
+    pub fn name(&self) -> String {
+        let count = self.threads.current_num_threads();
+        let plural = if count == 1 { "" } else { "s" };
+        format!("{}, {}, {count} thread{plural}", std::env::consts::ARCH, simd::instructions())
+    }
+
+    pub fn memory(&self) -> MemoryUse {
+        self.pool.memory()
+    }
+
+    pub fn launches(&self) -> u64 {
+        self.launches.load(Ordering::Relaxed)
+    }
+
+    pub fn allocate(&self, elements: usize) -> Block {
+        self.pool.allocate(elements)
+    }
+
+    pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        self.threads.install(work)
+    }
+
+    pub fn run(&self, kernel: &dyn Kernel, inputs: &[Operand], outputs: &[Destination]) {
+        self.launches.fetch_add(1, Ordering::Relaxed);
+        memory::borrow(inputs, outputs, |inputs, outputs| {
+            self.install(|| kernel.cpu(inputs, outputs));
+        });
+    }
+}

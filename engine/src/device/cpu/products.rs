@@ -1,0 +1,259 @@
+//! Matrix products, through the `gemm` crate: it chooses its instructions at run time and takes
+//! operands with any strides, so a transposed operand costs nothing.
+//!
+//! The output is cut into tiles by its shape alone and each tile is made by one thread, so the
+//! bits of a product do not depend on the number of threads.
+
+use rayon::prelude::*;
+
+/// A matrix in someone's memory: element (i, j) is `data[i · row_stride + j · column_stride]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<'a> {
+    data: &'a [f32],
+    layout: Layout,
+}
+
+/// A matrix to be written.
+#[derive(Debug)]
+pub struct MatrixMut<'a> {
+    data: &'a mut [f32],
+    layout: Layout,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Layout {
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl Layout {
+    fn row_major(rows: usize, columns: usize, row_stride: usize) -> Layout {
+        Layout { rows, columns, row_stride, column_stride: 1 }
+    }
+
+    /// The elements from the first to one past the last.
+    fn extent(&self) -> usize {
+        if self.rows == 0 || self.columns == 0 {
+            return 0;
+        }
+        (self.rows - 1) * self.row_stride + (self.columns - 1) * self.column_stride + 1
+    }
+
+    fn transposed(self) -> Layout {
+        Layout {
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+        }
+    }
+}
+
+impl<'a> Matrix<'a> {
+    /// A row-major matrix whose rows follow each other.
+    pub fn new(data: &'a [f32], rows: usize, columns: usize) -> Matrix<'a> {
+        Matrix::strided(data, rows, columns, columns)
+    }
+
+    /// A row-major matrix whose rows start `row_stride` elements apart.
+    pub fn strided(data: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Matrix<'a> {
+        let layout = Layout::row_major(rows, columns, row_stride);
+        assert!(layout.extent() <= data.len(), "a matrix outside its memory");
+        Matrix { data, layout }
+    }
+
+    /// The same memory with rows and columns exchanged.
+    pub fn transposed(self) -> Matrix<'a> {
+        Matrix { data: self.data, layout: self.layout.transposed() }
+    }
+
+    /// The matrix as it is, or transposed if `transpose`.
+    pub fn transposed_if(self, transpose: bool) -> Matrix<'a> {
+        if transpose { self.transposed() } else { self }
+    }
+}
+
+impl<'a> MatrixMut<'a> {
+    /// A row-major matrix whose rows follow each other.
+    pub fn new(data: &'a mut [f32], rows: usize, columns: usize) -> MatrixMut<'a> {
+        MatrixMut::strided(data, rows, columns, columns)
+    }
+
+    /// A row-major matrix whose rows start `row_stride` elements apart.
+    pub fn strided(
+        data: &'a mut [f32],
+        rows: usize,
+        columns: usize,
+        row_stride: usize,
+    ) -> MatrixMut<'a> {
+        let layout = Layout::row_major(rows, columns, row_stride);
+        assert!(layout.extent() <= data.len(), "a matrix outside its memory");
+        MatrixMut { data, layout }
+    }
+}
+
+/// output = scale · left · right, or output += scale · left · right if `add`; on this thread.
+///
+/// # Panics
+/// If the sizes do not fit.
+pub fn multiply(output: MatrixMut, left: Matrix, right: Matrix, scale: f32, add: bool) {
+    check(&output.layout, &left.layout, &right.layout);
+    // SAFETY: the constructors have checked that each layout lies inside its slice, and `output`
+    // is borrowed exclusively.
+    unsafe {
+        multiply_tile(output.data.as_mut_ptr(), output.layout, left, right, scale, add);
+    }
+}
+
+/// The same as [`multiply`] on all threads of the current pool.
+///
+/// # Panics
+/// If the sizes do not fit.
+pub fn multiply_parallel(output: MatrixMut, left: Matrix, right: Matrix, scale: f32, add: bool) {
+    check(&output.layout, &left.layout, &right.layout);
+    let whole = output.layout;
+    let (tile_rows, tile_columns) = tile(whole.rows, whole.columns, left.layout.columns);
+    let across = whole.columns.div_ceil(tile_columns);
+    let tiles = whole.rows.div_ceil(tile_rows) * across;
+    if tiles <= 1 {
+        return multiply(output, left, right, scale, add);
+    }
+    let base = Shared(output.data.as_mut_ptr());
+    (0..tiles).into_par_iter().for_each(|index| {
+        let (row, column) = (index / across * tile_rows, index % across * tile_columns);
+        let rows = tile_rows.min(whole.rows - row);
+        let columns = tile_columns.min(whole.columns - column);
+        let start = row * whole.row_stride + column * whole.column_stride;
+        let left = part(left, row, 0, rows, left.layout.columns);
+        let right = part(right, 0, column, right.layout.rows, columns);
+        // SAFETY: tiles of one matrix do not overlap, and each lies inside the whole, which is
+        // borrowed exclusively until all tasks are done.
+        unsafe {
+            let target = base.pointer().add(start);
+            multiply_tile(target, Layout { rows, columns, ..whole }, left, right, scale, add);
+        }
+    });
+}
+
+/// The sizes of the pieces that one task makes.
+///
+/// A task packs its operands anew, which long tiles make up for. Eight tasks keep two to eight
+/// threads busy; a product too small for eight useful ones is cut into fewer.
+fn tile(rows: usize, columns: usize, depth: usize) -> (usize, usize) {
+    const SMALLEST: usize = 2 << 20; // multiply-adds: about 20 µs
+    let pieces = (rows * columns * depth / SMALLEST).clamp(1, 8);
+    let split = |size: usize| size.div_ceil(pieces).next_multiple_of(32).min(size.max(1));
+    if rows >= columns { (split(rows), columns.max(1)) } else { (rows.max(1), split(columns)) }
+}
+
+/// The submatrix of `rows` × `columns` that starts at (row, column).
+fn part<'a>(
+    matrix: Matrix<'a>,
+    row: usize,
+    column: usize,
+    rows: usize,
+    columns: usize,
+) -> Matrix<'a> {
+    let Matrix { data, layout } = matrix;
+    let start = row * layout.row_stride + column * layout.column_stride;
+    Matrix { data: &data[start..], layout: Layout { rows, columns, ..layout } }
+}
+
+fn check(output: &Layout, left: &Layout, right: &Layout) {
+    assert!(
+        left.columns == right.rows && output.rows == left.rows && output.columns == right.columns,
+        "a product of {}×{} by {}×{} into {}×{}",
+        left.rows,
+        left.columns,
+        right.rows,
+        right.columns,
+        output.rows,
+        output.columns
+    );
+}
+
+/// # Safety
+/// `target` must be valid for writing over the extent of `layout`, with no other user meanwhile.
+unsafe fn multiply_tile(
+    target: *mut f32,
+    layout: Layout,
+    left: Matrix,
+    right: Matrix,
+    scale: f32,
+    add: bool,
+) {
+    if layout.extent() == 0 {
+        return;
+    }
+    let [l, r] = [left.layout, right.layout];
+    // SAFETY: the caller vouches for `target`; the operands' layouts were checked when made.
+    unsafe {
+        gemm::gemm(
+            layout.rows,
+            layout.columns,
+            l.columns,
+            target,
+            layout.column_stride as isize,
+            layout.row_stride as isize,
+            add,
+            left.data.as_ptr(),
+            l.column_stride as isize,
+            l.row_stride as isize,
+            right.data.as_ptr(),
+            r.column_stride as isize,
+            r.row_stride as isize,
+            1.0,
+            scale,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+/// A pointer that tasks share; each writes to its own tile.
+#[derive(Clone, Copy)]
+struct Shared(*mut f32);
+
+impl Shared {
+    fn pointer(self) -> *mut f32 {
+        self.0
+    }
+}
+
+// SAFETY: only `multiply_parallel` makes one, and its tasks write to disjoint tiles.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(count: usize) -> Vec<f32> {
+        crate::random::Key::new(count as u64).uniforms(count, -1.0, 1.0)
+    }
+
+    #[test]
+    fn tiles_agree_with_the_definition() {
+        for (rows, columns, depth) in [(1, 1, 1), (3, 5, 0), (300, 257, 65), (65, 700, 129)] {
+            let (a, b) = (numbers(rows * depth), numbers(depth * columns));
+            let mut parallel = numbers(rows * columns);
+            let expected: Vec<f32> = (0..rows * columns)
+                .map(|i| {
+                    let (row, column) = (i / columns, i % columns);
+                    let product = |k| f64::from(a[row * depth + k] * b[k * columns + column]);
+                    parallel[i] + 2.0 * (0..depth).map(product).sum::<f64>() as f32
+                })
+                .collect();
+            let (left, right) = (Matrix::new(&a, rows, depth), Matrix::new(&b, depth, columns));
+            multiply_parallel(MatrixMut::new(&mut parallel, rows, columns), left, right, 2.0, true);
+            for (got, want) in parallel.iter().zip(&expected) {
+                approx::assert_abs_diff_eq!(got, want, epsilon = 1e-4);
+            }
+        }
+    }
+}

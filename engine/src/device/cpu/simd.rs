@@ -1,0 +1,150 @@
+//! Vectorised loops. `vectorized` compiles its closure for the widest instructions that the
+//! processor turns out to have (AVX2, AVX-512, NEON), so that no compile flags are needed; plain
+//! loops inside it become vector code. Sums keep 16 running totals, since a compiler may not
+//! reorder additions by itself, in an order that does not depend on the instructions.
+
+use rayon::prelude::*;
+
+/// The elements that one task of a parallel loop handles: large enough to pay for the task, small
+/// enough to stay in the L2 cache.
+pub const CHUNK: usize = 16 * 1024;
+
+const LANES: usize = 16;
+
+/// Runs `body` compiled for the processor's widest vectors.
+#[inline]
+pub fn vectorized<R>(body: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(body)
+}
+
+/// The vector instructions in use, as people call them.
+pub fn instructions() -> String {
+    let name = format!("{:?}", pulp::Arch::new());
+    let known = [("V4", "AVX-512"), ("V3", "AVX2"), ("Neon", "NEON"), ("Scalar", "scalar")];
+    known.iter().find(|(token, _)| name.starts_with(token)).map_or(name.clone(), |k| k.1.into())
+}
+
+/// Calls `body(start, piece)` for fixed pieces of `output`, in parallel, vectorised.
+pub fn for_chunks(output: &mut [f32], body: impl Fn(usize, &mut [f32]) + Sync) {
+    if output.len() <= CHUNK {
+        return vectorized(|| body(0, output));
+    }
+    output
+        .par_chunks_mut(CHUNK)
+        .enumerate()
+        .for_each(|(index, piece)| vectorized(|| body(index * CHUNK, piece)));
+}
+
+/// Calls `body(first row, rows)` for fixed groups of whole rows of `width`, in parallel,
+/// vectorised.
+pub fn for_rows(output: &mut [f32], width: usize, body: impl Fn(usize, &mut [f32]) + Sync) {
+    if output.is_empty() {
+        return;
+    }
+    let rows = rows_per_task(width);
+    if output.len() <= rows * width {
+        return vectorized(|| body(0, output));
+    }
+    output
+        .par_chunks_mut(rows * width)
+        .enumerate()
+        .for_each(|(index, piece)| vectorized(|| body(index * rows, piece)));
+}
+
+/// How many rows of `width` elements one task handles.
+pub fn rows_per_task(width: usize) -> usize {
+    (CHUNK / width.max(1)).max(1)
+}
+
+/// The largest element; −∞ for none. A NaN is passed on.
+#[inline(always)]
+pub fn maximum(x: &[f32]) -> f32 {
+    let pick = |a: f32, b: f32| if a >= b || a.is_nan() { a } else { b };
+    fold(x, f32::NEG_INFINITY, |total, value| pick(total, value), pick)
+}
+
+/// The sum.
+#[inline(always)]
+pub fn sum(x: &[f32]) -> f32 {
+    fold(x, 0.0, |total, value| total + value, |a, b| a + b)
+}
+
+/// The sum of squares.
+#[inline(always)]
+pub fn sum_of_squares(x: &[f32]) -> f32 {
+    fold(x, 0.0, |total, value| total + value * value, |a, b| a + b)
+}
+
+/// The sum of products.
+#[inline(always)]
+pub fn dot(x: &[f32], y: &[f32]) -> f32 {
+    let mut totals = [0.0; LANES];
+    let (heads, tail) = x.as_chunks::<LANES>();
+    let (other_heads, other_tail) = y[..x.len()].as_chunks::<LANES>();
+    for (head, other) in heads.iter().zip(other_heads) {
+        for lane in 0..LANES {
+            totals[lane] += head[lane] * other[lane];
+        }
+    }
+    for (lane, (a, b)) in tail.iter().zip(other_tail).enumerate() {
+        totals[lane] += a * b;
+    }
+    combine(totals, |a, b| a + b)
+}
+
+/// A reduction with 16 running totals, combined pairwise at the end.
+#[inline(always)]
+fn fold(
+    x: &[f32],
+    start: f32,
+    step: impl Fn(f32, f32) -> f32,
+    merge: impl Fn(f32, f32) -> f32,
+) -> f32 {
+    let mut totals = [start; LANES];
+    let (heads, tail) = x.as_chunks::<LANES>();
+    for head in heads {
+        for lane in 0..LANES {
+            totals[lane] = step(totals[lane], head[lane]);
+        }
+    }
+    for (lane, value) in tail.iter().enumerate() {
+        totals[lane] = step(totals[lane], *value);
+    }
+    combine(totals, merge)
+}
+
+#[inline(always)]
+fn combine(mut totals: [f32; LANES], merge: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut width = LANES;
+    while width > 1 {
+        width /= 2;
+        for lane in 0..width {
+            totals[lane] = merge(totals[lane], totals[lane + width]);
+        }
+    }
+    totals[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reductions_of_every_length() {
+        for length in 0..70 {
+            let x: Vec<f32> = (0..length).map(|i| (i as f32 * 37.0) % 11.0 - 5.0).collect();
+            let expected: f32 = x.iter().sum();
+            assert_eq!(vectorized(|| sum(&x)), expected);
+            assert_eq!(vectorized(|| dot(&x, &x)), x.iter().map(|v| v * v).sum::<f32>());
+            let largest = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            assert_eq!(vectorized(|| maximum(&x)), largest);
+        }
+    }
+
+    #[test]
+    fn maximum_passes_nan_on() {
+        let mut x = vec![1.0; 40];
+        x[21] = f32::NAN;
+        assert!(maximum(&x).is_nan());
+    }
+}

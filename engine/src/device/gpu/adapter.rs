@@ -1,0 +1,93 @@
+//! Finding the GPUs of this machine.
+
+use super::super::choice::DeviceDescription;
+use super::Gpu;
+use crate::{Error, Result};
+use wgpu::{Adapter, Backend, DeviceType};
+
+/// The adapters that can run our shaders, the best first.
+pub(crate) fn adapters() -> Vec<Adapter> {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends =
+        wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12 | wgpu::Backends::GL;
+    descriptor.flags = wgpu::InstanceFlags::from_build_config().with_env();
+    let instance = wgpu::Instance::new(descriptor);
+    let mut adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
+    adapters.retain(|adapter| {
+        adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS)
+    });
+    // Stable: of equals, the driver's own order stays.
+    adapters.sort_by_key(|adapter| rank(&adapter.get_info()));
+    adapters
+}
+
+/// Hardware before software, discrete before integrated, native interfaces before GL.
+fn rank(info: &wgpu::AdapterInfo) -> (u32, bool) {
+    let kind = match info.device_type {
+        _ if is_software(info) => 4,
+        DeviceType::DiscreteGpu => 0,
+        DeviceType::IntegratedGpu => 1,
+        DeviceType::VirtualGpu => 2,
+        _ => 3,
+    };
+    (kind, info.backend == Backend::Gl)
+}
+
+/// Whether the "GPU" is a program that runs on the CPU.
+fn is_software(info: &wgpu::AdapterInfo) -> bool {
+    let name = info.name.to_lowercase();
+    let known = ["llvmpipe", "softpipe", "swiftshader", "microsoft basic render"];
+    info.device_type == DeviceType::Cpu || known.iter().any(|software| name.contains(software))
+}
+
+pub(crate) fn describe(adapter: &Adapter) -> DeviceDescription {
+    let info = adapter.get_info();
+    let kind = match info.device_type {
+        _ if is_software(&info) => "software",
+        DeviceType::DiscreteGpu => "discrete",
+        DeviceType::IntegratedGpu => "integrated",
+        DeviceType::VirtualGpu => "virtual",
+        _ => "other",
+    };
+    DeviceDescription {
+        name: info.name,
+        kind: kind.into(),
+        interface: match info.backend {
+            Backend::Vulkan => "Vulkan",
+            Backend::Metal => "Metal",
+            Backend::Dx12 => "DX12",
+            Backend::Gl => "GL",
+            _ => "other",
+        }
+        .into(),
+        driver: format!("{} {}", info.driver, info.driver_info).trim().into(),
+    }
+}
+
+/// Opens an adapter with all that it offers of the limits that we can use.
+pub(crate) fn open(adapter: &Adapter) -> Result<Gpu> {
+    let description = describe(adapter);
+    let offered = adapter.limits();
+    let limits = wgpu::Limits {
+        max_storage_buffer_binding_size: offered.max_storage_buffer_binding_size,
+        max_buffer_size: offered.max_buffer_size,
+        ..wgpu::Limits::downlevel_defaults()
+            .using_resolution(offered.clone())
+            .using_alignment(offered.clone())
+    };
+    let limits = wgpu::Limits {
+        max_storage_buffers_per_shader_stage: offered.max_storage_buffers_per_shader_stage.min(8),
+        ..limits
+    };
+    let device = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+        label: Some("neutreno"),
+        required_limits: limits,
+        memory_hints: wgpu::MemoryHints::Performance,
+        ..Default::default()
+    }));
+    let (device, queue) = device.map_err(|error| Error::Device {
+        device: description.name.clone(),
+        reason: format!("it could not be opened: {error}"),
+    })?;
+    Ok(Gpu::new(device, queue, &description))
+}

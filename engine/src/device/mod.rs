@@ -1,0 +1,307 @@
+//! The places where tensors live and ops run: the CPU, a GPU through wgpu, and the plan, which
+//! runs only the shapes and costs.
+
+pub mod choice;
+pub mod cpu;
+pub mod gpu;
+mod kernel;
+mod plan;
+
+pub use choice::{DeviceDescription, list};
+pub use kernel::{Cost, Kernel, View, ViewMut};
+
+use crate::{Result, Shape};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A handle to a device. Cloning it is cheap and means the same device.
+///
+/// ```
+/// use neutreno_engine::{Device, Tensor};
+/// let device = Device::cpu();
+/// let x = Tensor::new(&[1.0, 2.0], [2], &device);
+/// assert_eq!((&x + &x).to_vec()?, [2.0, 4.0]);
+/// # Ok::<(), neutreno_engine::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Device(Backend);
+
+#[derive(Clone)]
+enum Backend {
+    Cpu(Arc<cpu::Cpu>),
+    Gpu(Arc<gpu::Gpu>),
+    Plan(Arc<plan::Plan>),
+}
+
+/// How much memory a device holds for tensors, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryUse {
+    /// In tensors that are alive now.
+    pub in_use: u64,
+    /// The most that was ever in use.
+    pub peak: u64,
+    /// Taken from the system: what is in use, and what waits in the pool to be used again.
+    pub reserved: u64,
+    /// How often memory was taken from the system.
+    pub allocations: u64,
+}
+
+impl Device {
+    /// The CPU, with a thread for every core.
+    pub fn cpu() -> Device {
+        Device::cpu_with_threads(0)
+    }
+
+    /// The CPU with `threads` threads; 0 means one for every core. Results do not depend on it.
+    pub fn cpu_with_threads(threads: usize) -> Device {
+        Device(Backend::Cpu(Arc::new(cpu::Cpu::new(threads))))
+    }
+
+    /// A device that computes nothing and allocates nothing. One step on it tells the memory,
+    /// operations and bytes that a step will need ([`Device::memory`], [`Device::cost`]).
+    /// Reading a tensor on it gives zeros.
+    pub fn plan() -> Device {
+        Device(Backend::Plan(Arc::new(plan::Plan::default())))
+    }
+
+    pub(crate) fn from_gpu(gpu: gpu::Gpu) -> Device {
+        Device(Backend::Gpu(Arc::new(gpu)))
+    }
+
+    /// What kind of device it is: "cpu", "gpu" or "plan".
+    pub fn kind(&self) -> &'static str {
+        match &self.0 {
+            Backend::Cpu(_) => "cpu",
+            Backend::Gpu(_) => "gpu",
+            Backend::Plan(_) => "plan",
+        }
+    }
+
+    /// The name of the hardware, and for a GPU its driver interface.
+    pub fn name(&self) -> String {
+        match &self.0 {
+            Backend::Cpu(cpu) => cpu.name(),
+            Backend::Gpu(gpu) => gpu.name(),
+            Backend::Plan(_) => "plan".into(),
+        }
+    }
+
+    /// The memory that tensors take on this device.
+    pub fn memory(&self) -> MemoryUse {
+        match &self.0 {
+            Backend::Cpu(cpu) => cpu.memory(),
+            Backend::Gpu(gpu) => gpu.memory(),
+            Backend::Plan(plan) => plan.memory(),
+        }
+    }
+
+    /// The work of all kernels run so far. Only the plan counts it; elsewhere it is zero.
+    pub fn cost(&self) -> Cost {
+        match &self.0 {
+            Backend::Plan(plan) => plan.cost(),
+            _ => Cost::default(),
+        }
+    }
+
+    /// How many kernels (on a GPU: dispatches) were run so far.
+    pub fn launches(&self) -> u64 {
+        match &self.0 {
+            Backend::Cpu(cpu) => cpu.launches(),
+            Backend::Gpu(gpu) => gpu.dispatches(),
+            Backend::Plan(plan) => plan.launches(),
+        }
+    }
+
+    /// The largest tensor that ops can use here, in elements.
+    pub fn largest_tensor(&self) -> usize {
+        match &self.0 {
+            Backend::Gpu(gpu) => gpu.largest_tensor(),
+            _ => usize::MAX / 8,
+        }
+    }
+
+    /// Waits until all work is done.
+    ///
+    /// # Errors
+    /// If the device failed in the meantime.
+    pub fn synchronize(&self) -> Result<()> {
+        match &self.0 {
+            Backend::Gpu(gpu) => gpu.synchronize(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Runs `work` on this device's threads. A training loop inside it saves the hand-over to
+    /// another thread in every op; results are the same outside.
+    pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        match &self.0 {
+            Backend::Cpu(cpu) => cpu.install(work),
+            _ => work(),
+        }
+    }
+
+    /// Memory for `elements` numbers, with arbitrary contents.
+    pub(crate) fn allocate(&self, elements: usize) -> Storage {
+        let block = match &self.0 {
+            Backend::Cpu(cpu) => Block::Cpu(cpu.allocate(elements)),
+            Backend::Gpu(gpu) => Block::Gpu(gpu.allocate(elements)),
+            Backend::Plan(plan) => Block::Plan(plan.allocate(elements)),
+        };
+        let memory = Memory { block, device: self.clone(), version: AtomicU64::new(0) };
+        Storage { memory: Arc::new(memory), offset: 0 }
+    }
+
+    pub(crate) fn upload(&self, data: &[f32], to: &Storage) {
+        to.memory.version.fetch_add(1, Ordering::Relaxed);
+        match (&self.0, &to.memory.block) {
+            (Backend::Cpu(_), Block::Cpu(block)) => block.write(to.offset, data),
+            (Backend::Gpu(gpu), Block::Gpu(block)) => {
+                gpu.upload(block, to.offset, bytemuck::cast_slice(data));
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn read(&self, from: &Storage, elements: usize) -> Reading {
+        Reading(match (&self.0, &from.memory.block) {
+            (Backend::Cpu(_), Block::Cpu(block)) => {
+                Pending::Ready(block.read(from.offset, elements))
+            }
+            (Backend::Gpu(gpu), Block::Gpu(block)) => {
+                Pending::Gpu(gpu.read(block, from.offset, elements))
+            }
+            _ => Pending::Ready(vec![0.0; elements]),
+        })
+    }
+
+    /// Runs a kernel. Destinations with `add` set, and those that are memory of an earlier
+    /// result, are changed in place.
+    pub(crate) fn run(&self, kernel: &dyn Kernel, inputs: &[Operand], outputs: &[Destination]) {
+        for output in outputs {
+            output.operand.storage.memory.version.fetch_add(1, Ordering::Relaxed);
+        }
+        match &self.0 {
+            Backend::Cpu(cpu) => cpu.run(kernel, inputs, outputs),
+            Backend::Gpu(gpu) => gpu.run(kernel, inputs, outputs),
+            Backend::Plan(plan) => plan.run(kernel, inputs),
+        }
+    }
+}
+
+impl PartialEq for Device {
+    fn eq(&self, other: &Device) -> bool {
+        match (&self.0, &other.0) {
+            (Backend::Cpu(a), Backend::Cpu(b)) => Arc::ptr_eq(a, b),
+            (Backend::Gpu(a), Backend::Gpu(b)) => Arc::ptr_eq(a, b),
+            (Backend::Plan(a), Backend::Plan(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{} ({})", self.kind(), self.name())
+    }
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// Memory on a device; the last handle to it gives it back to the device's pool.
+pub(crate) struct Memory {
+    block: Block,
+    device: Device,
+    /// Counts the writes, so that a derivative can tell that a value it saved was changed.
+    version: AtomicU64,
+}
+
+enum Block {
+    Cpu(cpu::Block),
+    Gpu(gpu::Block),
+    Plan(#[expect(dead_code, reason = "held for its Drop, which counts the memory")] plan::Block),
+}
+
+/// A place in memory on a device.
+#[derive(Clone)]
+pub(crate) struct Storage {
+    memory: Arc<Memory>,
+    offset: usize,
+}
+
+impl Storage {
+    pub fn device(&self) -> &Device {
+        &self.memory.device
+    }
+
+    /// The place `elements` further on.
+    pub fn at(&self, elements: usize) -> Storage {
+        Storage { memory: self.memory.clone(), offset: self.offset + elements }
+    }
+
+    pub fn version(&self) -> u64 {
+        self.memory.version.load(Ordering::Relaxed)
+    }
+
+    /// Whether no other tensor uses this memory.
+    pub fn is_exclusive(&self) -> bool {
+        Arc::strong_count(&self.memory) == 1
+    }
+
+    pub fn is_same(&self, other: &Storage) -> bool {
+        Arc::ptr_eq(&self.memory, &other.memory) && self.offset == other.offset
+    }
+
+    fn cpu(&self) -> &cpu::Block {
+        match &self.memory.block {
+            Block::Cpu(block) => block,
+            _ => unreachable!("a tensor of another device"),
+        }
+    }
+
+    fn gpu(&self) -> &gpu::Block {
+        match &self.memory.block {
+            Block::Gpu(block) => block,
+            _ => unreachable!("a tensor of another device"),
+        }
+    }
+}
+
+/// A kernel's argument.
+#[derive(Clone, Copy)]
+pub(crate) struct Operand<'a> {
+    pub storage: &'a Storage,
+    pub shape: Shape,
+}
+
+/// A kernel's result: where it goes, and whether it is added to what is there.
+#[derive(Clone, Copy)]
+pub(crate) struct Destination<'a> {
+    pub operand: Operand<'a>,
+    pub add: bool,
+}
+
+/// Numbers on their way from a device; see [`Tensor::read`](crate::Tensor::read).
+pub struct Reading(Pending);
+
+enum Pending {
+    Ready(Vec<f32>),
+    Gpu(gpu::Download),
+}
+
+impl Reading {
+    /// Waits for the numbers.
+    ///
+    /// # Errors
+    /// If the device failed.
+    pub fn wait(self) -> Result<Vec<f32>> {
+        match self.0 {
+            Pending::Ready(data) => Ok(data),
+            Pending::Gpu(download) => download.wait(),
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Whole numbers: tokens, labels, indices.
+
+use crate::Shape;
+use crate::device::gpu;
+use std::sync::{Arc, Mutex};
+
+/// An array of ids with a shape. A type of its own, so that no op has to check at run time what
+/// kind of numbers it was given. Ids come from the host; a device keeps its own copy once an op
+/// has used them there.
+///
+/// ```
+/// use neutreno_engine::Ids;
+/// let tokens = Ids::new(vec![3, 1, 4, 1, 5, 9], [2, 3]);
+/// assert_eq!(tokens.shape().elements(), 6);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Ids {
+    shape: Shape,
+    data: Arc<[u32]>,
+    copy: Arc<Mutex<Option<GpuCopy>>>,
+}
+
+impl Ids {
+    /// An id that stands for "nothing here": a target that the loss leaves out.
+    pub const IGNORED: u32 = u32::MAX;
+
+    /// Ids from the host, row-major.
+    ///
+    /// # Panics
+    /// If the shape does not have as many elements as `data`.
+    #[track_caller]
+    pub fn new(data: impl Into<Arc<[u32]>>, shape: impl Into<Shape>) -> Ids {
+        let (data, shape) = (data.into(), shape.into());
+        assert!(data.len() == shape.elements(), "{} ids do not fill {shape}", data.len());
+        Ids { shape, data, copy: Arc::default() }
+    }
+
+    /// The shape.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// The ids, row-major.
+    pub fn as_slice(&self) -> &[u32] {
+        &self.data
+    }
+
+    /// The same ids in another shape.
+    ///
+    /// # Panics
+    /// If the number of elements differs.
+    #[track_caller]
+    pub fn reshape(&self, shape: impl Into<Shape>) -> Ids {
+        let shape = shape.into();
+        assert!(self.data.len() == shape.elements(), "{} ids do not fill {shape}", self.data.len());
+        Ids { shape, ..self.clone() }
+    }
+
+    /// The copy on the GPU with number `gpu`, made by `upload` if there is none.
+    pub(crate) fn on_gpu(&self, gpu: u64, upload: impl FnOnce() -> gpu::Block) -> Arc<gpu::Block> {
+        let mut copy = self.copy.lock().expect("no code panics with it");
+        match &*copy {
+            Some(copy) if copy.gpu == gpu => copy.block.clone(),
+            _ => {
+                let block = Arc::new(upload());
+                *copy = Some(GpuCopy { gpu, block: block.clone() });
+                block
+            }
+        }
+    }
+}
+
+struct GpuCopy {
+    gpu: u64,
+    block: Arc<gpu::Block>,
+}
+
+impl std::fmt::Debug for GpuCopy {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "on gpu {}", self.gpu)
+    }
+}

@@ -1,0 +1,162 @@
+//! What elementwise ops of two operands share: operands of different shapes are repeated along
+//! axes of size 1 and along axes missing on the left, as in NumPy.
+
+use super::Op;
+use crate::Shape;
+use crate::device::cpu::simd::for_chunks;
+use crate::device::{Cost, View, ViewMut};
+use crate::gpu::{Binding, Recorder, Word};
+use crate::proof::Case;
+use crate::shape::MAX_RANK;
+
+/// The common shape of two operands.
+pub(super) fn shapes(inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+    let shape = inputs[0].broadcast(&inputs[1]);
+    shape.map(|shape| vec![shape]).ok_or_else(|| "the shapes do not broadcast".into())
+}
+
+/// One operation for each element.
+pub(super) fn cost(inputs: &[Shape]) -> Cost {
+    let elements = inputs[0].broadcast(&inputs[1]).map_or(0, |shape| shape.elements());
+    Cost::elementwise(elements, 1, inputs[0].elements() + inputs[1].elements() + elements)
+}
+
+/// Records a broadcasting shader.
+pub(super) fn dispatch(
+    entry_point: &str,
+    inputs: &[Binding],
+    outputs: &[Binding],
+    gpu: &mut Recorder,
+) {
+    let [left, right, output] = [&inputs[0], &inputs[1], &outputs[0]];
+    let uniforms = uniforms(&output.shape, &left.shape, &right.shape);
+    let elements = output.shape.elements();
+    gpu.dispatch_elements(entry_point, &[left, right], &[output], &uniforms, elements);
+}
+
+/// Equal shapes and every way of repeating an operand.
+pub(super) fn cases<O: Op + Clone>(op: impl Fn() -> O) -> Vec<Case> {
+    let shapes: [(&[usize], &[usize]); 9] = [
+        (&[1], &[1]),
+        (&[17], &[17]),
+        (&[3, 5], &[5]),
+        (&[5], &[3, 5]),
+        (&[2, 3, 1], &[1, 4]),
+        (&[3, 1, 2], &[3, 2, 2]),
+        (&[4, 3], &[]),
+        (&[65, 257], &[257]),
+        (&[63, 1, 65], &[1, 7, 1]),
+    ];
+    shapes.map(|(a, b)| Case::new(format!("{a:?} and {b:?}"), op()).input(a).input(b)).into()
+}
+
+/// How far apart, in `operand`, neighbours along each axis of `shape` lie: 0 where it is repeated.
+fn strides(operand: &Shape, shape: &Shape) -> Shape {
+    let padded = operand.padded(shape.rank());
+    let mut strides = padded.strides();
+    for axis in 0..shape.rank() {
+        if padded[axis] == 1 {
+            strides = strides.with(axis, 0);
+        }
+    }
+    strides
+}
+
+/// output = f(left, right), element by element.
+pub(super) fn zip(
+    output: &mut ViewMut,
+    left: &View,
+    right: &View,
+    f: impl Fn(f32, f32) -> f32 + Sync,
+) {
+    let shape = output.shape;
+    let [l, r] = [left.data, right.data];
+    if left.shape == right.shape {
+        return for_chunks(output, |start, piece| {
+            let operands = l[start..].iter().zip(&r[start..]);
+            piece.iter_mut().zip(operands).for_each(|(y, (a, b))| *y = f(*a, *b));
+        });
+    }
+    let walk = Walk::new(&shape, &left.shape, &right.shape);
+    for_chunks(output, |start, piece| {
+        walk.runs(start, piece.len(), |at, [a, b], count| {
+            let piece = &mut piece[at..at + count];
+            match walk.inner {
+                [1, 1] => {
+                    let operands = l[a..].iter().zip(&r[b..]);
+                    piece.iter_mut().zip(operands).for_each(|(y, (a, b))| *y = f(*a, *b));
+                }
+                [1, _] => piece.iter_mut().zip(&l[a..]).for_each(|(y, a)| *y = f(*a, r[b])),
+                [_, 1] => piece.iter_mut().zip(&r[b..]).for_each(|(y, b)| *y = f(l[a], *b)),
+                _ => piece.fill(f(l[a], r[b])),
+            }
+        });
+    });
+}
+
+/// The walk through two operands in the order of the output, in runs along the last axis.
+struct Walk {
+    shape: Shape,
+    strides: [Shape; 2],
+    /// The strides along the last axis: 1, or 0 where an operand is repeated.
+    inner: [usize; 2],
+}
+
+impl Walk {
+    fn new(shape: &Shape, left: &Shape, right: &Shape) -> Walk {
+        let strides = [strides(left, shape), strides(right, shape)];
+        let inner = strides.map(|strides| strides.iter().last().copied().unwrap_or(0));
+        Walk { shape: *shape, strides, inner }
+    }
+
+    /// Calls `body(position in the piece, positions in the operands, count)` for each run.
+    #[inline(always)]
+    fn runs(&self, start: usize, count: usize, mut body: impl FnMut(usize, [usize; 2], usize)) {
+        let width = self.shape.last();
+        let mut done = 0;
+        while done < count {
+            let index = start + done;
+            let run = (width - index % width).min(count - done);
+            body(done, self.positions(index), run);
+            done += run;
+        }
+    }
+
+    fn positions(&self, mut index: usize) -> [usize; 2] {
+        let mut positions = [0; 2];
+        for axis in (0..self.shape.rank()).rev() {
+            let along = index % self.shape[axis];
+            index /= self.shape[axis];
+            for (position, strides) in positions.iter_mut().zip(&self.strides) {
+                *position += along * strides[axis];
+            }
+        }
+        positions
+    }
+}
+
+/// The uniforms of a broadcasting shader: elements, then for each of six axes its size and the
+/// strides of both operands.
+fn uniforms(shape: &Shape, left: &Shape, right: &Shape) -> Vec<Word> {
+    let pad = |sizes: Shape, with: usize| {
+        let missing = MAX_RANK - sizes.rank();
+        (0..MAX_RANK).map(move |axis| if axis < missing { with } else { sizes[axis - missing] })
+    };
+    std::iter::once(shape.elements())
+        .chain(pad(*shape, 1))
+        .chain(pad(strides(left, shape), 0))
+        .chain(pad(strides(right, shape), 0))
+        .map(Word::from)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strides_of_repeated_axes_are_zero() {
+        let shape = Shape::from([4, 2, 3]);
+        assert_eq!(strides(&Shape::from([2, 1]), &shape), Shape::from([0, 1, 0]));
+    }
+}

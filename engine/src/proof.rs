@@ -1,0 +1,360 @@
+//! The proof of an op: its kernels against a reference written from the formula in plain f64.
+//!
+//! [`prove`] runs one case on one device. Forward: each result against the reference. Derivative:
+//! the op stands in the middle of a graph (its inputs are results of another op and are used a
+//! second time; its results' gradients are random), and the gradients that come out are compared
+//! with central differences of the reference: every coordinate of small inputs, and a sample of
+//! coordinates and two random directions of large ones. Memory that the op is about to use is
+//! filled with NaN first, so that nothing it forgets to write goes unseen.
+
+use crate::autograd::apply_boxed;
+use crate::ops::Op;
+use crate::random::Key;
+use crate::tensor::launch_into;
+use crate::{Device, Shape, Tensor};
+
+/// An array of f64 on the host: what references compute with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Array64 {
+    /// The shape.
+    pub shape: Shape,
+    /// The numbers, row-major.
+    pub data: Vec<f64>,
+    /// The size of what was summed to make an element: results are compared relative to the
+    /// larger of this and the largest element.
+    pub magnitude: f64,
+}
+
+impl Array64 {
+    /// An array with the numbers given.
+    ///
+    /// # Panics
+    /// If they do not fill the shape.
+    pub fn new(data: Vec<f64>, shape: impl Into<Shape>) -> Array64 {
+        let shape = shape.into();
+        assert_eq!(data.len(), shape.elements(), "numbers for {shape}");
+        Array64 { shape, data, magnitude: 0.0 }
+    }
+
+    /// An array whose element at `index` (row-major) is `element(index)`.
+    pub fn from_fn(shape: impl Into<Shape>, element: impl FnMut(usize) -> f64) -> Array64 {
+        let shape = shape.into();
+        Array64::new((0..shape.elements()).map(element).collect(), shape)
+    }
+
+    /// The same number everywhere.
+    pub fn full(shape: Shape, value: f64) -> Array64 {
+        Array64::from_fn(shape, |_| value)
+    }
+
+    /// Each element changed by `f`.
+    pub fn map(&self, f: impl Fn(f64) -> f64) -> Array64 {
+        Array64::from_fn(self.shape, |index| f(self.data[index]))
+    }
+
+    /// f(a, b) for each pair of elements, with broadcasting.
+    ///
+    /// # Panics
+    /// If the shapes do not broadcast.
+    pub fn zip(&self, other: &Array64, f: impl Fn(f64, f64) -> f64) -> Array64 {
+        let shape = self.shape.broadcast(&other.shape).expect("shapes that broadcast");
+        let at = |array: &Array64, mut index: usize| {
+            let sizes = array.shape.padded(shape.rank());
+            let (mut position, mut stride) = (0, 1);
+            for axis in (0..shape.rank()).rev() {
+                let along = index % shape[axis];
+                index /= shape[axis];
+                position += along % sizes[axis] * stride;
+                stride *= sizes[axis];
+            }
+            array.data[position]
+        };
+        Array64::from_fn(shape, |index| f(at(self, index), at(other, index)))
+    }
+
+    /// Row `index` of the last axis.
+    pub fn row(&self, index: usize) -> &[f64] {
+        let width = self.shape.last();
+        &self.data[index * width..(index + 1) * width]
+    }
+
+    /// The same with a magnitude.
+    pub fn with_magnitude(self, magnitude: f64) -> Array64 {
+        Array64 { magnitude, ..self }
+    }
+
+    fn scale(&self) -> f64 {
+        self.data.iter().fold(self.magnitude, |largest, value| largest.max(value.abs()))
+    }
+}
+
+/// Inputs and constants at which to check an op.
+pub struct Case {
+    /// What is special about it.
+    pub label: String,
+    make: Box<dyn Fn() -> Box<dyn Op> + Send + Sync>,
+    inputs: Vec<Array64>,
+    tolerance: f64,
+    forward_only: bool,
+}
+
+impl Case {
+    /// A case of `op`, without inputs as yet.
+    pub fn new(label: impl Into<String>, op: impl Op + Clone) -> Case {
+        Case {
+            label: label.into(),
+            make: Box::new(move || Box::new(op.clone())),
+            inputs: Vec::new(),
+            tolerance: 1e-5,
+            forward_only: false,
+        }
+    }
+
+    /// Adds an input of uniform numbers in [−1, 1).
+    pub fn input(self, shape: impl Into<Shape>) -> Case {
+        self.between(shape, -1.0, 1.0)
+    }
+
+    /// Adds an input of uniform numbers in [low, high).
+    pub fn between(self, shape: impl Into<Shape>, low: f32, high: f32) -> Case {
+        let shape = shape.into();
+        let key = Key::new(1).named(&self.label).fold(self.inputs.len() as u64);
+        self.values(&key.uniforms(shape.elements(), low, high), shape)
+    }
+
+    /// Adds an input of distinct numbers in [low, high), in random order, equally far apart: for
+    /// ops with kinks at ties.
+    pub fn distinct(self, shape: impl Into<Shape>, low: f32, high: f32) -> Case {
+        let shape = shape.into();
+        let count = shape.elements();
+        let key = Key::new(2).named(&self.label).fold(self.inputs.len() as u64);
+        let step = (high - low) / count as f32;
+        let place = |rank: &usize| low + step * (*rank as f32 + 0.5);
+        let values: Vec<f32> = key.permutation(count).iter().map(place).collect();
+        self.values(&values, shape)
+    }
+
+    /// Adds an input with the numbers given.
+    pub fn values(mut self, values: &[f32], shape: impl Into<Shape>) -> Case {
+        self.inputs.push(Array64::new(values.iter().map(|v| f64::from(*v)).collect(), shape));
+        self
+    }
+
+    /// Sets the error allowed, relative to the size of what is summed (default 1e-5).
+    pub fn tolerance(self, tolerance: f64) -> Case {
+        Case { tolerance, ..self }
+    }
+
+    /// Checks results only: for inputs where differences of the reference mean nothing.
+    pub fn forward_only(self) -> Case {
+        Case { forward_only: true, ..self }
+    }
+
+    /// The shapes of the inputs.
+    pub fn input_shapes(&self) -> Vec<Shape> {
+        self.inputs.iter().map(|input| input.shape).collect()
+    }
+
+    /// The op, to run or time it.
+    pub fn op(&self) -> Box<dyn Op> {
+        (self.make)()
+    }
+
+    fn tensors(&self, device: &Device) -> Vec<Tensor> {
+        let narrow =
+            |array: &Array64| -> Vec<f32> { array.data.iter().map(|v| *v as f32).collect() };
+        self.inputs.iter().map(|array| Tensor::new(&narrow(array), array.shape, device)).collect()
+    }
+}
+
+/// Checks one case on one device.
+///
+/// # Errors
+/// What differs, where and by how much.
+pub fn prove(case: &Case, device: &Device) -> Result<(), String> {
+    let op = case.op();
+    let expected = op.reference(&case.inputs);
+    check_forward(case, &expected, device)?;
+    if case.forward_only || op.no_derivative().is_some() {
+        return Ok(());
+    }
+    for used_before in [false, true] {
+        check_derivative(case, &expected, used_before, device)?;
+    }
+    Ok(())
+}
+
+fn check_forward(case: &Case, expected: &[Array64], device: &Device) -> Result<(), String> {
+    let op = case.op();
+    let tensors = case.tensors(device);
+    let inputs: Vec<&Tensor> = tensors.iter().collect();
+    let shapes = op.shapes(&case.input_shapes())?;
+    poison(&shapes, device);
+    let outputs: Vec<Tensor> =
+        shapes.iter().map(|shape| Tensor::uninitialized(*shape, device)).collect();
+    let destinations: Vec<(&Tensor, bool)> = outputs.iter().map(|tensor| (tensor, false)).collect();
+    if inputs.is_empty() {
+        launch_into(&*op, &inputs, &destinations);
+    }
+    let results = if inputs.is_empty() { outputs } else { apply_boxed(op, &inputs) };
+    if results.len() < expected.len() {
+        return Err(format!("{} results, {} expected", results.len(), expected.len()));
+    }
+    for (index, (result, expected)) in results.iter().zip(expected).enumerate() {
+        if result.shape() != expected.shape {
+            return Err(format!(
+                "result {index}: shape {}, not {}",
+                result.shape(),
+                expected.shape
+            ));
+        }
+        let got = result.to_vec().map_err(|error| error.to_string())?;
+        let allowed = case.tolerance * expected.scale();
+        for (position, (got, want)) in got.iter().zip(&expected.data).enumerate() {
+            let same_infinity = want.is_infinite() && f64::from(*got) == *want;
+            let difference = (f64::from(*got) - want).abs();
+            if !(same_infinity || difference <= allowed) {
+                return Err(format!(
+                    "result {index} at {position}: {got}, expected {want} (allowed ±{allowed:.1e})"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_derivative(
+    case: &Case,
+    expected: &[Array64],
+    used_before: bool,
+    device: &Device,
+) -> Result<(), String> {
+    let key = Key::new(3).named(&case.label);
+    let weights: Vec<Vec<f32>> = (0..)
+        .zip(expected)
+        .map(|(index, array)| key.fold(index).uniforms(array.data.len(), -1.0, 1.0))
+        .collect();
+    let direct: Vec<Vec<f32>> = (100..)
+        .zip(&case.inputs)
+        .map(|(index, array)| key.fold(index).uniforms(array.data.len(), -1.0, 1.0))
+        .collect();
+    let gradients = gradients(case, &weights, &direct, used_before, device)?;
+    let loss = |inputs: &[Array64]| -> f64 {
+        let results = case.op().reference(inputs);
+        let weighted = results.iter().zip(&weights).flat_map(|(result, weights)| {
+            result.data.iter().zip(weights).map(|(value, weight)| value * f64::from(*weight))
+        });
+        weighted.sum()
+    };
+    for (input, gradient) in gradients.iter().enumerate() {
+        let own: Vec<f64> = gradient
+            .iter()
+            .zip(&direct[input])
+            .map(|(total, direct)| f64::from(*total) - f64::from(*direct))
+            .collect();
+        check_coordinates(case, input, &own, &loss).map_err(|problem| {
+            format!("gradient of input {input} (used before: {used_before}), {problem}")
+        })?;
+    }
+    Ok(())
+}
+
+/// The gradients of Σ weights ⊙ results + Σ direct ⊙ inputs, through the op in mid-graph.
+fn gradients(
+    case: &Case,
+    weights: &[Vec<f32>],
+    direct: &[Vec<f32>],
+    used_before: bool,
+    device: &Device,
+) -> Result<Vec<Vec<f32>>, String> {
+    let fail = |error: crate::Error| error.to_string();
+    let leaves: Vec<Tensor> = case.tensors(device).iter().map(Tensor::tracked).collect();
+    let one = Tensor::full(1.0, [], device);
+    let inputs: Vec<Tensor> = leaves.iter().map(|leaf| leaf.multiply(&one)).collect();
+    let weigh = |tensor: &Tensor, weights: &[f32]| {
+        tensor.multiply(&Tensor::new(weights, tensor.shape(), device)).sum_all()
+    };
+    let use_directly = || -> Vec<Tensor> {
+        inputs.iter().zip(direct).map(|(input, direct)| weigh(input, direct)).collect()
+    };
+    let mut terms = if used_before { use_directly() } else { Vec::new() };
+    let shapes: Vec<Shape> = case.input_shapes();
+    poison(&shapes, device);
+    let references: Vec<&Tensor> = inputs.iter().collect();
+    let results = apply_boxed(case.op(), &references);
+    poison(&shapes, device);
+    terms.extend(results.iter().zip(weights).map(|(result, weights)| weigh(result, weights)));
+    if !used_before {
+        terms.extend(use_directly());
+    }
+    let loss = terms.into_iter().reduce(|sum, term| sum.add(&term)).expect("a term");
+    let gradients = loss.backward().map_err(fail)?;
+    leaves
+        .iter()
+        .enumerate()
+        .map(|(index, leaf)| {
+            let gradient = gradients.get(leaf).ok_or(format!("input {index} got no gradient"))?;
+            gradient.to_vec().map_err(fail)
+        })
+        .collect()
+}
+
+/// Compares one input's gradient with central differences.
+fn check_coordinates(
+    case: &Case,
+    input: usize,
+    gradient: &[f64],
+    loss: &dyn Fn(&[Array64]) -> f64,
+) -> Result<(), String> {
+    const STEP: f64 = 1e-5;
+    const EVERY: usize = 17;
+    const SAMPLE: usize = 5;
+    let slope = |direction: &dyn Fn(usize) -> f64| {
+        let moved = |step: f64| {
+            let mut inputs = case.inputs.clone();
+            let values = inputs[input].data.iter_mut().enumerate();
+            values.for_each(|(index, value)| *value += step * direction(index));
+            loss(&inputs)
+        };
+        (moved(STEP) - moved(-STEP)) / (2.0 * STEP)
+    };
+    let key = Key::new(4).named(&case.label).fold(input as u64);
+    let positions: Vec<usize> = match gradient.len() {
+        count @ 0..=EVERY => (0..count).collect(),
+        count => {
+            let mut generator = key.generator();
+            (0..SAMPLE).map(|_| generator.below(count as u64) as usize).collect()
+        }
+    };
+    let largest = gradient.iter().fold(0.0, |largest: f64, g| largest.max(g.abs()));
+    // Twice the forward's tolerance: the gradient passes through more roundings.
+    let tolerance = 2.0 * case.tolerance;
+    for position in positions {
+        let expected = slope(&|index| f64::from(u8::from(index == position)));
+        let allowed = tolerance * largest.max(expected.abs()).max(1.0);
+        let got = gradient[position];
+        if !((got - expected).abs() <= allowed) {
+            return Err(format!("at {position}: {got}, expected {expected} (±{allowed:.1e})"));
+        }
+    }
+    for number in 0..if gradient.len() > EVERY { 2 } else { 0 } {
+        let direction = key.fold(number).uniforms(gradient.len(), -1.0, 1.0);
+        let expected = slope(&|index| f64::from(direction[index]));
+        let terms = gradient.iter().zip(&direction).map(|(g, d)| g * f64::from(*d));
+        let (got, size) =
+            terms.fold((0.0, 1.0), |(sum, size), term| (sum + term, size + term.abs()));
+        if !((got - expected).abs() <= tolerance * size) {
+            return Err(format!("along a direction: {got}, expected {expected}"));
+        }
+    }
+    Ok(())
+}
+
+/// Leaves NaN in the memory that the next tensors of these shapes will get.
+fn poison(shapes: &[Shape], device: &Device) {
+    let tensors: Vec<Tensor> = shapes
+        .iter()
+        .flat_map(|shape| [(); 2].map(|()| Tensor::full(f32::NAN, *shape, device)))
+        .collect();
+    drop(tensors);
+}

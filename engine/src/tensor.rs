@@ -1,0 +1,254 @@
+//! The tensor: a shape, a place in a device's memory, and perhaps a place in a graph.
+
+use crate::autograd::{self, Variable};
+use crate::device::{Destination, Device, Kernel, Operand, Reading, Storage};
+use crate::ops::fill::Fill;
+use crate::{Result, Shape};
+use std::fmt;
+
+/// Numbers (f32, row-major) on a device. A handle: cloning it is cheap and shares the memory, and
+/// ops make new tensors and change none.
+///
+/// A tensor that takes part in a gradient ([`Tensor::tracked`], or anything computed from such a
+/// tensor) also holds its place in the graph of ops that made it.
+///
+/// ```
+/// use neutreno_engine::{Device, Tensor};
+/// let device = Device::cpu();
+/// let x = Tensor::new(&[1.0, 2.0, 3.0], [3], &device).tracked();
+/// let loss = (&x * &x).sum_all();
+/// let gradients = loss.backward()?;
+/// assert_eq!(gradients.get(&x).unwrap().to_vec()?, [2.0, 4.0, 6.0]);
+/// # Ok::<(), neutreno_engine::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Tensor {
+    shape: Shape,
+    storage: Storage,
+    pub(crate) variable: Option<Variable>,
+}
+
+impl Tensor {
+    /// A tensor with the numbers given, row-major.
+    ///
+    /// # Panics
+    /// If the shape does not have as many elements as `data`.
+    #[track_caller]
+    pub fn new(data: &[f32], shape: impl Into<Shape>, device: &Device) -> Tensor {
+        let shape = shape.into();
+        assert!(data.len() == shape.elements(), "{} numbers do not fill {shape}", data.len());
+        let tensor = Tensor::uninitialized(shape, device);
+        tensor.overwrite(data);
+        tensor
+    }
+
+    /// A tensor with the same number everywhere.
+    pub fn full(value: f32, shape: impl Into<Shape>, device: &Device) -> Tensor {
+        let [tensor] = launch(&Fill { value, shape: shape.into() }, &[], device);
+        tensor
+    }
+
+    /// Zeros.
+    pub fn zeros(shape: impl Into<Shape>, device: &Device) -> Tensor {
+        Tensor::full(0.0, shape, device)
+    }
+
+    /// Memory with arbitrary contents, to be written before it is read.
+    pub(crate) fn uninitialized(shape: Shape, device: &Device) -> Tensor {
+        Tensor { shape, storage: device.allocate(shape.elements()), variable: None }
+    }
+
+    /// The part of this tensor's memory that starts `offset` elements in, in a shape of its own.
+    pub(crate) fn window(&self, offset: usize, shape: Shape) -> Tensor {
+        assert!(offset + shape.elements() <= self.elements(), "a window outside its tensor");
+        Tensor { shape, storage: self.storage.at(offset), variable: None }
+    }
+
+    /// The shape.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// The number of elements.
+    pub fn elements(&self) -> usize {
+        self.shape.elements()
+    }
+
+    /// The device whose memory holds the numbers.
+    pub fn device(&self) -> &Device {
+        self.storage.device()
+    }
+
+    /// The same numbers as a new variable to differentiate with respect to: a leaf of the graph.
+    pub fn tracked(&self) -> Tensor {
+        Tensor { variable: Some(Variable::leaf()), ..self.clone() }
+    }
+
+    /// Whether gradients flow through this tensor.
+    pub fn is_tracked(&self) -> bool {
+        self.variable.is_some()
+    }
+
+    /// The same numbers cut off from the graph: a constant.
+    pub fn detach(&self) -> Tensor {
+        Tensor { variable: None, ..self.clone() }
+    }
+
+    /// The same numbers in another shape, without a copy. One size may be given as
+    /// [`usize::MAX`], to be found from the others.
+    ///
+    /// # Panics
+    /// If the number of elements differs.
+    #[track_caller]
+    pub fn reshape(&self, shape: impl Into<Shape>) -> Tensor {
+        let mut shape = shape.into();
+        if let Some(axis) = shape.iter().position(|size| *size == usize::MAX) {
+            let others = shape.with(axis, 1).elements();
+            shape = shape.with(axis, self.elements() / others.max(1));
+        }
+        assert!(
+            self.elements() == shape.elements(),
+            "reshape: {} has {} elements, {shape} has {}",
+            self.shape,
+            self.elements(),
+            shape.elements()
+        );
+        Tensor { shape, ..self.clone() }
+    }
+
+    /// Copies the numbers to the host, row-major, when all work before is done.
+    ///
+    /// # Errors
+    /// If the device failed.
+    pub fn to_vec(&self) -> Result<Vec<f32>> {
+        self.read().wait()
+    }
+
+    /// The number of a tensor that has only one.
+    ///
+    /// # Errors
+    /// If the device failed.
+    ///
+    /// # Panics
+    /// If there are several.
+    #[track_caller]
+    pub fn to_scalar(&self) -> Result<f32> {
+        assert!(self.elements() == 1, "to_scalar: a tensor of shape {}", self.shape);
+        Ok(self.to_vec()?[0])
+    }
+
+    /// Starts copying the numbers to the host. Training reads each loss this way and waits for it
+    /// some steps later, so that the device never runs dry.
+    pub fn read(&self) -> Reading {
+        self.device().read(&self.storage, self.elements())
+    }
+
+    /// Puts other numbers in this tensor's memory; every handle to it sees them. For parameters:
+    /// results of ops should be left as they are.
+    ///
+    /// # Panics
+    /// If the number of elements differs.
+    #[track_caller]
+    pub fn overwrite(&self, data: &[f32]) {
+        assert!(data.len() == self.elements(), "{} numbers for {}", data.len(), self.shape);
+        self.device().upload(data, &self.storage);
+    }
+
+    /// Goes back through the graph from this tensor, which must have one element, and returns the
+    /// gradients of the leaves. Saved values are freed on the way; the graph is consumed.
+    ///
+    /// # Errors
+    /// If the tensor is not tracked, has several elements, or its graph was consumed already.
+    pub fn backward(&self) -> Result<autograd::Gradients> {
+        let mut gradients = autograd::Gradients::default();
+        self.backward_into(&mut gradients)?;
+        Ok(gradients)
+    }
+
+    /// The same as [`Tensor::backward`], added to the gradients that are there: accumulation over
+    /// several micro-batches.
+    ///
+    /// # Errors
+    /// As [`Tensor::backward`].
+    pub fn backward_into(&self, gradients: &mut autograd::Gradients) -> Result<()> {
+        autograd::backward(self, gradients)
+    }
+
+    /// The same as [`Tensor::reshape`] without a second handle, for shapes known to fit.
+    pub(crate) fn into_shape(self, shape: Shape) -> Tensor {
+        debug_assert_eq!(self.elements(), shape.elements());
+        Tensor { shape, ..self }
+    }
+
+    pub(crate) fn operand(&self) -> Operand<'_> {
+        Operand { storage: &self.storage, shape: self.shape }
+    }
+
+    /// How often this tensor's memory was written.
+    pub(crate) fn version(&self) -> u64 {
+        self.storage.version()
+    }
+
+    /// Whether both are the same place in memory.
+    pub(crate) fn shares_memory(&self, other: &Tensor) -> bool {
+        self.storage.is_same(&other.storage)
+    }
+
+    /// Whether this handle is the only user of its memory.
+    pub(crate) fn is_exclusive(&self) -> bool {
+        self.storage.is_exclusive()
+    }
+}
+
+/// Runs a kernel, without derivatives, into new tensors.
+///
+/// # Panics
+/// If the inputs do not fit, or the kernel does not have `N` outputs.
+#[track_caller]
+pub(crate) fn launch<const N: usize>(
+    kernel: &dyn Kernel,
+    inputs: &[&Tensor],
+    device: &Device,
+) -> [Tensor; N] {
+    let shapes = check(kernel, inputs);
+    let outputs = shapes.into_iter().map(|shape| Tensor::uninitialized(shape, device)).collect();
+    let outputs: Vec<Tensor> = outputs;
+    let destinations: Vec<(&Tensor, bool)> = outputs.iter().map(|tensor| (tensor, false)).collect();
+    launch_into(kernel, inputs, &destinations);
+    outputs.try_into().expect("as many outputs as the caller takes")
+}
+
+/// Runs a kernel into tensors that exist, each overwritten or (`true`) added to.
+pub(crate) fn launch_into(kernel: &dyn Kernel, inputs: &[&Tensor], outputs: &[(&Tensor, bool)]) {
+    let Some(device) = outputs.first().map(|(tensor, _)| tensor.device()) else { return };
+    let inputs: Vec<Operand> = inputs.iter().map(|input| input.operand()).collect();
+    let outputs: Vec<Destination> = outputs
+        .iter()
+        .map(|(tensor, add)| Destination { operand: tensor.operand(), add: *add })
+        .collect();
+    device.run(kernel, &inputs, &outputs);
+}
+
+/// The shapes of a kernel's outputs.
+///
+/// # Panics
+/// At the caller's line, if the inputs do not fit or are on different devices.
+#[track_caller]
+pub(crate) fn check(kernel: &dyn Kernel, inputs: &[&Tensor]) -> Vec<Shape> {
+    let shapes: Vec<Shape> = inputs.iter().map(|input| input.shape()).collect();
+    for pair in inputs.windows(2) {
+        let [one, other] = [pair[0].device(), pair[1].device()];
+        assert!(one == other, "{}: tensors on {one} and on {other}", kernel.name());
+    }
+    match kernel.shapes(&shapes) {
+        Ok(outputs) => outputs,
+        Err(problem) => panic!("{}: {problem}; the shapes are {shapes:?}", kernel.name()),
+    }
+}
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let tracked = if self.is_tracked() { ", tracked" } else { "" };
+        write!(f, "Tensor({} on {}{tracked})", self.shape, self.device())
+    }
+}

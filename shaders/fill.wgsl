@@ -1,0 +1,20 @@
+// The same number everywhere.
+
+struct Uniforms {
+    elements: u32,
+    value: f32,
+}
+
+@group(0) @binding(0) var<uniform> uniforms: Uniforms;
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+
+@compute @workgroup_size(64)
+fn fill_forward(
+    @builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let i = id.x + id.y * groups.x * 64u;
+    if i < uniforms.elements {
+        y[i] = uniforms.value;
+    }
+}

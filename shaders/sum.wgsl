@@ -1,0 +1,50 @@
+// y[i, part, j] = the sum over k of x[i, k, j], with k in one of `parts` pieces of `length`.
+
+override lanes: u32 = 64u;
+
+struct Uniforms {
+    // Of y: a workgroup each.
+    outputs: u32,
+    // How many k there are.
+    count: u32,
+    // How many j there are.
+    after: u32,
+    length: u32,
+}
+
+@group(0) @binding(0) var<uniform> uniforms: Uniforms;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+
+var<workgroup> totals: array<f32, 256>;
+
+@compute @workgroup_size(lanes)
+fn sum_forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let output = group.x + group.y * groups.x;
+    if output >= uniforms.outputs {
+        return;
+    }
+    let parts = (uniforms.count + uniforms.length - 1u) / uniforms.length;
+    let j = output % uniforms.after;
+    let part = output / uniforms.after % parts;
+    let i = output / uniforms.after / parts;
+    let end = min((part + 1u) * uniforms.length, uniforms.count);
+    var total = 0.0;
+    for (var k = part * uniforms.length + lane; k < end; k += lanes) {
+        total += x[(i * uniforms.count + k) * uniforms.after + j];
+    }
+    totals[lane] = total;
+    for (var width = lanes / 2u; width > 0u; width /= 2u) {
+        workgroupBarrier();
+        if lane < width {
+            totals[lane] += totals[lane + width];
+        }
+    }
+    if lane == 0u {
+        y[output] = totals[0];
+    }
+}
