@@ -333,7 +333,7 @@ fn check_coordinates(
         let expected = slope(&|index| f64::from(u8::from(index == position)));
         let allowed = tolerance * largest.max(expected.abs()).max(1.0);
         let got = gradient[position];
-        if !((got - expected).abs() <= allowed) {
+        if differs(got, expected, allowed) {
             return Err(format!("at {position}: {got}, expected {expected} (±{allowed:.1e})"));
         }
     }
@@ -343,11 +343,17 @@ fn check_coordinates(
         let terms = gradient.iter().zip(&direction).map(|(g, d)| g * f64::from(*d));
         let (got, size) =
             terms.fold((0.0, 1.0), |(sum, size), term| (sum + term, size + term.abs()));
-        if !((got - expected).abs() <= tolerance * size) {
+        if differs(got, expected, tolerance * size) {
             return Err(format!("along a direction: {got}, expected {expected}"));
         }
     }
     Ok(())
+}
+
+/// Whether two numbers are too far apart; NaN is far from everything.
+fn differs(got: f64, expected: f64, allowed: f64) -> bool {
+    let difference = (got - expected).abs();
+    difference.is_nan() || difference > allowed
 }
 
 /// Leaves NaN in the memory that the next tensors of these shapes will get.

@@ -166,7 +166,6 @@ impl<'a> Piece<'a> {
 
     /// # Safety
     /// The piece must be claimed for writing for as long as the slice lives, and sliced once.
-    #[expect(clippy::mut_from_ref, reason = "the claim makes it exclusive")]
     unsafe fn slice_mut(&self) -> &'a mut [f32] {
         unsafe { std::slice::from_raw_parts_mut(self.pointer(), self.elements) }
     }

@@ -60,7 +60,7 @@ pub fn rows_per_task(width: usize) -> usize {
 #[inline(always)]
 pub fn maximum(x: &[f32]) -> f32 {
     let pick = |a: f32, b: f32| if a >= b || a.is_nan() { a } else { b };
-    fold(x, f32::NEG_INFINITY, |total, value| pick(total, value), pick)
+    fold(x, f32::NEG_INFINITY, pick, pick)
 }
 
 /// The sum.
