@@ -1,3 +1,5 @@
 //! Four transformer variants on the neutreno engine: models, data, training, measurement.
 
 pub use neutreno_engine as engine;
+
+pub mod report;

@@ -1,0 +1,112 @@
+//! Numbers as people read them.
+
+/// What stands for a number that was not measured, or is not finite.
+pub(super) const NONE: &str = "–";
+
+/// A whole number with separators between thousands.
+///
+/// ```
+/// # use neutreno::report::thousands;
+/// assert_eq!(thousands(1_234_567), "1,234,567");
+/// ```
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A number of bytes in units of 1,024.
+///
+/// ```
+/// # use neutreno::report::bytes;
+/// assert_eq!(bytes(512), "512 B");
+/// assert_eq!(bytes(3 << 19), "1.5 MiB");
+/// ```
+pub fn bytes(number: u64) -> String {
+    let mut size = number as f64;
+    if number < 1024 {
+        return format!("{number} B");
+    }
+    let mut unit = "B";
+    for larger in ["KiB", "MiB", "GiB", "TiB"] {
+        if size < 1024.0 {
+            break;
+        }
+        (size, unit) = (size / 1024.0, larger);
+    }
+    format!("{} {unit}", fixed(size, 1))
+}
+
+/// A time given in seconds.
+///
+/// ```
+/// # use neutreno::report::duration;
+/// assert_eq!(duration(7.25), "7.2 s");
+/// assert_eq!(duration(125.0), "2 min 05 s");
+/// assert_eq!(duration(7320.0), "2 h 02 min");
+/// ```
+pub fn duration(seconds: f64) -> String {
+    if !seconds.is_finite() {
+        return NONE.to_owned();
+    }
+    let whole = seconds.max(0.0).round() as u64;
+    match whole {
+        0..60 => format!("{:.1} s", seconds.max(0.0)),
+        60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
+        _ => format!("{} h {:02} min", thousands(whole / 3600), whole % 3600 / 60),
+    }
+}
+
+/// A number with so many decimals and separators between thousands; in powers of ten when it is
+/// too large for that, and a dash when it is not finite.
+pub(super) fn fixed(number: f64, decimals: usize) -> String {
+    if !number.is_finite() {
+        return NONE.to_owned();
+    }
+    if number.abs() >= 1e7 {
+        return format!("{number:.1e}");
+    }
+    let text = format!("{:.decimals$}", number.abs());
+    let (whole, fraction) =
+        text.split_once('.').map_or((text.as_str(), None), |(w, f)| (w, Some(f)));
+    let sign =
+        if number < 0.0 && text.bytes().any(|b| (b'1'..=b'9').contains(&b)) { "−" } else { "" };
+    let whole = thousands(whole.parse().unwrap_or(0));
+    fraction.map_or_else(|| format!("{sign}{whole}"), |f| format!("{sign}{whole}.{f}"))
+}
+
+/// How many decimals a perplexity or a rate of this size deserves: four digits in all.
+pub(super) fn decimals(number: f64) -> usize {
+    match number.abs() {
+        size if size < 10.0 => 3,
+        size if size < 100.0 => 2,
+        size if size < 1000.0 => 1,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_every_size_stay_short() {
+        assert_eq!(thousands(0), "0");
+        assert_eq!(thousands(999), "999");
+        assert_eq!(thousands(1000), "1,000");
+        assert_eq!(fixed(-1234.56, 1), "−1,234.6");
+        assert_eq!(fixed(-0.00001, 3), "0.000");
+        assert_eq!(fixed(9.5e30, 4), "9.5e30");
+        assert_eq!(fixed(f64::NAN, 4), "–");
+        assert_eq!(fixed(f64::NEG_INFINITY, 0), "–");
+        assert_eq!(bytes(u64::MAX), "1.7e7 TiB");
+        assert_eq!(duration(59.96), "1 min 00 s");
+        assert_eq!(duration(f64::INFINITY), "–");
+    }
+}

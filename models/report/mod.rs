@@ -1,0 +1,116 @@
+//! What a run leaves behind: its folder, its measurements line by line, its summary and a page to
+//! look at.
+//!
+//! Everything here works on plain data, knows no tensor and no device, and can be read back:
+//!
+//! - [`RunFolder`] makes `runs/NAME/` and writes files that are never half there;
+//! - [`Metric`] is one line of `metrics.jsonl`, [`MetricsWriter`] appends them;
+//! - [`Summary`] is `summary.json`, and prints the table at the end of a run;
+//! - [`page`] turns a summary and the metrics into `report.html`.
+
+mod curves;
+mod figures;
+mod format;
+mod html;
+mod metrics;
+mod plots;
+mod run_folder;
+#[cfg(test)]
+mod samples;
+mod summary;
+mod table;
+
+use serde::{Deserialize, Deserializer};
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use format::{bytes, duration, thousands};
+pub use html::{RunMetrics, page};
+pub use metrics::{Metric, MetricsWriter, read_metrics};
+pub use run_folder::{ModelFolder, RunFolder, write_atomically, write_json};
+pub use summary::{Data, Difference, Group, Spread, Summary, VariantSummary};
+
+/// Why a run's files could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The folder of a new run could not be made.
+    #[error(
+        "cannot create the folder {}: {source}. Name a place that can be written with --out",
+        path.display()
+    )]
+    Create {
+        /// The folder that could not be made.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The folder of a new run is there already; it is left as it is.
+    #[error(
+        "{} already exists and was left as it is. Name another place with --out, or continue \
+         that run with --resume",
+        path.display()
+    )]
+    Exists {
+        /// The folder that is there.
+        path: PathBuf,
+    },
+    /// The folder to continue was not made by a run.
+    #[error("{} is not the folder of a run: it has no run.json", path.display())]
+    NotARun {
+        /// The folder without a `run.json`.
+        path: PathBuf,
+    },
+    /// A name that some system does not allow for a folder.
+    #[error(
+        "{name:?} cannot be the name of a folder: it must be 1 to 200 bytes long, without control \
+         characters and any of < > : \" / \\ | ? *, and neither begin nor end with a dot or space"
+    )]
+    Name {
+        /// The name as it was given.
+        name: String,
+    },
+    /// A file could not be written or read.
+    #[error("cannot {action} {}: {source}", path.display())]
+    File {
+        /// `read` or `write`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file was read but its contents are not what they should be.
+    #[error("{}, line {line}: {source}", path.display())]
+    Contents {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+}
+
+impl Error {
+    fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+        let path = path.to_owned();
+        move |source| Error::File { action, path, source }
+    }
+}
+
+/// A variant's name as its authors write it: `neutreno` is NeuTRENO. Other words stay.
+///
+/// ```
+/// # use neutreno::report::label;
+/// assert_eq!(label("svformer"), "SVFormer");
+/// assert_eq!(label("neutreno+resformer"), "NeuTRENO+ResFormer");
+/// ```
+pub fn label(variant: &str) -> String {
+    const NAMES: [&str; 4] = ["Transformer", "NeuTRENO", "ResFormer", "SVFormer"];
+    NAMES.iter().fold(variant.to_owned(), |label, name| label.replace(&name.to_lowercase(), name))
+}
+
+/// JSON has no NaN and no infinity: they are written as null, which is read back as NaN.
+fn null_is_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}

@@ -1,0 +1,314 @@
+//! The folder of a run, `runs/NAME/`:
+//!
+//! ```text
+//! run.json  tokenizer.json  summary.json  report.html
+//! VARIANT-seedS/   config.json  metrics.jsonl  model.safetensors  checkpoints/step-NNNNNN/
+//! ```
+//!
+//! A folder that was there before is never written to, and a file is either the old one or the
+//! new one, whatever happens in between.
+
+use super::Error;
+use serde::Serialize;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// The folder of one run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunFolder {
+    path: PathBuf,
+}
+
+impl RunFolder {
+    /// Makes a new folder in `parent`, which is made too if it isn't there.
+    ///
+    /// With a `name`, a folder of that name must not exist yet. Without one, it is named after
+    /// the time (`started`, in RFC 3339) and the task, and numbered if that is taken.
+    ///
+    /// ```
+    /// # use neutreno::report::RunFolder;
+    /// # let parent = tempfile::tempdir().unwrap();
+    /// let started = "2031-05-07T09:30:00Z";
+    /// let run = RunFolder::create(parent.path(), None, "language-modelling", started)?;
+    /// assert!(run.path().ends_with("2031-05-07-093000-language-modelling"));
+    /// # Ok::<(), neutreno::report::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The folder exists, cannot be made, or its name is one that some system doesn't allow.
+    pub fn create(
+        parent: &Path,
+        name: Option<&str>,
+        task: &str,
+        started: &str,
+    ) -> Result<RunFolder, Error> {
+        let made = format!("{}-{task}", time_for_a_name(started));
+        let name = name.unwrap_or(&made);
+        check_name(name)?;
+        let failed = |path: &Path, source| Error::Create { path: path.to_owned(), source };
+        fs::create_dir_all(parent).map_err(|source| failed(parent, source))?;
+        for number in 1u64.. {
+            let path = match number {
+                1 => parent.join(name),
+                _ => parent.join(format!("{name}-{number}")),
+            };
+            // Making the folder is the test for its absence, so two programs cannot both win.
+            match fs::create_dir(&path) {
+                Ok(()) => return Ok(RunFolder { path }),
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(failed(&path, error));
+                }
+                Err(_) if name != made => return Err(Error::Exists { path }),
+                Err(_) => {}
+            }
+        }
+        unreachable!("some number is free")
+    }
+
+    /// Opens the folder of an earlier run, which is one with a `run.json`.
+    pub fn open(path: &Path) -> Result<RunFolder, Error> {
+        let run = RunFolder { path: path.to_owned() };
+        if run.run_json().is_file() {
+            Ok(run)
+        } else {
+            Err(Error::NotARun { path: path.to_owned() })
+        }
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder's own name.
+    pub fn name(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// All settings of the run.
+    pub fn run_json(&self) -> PathBuf {
+        self.path.join("run.json")
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer_json(&self) -> PathBuf {
+        self.path.join("tokenizer.json")
+    }
+
+    /// The results, a [`Summary`](super::Summary).
+    pub fn summary_json(&self) -> PathBuf {
+        self.path.join("summary.json")
+    }
+
+    /// The page to look at.
+    pub fn report_html(&self) -> PathBuf {
+        self.path.join("report.html")
+    }
+
+    /// The folder `VARIANT-seedS/` of one model, made if it isn't there.
+    ///
+    /// ```
+    /// # use neutreno::report::RunFolder;
+    /// # let parent = tempfile::tempdir().unwrap();
+    /// # let run = RunFolder::create(parent.path(), Some("first"), "", "")?;
+    /// let model = run.model("resformer", 7)?;
+    /// assert!(model.checkpoint(300).ends_with("resformer-seed7/checkpoints/step-000300"));
+    /// # Ok::<(), neutreno::report::Error>(())
+    /// ```
+    pub fn model(&self, variant: &str, seed: u64) -> Result<ModelFolder, Error> {
+        check_name(variant)?;
+        let path = self.path.join(format!("{variant}-seed{seed}"));
+        fs::create_dir_all(&path).map_err(Error::file("create", &path))?;
+        Ok(ModelFolder { path })
+    }
+}
+
+/// The folder of one trained model within a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelFolder {
+    path: PathBuf,
+}
+
+impl ModelFolder {
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The model's configuration, with Hugging Face's keys.
+    pub fn config_json(&self) -> PathBuf {
+        self.path.join("config.json")
+    }
+
+    /// One line a logged step, see [`MetricsWriter`](super::MetricsWriter).
+    pub fn metrics_jsonl(&self) -> PathBuf {
+        self.path.join("metrics.jsonl")
+    }
+
+    /// The trained weights.
+    pub fn model_safetensors(&self) -> PathBuf {
+        self.path.join("model.safetensors")
+    }
+
+    /// The folder of all checkpoints.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+
+    /// The folder of the checkpoint after so many steps.
+    pub fn checkpoint(&self, step: u64) -> PathBuf {
+        self.checkpoints().join(format!("step-{step:06}"))
+    }
+}
+
+/// Writes a file so that `path` holds either what it held before or all of `contents`: under
+/// another name in the same folder first, synced to the disk, then renamed.
+///
+/// ```
+/// # use neutreno::report::write_atomically;
+/// # let folder = tempfile::tempdir().unwrap();
+/// let path = folder.path().join("summary.json");
+/// write_atomically(&path, b"{}")?;
+/// assert_eq!(std::fs::read(&path).unwrap(), b"{}");
+/// # Ok::<(), neutreno::report::Error>(())
+/// ```
+///
+/// # Errors
+/// The folder is missing or cannot be written, or the disk is full; the temporary file is removed.
+pub fn write_atomically(path: &Path, contents: &[u8]) -> Result<(), Error> {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}.partial", std::process::id()));
+    let partial = path.with_file_name(name);
+    let write = || {
+        let mut file = File::create(&partial)?;
+        file.write_all(contents)?;
+        file.sync_all()?;
+        fs::rename(&partial, path)
+    };
+    write().map_err(|error| {
+        // The first error is the one to report; there may be nothing to remove.
+        let _ = fs::remove_file(&partial);
+        Error::file("write", path)(error)
+    })?;
+    // The rename itself reaches the disk with the folder. Not every system can sync one, and the
+    // file is whole either way.
+    if let Some(Ok(folder)) = path.parent().map(File::open) {
+        let _ = folder.sync_all();
+    }
+    Ok(())
+}
+
+/// Writes a value as indented JSON, atomically; numbers that are not finite become null.
+///
+/// ```
+/// # use neutreno::report::write_json;
+/// # let folder = tempfile::tempdir().unwrap();
+/// let path = folder.path().join("run.json");
+/// write_json(&path, &[1.5, f64::NAN])?;
+/// assert_eq!(std::fs::read_to_string(&path).unwrap(), "[\n  1.5,\n  null\n]\n");
+/// # Ok::<(), neutreno::report::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`write_atomically`]; also a value that JSON cannot hold, such as a map with keys that are
+/// no strings.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
+    let mut text = serde_json::to_vec_pretty(value)
+        .map_err(|error| Error::file("write", path)(io::Error::other(error)))?;
+    text.push(b'\n');
+    write_atomically(path, &text)
+}
+
+/// `2031-05-07T09:30:00Z` as `2031-05-07-093000`.
+fn time_for_a_name(time: &str) -> String {
+    let time = time.get(..19).unwrap_or(time);
+    time.replace('T', "-").replace(':', "")
+}
+
+/// A name that Linux, macOS and Windows all allow for a folder.
+fn check_name(name: &str) -> Result<(), Error> {
+    let edge = |c: Option<char>| c.is_none_or(|c| c == '.' || c == ' ');
+    let forbidden = |c: char| c.is_control() || "<>:\"/\\|?*".contains(c);
+    let bad = edge(name.chars().next()) || edge(name.chars().next_back());
+    if bad || name.len() > 200 || name.contains(forbidden) {
+        return Err(Error::Name { name: name.to_owned() });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIME: &str = "2031-05-07T09:30:00+02:00";
+
+    #[test]
+    fn made_names_never_collide() {
+        let parent = tempfile::tempdir().unwrap();
+        let made: Vec<RunFolder> = std::thread::scope(|scope| {
+            let create = || RunFolder::create(parent.path(), None, "lm", TIME).unwrap();
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(create)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let mut names: Vec<String> = made.iter().map(RunFolder::name).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), 8);
+        assert_eq!(names[0], "2031-05-07-093000-lm");
+    }
+
+    #[test]
+    fn a_folder_that_is_there_is_left_alone() {
+        let parent = tempfile::tempdir().unwrap();
+        let other = parent.path().join("thesis");
+        fs::create_dir(&other).unwrap();
+        let error = RunFolder::create(parent.path(), Some("thesis"), "lm", TIME).unwrap_err();
+        assert!(matches!(error, Error::Exists { .. }));
+        assert!(error.to_string().contains("--out"), "{error}");
+        assert_eq!(fs::read_dir(&other).unwrap().count(), 0);
+        assert!(matches!(RunFolder::open(&other), Err(Error::NotARun { .. })));
+        write_atomically(&other.join("run.json"), b"{}").unwrap();
+        assert_eq!(RunFolder::open(&other).unwrap().name(), "thesis");
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_written_is_named_with_the_flag() {
+        // A folder below a file can be made on no system and by no user.
+        let parent = tempfile::tempdir().unwrap();
+        let file = parent.path().join("file");
+        fs::write(&file, "").unwrap();
+        for parent in [file.join("runs"), file] {
+            let error = RunFolder::create(&parent, Some("a"), "lm", TIME).unwrap_err().to_string();
+            assert!(error.contains(&*parent.to_string_lossy()), "{error}");
+            assert!(error.contains("--out"), "{error}");
+        }
+    }
+
+    #[test]
+    fn names_that_lead_elsewhere_are_refused() {
+        let parent = tempfile::tempdir().unwrap();
+        for name in
+            ["", ".", "..", "../a", "a/b", "a\\b", "C:", "a\nb", " a", "a.", &"a".repeat(201)]
+        {
+            let made = RunFolder::create(parent.path(), Some(name), "lm", TIME);
+            assert!(matches!(made, Err(Error::Name { .. })), "{name:?}");
+        }
+        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        // A folder in the file's place makes the last step, the rename, fail.
+        let path = folder.path().join("summary.json");
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("kept"), "").unwrap();
+        let error = write_atomically(&path, b"{}").unwrap_err().to_string();
+        assert!(error.starts_with("cannot write ") && error.contains("summary.json"), "{error}");
+        assert!(path.join("kept").is_file());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,381 @@
+//! `summary.json`: what ran, and what came out for each variant and seed.
+
+use super::format::{decimals, fixed};
+use super::{label, null_is_nan};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The variant that the others are compared with.
+pub(super) const BASELINE: &str = "transformer";
+
+/// The results of a run. Perplexities, and the floor, are for each word of the text that was
+/// scored: total nats / (words + line ends), so that they don't depend on the tokenizer. Losses
+/// are in nats a token.
+///
+/// A number that is not finite, or was never measured, is NaN; it becomes null in JSON and NaN
+/// again when it is read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The name of the run's folder.
+    pub name: String,
+    /// What was learnt, such as `language-modelling`.
+    pub task: String,
+    /// Version of this program.
+    pub version: String,
+    /// When the run began, in RFC 3339.
+    pub started: String,
+    /// The text that was learnt from.
+    pub data: Data,
+    /// Whether the words are the data set's own (`.tokens` files), so that perplexities compare
+    /// with published ones.
+    pub official_words: bool,
+    /// The tokenizer, as on the command line: `words`, `bytes`, `bpe:8000`.
+    pub tokenizer: String,
+    /// Number of different tokens.
+    pub vocabulary: u64,
+    /// Tokens of the validation text divided by its words and line ends; 1 for words.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub tokens_per_word: f64,
+    /// All settings, as in `run.json`.
+    pub settings: serde_json::Value,
+    /// Perplexity of a model that thinks all tokens equally likely, on the validation text.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub uniform_perplexity: f64,
+    /// Perplexity of a model that knows only how frequent each token is.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub unigram_perplexity: f64,
+    /// Entropy in nats a word, where the process that made the text is known: no model can have
+    /// a smaller loss in the long run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entropy_floor: Option<f64>,
+    /// One entry for each trained model, in the order of training.
+    pub variants: Vec<VariantSummary>,
+}
+
+/// Where the text came from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Data {
+    /// How it was found: `given`, `cache`, `download`, `generated`.
+    pub source: String,
+    /// What it is, such as `WikiText-2`.
+    pub name: String,
+    /// Hash of each file, by its name.
+    pub hashes: BTreeMap<String, String>,
+}
+
+/// What came out for one variant and seed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct VariantSummary {
+    /// The variant, as on the command line: `transformer`, `neutreno`, `resformer`, `svformer`.
+    pub variant: String,
+    /// The seed of weights, order of data and dropout.
+    pub seed: u64,
+    /// Whether training came to its end; false when it was interrupted.
+    pub finished: bool,
+    /// Number of trained numbers.
+    pub parameters: u64,
+    /// Bytes that generation keeps for each token of its context.
+    pub kv_cache_bytes_per_token: u64,
+    /// Updates made.
+    pub steps: u64,
+    /// Training tokens seen.
+    pub tokens_seen: u64,
+    /// Training loss at the end, in nats a token.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub train_loss: f64,
+    /// Loss on the validation text, in nats a token.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub validation_loss: f64,
+    /// Perplexity of the validation text a word.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub validation_perplexity: f64,
+    /// Loss on the test text, in nats a token.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub test_loss: f64,
+    /// Perplexity of the test text a word.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub test_perplexity: f64,
+    /// Bits for each byte of the test text.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub bits_per_byte: f64,
+    /// Training tokens a second, evaluation not counted.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub tokens_per_second: f64,
+    /// The most memory in use at once, in bytes.
+    pub peak_memory_bytes: u64,
+    /// Seconds that training took, evaluation included.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub wall_seconds: f64,
+    /// The kind of device: `cpu` or `gpu`.
+    pub device: String,
+    /// The name of the GPU's adapter; none on the CPU.
+    pub adapter: Option<String>,
+}
+
+/// The mean of a number over seeds, and how far the seeds lie apart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spread {
+    /// The mean.
+    pub mean: f64,
+    /// The sample standard deviation (divided by n − 1); none for fewer than two.
+    pub deviation: Option<f64>,
+    /// How many seeds there were.
+    pub count: usize,
+}
+
+impl Spread {
+    /// The spread of these numbers.
+    ///
+    /// ```
+    /// # use neutreno::report::Spread;
+    /// let spread = Spread::of([1.0, 2.0, 3.0]);
+    /// assert_eq!((spread.mean, spread.deviation), (2.0, Some(1.0)));
+    /// assert_eq!(Spread::of([5.0]).deviation, None);
+    /// ```
+    pub fn of(numbers: impl IntoIterator<Item = f64>) -> Spread {
+        let numbers: Vec<f64> = numbers.into_iter().collect();
+        let count = numbers.len();
+        let mean = numbers.iter().sum::<f64>() / count as f64;
+        let squares: f64 = numbers.iter().map(|x| (x - mean).powi(2)).sum();
+        let deviation = (count > 1).then(|| (squares / (count - 1) as f64).sqrt());
+        Spread { mean, deviation, count }
+    }
+
+    /// `mean ± deviation`, both with so many decimals.
+    pub(super) fn show(&self, decimals: usize) -> String {
+        match self.deviation {
+            Some(deviation) if deviation.is_finite() => {
+                format!("{} ± {}", fixed(self.mean, decimals), fixed(deviation, decimals))
+            }
+            _ => fixed(self.mean, decimals),
+        }
+    }
+}
+
+/// The runs of one variant, a run for each seed.
+#[derive(Clone, Debug)]
+pub struct Group<'a> {
+    /// The variant.
+    pub variant: &'a str,
+    /// Its runs, in the order of the summary; at least one.
+    pub runs: Vec<&'a VariantSummary>,
+}
+
+impl Group<'_> {
+    /// A number's mean and spread over the seeds that finished, or over all if none did.
+    pub fn spread(&self, number: impl Fn(&VariantSummary) -> f64) -> Spread {
+        let any = self.finished() > 0;
+        Spread::of(self.runs.iter().filter(|run| run.finished || !any).map(|run| number(run)))
+    }
+
+    /// How many runs came to their end.
+    pub fn finished(&self) -> usize {
+        self.runs.iter().filter(|run| run.finished).count()
+    }
+}
+
+/// A variant's validation loss less the baseline's, over the seeds that both finished with the
+/// same number of steps. The same seed gives both the same order of data, so the difference is
+/// taken seed by seed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Difference {
+    /// The variant.
+    pub variant: String,
+    /// Its loss less the Transformer's, in nats a token: negative is better.
+    pub loss: Spread,
+}
+
+impl Difference {
+    /// Whether the mean lies inside the spread between seeds; none with fewer than two seeds.
+    pub fn inside_spread(&self) -> Option<bool> {
+        self.loss.deviation.map(|deviation| self.loss.mean.abs() <= deviation)
+    }
+
+    /// The difference in words.
+    pub fn sentence(&self) -> String {
+        let against = if self.loss.mean < 0.0 { "below" } else { "above" };
+        let size = Spread { mean: self.loss.mean.abs(), ..self.loss };
+        let difference = format!(
+            "{}'s validation loss is {} nats {against} the Transformer's",
+            label(&self.variant),
+            size.show(4),
+        );
+        match (self.inside_spread(), self.loss.count) {
+            (Some(true), n) => {
+                format!("{difference}: inside the spread between {n} seeds, so it may be chance.")
+            }
+            (Some(false), n) => format!("{difference}: more than the spread between {n} seeds."),
+            (None, _) => format!("{difference}, for one seed."),
+        }
+    }
+}
+
+impl Summary {
+    /// The runs of each variant, in the order in which the variants first appear.
+    pub fn groups(&self) -> Vec<Group<'_>> {
+        let mut groups: Vec<Group> = Vec::new();
+        for run in &self.variants {
+            match groups.iter_mut().find(|group| group.variant == run.variant) {
+                Some(group) => group.runs.push(run),
+                None => groups.push(Group { variant: &run.variant, runs: vec![run] }),
+            }
+        }
+        groups
+    }
+
+    /// How the other variants compare with the Transformer; empty without one.
+    ///
+    /// ```
+    /// # use neutreno::report::{Summary, VariantSummary};
+    /// let run = |variant: &str, seed, validation_loss| VariantSummary {
+    ///     variant: variant.to_owned(),
+    ///     seed,
+    ///     validation_loss,
+    ///     finished: true,
+    ///     ..VariantSummary::default()
+    /// };
+    /// let variants = vec![
+    ///     run("transformer", 1, 5.0),
+    ///     run("transformer", 2, 5.5),
+    ///     run("resformer", 1, 4.9),
+    ///     run("resformer", 2, 5.3),
+    /// ];
+    /// let summary = Summary { variants, ..Summary::default() };
+    /// let difference = &summary.differences()[0];
+    /// assert!((difference.loss.mean + 0.15).abs() < 1e-9);
+    /// assert_eq!(difference.inside_spread(), Some(false));
+    /// ```
+    pub fn differences(&self) -> Vec<Difference> {
+        let groups = self.groups();
+        let Some(baseline) = groups.iter().find(|group| group.variant == BASELINE) else {
+            return Vec::new();
+        };
+        let compare = |group: &Group| {
+            let losses: Vec<f64> = group
+                .runs
+                .iter()
+                .filter_map(|run| {
+                    let partner = baseline.runs.iter().find(|other| {
+                        other.seed == run.seed && other.steps == run.steps && other.finished
+                    })?;
+                    run.finished.then_some(run.validation_loss - partner.validation_loss)
+                })
+                .filter(|difference| difference.is_finite())
+                .collect();
+            (!losses.is_empty())
+                .then(|| Difference { variant: group.variant.to_owned(), loss: Spread::of(losses) })
+        };
+        groups.iter().filter(|group| group.variant != BASELINE).filter_map(compare).collect()
+    }
+
+    /// What a reader has to know to judge the numbers, one sentence or two each.
+    pub fn notes(&self) -> Vec<String> {
+        let show = |perplexity| fixed(perplexity, decimals(perplexity));
+        let mut notes = vec![format!(
+            "For comparison: a model that thinks all tokens equally likely has a perplexity of {}, \
+             one that knows only how frequent each token is {}.",
+            show(self.uniform_perplexity),
+            show(self.unigram_perplexity),
+        )];
+        if let Some(floor) = self.entropy_floor {
+            notes.push(format!(
+                "The text was generated by a known process of {} nats a word: no model can get a \
+                 perplexity below {} for long.",
+                fixed(floor, 3),
+                show(floor.exp()),
+            ));
+        }
+        notes.push(if self.official_words {
+            "The words are the data set's own, so the perplexities compare with published ones."
+                .to_owned()
+        } else {
+            "Perplexities are for each word of this text. Only those of a data set's .tokens files \
+             compare with published ones, so these do not."
+                .to_owned()
+        });
+        for run in &self.variants {
+            let name = format!("{} (seed {})", label(&run.variant), run.seed);
+            if !run.finished {
+                notes.push(format!("{name} was interrupted after {} steps.", run.steps));
+            } else if !run.train_loss.is_finite() {
+                notes.push(format!("{name} diverged: its loss is no longer a finite number."));
+            }
+        }
+        notes.extend(self.differences().iter().map(Difference::sentence));
+        let seeds = self.groups().iter().map(|group| group.runs.len()).max().unwrap_or(0);
+        if seeds == 1 && self.groups().len() > 1 {
+            notes.push(
+                "With one seed, nothing says whether a difference is more than chance: --seeds 3 \
+                 measures the spread between seeds."
+                    .to_owned(),
+            );
+        } else if seeds > 1 {
+            notes.push(
+                "± is the sample standard deviation over seeds; differences are taken seed by seed."
+                    .to_owned(),
+            );
+        }
+        notes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::summary;
+    use super::*;
+
+    #[test]
+    fn json_keeps_everything_and_turns_nan_into_null() {
+        let whole = summary(2);
+        let text = serde_json::to_string(&whole).unwrap();
+        assert!(!text.contains('\n'), "--json prints one line");
+        assert_eq!(serde_json::from_str::<Summary>(&text).unwrap(), whole);
+
+        let mut diverged = summary(1);
+        diverged.variants[0].train_loss = f64::NAN;
+        diverged.variants[0].test_perplexity = f64::INFINITY;
+        diverged.entropy_floor = Some(f64::NAN);
+        let text = serde_json::to_string(&diverged).unwrap();
+        assert!(text.contains("\"train_loss\":null"));
+        let read: Summary = serde_json::from_str(&text).unwrap();
+        assert!(read.variants[0].train_loss.is_nan() && read.variants[0].test_perplexity.is_nan());
+        assert_eq!(read.entropy_floor, None);
+    }
+
+    #[test]
+    fn differences_pair_the_seeds_that_both_finished() {
+        let mut summary = summary(3);
+        // The seeds move all variants together by far more than the variants differ.
+        for run in &mut summary.variants {
+            run.validation_loss = 5.0 + run.seed as f64;
+            if run.variant == "resformer" {
+                run.validation_loss -= 0.02;
+            } else if run.variant == "neutreno" {
+                run.validation_loss += 0.01 * (run.seed as f64 - 2.0);
+            }
+        }
+        let differences = summary.differences();
+        assert_eq!(differences.len(), 3);
+        assert_eq!(differences[0].inside_spread(), Some(true));
+        assert!(differences[0].sentence().contains("inside the spread between 3 seeds"));
+        assert_eq!(differences[1].inside_spread(), Some(false));
+
+        // A seed that was interrupted, or made fewer steps, is compared with nothing.
+        summary.variants[0].finished = false;
+        summary.variants[1].steps -= 1;
+        let difference = &summary.differences()[1];
+        assert_eq!((difference.loss.count, difference.inside_spread()), (1, None));
+        assert!(!difference.sentence().contains("spread"));
+    }
+
+    #[test]
+    fn a_mean_is_over_finished_seeds_when_there_are_any() {
+        let mut summary = summary(2);
+        summary.variants[0].finished = false;
+        summary.variants[0].test_loss = f64::NAN;
+        let expected = summary.variants[1].test_loss;
+        assert_eq!(summary.groups()[0].spread(|run| run.test_loss).mean, expected);
+        summary.variants[1].finished = false;
+        assert!(summary.groups()[0].spread(|run| run.test_loss).mean.is_nan());
+    }
+}
