@@ -72,7 +72,7 @@ pub enum Error {
     /// A file could not be written or read.
     #[error("cannot {action} {}: {source}", path.display())]
     File {
-        /// `read` or `write`.
+        /// `create`, `read` or `write`.
         action: &'static str,
         /// The file.
         path: PathBuf,
