@@ -54,6 +54,8 @@ shaders! {
     add,
     copy,
     fill,
+    gather,
     multiply,
+    rms_norm,
     sum,
 }

@@ -1,6 +1,7 @@
 //! The ops: one file each, with the shader of the same name beside it in `shaders/`.
 
 mod broadcast;
+mod rows;
 
 use crate::autograd::{Saved, Saves, Sinks};
 use crate::device::Kernel;
@@ -61,6 +62,8 @@ ops! {
     add: add::Add,
     copy: copy::Copy,
     fill: fill::Fill,
+    gather: gather::Gather,
     multiply: multiply::Multiply,
+    rms_norm: rms_norm::RmsNorm,
     sum: sum::Sum,
 }

@@ -163,7 +163,7 @@ fn sum_row(row: &[f32]) -> f32 {
 }
 
 /// y\[j\] = Σₖ x\[k, j\]: tall matrices in fixed blocks of rows, in parallel.
-fn sum_columns(x: &[f32], y: &mut [f32]) {
+pub(super) fn sum_columns(x: &[f32], y: &mut [f32]) {
     let width = y.len();
     let block = simd::rows_per_task(width).max(64) * width;
     if x.len() <= block {

@@ -56,6 +56,13 @@ pub fn rows_per_task(width: usize) -> usize {
     (CHUNK / width.max(1)).max(1)
 }
 
+/// Cuts `data` into `count` pieces of `length` elements, the last perhaps shorter. What is not there
+/// gives empty pieces, so that an output that nobody wants is cut like the others.
+pub fn pieces(data: &mut [f32], length: usize, count: usize) -> Vec<&mut [f32]> {
+    let mut pieces = data.chunks_mut(length.max(1));
+    (0..count).map(|_| pieces.next().unwrap_or_default()).collect()
+}
+
 /// The largest element; −∞ for none. A NaN is passed on.
 #[inline(always)]
 pub fn maximum(x: &[f32]) -> f32 {
@@ -72,7 +79,13 @@ pub fn sum(x: &[f32]) -> f32 {
 /// The sum of squares.
 #[inline(always)]
 pub fn sum_of_squares(x: &[f32]) -> f32 {
-    fold(x, 0.0, |total, value| total + value * value, |a, b| a + b)
+    sum_of(x, |value| value * value)
+}
+
+/// The sum of `f` of each element.
+#[inline(always)]
+pub fn sum_of(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    fold(x, 0.0, |total, value| total + f(value), |a, b| a + b)
 }
 
 /// The sum of products.

@@ -1,0 +1,68 @@
+//! What ops on the rows of a tensor share: the parts of a weight's gradient that come from blocks
+//! of rows, and derivative kernels of which only some outputs are wanted.
+
+use super::sum::sum_columns;
+use crate::device::ViewMut;
+use crate::gpu::{Binding, Recorder};
+use crate::{Shape, words};
+
+/// The rows that one part of a weight's gradient is summed over on a GPU.
+pub(super) const BLOCK: usize = 64;
+
+/// The outputs of a kernel that makes only those that are wanted, each in its place.
+pub(super) fn wanted<T, const N: usize>(
+    wants: [bool; N],
+    outputs: impl IntoIterator<Item = T>,
+) -> [Option<T>; N] {
+    let mut outputs = outputs.into_iter();
+    wants.map(|wanted| if wanted { outputs.next() } else { None })
+}
+
+/// The numbers of the inputs whose gradients are wanted: the targets of such a kernel.
+pub(super) fn targets(wants: &[bool]) -> Vec<usize> {
+    (0..wants.len()).filter(|input| wants[*input]).collect()
+}
+
+/// The elements of an output and whether to add to them; none if it is not wanted.
+pub(super) fn elements<'a>(output: Option<&'a mut ViewMut>) -> (&'a mut [f32], bool) {
+    output.map_or((&mut [], false), |output| (&mut *output.data, output.add))
+}
+
+/// y\[j\] = Σ parts\[i, j\] in order, or += where the output says so.
+pub(super) fn sum_parts(parts: &[f32], y: &mut ViewMut) {
+    if !y.add {
+        return sum_columns(parts, y);
+    }
+    let mut total = vec![0.0; y.len()];
+    sum_columns(parts, &mut total);
+    y.iter_mut().zip(&total).for_each(|(y, total)| *y += total);
+}
+
+/// The same on a GPU, for parts of shape (parts, width).
+pub(super) fn record_sum_parts(parts: &Binding, y: &Binding, gpu: &mut Recorder) {
+    let (count, width) = (parts.shape[0], parts.shape[1]);
+    let uniforms = words![width, count, width, count];
+    if !y.add {
+        return gpu.dispatch_rows("sum_forward", &[parts], &[y], uniforms, width);
+    }
+    let total = gpu.scratch([width]);
+    gpu.dispatch_rows("sum_forward", &[parts], &[&total], uniforms, width);
+    gpu.dispatch_elements("copy_forward", &[&total], &[y], words![width, true], width);
+}
+
+/// The problem with a tensor that an op on rows can not take.
+pub(super) fn check_rows(x: &Shape) -> Result<(), String> {
+    if x.rank() == 0 || x.last() == 0 {
+        return Err("there is nothing along the last axis".into());
+    }
+    Ok(())
+}
+
+/// The problem with a weight that is not one number for each column of `x`.
+pub(super) fn check_weight(name: &str, x: &Shape, weight: &Shape) -> Result<(), String> {
+    check_rows(x)?;
+    if weight[..] != [x.last()] {
+        return Err(format!("the {name} must have shape [{}], the last axis of x", x.last()));
+    }
+    Ok(())
+}
