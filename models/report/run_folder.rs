@@ -24,7 +24,7 @@ pub struct RunFolder {
 impl RunFolder {
     /// Makes a new folder in `parent`, which is made too if it isn't there.
     ///
-    /// With a `name`, a folder of that name must not exist yet. Without one, it is named after
+    /// With a `name`, a folder of that name must not exist yet, or be empty. Without one, it is named after
     /// the time (`started`, in RFC 3339) and the task, and numbered if that is taken.
     ///
     /// ```
@@ -60,6 +60,8 @@ impl RunFolder {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                     return Err(failed(&path, error));
                 }
+                // An empty folder was made for us.
+                Err(_) if name != made && is_empty(&path) => return Ok(RunFolder { path }),
                 Err(_) if name != made => return Err(Error::Exists { path }),
                 Err(_) => {}
             }

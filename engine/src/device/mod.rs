@@ -96,6 +96,15 @@ impl Device {
         }
     }
 
+    /// Starts the peak of [`Device::memory`] anew from what is in use now.
+    pub fn reset_peak(&self) {
+        match &self.0 {
+            Backend::Cpu(cpu) => cpu.reset_peak(),
+            Backend::Gpu(gpu) => gpu.reset_peak(),
+            Backend::Plan(plan) => plan.reset_peak(),
+        }
+    }
+
     /// The work of all kernels run so far. Only the plan counts it; elsewhere it is zero.
     pub fn cost(&self) -> Cost {
         match &self.0 {

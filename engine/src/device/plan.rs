@@ -45,6 +45,11 @@ impl Plan {
         lock(&self.totals).memory
     }
 
+    pub fn reset_peak(&self) {
+        let memory = &mut lock(&self.totals).memory;
+        memory.peak = memory.in_use;
+    }
+
     pub fn cost(&self) -> Cost {
         lock(&self.totals).cost
     }

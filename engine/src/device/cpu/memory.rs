@@ -65,6 +65,11 @@ impl Pool {
         self.lock().memory
     }
 
+    pub fn reset_peak(&self) {
+        let memory = &mut self.lock().memory;
+        memory.peak = memory.in_use;
+    }
+
     fn lock(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().expect("no code panics while it holds the pool")
     }

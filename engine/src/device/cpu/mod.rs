@@ -42,6 +42,10 @@ impl Cpu {
         self.pool.memory()
     }
 
+    pub fn reset_peak(&self) {
+        self.pool.reset_peak();
+    }
+
     pub fn launches(&self) -> u64 {
         self.launches.load(Ordering::Relaxed)
     }

@@ -110,6 +110,10 @@ impl Gpu {
         self.pool.memory()
     }
 
+    pub fn reset_peak(&self) {
+        self.pool.reset_peak();
+    }
+
     pub fn dispatches(&self) -> u64 {
         self.lock().queue.dispatches
     }
