@@ -193,6 +193,8 @@ impl Saved {
 #[derive(Default)]
 pub struct Gradients {
     slots: HashMap<(u64, usize), Slot>,
+    /// Memory that provided slots are windows of.
+    flat: Vec<Tensor>,
 }
 
 /// A gradient in the making.
@@ -222,6 +224,16 @@ impl Gradients {
         if let Some(variable) = &leaf.variable {
             self.slots.insert(variable.slot(), Slot { tensor, written: false, fixed: true });
         }
+    }
+
+    /// Remembers the memory that what was provided are windows of.
+    pub(crate) fn provide_flat(&mut self, flat: Vec<Tensor>) {
+        self.flat = flat;
+    }
+
+    /// The memory that what was provided are windows of.
+    pub(crate) fn flat(&self) -> &[Tensor] {
+        &self.flat
     }
 }
 

@@ -1,0 +1,400 @@
+//! A model's parameters: named tensors that lie one after another in a few flat pieces of memory.
+//!
+//! An optimiser updates a piece in one launch however many parameters it holds, and whoever sums
+//! gradients over several machines sends a few long arrays. Parameters with weight decay and those
+//! without lie in separate pieces. Each starts at a multiple of 64 elements, 256 bytes, where any
+//! GPU can bind it; the numbers between are zero and stay so.
+
+mod builder;
+
+pub use builder::{Builder, Initial};
+
+use crate::random::Key;
+use crate::{Device, Gradients, Shape, Tensor};
+use builder::Request;
+use rayon::prelude::*;
+use std::collections::HashMap;
+
+/// Every parameter starts at a multiple of so many elements in its piece.
+pub(crate) const ALIGNMENT: usize = 64;
+
+/// A parameter and its place.
+#[derive(Clone)]
+struct Parameter {
+    request: Request,
+    /// Tracked: a leaf of the graph, a window of its piece.
+    tensor: Tensor,
+    place: Place,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Place {
+    piece: usize,
+    /// Elements from the piece's start.
+    offset: usize,
+}
+
+impl Parameter {
+    /// This parameter's part of `flat`, which are pieces like those of the parameters.
+    fn window(&self, flat: &[Tensor]) -> Tensor {
+        flat[self.place.piece].window(self.place.offset, self.tensor.shape())
+    }
+}
+
+/// The parameters of a model. A handle: a clone means the same memory.
+///
+/// ```
+/// use neutreno_engine::{Builder, Device, Initial, Parameters, Tensor};
+///
+/// struct Linear { weight: Tensor, bias: Tensor }
+/// impl Linear {
+///     fn new(p: &mut Builder) -> Linear {
+///         let weight = p.parameter("weight", [3, 2], Initial::Normal { deviation: 0.1 }, true);
+///         let bias = p.parameter("bias", [3], Initial::Zeros, false);
+///         Linear { weight, bias }
+///     }
+/// }
+/// let make = |p: &mut Builder| Linear::new(&mut p.scope("layers.0"));
+/// let (model, parameters) = Parameters::build(&Device::cpu(), 1, make);
+/// assert_eq!(parameters.count(), 9);
+/// assert_eq!(parameters.names().collect::<Vec<_>>(), ["layers.0.weight", "layers.0.bias"]);
+/// assert_eq!(model.bias.to_vec()?, [0.0, 0.0, 0.0]);
+/// assert_eq!(model.weight.shape(), parameters.get("layers.0.weight").unwrap().shape());
+/// # Ok::<(), neutreno_engine::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Parameters {
+    /// In the order in which they were made.
+    parameters: Vec<Parameter>,
+    by_name: HashMap<String, usize>,
+    pieces: Vec<Flat>,
+    device: Device,
+}
+
+/// One flat piece of parameters.
+#[derive(Clone)]
+struct Flat {
+    tensor: Tensor,
+    decay: bool,
+}
+
+/// A flat piece of parameters with their gradients; see [`Parameters::pieces`].
+#[derive(Clone, Debug)]
+pub struct Piece {
+    /// The parameters, one axis; zeros between them.
+    pub parameters: Tensor,
+    /// The gradients at the same positions; zeros between them and where none arrived.
+    pub gradients: Tensor,
+    /// Whether these parameters have weight decay.
+    pub decay: bool,
+}
+
+impl Parameters {
+    /// Makes a model and its parameters on `device`. The constructor runs twice: first on
+    /// [`Device::plan`], to learn what parameters there are, then on `device`, with the memory
+    /// there and the initial values in it. It must ask for the same parameters both times.
+    ///
+    /// # Panics
+    /// If a name is used twice, the two runs differ, or a parameter is larger than the device's
+    /// largest tensor.
+    #[track_caller]
+    pub fn build<M>(
+        device: &Device,
+        seed: u64,
+        make: impl Fn(&mut Builder) -> M,
+    ) -> (M, Parameters) {
+        Parameters::build_with_decay(device, seed, |_, _, decay| decay, make)
+    }
+
+    /// The same as [`Parameters::build`], with another rule for which parameters have weight
+    /// decay: `decays` is given the name, the shape, and whether the model wanted it.
+    ///
+    /// ```
+    /// use neutreno_engine::{Builder, Device, Initial, Parameters};
+    /// let make = |p: &mut Builder| p.parameter("embedding", [5, 2], Initial::Ones, true);
+    /// let no_embeddings = |name: &str, _, wanted| wanted && !name.contains("embedding");
+    /// let (_, parameters) = Parameters::build_with_decay(&Device::cpu(), 1, no_embeddings, make);
+    /// assert_eq!(parameters.decays("embedding"), Some(false));
+    /// ```
+    ///
+    /// # Panics
+    /// As [`Parameters::build`].
+    #[track_caller]
+    pub fn build_with_decay<M>(
+        device: &Device,
+        seed: u64,
+        decays: impl Fn(&str, Shape, bool) -> bool,
+        make: impl Fn(&mut Builder) -> M,
+    ) -> (M, Parameters) {
+        let mut counting = Builder::new(&Device::plan(), None);
+        make(&mut counting);
+        let requests = counting.state.take().requests;
+        let parameters = Parameters::new(requests, decays, device);
+        parameters.initialize(Key::new(seed));
+        let mut builder = Builder::new(device, Some(parameters.clone()));
+        let model = make(&mut builder);
+        let made = builder.state.borrow().requests.len();
+        if let Some(Parameter { request, .. }) = parameters.parameters.get(made) {
+            panic!("{}: made in the constructor's first run, but not in its second", request.name);
+        }
+        (model, parameters)
+    }
+
+    /// Takes the memory and gives each parameter its place.
+    #[track_caller]
+    fn new(
+        requests: Vec<Request>,
+        decays: impl Fn(&str, Shape, bool) -> bool,
+        device: &Device,
+    ) -> Parameters {
+        let largest = device.largest_tensor();
+        let size = |Request { name, shape, decay, .. }: &Request| {
+            let elements = shape.elements();
+            assert!(
+                elements.next_multiple_of(ALIGNMENT) <= largest,
+                "{name}: {shape} has {elements} elements; a tensor on {device} can have {largest}"
+            );
+            (elements, decays(name, *shape, *decay))
+        };
+        let sizes: Vec<(usize, bool)> = requests.iter().map(size).collect();
+        let (places, pieces) = lay_out(&sizes, largest);
+        let flat = |(size, decay)| {
+            let tensor = Tensor::uninitialized(Shape::from([size]), device);
+            Flat { tensor, decay }
+        };
+        let pieces: Vec<Flat> = pieces.into_iter().map(flat).collect();
+        let parameter = |(request, place): (Request, Place)| {
+            let tensor = pieces[place.piece].tensor.window(place.offset, request.shape).tracked();
+            Parameter { request, tensor, place }
+        };
+        let parameters: Vec<Parameter> = requests.into_iter().zip(places).map(parameter).collect();
+        let names = parameters.iter().map(|parameter| parameter.request.name.clone());
+        let by_name = names.zip(0..).collect();
+        Parameters { parameters, by_name, pieces, device: device.clone() }
+    }
+
+    /// Writes the initial values: a piece is made on the host, in parallel, and sent whole.
+    fn initialize(&self, key: Key) {
+        if self.device.kind() == "plan" {
+            return;
+        }
+        for (index, piece) in self.pieces.iter().enumerate() {
+            let mut numbers = vec![0.0; piece.tensor.elements()];
+            let mut rest: &mut [f32] = &mut numbers;
+            let mut targets = Vec::new();
+            for parameter in
+                self.parameters.iter().filter(|parameter| parameter.place.piece == index)
+            {
+                let elements = parameter.tensor.elements();
+                let (own, after) = rest.split_at_mut(elements.next_multiple_of(ALIGNMENT));
+                rest = after;
+                targets.push((&parameter.request, &mut own[..elements]));
+            }
+            let write = |(request, numbers): (&Request, &mut [f32])| {
+                request.initial.write(key.named(&request.name), numbers);
+            };
+            self.device.install(|| targets.into_par_iter().for_each(write));
+            piece.tensor.overwrite(&numbers);
+        }
+    }
+
+    /// The device that holds them.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The names, in the order in which the model made them.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.parameters.iter().map(|parameter| parameter.request.name.as_str())
+    }
+
+    /// The parameter of that name.
+    pub fn get(&self, name: &str) -> Option<&Tensor> {
+        self.by_name.get(name).map(|index| &self.parameters[*index].tensor)
+    }
+
+    /// The names and the parameters, in the order in which the model made them.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.names().zip(self.parameters.iter().map(|parameter| &parameter.tensor))
+    }
+
+    /// Whether the parameter of that name has weight decay.
+    pub fn decays(&self, name: &str) -> Option<bool> {
+        let index = self.by_name.get(name)?;
+        Some(self.pieces[self.parameters[*index].place.piece].decay)
+    }
+
+    /// How many numbers all parameters have together.
+    pub fn count(&self) -> usize {
+        self.parameters.iter().map(|parameter| parameter.tensor.elements()).sum()
+    }
+
+    /// Memory for the gradients of all parameters, in flat pieces like theirs: to be filled by
+    /// [`Tensor::backward_into`] and read by an optimiser, step after step.
+    ///
+    /// ```
+    /// use neutreno_engine::{Builder, Device, Initial, Parameters};
+    /// let make = |p: &mut Builder| p.parameter("x", [2], Initial::Full(3.0), true);
+    /// let (x, parameters) = Parameters::build(&Device::cpu(), 1, make);
+    /// let mut gradients = parameters.gradients();
+    /// for _step in 0..2 {
+    ///     gradients.clear();
+    ///     (&x * &x).sum_all().backward_into(&mut gradients)?;
+    ///     assert_eq!(gradients.get(&x).unwrap().to_vec()?, [6.0, 6.0]);
+    /// }
+    /// # Ok::<(), neutreno_engine::Error>(())
+    /// ```
+    pub fn gradients(&self) -> Gradients {
+        let flat = self.zeros();
+        let mut gradients = Gradients::default();
+        for parameter in &self.parameters {
+            gradients.provide(&parameter.tensor, parameter.window(&flat));
+        }
+        gradients.provide_flat(flat);
+        gradients
+    }
+
+    /// The names of the parameters that no gradient has reached since the last
+    /// [`Gradients::clear`]. After the first step of a training run there should be none.
+    pub fn missing_gradients(&self, gradients: &Gradients) -> Vec<String> {
+        self.without_gradient(gradients).map(|parameter| parameter.request.name.clone()).collect()
+    }
+
+    fn without_gradient(&self, gradients: &Gradients) -> impl Iterator<Item = &Parameter> {
+        self.parameters.iter().filter(|parameter| gradients.get(&parameter.tensor).is_none())
+    }
+
+    /// The flat pieces, each with its gradients: what an optimiser works on, or what is summed over
+    /// several machines. Gradients that did not arrive are set to zero first, since their memory
+    /// still holds those of an earlier step.
+    ///
+    /// # Panics
+    /// If `gradients` does not come from [`Parameters::gradients`] of these parameters.
+    #[track_caller]
+    pub fn pieces(&self, gradients: &Gradients) -> Vec<Piece> {
+        let flat = gradients.flat();
+        let alike = |(ours, theirs): (&Flat, &Tensor)| ours.tensor.shape() == theirs.shape();
+        assert!(
+            flat.len() == self.pieces.len() && self.pieces.iter().zip(flat).all(alike),
+            "these gradients are not made by `gradients` of these parameters"
+        );
+        for parameter in self.without_gradient(gradients) {
+            fill(&parameter.window(flat), 0.0);
+        }
+        let pair = |(piece, gradients): (&Flat, &Tensor)| Piece {
+            parameters: piece.tensor.clone(),
+            gradients: gradients.clone(),
+            decay: piece.decay,
+        };
+        self.pieces.iter().zip(flat).map(pair).collect()
+    }
+
+    /// Zeros in flat pieces like those of the parameters.
+    pub(crate) fn zeros(&self) -> Vec<Tensor> {
+        let zeros = |piece: &Flat| Tensor::zeros(piece.tensor.shape(), &self.device);
+        self.pieces.iter().map(zeros).collect()
+    }
+}
+
+/// Gives each of `sizes` (its elements, and which kind of piece it belongs in) a piece and a
+/// place in it, in their order; also returns the sizes and kinds of the pieces, none of which
+/// is larger than `largest`.
+fn lay_out(sizes: &[(usize, bool)], largest: usize) -> (Vec<Place>, Vec<(usize, bool)>) {
+    let mut pieces: Vec<(usize, bool)> = Vec::new();
+    let mut places = Vec::with_capacity(sizes.len());
+    for (elements, kind) in sizes {
+        let size = elements.next_multiple_of(ALIGNMENT);
+        let latest = pieces.iter().rposition(|(_, other)| other == kind);
+        let open = latest.filter(|piece| pieces[*piece].0 + size <= largest);
+        let piece = open.unwrap_or_else(|| {
+            pieces.push((0, *kind));
+            pieces.len() - 1
+        });
+        places.push(Place { piece, offset: pieces[piece].0 });
+        pieces[piece].0 += size;
+    }
+    (places, pieces)
+}
+
+/// Sets a tensor that exists to the same number everywhere.
+fn fill(tensor: &Tensor, value: f32) {
+    let kernel = crate::ops::fill::Fill { value, shape: tensor.shape() };
+    crate::tensor::launch_into(&kernel, &[], &[(tensor, false)]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    fn make(p: &mut Builder) -> [Tensor; 3] {
+        let bias = p.parameter("bias", [3], Initial::Uniform { bound: 2.0 }, false);
+        let layer = &mut p.scope("layers").scope("0");
+        let weight = layer.parameter("weight", [5, 13], Initial::Normal { deviation: 1.0 }, true);
+        [bias, weight, layer.parameter("scale", [], Initial::Ones, false)]
+    }
+
+    #[test]
+    fn parameters_lie_aligned_in_pieces_by_decay() {
+        let device = Device::cpu();
+        let ([bias, weight, scale], parameters) = Parameters::build(&device, 7, make);
+        let names: Vec<&str> = parameters.names().collect();
+        assert_eq!(names, ["bias", "layers.0.weight", "layers.0.scale"]);
+        assert_eq!(parameters.count(), 3 + 65 + 1);
+        let gradients = parameters.gradients();
+        let pieces = parameters.pieces(&gradients);
+        let kinds: Vec<(bool, usize)> =
+            pieces.iter().map(|piece| (piece.decay, piece.parameters.elements())).collect();
+        assert_eq!(kinds, [(false, 128), (true, 128)]);
+        let mut expected = vec![0.0; 128];
+        expected[..3].copy_from_slice(&bias.to_vec().unwrap());
+        expected[64] = scale.to_scalar().unwrap();
+        assert_eq!(pieces[0].parameters.to_vec().unwrap(), expected);
+        let normals = Key::new(7).named("layers.0.weight").normals(65, 0.0, 1.0);
+        assert_eq!(weight.to_vec().unwrap(), normals);
+        assert_eq!(expected[64], 1.0);
+    }
+
+    #[test]
+    fn pieces_are_cut_at_the_largest_tensor() {
+        let sizes = [(100, true), (65, true), (1, false), (64, true)];
+        let (places, pieces) = lay_out(&sizes, 200);
+        let expected = [(0, 0), (1, 0), (2, 0), (1, 128)];
+        assert_eq!(places, expected.map(|(piece, offset)| Place { piece, offset }));
+        assert_eq!(pieces, [(128, true), (192, true), (64, false)]);
+    }
+
+    #[test]
+    fn gradients_that_did_not_arrive_are_named_and_count_as_zero() {
+        let ([bias, weight, scale], parameters) = Parameters::build(&Device::cpu(), 7, make);
+        let mut gradients = parameters.gradients();
+        let all = bias.sum_all().add(&weight.sum_all()).add(&scale);
+        all.backward_into(&mut gradients).unwrap();
+        assert!(parameters.missing_gradients(&gradients).is_empty());
+        gradients.clear();
+        scale.multiply(&weight.sum_all()).backward_into(&mut gradients).unwrap();
+        assert_eq!(parameters.missing_gradients(&gradients), ["bias"]);
+        let pieces = parameters.pieces(&gradients);
+        let numbers = pieces[0].gradients.to_vec().unwrap();
+        assert_eq!(numbers[..64], [0.0; 64]);
+        assert_ne!(numbers[64], 0.0);
+    }
+
+    #[test]
+    #[should_panic(expected = "two parameters are named layers.x")]
+    fn a_name_used_twice_is_named() {
+        Parameters::build(&Device::cpu(), 1, |p| {
+            p.parameter("layers.x", [1], Initial::Ones, true);
+            p.scope("layers").parameter("x", [1], Initial::Ones, true)
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "x: the constructor's first run")]
+    fn a_constructor_that_changes_its_mind_is_caught() {
+        let size = Cell::new(1);
+        Parameters::build(&Device::cpu(), 1, |p| {
+            p.parameter("x", [size.replace(2)], Initial::Ones, true)
+        });
+    }
+}
