@@ -267,13 +267,22 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let other = parent.path().join("thesis");
         fs::create_dir(&other).unwrap();
+        fs::write(other.join("chapter"), "one").unwrap();
         let error = RunFolder::create(parent.path(), Some("thesis"), "lm", TIME).unwrap_err();
         assert!(matches!(error, Error::Exists { .. }));
         assert!(error.to_string().contains("--out"), "{error}");
-        assert_eq!(fs::read_dir(&other).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(&other).unwrap().count(), 1);
         assert!(matches!(RunFolder::open(&other), Err(Error::NotARun { .. })));
         write_atomically(&other.join("run.json"), b"{}").unwrap();
         assert_eq!(RunFolder::open(&other).unwrap().name(), "thesis");
+    }
+
+    #[test]
+    fn an_empty_folder_may_be_used() {
+        let parent = tempfile::tempdir().unwrap();
+        fs::create_dir(parent.path().join("mine")).unwrap();
+        let run = RunFolder::create(parent.path(), Some("mine"), "lm", TIME).unwrap();
+        assert_eq!(run.path(), parent.path().join("mine"));
     }
 
     #[test]
