@@ -2,4 +2,5 @@
 
 pub use neutreno_engine as engine;
 
+pub mod data;
 pub mod report;

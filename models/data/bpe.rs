@@ -1,0 +1,183 @@
+//! Byte-level byte-pair encoding (Sennrich et al. 2016; on bytes: Radford et al. 2019), trained on
+//! the spot by the `tokenizers` crate.
+
+use rayon::prelude::*;
+use std::str::FromStr;
+use tokenizers::decoders::DecoderWrapper;
+use tokenizers::models::ModelWrapper;
+use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::normalizers::NormalizerWrapper;
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::processors::PostProcessorWrapper;
+use tokenizers::{Tokenizer, TokenizerBuilder};
+
+/// One merge more than the bytes themselves.
+pub const SMALLEST_VOCABULARY: usize = 257;
+/// Where a small model's embedding would already be most of the model.
+pub const LARGEST_VOCABULARY: usize = 65_536;
+
+/// Pairs are learnt from the first so many bytes of the training text, up to a line end: more text
+/// takes longer and hardly changes the merges.
+const TRAINING_BYTES: usize = 10 << 20;
+
+/// A trained byte-pair tokenizer. Text is taken line by line, so the tokens of two texts that end
+/// in line ends are the tokens of the whole.
+#[derive(Clone, Debug)]
+pub struct BytePairs {
+    tokenizer: Tokenizer,
+    vocabulary: usize,
+}
+
+impl BytePairs {
+    /// Learns at most `vocabulary` tokens from a text's first 10 MiB; the 256 bytes are always
+    /// among them, so every text can be encoded.
+    pub(super) fn train(text: &str, vocabulary: usize) -> Result<BytePairs, String> {
+        let level = ByteLevel::new(false, false, true);
+        let mut tokenizer = TokenizerBuilder::<
+            BPE,
+            NormalizerWrapper,
+            ByteLevel,
+            PostProcessorWrapper,
+            ByteLevel,
+        >::new()
+        .with_model(BPE::default())
+        .with_pre_tokenizer(Some(level))
+        .with_decoder(Some(level))
+        .build()
+        .map_err(|error| error.to_string())?;
+        let mut trainer = BpeTrainer::builder()
+            .vocab_size(vocabulary)
+            .min_frequency(2)
+            .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+            .show_progress(false)
+            .build();
+        tokenizer
+            .train(&mut trainer, beginning(text, TRAINING_BYTES).split_inclusive('\n'))
+            .map_err(|error| error.to_string())?;
+        Ok(BytePairs::new(tokenizer.into()))
+    }
+
+    fn new(tokenizer: Tokenizer) -> BytePairs {
+        // The crate makes a copy of the vocabulary to count it, so it is asked once.
+        let vocabulary = tokenizer.get_vocab_size(true);
+        BytePairs { tokenizer, vocabulary }
+    }
+
+    /// The ids of a text.
+    pub fn encode(&self, text: &str) -> Vec<u32> {
+        let lines: Vec<&str> = text.split_inclusive('\n').collect();
+        let encode = |line: &&str| {
+            let encoding = self.tokenizer.encode_fast(*line, false);
+            encoding.expect("every byte has a token").get_ids().to_vec()
+        };
+        lines.par_iter().flat_map_iter(encode).collect()
+    }
+
+    /// The text of ids; what is not UTF-8 becomes replacement characters.
+    pub fn decode(&self, ids: &[u32]) -> String {
+        let known = |id: &u32| (*id as usize) < self.vocabulary;
+        let text_of = |ids: &[u32]| {
+            self.tokenizer.decode(ids, false).expect("a byte-level decoder takes any known token")
+        };
+        let pieces: Vec<String> = ids.split(|id| !known(id)).map(text_of).collect();
+        pieces.join("\u{fffd}")
+    }
+
+    /// The number of tokens learnt.
+    pub fn vocabulary(&self) -> usize {
+        self.vocabulary
+    }
+
+    pub(super) fn to_json(&self) -> String {
+        self.tokenizer.to_string(false).expect("a tokenizer of strings and numbers is JSON")
+    }
+
+    pub(super) fn from_json(json: &[u8]) -> Result<BytePairs, String> {
+        let text = std::str::from_utf8(json).map_err(|error| error.to_string())?;
+        let tokenizer = Tokenizer::from_str(text).map_err(|error| error.to_string())?;
+        let byte_level = matches!(tokenizer.get_model(), ModelWrapper::BPE(_))
+            && matches!(tokenizer.get_pre_tokenizer(),
+                Some(PreTokenizerWrapper::ByteLevel(level)) if !level.add_prefix_space)
+            && matches!(tokenizer.get_decoder(), Some(DecoderWrapper::ByteLevel(_)));
+        if !byte_level {
+            return Err("it is no byte-level BPE".into());
+        }
+        let changes_text = tokenizer.get_normalizer().is_some()
+            || tokenizer.get_post_processor().is_some()
+            || tokenizer.get_truncation().is_some()
+            || tokenizer.get_padding().is_some();
+        if changes_text {
+            return Err("it normalizes, truncates, pads or adds to the text".into());
+        }
+        let missing = |byte: &char| tokenizer.token_to_id(&byte.to_string()).is_none();
+        if ByteLevel::alphabet().iter().any(missing) {
+            return Err("its vocabulary lacks some of the 256 bytes".into());
+        }
+        let mut ids: Vec<u32> = tokenizer.get_vocab(true).into_values().collect();
+        ids.sort_unstable();
+        if ids.iter().enumerate().any(|(place, &id)| place != id as usize) {
+            return Err("its token ids are not 0, 1, 2, … without a gap".into());
+        }
+        Ok(BytePairs::new(tokenizer))
+    }
+}
+
+/// The longest beginning of whole lines within `bytes`, or the whole first line.
+fn beginning(text: &str, bytes: usize) -> &str {
+    if text.len() <= bytes {
+        return text;
+    }
+    let end = text.as_bytes()[..bytes].iter().rposition(|&byte| byte == b'\n');
+    let end = end.or_else(|| text.bytes().position(|byte| byte == b'\n'));
+    &text[..end.map_or(text.len(), |end| end + 1)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "low lower lowest new newer newest\nlow new low new wide wider widest\n";
+
+    #[test]
+    fn frequent_pairs_are_merged_and_all_text_survives() {
+        let pairs = BytePairs::train(TEXT, 280).unwrap();
+        assert!(pairs.encode(TEXT).len() < TEXT.len() / 2);
+        for text in [TEXT, "", "\r\n\t  x", "žluťoučký 🐎\n\nend", "<unk> <eos>"] {
+            assert_eq!(pairs.decode(&pairs.encode(text)), text);
+        }
+        let both = [pairs.encode("low\n"), pairs.encode(" newest")].concat();
+        assert_eq!(pairs.encode("low\n newest"), both);
+    }
+
+    #[test]
+    fn training_is_repeatable() {
+        let train = || BytePairs::train(TEXT, 300).unwrap().to_json();
+        assert_eq!(train(), train());
+    }
+
+    #[test]
+    fn foreign_tokenizers_are_refused() {
+        let json = BytePairs::train(TEXT, 280).unwrap().to_json();
+        assert!(BytePairs::from_json(json.as_bytes()).is_ok());
+        for (from, to, reason) in [
+            (r#""add_prefix_space":false"#, r#""add_prefix_space":true"#, "byte-level"),
+            (r#""normalizer":null"#, r#""normalizer":{"type":"NFKC"}"#, "normalizes"),
+            (r#""!":0"#, r#""!!":0"#, "256 bytes"),
+            (r#""!":0"#, r#""!":9999"#, "gap"),
+        ] {
+            let changed = json.replace(from, to);
+            assert_ne!(changed, json);
+            let message = BytePairs::from_json(changed.as_bytes()).unwrap_err();
+            assert!(message.contains(reason), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_beginning_ends_with_a_line() {
+        assert_eq!(beginning("ab\ncd\nef\n", 7), "ab\ncd\n");
+        assert_eq!(beginning("ab\ncd\n", 6), "ab\ncd\n");
+        assert_eq!(beginning("abcd\nef\n", 2), "abcd\n");
+        assert_eq!(beginning("abcd", 2), "abcd");
+    }
+}

@@ -1,0 +1,23 @@
+//! Writing files so that nothing half-written stays.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+/// Writes a file under a temporary name beside it, makes sure it is on the disk, and renames it.
+/// After an error there is no temporary file, and what was at `path` before is untouched.
+pub(super) fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".partial-{}", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let write = || {
+        let mut file = File::create(&temporary)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    write().inspect_err(|_| {
+        // Best effort: the error that matters is the first.
+        let _ = fs::remove_file(&temporary);
+    })
+}

@@ -1,0 +1,328 @@
+//! From text to token ids and back: WikiText's own words, bytes, or byte-level BPE.
+//!
+//! A language model's loss is an average over its own tokens, so losses under two tokenizers can't
+//! be compared; perplexities a word can: exp(total nats / [`words_and_line_ends`]).
+
+use super::bpe::{self, BytePairs};
+use super::words::Words;
+use serde_json::Value;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use thiserror::Error;
+
+/// Why a tokenizer could not be chosen, made, saved or loaded.
+#[derive(Debug, Error)]
+pub enum TokenizerError {
+    /// The name is none of the three kinds.
+    #[error("unknown tokenizer `{0}`: choose words, bytes or bpe:N (for example bpe:4096)")]
+    UnknownKind(String),
+    /// The N of `bpe:N` is not a number, or out of range.
+    #[error(
+        "tokenizer `{0}`: N in bpe:N is the vocabulary, a whole number from {min} to {max}",
+        min = bpe::SMALLEST_VOCABULARY,
+        max = bpe::LARGEST_VOCABULARY
+    )]
+    VocabularySize(String),
+    /// The training text has no words to learn from.
+    #[error("the tokenizer's training text is empty: give it at least one word")]
+    EmptyText,
+    /// The file could not be read or written.
+    #[error("{action} the tokenizer {path}: {source}")]
+    File {
+        /// "reading" or "writing".
+        action: &'static str,
+        /// The tokenizer's file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file's content is not a tokenizer that this program can use.
+    #[error(
+        "{path} is not a usable tokenizer: {reason}; use the tokenizer.json saved with the run"
+    )]
+    Invalid {
+        /// The tokenizer's file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The BPE trainer failed.
+    #[error("training the byte-pair tokenizer: {0}")]
+    Training(String),
+}
+
+/// Which tokenizer to make: `words`, `bytes` or `bpe:N`.
+///
+/// ```
+/// use neutreno::data::tokenizer::TokenizerChoice;
+/// let choice: TokenizerChoice = "bpe:4096".parse()?;
+/// assert_eq!(choice, TokenizerChoice::BytePairs(4096));
+/// assert_eq!(choice.to_string(), "bpe:4096");
+/// assert!("bpe:100".parse::<TokenizerChoice>().is_err());
+/// # Ok::<(), neutreno::data::tokenizer::TokenizerError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenizerChoice {
+    /// Words between spaces, and `<eos>` for each line end, as WikiText counts them.
+    Words,
+    /// The 256 bytes of UTF-8.
+    Bytes,
+    /// Byte-level byte-pair encoding with at most this many tokens.
+    BytePairs(usize),
+}
+
+impl TokenizerChoice {
+    /// Makes the tokenizer from the training text.
+    ///
+    /// # Errors
+    /// [`TokenizerError::EmptyText`] if words or byte pairs are to be learnt from a text without
+    /// any word; [`TokenizerError::Training`] if the BPE trainer fails.
+    pub fn build(self, training_text: &str) -> Result<Tokenizer, TokenizerError> {
+        if self != TokenizerChoice::Bytes && training_text.trim().is_empty() {
+            return Err(TokenizerError::EmptyText);
+        }
+        Ok(match self {
+            TokenizerChoice::Words => Tokenizer::Words(Words::learn(training_text)),
+            TokenizerChoice::Bytes => Tokenizer::Bytes,
+            TokenizerChoice::BytePairs(vocabulary) => Tokenizer::BytePairs(Box::new(
+                BytePairs::train(training_text, vocabulary).map_err(TokenizerError::Training)?,
+            )),
+        })
+    }
+}
+
+impl FromStr for TokenizerChoice {
+    type Err = TokenizerError;
+
+    fn from_str(text: &str) -> Result<Self, TokenizerError> {
+        match text {
+            "words" => Ok(TokenizerChoice::Words),
+            "bytes" => Ok(TokenizerChoice::Bytes),
+            _ => {
+                let Some(number) = text.strip_prefix("bpe:") else {
+                    return Err(TokenizerError::UnknownKind(text.into()));
+                };
+                match number.parse() {
+                    Ok(n) if (bpe::SMALLEST_VOCABULARY..=bpe::LARGEST_VOCABULARY).contains(&n) => {
+                        Ok(TokenizerChoice::BytePairs(n))
+                    }
+                    _ => Err(TokenizerError::VocabularySize(text.into())),
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for TokenizerChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TokenizerChoice::Words => write!(f, "words"),
+            TokenizerChoice::Bytes => write!(f, "bytes"),
+            TokenizerChoice::BytePairs(vocabulary) => write!(f, "bpe:{vocabulary}"),
+        }
+    }
+}
+
+/// A tokenizer that is ready to use: made by [`TokenizerChoice::build`] or [`Tokenizer::load`].
+///
+/// ```
+/// use neutreno::data::tokenizer::TokenizerChoice;
+/// let tokenizer = TokenizerChoice::Words.build("the cat saw the dog\n")?;
+/// let ids = tokenizer.encode("the dog saw a cat\n");
+/// assert_eq!(tokenizer.decode(&ids), "the dog saw <unk> cat\n");
+/// # Ok::<(), neutreno::data::tokenizer::TokenizerError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub enum Tokenizer {
+    /// Words between spaces, and `<eos>` for each line end.
+    Words(Words),
+    /// The 256 bytes of UTF-8: nothing to learn, nothing unknown.
+    Bytes,
+    /// Byte-level byte-pair encoding.
+    BytePairs(Box<BytePairs>),
+}
+
+impl Tokenizer {
+    /// The token ids of a text, each below [`Tokenizer::vocabulary`].
+    pub fn encode(&self, text: &str) -> Vec<u32> {
+        match self {
+            Tokenizer::Words(words) => words.encode(text),
+            Tokenizer::Bytes => text.bytes().map(u32::from).collect(),
+            Tokenizer::BytePairs(pairs) => pairs.encode(text),
+        }
+    }
+
+    /// The text of token ids. Bytes that are not UTF-8, as a model may well write, and ids outside
+    /// the vocabulary become replacement characters (in words: `<unk>`).
+    pub fn decode(&self, ids: &[u32]) -> String {
+        match self {
+            Tokenizer::Words(words) => words.decode(ids),
+            Tokenizer::Bytes => {
+                // 0xff occurs in no UTF-8 text.
+                let bytes: Vec<u8> =
+                    ids.iter().map(|&id| u8::try_from(id).unwrap_or(0xff)).collect();
+                String::from_utf8_lossy(&bytes).into_owned()
+            }
+            Tokenizer::BytePairs(pairs) => pairs.decode(ids),
+        }
+    }
+
+    /// The number of different tokens.
+    pub fn vocabulary(&self) -> usize {
+        match self {
+            Tokenizer::Words(words) => words.vocabulary(),
+            Tokenizer::Bytes => 256,
+            Tokenizer::BytePairs(pairs) => pairs.vocabulary(),
+        }
+    }
+
+    /// `words`, `bytes` or `bpe:N`, where N is what was learnt: a short text has fewer pairs to
+    /// merge than were asked for.
+    pub fn name(&self) -> String {
+        match self {
+            Tokenizer::Words(_) => TokenizerChoice::Words,
+            Tokenizer::Bytes => TokenizerChoice::Bytes,
+            Tokenizer::BytePairs(pairs) => TokenizerChoice::BytePairs(pairs.vocabulary()),
+        }
+        .to_string()
+    }
+
+    /// Writes the tokenizer as JSON, under a temporary name first. Byte pairs are in the format of
+    /// Hugging Face's `tokenizer.json`; words and bytes as `{"kind": "words", "words": [...]}` and
+    /// `{"kind": "bytes"}`.
+    ///
+    /// # Errors
+    /// [`TokenizerError::File`] with the path; a file that was there before is then still whole.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), TokenizerError> {
+        let path = path.as_ref();
+        let json = match self {
+            Tokenizer::Words(words) => words.to_json(),
+            Tokenizer::Bytes => r#"{"kind": "bytes"}"#.to_string(),
+            Tokenizer::BytePairs(pairs) => pairs.to_json(),
+        };
+        super::files::write_whole(path, json.as_bytes()).map_err(|source| TokenizerError::File {
+            action: "writing",
+            path: path.into(),
+            source,
+        })
+    }
+
+    /// Reads what [`Tokenizer::save`] wrote.
+    ///
+    /// # Errors
+    /// [`TokenizerError::File`] if the file can't be read; [`TokenizerError::Invalid`], with the
+    /// reason, if it isn't exactly such a tokenizer.
+    pub fn load(path: impl AsRef<Path>) -> Result<Tokenizer, TokenizerError> {
+        let path = path.as_ref();
+        let text = fs::read(path).map_err(|source| TokenizerError::File {
+            action: "reading",
+            path: path.into(),
+            source,
+        })?;
+        Tokenizer::from_json(&text)
+            .map_err(|reason| TokenizerError::Invalid { path: path.into(), reason })
+    }
+
+    fn from_json(text: &[u8]) -> Result<Tokenizer, String> {
+        let json: Value = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        let object = json.as_object().ok_or("it holds no JSON object")?;
+        if object.contains_key("model") {
+            return Ok(Tokenizer::BytePairs(Box::new(BytePairs::from_json(text)?)));
+        }
+        match (object.get("kind").and_then(Value::as_str), object.len()) {
+            (Some("bytes"), 1) => Ok(Tokenizer::Bytes),
+            (Some("words"), 2) => Ok(Tokenizer::Words(Words::from_json(&json)?)),
+            _ => Err(r#"it has neither "model" nor a "kind" of words or bytes"#.into()),
+        }
+    }
+}
+
+/// What perplexities a word are counted in: the words between white space plus the line ends of
+/// the text that is scored. On WikiText's `.tokens` files these are the published token counts.
+///
+/// ```
+/// use neutreno::data::tokenizer::words_and_line_ends;
+/// assert_eq!(words_and_line_ends(" = Title = \n \n one two\n"), 3 + 2 + 3);
+/// ```
+pub fn words_and_line_ends(text: &str) -> usize {
+    text.split_whitespace().count() + text.bytes().filter(|&byte| byte == b'\n').count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_are_read_strictly() {
+        for name in ["words", "bytes", "bpe:257", "bpe:65536"] {
+            assert_eq!(name.parse::<TokenizerChoice>().unwrap().to_string(), name);
+        }
+        for name in ["", "word", "Bytes", "bpe", "bpe4096", " words"] {
+            let message = name.parse::<TokenizerChoice>().unwrap_err().to_string();
+            assert!(message.contains("words, bytes or bpe:N"), "{message}");
+        }
+        for name in ["bpe:", "bpe:256", "bpe:65537", "bpe:-1", "bpe:4k"] {
+            let message = name.parse::<TokenizerChoice>().unwrap_err().to_string();
+            assert!(message.contains(name) && message.contains("257 to 65536"), "{message}");
+        }
+    }
+
+    #[test]
+    fn every_kind_is_saved_and_loaded() {
+        let text = "the cat saw the dog , and the dog saw the cat .\n naïve → 東京\n\n";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokenizer.json");
+        for choice in ["words", "bytes", "bpe:300"] {
+            let tokenizer = choice.parse::<TokenizerChoice>().unwrap().build(text).unwrap();
+            tokenizer.save(&path).unwrap();
+            let loaded = Tokenizer::load(&path).unwrap();
+            let ids = tokenizer.encode(text);
+            assert_eq!(loaded.name(), tokenizer.name());
+            assert_eq!(loaded.vocabulary(), tokenizer.vocabulary());
+            assert_eq!(loaded.encode(text), ids);
+            assert!(ids.iter().all(|&id| (id as usize) < tokenizer.vocabulary()));
+            // Words forget how many spaces there were, and nothing else.
+            assert_eq!(tokenizer.encode(&loaded.decode(&ids)), ids);
+            if choice != "words" {
+                assert_eq!(loaded.decode(&ids), text);
+            }
+            // An id that the vocabulary doesn't have, and half a character.
+            assert!(!loaded.decode(&[u32::MAX, 0xE6]).is_empty());
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "a temporary file stayed");
+    }
+
+    #[test]
+    fn bad_files_are_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokenizer.json");
+        let message = Tokenizer::load(&path).unwrap_err().to_string();
+        assert!(message.contains("reading") && message.contains("tokenizer.json"), "{message}");
+        for (content, reason) in [
+            ("", "EOF"),
+            ("[]", "no JSON object"),
+            (r#"{"kind": "letters"}"#, "kind"),
+            (r#"{"kind": "bytes", "words": []}"#, "kind"),
+            (r#"{"kind": "words", "words": ["a", 1]}"#, "words"),
+            (r#"{"kind": "words", "words": ["a", "a", "<unk>", "<eos>"]}"#, "twice"),
+            (r#"{"kind": "words", "words": ["a", "<unk>"]}"#, "<eos>"),
+            (r#"{"model": {"type": "WordLevel", "vocab": {}, "unk_token": "?"}}"#, "byte-level"),
+        ] {
+            fs::write(&path, content).unwrap();
+            let message = Tokenizer::load(&path).unwrap_err().to_string();
+            assert!(message.contains(reason) && message.contains("json"), "{content}: {message}");
+        }
+        let nowhere = folder.path().join("missing").join("tokenizer.json");
+        assert!(Tokenizer::Bytes.save(&nowhere).unwrap_err().to_string().contains("missing"));
+    }
+
+    #[test]
+    fn nothing_is_learnt_from_nothing() {
+        for choice in [TokenizerChoice::Words, TokenizerChoice::BytePairs(300)] {
+            assert!(matches!(choice.build(" \n"), Err(TokenizerError::EmptyText)));
+        }
+        assert!(TokenizerChoice::Bytes.build("").is_ok());
+    }
+}
