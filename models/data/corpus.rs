@@ -197,7 +197,7 @@ impl Corpus {
     /// bytes, test with the first at or after 95 %.
     ///
     /// # Errors
-    /// Each [`DataError`] but the last names the path and what to do.
+    /// A [`DataError`] that names the path and what to do.
     pub fn read(path: &Path) -> Result<Corpus, DataError> {
         let unreadable = |source: io::Error| match source.kind() {
             io::ErrorKind::NotFound => DataError::Missing { path: path.into() },

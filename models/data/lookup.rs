@@ -193,7 +193,7 @@ mod tests {
         type Serve = fn() -> Remote;
         let bad: [(&str, Serve); 5] = [
             ("git hash", || serve(vec![whole(TEXTS.train), whole("to bee\n")])),
-            ("", || serve(vec![whole(TEXTS.train), reply(6, "to ")])),
+            ("disconnected", || serve(vec![whole(TEXTS.train), reply(6, "to ")])),
             ("limit", || serve(vec![whole(&"far too large ".repeat(20))])),
             ("404", || serve(vec!["HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".into()])),
             ("refused", unreachable),
