@@ -53,9 +53,12 @@ macro_rules! shaders {
 shaders! {
     add,
     copy,
+    exp,
     fill,
     gather,
     multiply,
     rms_norm,
+    scale,
+    silu,
     sum,
 }

@@ -1,11 +1,13 @@
 //! The ops: one file each, with the shader of the same name beside it in `shaders/`.
 
 mod broadcast;
+mod elementwise;
 mod rows;
 
 use crate::autograd::{Saved, Saves, Sinks};
 use crate::device::Kernel;
 use crate::proof::{Array64, Case};
+use elementwise::Elementwise;
 
 /// A kernel with a derivative and a proof of both.
 ///
@@ -61,9 +63,12 @@ macro_rules! ops {
 ops! {
     add: add::Add,
     copy: copy::Copy,
+    exp: Elementwise<exp::Exp>,
     fill: fill::Fill,
     gather: gather::Gather,
     multiply: multiply::Multiply,
     rms_norm: rms_norm::RmsNorm,
+    scale: scale::Scale,
+    silu: Elementwise<silu::Silu>,
     sum: sum::Sum,
 }
