@@ -56,6 +56,7 @@ shaders! {
     exp,
     fill,
     gather,
+    matmul,
     multiply,
     rms_norm,
     scale,

@@ -303,9 +303,10 @@ pub struct Sinks<'a> {
 }
 
 impl Sinks<'_> {
-    /// Whether anyone wants the gradient of input number `input`.
+    /// Whether anyone wants the gradient of input number `input`; nobody does of an optional input
+    /// that was not given.
     pub fn wants(&self, input: usize) -> bool {
-        self.record.inputs[input].is_some()
+        self.record.inputs.get(input).is_some_and(Option::is_some)
     }
 
     /// The gradient of result number `output`; zeros if nothing used it.

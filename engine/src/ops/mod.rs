@@ -66,6 +66,8 @@ ops! {
     exp: Elementwise<exp::Exp>,
     fill: fill::Fill,
     gather: gather::Gather,
+    linear: linear::Linear,
+    matmul: matmul::MatMul,
     multiply: multiply::Multiply,
     rms_norm: rms_norm::RmsNorm,
     scale: scale::Scale,

@@ -6,6 +6,7 @@
 mod adapter;
 mod memory;
 mod pipelines;
+pub mod products;
 mod recorder;
 
 pub(crate) use adapter::{adapters, describe, open};

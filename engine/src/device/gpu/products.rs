@@ -1,0 +1,209 @@
+//! Matrix products on a GPU: how `matmul.wgsl` is dispatched.
+
+use super::{Binding, Recorder};
+use crate::words;
+
+/// A matrix in a buffer: element (i, j) is `offset` + i · `row_stride` + j · `column_stride`
+/// elements from the binding's start.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<'a> {
+    binding: &'a Binding,
+    offset: usize,
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// A row-major matrix, or the first of a batch.
+    pub fn new(binding: &'a Binding, rows: usize, columns: usize) -> Matrix<'a> {
+        Matrix { binding, offset: 0, rows, columns, row_stride: columns, column_stride: 1 }
+    }
+
+    /// `count` rows of a row-major matrix, from row `first` on.
+    pub fn rows(self, first: usize, count: usize) -> Matrix<'a> {
+        Matrix { offset: self.offset + first * self.row_stride, rows: count, ..self }
+    }
+
+    /// The same memory with rows and columns exchanged, if `transpose`.
+    pub fn transposed_if(self, transpose: bool) -> Matrix<'a> {
+        if !transpose {
+            return self;
+        }
+        Matrix {
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+            ..self
+        }
+    }
+}
+
+/// How a product is spread over invocations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tiling {
+    /// As suits the adapter.
+    #[default]
+    Suitable,
+    /// Tiles in workgroup memory: for GPUs.
+    Shared,
+    /// Sums in registers and nothing shared: for adapters that are programs on the CPU.
+    Registers,
+}
+
+/// How far apart the matrices of a batch lie along each of four axes of the sizes given; 0 along
+/// an axis on which an operand is repeated.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch {
+    /// The sizes of the axes.
+    pub sizes: [usize; 4],
+    /// The strides of the left operand.
+    pub left: [usize; 4],
+    /// The strides of the right operand.
+    pub right: [usize; 4],
+}
+
+impl Default for Batch {
+    fn default() -> Batch {
+        Batch { sizes: [1; 4], left: [0; 4], right: [0; 4] }
+    }
+}
+
+/// output = scale · left · right + bias, or output += that. The matrices of a batch of outputs
+/// follow each other.
+#[derive(Clone, Copy, Debug)]
+pub struct Product<'a> {
+    /// Where the result goes: row-major.
+    pub output: Matrix<'a>,
+    /// The left operand.
+    pub left: Matrix<'a>,
+    /// The right operand.
+    pub right: Matrix<'a>,
+    /// A row that is added to every row.
+    pub bias: Option<&'a Binding>,
+    /// The factor.
+    pub scale: f32,
+    /// Whether the result is added to what is there.
+    pub add: bool,
+    /// Where the other matrices of a batch are.
+    pub batch: Batch,
+    /// How to spread it.
+    pub tiling: Tiling,
+}
+
+impl<'a> Product<'a> {
+    /// One product, in the tiling that suits the adapter.
+    ///
+    /// # Panics
+    /// If the sizes do not fit.
+    pub fn new(output: Matrix<'a>, left: Matrix<'a>, right: Matrix<'a>) -> Product<'a> {
+        assert!(left.columns == right.rows, "a product of {left:?} by {right:?}");
+        assert!(output.rows == left.rows && output.columns == right.columns, "into {output:?}");
+        let (batch, tiling) = (Batch::default(), Tiling::default());
+        Product { output, left, right, bias: None, scale: 1.0, add: false, batch, tiling }
+    }
+
+    /// Records the dispatches.
+    pub fn record(&self, gpu: &mut Recorder) {
+        let shared = match self.tiling {
+            Tiling::Suitable => !gpu.is_software(),
+            forced => forced == Tiling::Shared,
+        };
+        let parts = if shared { self.parts() } else { 1 };
+        if parts == 1 {
+            return self.record_sums(gpu, shared, 1);
+        }
+        let Matrix { rows, columns, .. } = self.output;
+        let batches = self.batches();
+        let partial = gpu.scratch([parts, batches, rows, columns]);
+        let output = Matrix::new(&partial, rows, columns);
+        let sums = Product { output, bias: None, scale: 1.0, add: false, ..*self };
+        sums.record_sums(gpu, shared, parts);
+        let elements = batches * rows * columns;
+        let bias = self.bias.unwrap_or(&partial);
+        let uniforms = self.uniforms(0, parts);
+        let inputs = [&partial, &partial, bias];
+        let outputs = [self.output.binding];
+        gpu.dispatch_elements("matmul_combine", &inputs, &outputs, &uniforms, elements);
+    }
+
+    fn record_sums(&self, gpu: &mut Recorder, shared: bool, parts: usize) {
+        let (entry_point, [height, width]) = match shared {
+            true => ("matmul_shared", [64, 64]),
+            false if self.has_vectors() => ("matmul_registers_columns", [8, 64]),
+            false => ("matmul_registers", [8, 64]),
+        };
+        let tiles = self.output.rows.div_ceil(height) * self.output.columns.div_ceil(width);
+        let groups = tiles * self.batches() * parts;
+        let inputs =
+            [self.left.binding, self.right.binding, self.bias.unwrap_or(self.right.binding)];
+        let outputs = [self.output.binding];
+        gpu.dispatch_rows(entry_point, &inputs, &outputs, &self.uniforms(groups, parts), groups);
+    }
+
+    fn batches(&self) -> usize {
+        self.batch.sizes.iter().product()
+    }
+
+    /// How many pieces a sum is cut into: several where there are too few tiles to keep a GPU
+    /// busy and the sums are long.
+    fn parts(&self) -> usize {
+        const ENOUGH_GROUPS: usize = 256;
+        const SHORTEST: usize = 256;
+        let tiles = self.output.rows.div_ceil(64) * self.output.columns.div_ceil(64);
+        let wanted = ENOUGH_GROUPS / (tiles * self.batches()).max(1);
+        let parts = wanted.min(self.left.columns / SHORTEST).max(1);
+        self.left.columns.div_ceil(self.length(parts)).max(1)
+    }
+
+    /// The length of a part.
+    fn length(&self, parts: usize) -> usize {
+        self.left.columns.div_ceil(parts).next_multiple_of(16)
+    }
+
+    /// Whether each row of the right operand is whole vectors of four.
+    fn has_vectors(&self) -> bool {
+        let Matrix { columns, offset, row_stride, column_stride, .. } = self.right;
+        let starts = [columns, offset, row_stride];
+        column_stride == 1 && starts.iter().chain(&self.batch.right).all(|size| size % 4 == 0)
+    }
+
+    fn uniforms(&self, groups: usize, parts: usize) -> [super::Word; 28] {
+        let Product { output, left, right, batch, .. } = *self;
+        let [_, size_1, size_2, size_3] = batch.sizes;
+        let [a_0, a_1, a_2, a_3] = batch.left;
+        let [b_0, b_1, b_2, b_3] = batch.right;
+        *words![
+            groups,
+            output.rows,
+            output.columns,
+            left.columns,
+            self.length(parts),
+            parts,
+            self.batches(),
+            size_1,
+            size_2,
+            size_3,
+            left.offset,
+            left.row_stride,
+            left.column_stride,
+            a_0,
+            a_1,
+            a_2,
+            a_3,
+            right.offset,
+            right.row_stride,
+            right.column_stride,
+            b_0,
+            b_1,
+            b_2,
+            b_3,
+            output.offset,
+            self.bias.is_some(),
+            self.add,
+            self.scale,
+        ]
+    }
+}

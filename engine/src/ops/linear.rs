@@ -1,0 +1,154 @@
+//! Linear layer: y = x Wᵀ + b, with the weight as (outputs, inputs), as PyTorch and Hugging Face
+//! keep it.
+//!
+//! Derivative: dx = dy W, dW = dyᵀ x, db = Σ_rows dy: products made by [`MatMul`] in the memory of
+//! the gradients. Saves x and W. Cost: 2 flops for each row, input and output, and each tensor
+//! moved once.
+
+use super::Op;
+use super::matmul::MatMul;
+use super::sum::Sum;
+use crate::autograd::{Saved, Saves, Sinks, apply};
+use crate::device::cpu::products::{self, MatrixMut};
+use crate::device::cpu::simd;
+use crate::device::gpu::products::{Matrix, Product, Tiling};
+use crate::device::{Cost, Kernel, View, ViewMut};
+use crate::gpu::{Binding, Recorder};
+use crate::proof::{Array64, Case};
+use crate::{Shape, Tensor};
+
+impl Tensor {
+    /// x Wᵀ + b over the last axis: x of shape (…, inputs), `weight` of shape (outputs, inputs)
+    /// and `bias` of shape (outputs) give (…, outputs).
+    ///
+    /// # Panics
+    /// If the shapes do not fit.
+    ///
+    /// ```
+    /// use neutreno_engine::{Device, Tensor};
+    /// let device = Device::cpu();
+    /// let x = Tensor::new(&[1.0, 2.0], [1, 2], &device);
+    /// let weight = Tensor::new(&[1.0, 0.0, 0.0, 1.0, 1.0, 1.0], [3, 2], &device);
+    /// let bias = Tensor::new(&[10.0, 20.0, 30.0], [3], &device);
+    /// assert_eq!(x.linear(&weight, None).to_vec()?, [1.0, 2.0, 3.0]);
+    /// assert_eq!(x.linear(&weight, Some(&bias)).to_vec()?, [11.0, 22.0, 33.0]);
+    /// # Ok::<(), neutreno_engine::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn linear(&self, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
+        let inputs: Vec<&Tensor> = [self, weight].into_iter().chain(bias).collect();
+        let [y] = apply(Linear::default(), &inputs);
+        y
+    }
+}
+
+/// y = x Wᵀ, plus b if there is a third input.
+#[derive(Clone, Debug, Default)]
+pub struct Linear {
+    /// How a GPU does it.
+    pub tiling: Tiling,
+}
+
+impl Kernel for Linear {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        let [x, weight] = [inputs[0], inputs[1]];
+        if weight.rank() != 2 {
+            return Err("the weight has two axes: outputs and inputs".into());
+        }
+        if x.rank() == 0 || x.last() != weight[1] {
+            return Err(format!("rows of {} for a weight with {} inputs", x.last(), weight[1]));
+        }
+        if let Some(bias) = inputs.get(2)
+            && **bias != weight[..1]
+        {
+            return Err(format!("a bias of {bias} for {} outputs", weight[0]));
+        }
+        Ok(vec![x.with(x.rank() - 1, weight[0])])
+    }
+
+    fn cost(&self, inputs: &[Shape]) -> Cost {
+        let outputs = inputs[0].rows() * inputs[1][0];
+        let moved = inputs.iter().map(Shape::elements).sum::<usize>() + outputs;
+        Cost::elementwise(outputs, 2 * inputs[1][1] as u64, moved)
+    }
+
+    fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+        let [rows, width] = [inputs[0].shape.rows(), inputs[0].shape.last()];
+        let count = inputs[1].shape[0];
+        let x = products::Matrix::new(inputs[0].data, rows, width);
+        let weight = products::Matrix::new(inputs[1].data, count, width).transposed();
+        let bias = inputs.get(2);
+        if let Some(bias) = bias {
+            simd::for_rows(&mut outputs[0], count, |_, piece| {
+                piece.chunks_exact_mut(count).for_each(|row| row.copy_from_slice(bias));
+            });
+        }
+        let y = MatrixMut::new(&mut outputs[0], rows, count);
+        products::multiply_parallel(y, x, weight, 1.0, bias.is_some());
+    }
+
+    fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
+        let [rows, width] = [inputs[0].shape.rows(), inputs[0].shape.last()];
+        let count = inputs[1].shape[0];
+        let x = Matrix::new(&inputs[0], rows, width);
+        let weight = Matrix::new(&inputs[1], count, width).transposed_if(true);
+        let y = Matrix::new(&outputs[0], rows, count);
+        let (bias, tiling) = (inputs.get(2), self.tiling);
+        Product { bias, tiling, ..Product::new(y, x, weight) }.record(gpu);
+    }
+}
+
+impl Op for Linear {
+    fn saves(&self) -> Saves {
+        Saves { inputs: &[0, 1], outputs: &[] }
+    }
+
+    fn backward(&self, saved: &Saved, sinks: &mut Sinks) {
+        let rows_of = |tensor: &Tensor| {
+            let [rows, width] = [tensor.shape().rows(), tensor.shape().last()];
+            tensor.reshape([rows, width])
+        };
+        let (x, weight) = (rows_of(saved.get(0)), saved.get(1));
+        let gradient = rows_of(&sinks.gradient(0));
+        let product = |transpose| MatMul { transpose, tiling: self.tiling };
+        if sinks.wants(0) {
+            sinks.run(&product([false, false]), &[&gradient, weight], &[0]);
+        }
+        if sinks.wants(1) {
+            sinks.run(&product([true, false]), &[&gradient, &x], &[1]);
+        }
+        if sinks.wants(2) {
+            let [rows, count] = [gradient.shape()[0], gradient.shape()[1]];
+            sinks.run(&Sum, &[&gradient.reshape([1, rows, count])], &[2]);
+        }
+    }
+
+    fn reference(&self, inputs: &[Array64]) -> Vec<Array64> {
+        let [x, weight] = [&inputs[0], &inputs[1]];
+        let count = weight.shape[0];
+        let y = Array64::from_fn(x.shape.with(x.shape.rank() - 1, count), |index| {
+            let (row, output) = (index / count, index % count);
+            let bias = inputs.get(2).map_or(0.0, |bias| bias.data[output]);
+            x.row(row).iter().zip(weight.row(output)).map(|(x, w)| x * w).sum::<f64>() + bias
+        });
+        vec![y.with_magnitude(0.25 * x.shape.last() as f64)]
+    }
+
+    fn cases() -> Vec<Case> {
+        let mut cases = Vec::new();
+        for tiling in [Tiling::Shared, Tiling::Registers] {
+            let case = |label: &str| Case::new(format!("{label}, {tiling:?}"), Linear { tiling });
+            cases.push(case("one number").input([1]).input([1, 1]));
+            cases.push(case("one row").input([17]).input([3, 17]).input([3]));
+            cases.push(case("rows").input([65, 63]).input([17, 63]));
+            cases.push(case("a batch of rows").input([3, 5, 8]).input([12, 8]).input([12]));
+            cases.push(case("many rows").input([3, 400, 5]).input([9, 5]).input([9]));
+            cases.push(case("long rows").input([3, 1100]).input([65, 1100]).input([65]));
+        }
+        cases
+    }
+}
