@@ -127,6 +127,10 @@ impl RunFolder {
     }
 }
 
+fn is_empty(folder: &Path) -> bool {
+    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
+}
+
 /// The folder of one trained model within a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelFolder {
