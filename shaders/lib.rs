@@ -53,13 +53,18 @@ macro_rules! shaders {
 shaders! {
     add,
     copy,
+    cross_entropy,
     exp,
     fill,
     gather,
+    log_softmax,
     matmul,
     multiply,
+    permute,
     rms_norm,
+    rope,
     scale,
     silu,
+    softmax,
     sum,
 }

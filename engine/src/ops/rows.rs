@@ -1,13 +1,43 @@
 //! What ops on the rows of a tensor share: the parts of a weight's gradient that come from blocks
 //! of rows, and derivative kernels of which only some outputs are wanted.
 
-use super::sum::sum_columns;
+use super::{Op, sum::sum_columns};
 use crate::device::ViewMut;
 use crate::gpu::{Binding, Recorder};
-use crate::{Shape, words};
+use crate::proof::Case;
+use crate::{Shape, Tensor, words};
 
 /// The rows that one part of a weight's gradient is summed over on a GPU.
 pub(super) const BLOCK: usize = 64;
+
+/// Runs `body`, which works along the last axis, along `axis` instead.
+#[track_caller]
+pub(super) fn along(
+    x: &Tensor,
+    axis: isize,
+    name: &str,
+    body: impl FnOnce(&Tensor) -> Tensor,
+) -> Tensor {
+    let shape = x.shape();
+    let resolved = shape.axis(axis);
+    let axis = resolved.unwrap_or_else(|| panic!("{name}: there is no axis {axis} in {shape}"));
+    if axis + 1 == shape.rank() {
+        return body(x);
+    }
+    body(&x.transpose(axis as isize, -1)).transpose(axis as isize, -1)
+}
+
+/// Rows of many lengths, and of extreme numbers.
+pub(super) fn cases<O: Op + Clone>(op: O) -> Vec<Case> {
+    let case = |shape: &[usize], size: f32| {
+        Case::new(format!("{shape:?} up to {size}"), op.clone()).between(shape, -size, size)
+    };
+    let shapes: [&[usize]; 7] =
+        [&[1, 1], &[3], &[17], &[2, 3, 5], &[63, 65], &[3, 257], &[1_030, 17]];
+    let mut cases: Vec<Case> = shapes.iter().map(|shape| case(shape, 1.0)).collect();
+    cases.push(case(&[5, 33], 1e3));
+    cases
+}
 
 /// The outputs of a kernel that makes only those that are wanted, each in its place.
 pub(super) fn wanted<T, const N: usize>(
