@@ -4,10 +4,11 @@
 use super::Op;
 use crate::Shape;
 use crate::autograd::{Saved, Saves, Sinks};
-use crate::device::cpu::simd::for_chunks;
+use crate::device::cpu::simd::{Body, CHUNK, vectorized};
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder, Word};
 use crate::proof::{Array64, Case};
+use rayon::prelude::*;
 use std::fmt::Debug;
 
 /// A function y = f(x) of one number. The shader has two entry points: `NAME_forward` with x and
@@ -76,10 +77,9 @@ impl<F: Function> Kernel for Elementwise<F> {
     }
 
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
-        let x = inputs[0].data;
-        for_chunks(&mut outputs[0], |start, y| {
-            y.iter_mut().zip(&x[start..]).for_each(|(y, x)| *y = self.0.value(*x));
-        });
+        let x = inputs[0].par_chunks(CHUNK);
+        let chunks = outputs[0].par_chunks_mut(CHUNK).zip(x);
+        chunks.for_each(|(y, x)| vectorized(Values { function: &self.0, x, y }));
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
@@ -129,21 +129,56 @@ impl<F: Function> Kernel for Backward<F> {
     }
 
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
-        let [dy, saved] = [inputs[0].data, inputs[1].data];
         let add = outputs[0].add;
-        for_chunks(&mut outputs[0], |start, dx| {
-            let terms = dy[start..].iter().zip(&saved[start..]);
-            let terms = dx.iter_mut().zip(terms);
-            if add {
-                terms.for_each(|(dx, (dy, saved))| *dx += dy * self.0.slope(*saved));
-            } else {
-                terms.for_each(|(dx, (dy, saved))| *dx = dy * self.0.slope(*saved));
-            }
+        let function = &self.0;
+        let [dy, saved] = [inputs[0].par_chunks(CHUNK), inputs[1].par_chunks(CHUNK)];
+        let chunks = outputs[0].par_chunks_mut(CHUNK).zip(dy).zip(saved);
+        chunks.for_each(|((dx, dy), saved)| {
+            vectorized(Slopes { function, dy, saved, dx, add });
         });
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
         dispatch(F::BACKWARD, self.0.constants(), inputs, &outputs[0], gpu);
+    }
+}
+
+/// The loop of [`Elementwise`] over a piece.
+struct Values<'a, F> {
+    function: &'a F,
+    x: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl<F: Function> Body for Values<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for (y, x) in self.y.iter_mut().zip(self.x) {
+            *y = self.function.value(*x);
+        }
+    }
+}
+
+/// The loop of [`Backward`] over a piece.
+struct Slopes<'a, F> {
+    function: &'a F,
+    dy: &'a [f32],
+    saved: &'a [f32],
+    dx: &'a mut [f32],
+    add: bool,
+}
+
+impl<F: Function> Body for Slopes<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for ((dx, dy), saved) in self.dx.iter_mut().zip(self.dy).zip(self.saved) {
+            let before = if self.add { *dx } else { 0.0 };
+            *dx = before + dy * self.function.slope(*saved);
+        }
     }
 }
 

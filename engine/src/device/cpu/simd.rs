@@ -3,6 +3,8 @@
 //! loops inside it become vector code. Sums keep 16 running totals, since a compiler may not
 //! reorder additions by itself, in an order that does not depend on the instructions.
 
+/// What [`vectorized`] runs: any closure without arguments, or a type of one's own.
+pub use pulp::NullaryFnOnce as Body;
 use rayon::prelude::*;
 
 /// The elements that one task of a parallel loop handles: large enough to pay for the task, small
@@ -11,9 +13,12 @@ pub const CHUNK: usize = 16 * 1024;
 
 const LANES: usize = 16;
 
-/// Runs `body` compiled for the processor's widest vectors.
+/// Runs `body`, usually a closure, compiled for the processor's widest vectors.
+///
+/// Only what is inlined into it is. A compiler inlines a short closure; for a long one, write a
+/// type that implements [`Body`] and mark its `call` with `#[inline(always)]`.
 #[inline]
-pub fn vectorized<R>(body: impl FnOnce() -> R) -> R {
+pub fn vectorized<R>(body: impl Body<Output = R>) -> R {
     pulp::Arch::new().dispatch(body)
 }
 
