@@ -104,9 +104,14 @@ struct Walk {
 
 impl Walk {
     fn new(shape: &Shape, left: &Shape, right: &Shape) -> Walk {
-        let strides = [strides(left, shape), strides(right, shape)];
+        // Axes of size 1 go: at the end, they would cut the walk into runs of one element.
+        let long = |sizes: Shape| {
+            let kept = sizes.iter().zip(shape.iter()).filter(|(_, along)| **along != 1);
+            Shape::new(&kept.map(|(size, _)| *size).collect::<Vec<_>>())
+        };
+        let strides = [strides(left, shape), strides(right, shape)].map(long);
         let inner = strides.map(|strides| strides.iter().last().copied().unwrap_or(0));
-        Walk { shape: *shape, strides, inner }
+        Walk { shape: long(*shape), strides, inner }
     }
 
     /// Calls `body(position in the piece, positions in the operands, count)` for each run.
