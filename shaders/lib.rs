@@ -52,19 +52,23 @@ macro_rules! shaders {
 
 shaders! {
     add,
+    argmax,
     copy,
     cross_entropy,
     exp,
     fill,
     gather,
+    layer_norm,
     log_softmax,
     matmul,
+    max,
     multiply,
     permute,
     rms_norm,
     rope,
     scale,
     silu,
+    slice,
     softmax,
     sum,
 }

@@ -179,6 +179,11 @@ impl Saved {
         &self.tensors[index].0
     }
 
+    /// How many inputs the op had.
+    pub fn inputs(&self) -> usize {
+        self.shapes.len()
+    }
+
     /// The shape of the op's input number `input`, saved or not.
     pub fn input_shape(&self, input: usize) -> Shape {
         self.shapes[input]

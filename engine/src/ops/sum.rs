@@ -49,6 +49,30 @@ impl Tensor {
         let [sum] = apply(Sum, &[&self.reshape([1, self.elements(), 1])]);
         sum.reshape([])
     }
+
+    /// The mean over `axes`, which are given and kept as by [`Tensor::sum`].
+    ///
+    /// # Panics
+    /// If an axis does not exist or is named twice.
+    ///
+    /// ```
+    /// use neutreno_engine::{Device, Tensor};
+    /// let x = Tensor::new(&[1.0, 2.0, 3.0, 6.0], [2, 2], &Device::cpu());
+    /// assert_eq!(x.mean(&[0], false).to_vec()?, [2.0, 4.0]);
+    /// # Ok::<(), neutreno_engine::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn mean(&self, axes: &[isize], keep: bool) -> Tensor {
+        let total = self.sum(axes, keep);
+        let summed = self.elements() as f32 / total.elements() as f32;
+        total.scale(1.0 / summed)
+    }
+
+    /// The mean of all elements, a scalar.
+    #[track_caller]
+    pub fn mean_all(&self) -> Tensor {
+        self.sum_all().scale(1.0 / self.elements() as f32)
+    }
 }
 
 /// The axes in ascending order, counted from the front.

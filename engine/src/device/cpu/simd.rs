@@ -71,8 +71,13 @@ pub fn pieces(data: &mut [f32], length: usize, count: usize) -> Vec<&mut [f32]> 
 /// The largest element; −∞ for none. A NaN is passed on.
 #[inline(always)]
 pub fn maximum(x: &[f32]) -> f32 {
-    let pick = |a: f32, b: f32| if a >= b || a.is_nan() { a } else { b };
-    fold(x, f32::NEG_INFINITY, pick, pick)
+    fold(x, f32::NEG_INFINITY, larger, larger)
+}
+
+/// The larger of two; NaN if one of them is.
+#[inline(always)]
+pub fn larger(a: f32, b: f32) -> f32 {
+    if a >= b || a.is_nan() { a } else { b }
 }
 
 /// The sum.
