@@ -51,8 +51,10 @@ macro_rules! shaders {
 }
 
 shaders! {
+    adamw,
     add,
     argmax,
+    clip,
     copy,
     cross_entropy,
     exp,
@@ -67,6 +69,7 @@ shaders! {
     rms_norm,
     rope,
     scale,
+    sgd,
     silu,
     slice,
     softmax,

@@ -4,10 +4,12 @@
 //! its shader; the other ops are made the same way.
 
 pub mod autograd;
+pub mod checkpoint;
 pub mod device;
 mod error;
 mod ids;
 pub mod ops;
+pub mod optim;
 mod parameters;
 pub mod proof;
 pub mod random;

@@ -294,6 +294,13 @@ impl Parameters {
         let zeros = |piece: &Flat| Tensor::zeros(piece.tensor.shape(), &self.device);
         self.pieces.iter().map(zeros).collect()
     }
+
+    /// Each parameter's name and its part of `flat`, which are pieces like those of the parameters.
+    pub(crate) fn windows(&self, flat: &[Tensor]) -> Vec<(String, Tensor)> {
+        let window =
+            |parameter: &Parameter| (parameter.request.name.clone(), parameter.window(flat));
+        self.parameters.iter().map(window).collect()
+    }
 }
 
 /// Gives each of `sizes` (its elements, and which kind of piece it belongs in) a piece and a

@@ -1,0 +1,422 @@
+//! Named tensors in files, in the safetensors format: eight bytes with the header's length, a JSON
+//! header (name → type, shape, place), then the numbers, little-endian.
+//!
+//! Writing is atomic: a file of that name is the old one or the new one, whole, whatever happens.
+//! Reading is strict: nothing is changed unless the file fits entirely, and everything that does
+//! not fit is named at once.
+
+use crate::shape::MAX_RANK;
+use crate::{Device, Error, Parameters, Result, Tensor};
+use safetensors::tensor::{Dtype, Metadata as Header, TensorInfo};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+/// Texts that a file carries along.
+pub type Metadata = BTreeMap<String, String>;
+
+/// The longest header that is read, in bytes; the format's own limit.
+const LONGEST_HEADER: u64 = 100_000_000;
+
+/// Saves tensors as f32 under their names.
+///
+/// ```
+/// use neutreno_engine::checkpoint::{Metadata, load_tensors, save_tensors};
+/// use neutreno_engine::{Device, Tensor};
+/// let device = Device::cpu();
+/// let folder = tempfile::tempdir().unwrap();
+/// let path = folder.path().join("numbers.safetensors");
+/// let x = Tensor::new(&[1.0, 2.0, 3.0], [3, 1], &device);
+/// save_tensors(&path, &[("x".into(), x)], &Metadata::new())?;
+/// let loaded = load_tensors(&path, &device)?;
+/// assert_eq!(loaded[0].0, "x");
+/// assert_eq!(loaded[0].1.to_vec()?, [1.0, 2.0, 3.0]);
+/// # Ok::<(), neutreno_engine::Error>(())
+/// ```
+///
+/// # Errors
+/// If the file can not be written or the device failed; then a file that was there before is still
+/// there.
+///
+/// # Panics
+/// If two tensors have the same name, or one is named `__metadata__`.
+#[track_caller]
+pub fn save_tensors(path: &Path, tensors: &[(String, Tensor)], metadata: &Metadata) -> Result<()> {
+    let header = header(tensors, metadata);
+    let temporary = temporary(path)?;
+    let written = write(&temporary, &header, tensors)
+        .and_then(|()| fs::rename(&temporary, path).map_err(|error| cannot("write", path, &error)));
+    if written.is_err() {
+        // The first error is the one to report.
+        let _ = fs::remove_file(&temporary);
+    }
+    written?;
+    sync_folder(path)
+}
+
+/// Loads all tensors of a file, in the order of their places in it.
+///
+/// # Errors
+/// If the file can not be read, or holds anything but F32, F16 and BF16.
+pub fn load_tensors(path: &Path, device: &Device) -> Result<Vec<(String, Tensor)>> {
+    let mut checkpoint = Checkpoint::open(path)?;
+    let problems: Vec<String> = checkpoint.entries.iter().filter_map(unreadable).collect();
+    if !problems.is_empty() {
+        return Err(Error::File { path: path.into(), reason: problems.join("; ") });
+    }
+    let entries: Vec<(String, TensorInfo)> = checkpoint.entries.clone();
+    let load = |(name, info): (String, TensorInfo)| {
+        let numbers = checkpoint.read(&info)?;
+        Ok((name, Tensor::new(&numbers, info.shape.as_slice(), device)))
+    };
+    entries.into_iter().map(load).collect()
+}
+
+impl Parameters {
+    /// Saves all parameters.
+    ///
+    /// # Errors
+    /// As [`save_tensors`].
+    pub fn save(&self, path: &Path, metadata: &Metadata) -> Result<()> {
+        save_tensors(path, &self.handles(), metadata)
+    }
+
+    /// Puts what [`Parameters::save`] (or another program, such as Hugging Face's `transformers`)
+    /// has saved in place of the parameters, and returns the texts that came with it. If that
+    /// fails, nothing is changed.
+    ///
+    /// ```
+    /// use neutreno_engine::checkpoint::Metadata;
+    /// use neutreno_engine::{Builder, Device, Error, Initial, Parameters};
+    /// let make = |p: &mut Builder| p.parameter("x", [2], Initial::Ones, true);
+    /// let (x, parameters) = Parameters::build(&Device::cpu(), 1, make);
+    /// let folder = tempfile::tempdir().unwrap();
+    /// let path = folder.path().join("model.safetensors");
+    /// parameters.save(&path, &Metadata::from([("format".into(), "pt".into())]))?;
+    /// x.overwrite(&[5.0, 5.0]);
+    /// let metadata = parameters.load(&path)?;
+    /// assert_eq!(x.to_vec()?, [1.0, 1.0]);
+    /// assert_eq!(metadata["format"], "pt");
+    ///
+    /// let other = |p: &mut Builder| p.parameter("y", [2], Initial::Ones, true);
+    /// let (_, other) = Parameters::build(&Device::cpu(), 1, other);
+    /// assert!(matches!(other.load(&path), Err(Error::Parameters { .. })));
+    /// # Ok::<(), neutreno_engine::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`] and [`Checkpoint::load_into`].
+    pub fn load(&self, path: &Path) -> Result<Metadata> {
+        let checkpoint = Checkpoint::open(path)?;
+        let metadata = checkpoint.metadata().clone();
+        checkpoint.load_into(&self.handles())?;
+        Ok(metadata)
+    }
+
+    fn handles(&self) -> Vec<(String, Tensor)> {
+        self.iter().map(|(name, tensor)| (name.to_string(), tensor.detach())).collect()
+    }
+}
+
+/// An open safetensors file whose header was read and found to be in order.
+#[derive(Debug)]
+pub struct Checkpoint {
+    path: PathBuf,
+    file: BufReader<File>,
+    /// Where the numbers start, in bytes.
+    start: u64,
+    /// In the order of their places.
+    entries: Vec<(String, TensorInfo)>,
+    metadata: Metadata,
+}
+
+impl Checkpoint {
+    /// Opens a file and reads its header.
+    ///
+    /// # Errors
+    /// If it can not be read, is no safetensors file, or is cut off.
+    pub fn open(path: &Path) -> Result<Checkpoint> {
+        let wrong = |reason: String| Error::File { path: path.into(), reason };
+        let failed = |error: io::Error| cannot("read", path, &error);
+        let mut file = BufReader::new(File::open(path).map_err(failed)?);
+        let size = file.get_ref().metadata().map_err(failed)?.len();
+        let mut length = [0; 8];
+        if size < length.len() as u64 {
+            return Err(wrong(format!("no safetensors file: it has only {size} bytes")));
+        }
+        file.read_exact(&mut length).map_err(failed)?;
+        let length = u64::from_le_bytes(length);
+        if length > LONGEST_HEADER.min(size - 8) {
+            return Err(wrong(format!(
+                "cut off, or no safetensors file: its header should have {length} bytes, and the \
+                 file has {size}"
+            )));
+        }
+        let mut header = vec![0; length as usize];
+        file.read_exact(&mut header).map_err(failed)?;
+        let header: Header = serde_json::from_slice(&header)
+            .map_err(|error| wrong(format!("no safetensors file: its header is wrong: {error}")))?;
+        let expected = 8 + length + header.data_len() as u64;
+        if size != expected {
+            return Err(wrong(format!(
+                "cut off or damaged: by its header it has {expected} bytes, but the file has {size}"
+            )));
+        }
+        let entry = |name: String| header.info(&name).cloned().map(|info| (name, info));
+        let entries = header.offset_keys().into_iter().filter_map(entry).collect();
+        let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
+        Ok(Checkpoint { path: path.into(), file, start: 8 + length, entries, metadata })
+    }
+
+    /// The texts that the file carries along.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// Overwrites the tensors with those of the same names in the file. The file must have exactly
+    /// these, in these shapes, as F32, F16 or BF16. If not, or if reading fails, none is changed.
+    ///
+    /// # Errors
+    /// [`Error::Parameters`] with every tensor that is missing, not expected, or of another shape
+    /// or type; [`Error::File`] if reading fails.
+    pub fn load_into(mut self, tensors: &[(String, Tensor)]) -> Result<()> {
+        let problems = self.problems(tensors);
+        if !problems.is_empty() {
+            let problems = problems.join("; ");
+            return Err(Error::Parameters { path: self.path, problems });
+        }
+        let entries: BTreeMap<String, TensorInfo> = self.entries.iter().cloned().collect();
+        let read = |(name, _): &(String, Tensor)| self.read(&entries[name]);
+        let numbers = tensors.iter().map(read).collect::<Result<Vec<_>>>()?;
+        for ((_, tensor), numbers) in tensors.iter().zip(numbers) {
+            tensor.overwrite(&numbers);
+        }
+        Ok(())
+    }
+
+    fn problems(&self, tensors: &[(String, Tensor)]) -> Vec<String> {
+        let entries = self.entries.iter().map(|entry| (entry.0.as_str(), entry));
+        let mut found: BTreeMap<&str, &(String, TensorInfo)> = entries.collect();
+        let mut problems = Vec::new();
+        for (name, tensor) in tensors {
+            let shape = tensor.shape();
+            let Some(entry) = found.remove(name.as_str()) else {
+                problems.push(format!("{name} {shape} is missing"));
+                continue;
+            };
+            let theirs = &entry.1.shape;
+            if *theirs != shape[..] {
+                problems.push(format!("{name} is {theirs:?} in the file, not {shape}"));
+            }
+            problems.extend(unreadable(entry));
+        }
+        let unexpected = |(name, info): &(String, TensorInfo)| {
+            format!("{name} {:?} is in the file, but not expected", info.shape)
+        };
+        problems.extend(found.into_values().map(unexpected));
+        problems
+    }
+
+    /// The numbers of one tensor, whose type was checked.
+    fn read(&mut self, info: &TensorInfo) -> Result<Vec<f32>> {
+        let (start, end) = info.data_offsets;
+        let mut bytes = vec![0; end - start];
+        let place = SeekFrom::Start(self.start + start as u64);
+        let arrived = self.file.seek(place).and_then(|_| self.file.read_exact(&mut bytes));
+        arrived.map_err(|error| cannot("read", &self.path, &error))?;
+        let words = bytes.as_chunks::<2>().0.iter().map(|word| u16::from_le_bytes(*word));
+        Ok(match info.dtype {
+            Dtype::F16 => words.map(from_f16).collect(),
+            Dtype::BF16 => words.map(|word| f32::from_bits(u32::from(word) << 16)).collect(),
+            _ => bytes.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)).collect(),
+        })
+    }
+}
+
+/// Why a tensor can not be read here.
+fn unreadable((name, info): &(String, TensorInfo)) -> Option<String> {
+    let axes = info.shape.len();
+    match info.dtype {
+        _ if axes > MAX_RANK => Some(format!("{name} has {axes} axes; the most is {MAX_RANK}")),
+        Dtype::F32 | Dtype::F16 | Dtype::BF16 => None,
+        other => Some(format!("{name} holds {other}; F32, F16 or BF16 can be read")),
+    }
+}
+
+/// The number that 16 bits mean in IEEE 754's half precision.
+fn from_f16(bits: u16) -> f32 {
+    let bits = u32::from(bits);
+    let (sign, exponent, mantissa) = (bits >> 15 << 31, bits >> 10 & 31, bits & 1023);
+    match exponent {
+        0 => f32::from_bits(sign | (mantissa as f32 / (1 << 24) as f32).to_bits()),
+        31 => f32::from_bits(sign | 255 << 23 | mantissa << 13),
+        _ => f32::from_bits(sign | (exponent + 112) << 23 | mantissa << 13),
+    }
+}
+
+/// The header, padded with spaces to a multiple of eight bytes.
+#[track_caller]
+fn header(tensors: &[(String, Tensor)], metadata: &Metadata) -> Vec<u8> {
+    let mut header = serde_json::Map::new();
+    header.insert("__metadata__".into(), json!(metadata));
+    let mut start = 0;
+    for (name, tensor) in tensors {
+        let end = start + 4 * tensor.elements();
+        let shape = &tensor.shape()[..];
+        let entry = json!({ "dtype": "F32", "shape": shape, "data_offsets": [start, end] });
+        assert!(header.insert(name.clone(), entry).is_none(), "two tensors are named {name}");
+        start = end;
+    }
+    let mut header = serde_json::Value::Object(header).to_string().into_bytes();
+    header.resize(header.len().next_multiple_of(8), b' ');
+    header
+}
+
+fn write(path: &Path, header: &[u8], tensors: &[(String, Tensor)]) -> Result<()> {
+    let failed = |error: io::Error| cannot("write", path, &error);
+    let mut file = BufWriter::new(File::create(path).map_err(failed)?);
+    file.write_all(&(header.len() as u64).to_le_bytes()).map_err(failed)?;
+    file.write_all(header).map_err(failed)?;
+    for (_, tensor) in tensors {
+        let numbers = tensor.to_vec()?;
+        let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        file.write_all(&bytes).map_err(failed)?;
+    }
+    let file = file.into_inner().map_err(|error| failed(error.into_error()))?;
+    file.sync_all().map_err(failed)
+}
+
+/// A name beside `path` that no other process writes to.
+fn temporary(path: &Path) -> Result<PathBuf> {
+    let Some(name) = path.file_name() else {
+        return Err(Error::File { path: path.into(), reason: "not the name of a file".into() });
+    };
+    let mut temporary = name.to_os_string();
+    temporary.push(format!(".{}.tmp", std::process::id()));
+    Ok(path.with_file_name(temporary))
+}
+
+/// Makes sure that the new name survives a power failure; only Unix can open a folder for that.
+fn sync_folder(path: &Path) -> Result<()> {
+    if cfg!(unix) {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        let synced = File::open(folder).and_then(|folder| folder.sync_all());
+        synced.map_err(|error| cannot("sync", folder, &error))?;
+    }
+    Ok(())
+}
+
+fn cannot(what: &str, path: &Path, error: &io::Error) -> Error {
+    Error::File { path: path.into(), reason: format!("cannot {what} it: {error}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Shape;
+    use safetensors::SafeTensors;
+
+    fn tensor(numbers: &[f32], shape: impl Into<Shape>) -> Tensor {
+        Tensor::new(numbers, shape, &Device::cpu())
+    }
+
+    /// A file as Hugging Face's own crate writes it.
+    fn foreign(dtype: Dtype, shape: &[usize], bytes: &[u8]) -> Vec<u8> {
+        let view = safetensors::tensor::TensorView::new(dtype, shape.into(), bytes).unwrap();
+        safetensors::serialize([("x", view)], None).unwrap()
+    }
+
+    #[test]
+    fn other_readers_read_it_and_bits_survive() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let numbers = [1.5, -0.0, f32::MIN_POSITIVE / 2.0, f32::INFINITY, 1e-30, 7.0];
+        let tensors = [("b.c".into(), tensor(&numbers, [2, 3])), ("a".into(), tensor(&[4.0], []))];
+        let metadata = Metadata::from([("format".into(), "pt \"x\"".into())]);
+        save_tensors(&path, &tensors, &metadata).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        let other = SafeTensors::deserialize(&bytes).unwrap();
+        let b = other.tensor("b.c").unwrap();
+        assert_eq!((b.dtype(), b.shape()), (Dtype::F32, &[2, 3][..]));
+        let expected: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+        assert_eq!(b.data(), expected);
+        assert_eq!(other.tensor("a").unwrap().shape(), &[0_usize; 0]);
+        assert_eq!(*Checkpoint::open(&path).unwrap().metadata(), metadata);
+        let bits = |numbers: &[f32]| numbers.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        let loaded = load_tensors(&path, &Device::cpu()).unwrap();
+        assert_eq!(bits(&loaded[0].1.to_vec().unwrap()), bits(&numbers));
+        // Nothing is left beside the file.
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn half_precisions_are_converted_and_other_types_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let load = || load_tensors(&path, &Device::cpu()).map(|all| all[0].1.to_vec().unwrap());
+        let words: Vec<u8> = [0x3c00_u16, 0xc100, 0x7bff, 0x0001, 0x83ff, 0x7c00]
+            .iter()
+            .flat_map(|word| word.to_le_bytes())
+            .collect();
+        fs::write(&path, foreign(Dtype::F16, &[6], &words)).unwrap();
+        let smallest = 2.0_f32.powi(-24);
+        let expected = [1.0, -2.5, 65504.0, smallest, -1023.0 * smallest, f32::INFINITY];
+        assert_eq!(load().unwrap(), expected);
+        fs::write(&path, foreign(Dtype::BF16, &[2], &[0x80, 0x3f, 0x49, 0xc0])).unwrap();
+        assert_eq!(load().unwrap(), [1.0, -3.140625]);
+        fs::write(&path, foreign(Dtype::I64, &[1], &[0; 8])).unwrap();
+        assert!(load().unwrap_err().to_string().contains("x holds I64"));
+    }
+
+    #[test]
+    fn everything_that_does_not_fit_is_named_and_nothing_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let saved = [("same", 2), ("shape", 3), ("extra", 1)]
+            .map(|(name, n)| (name.to_string(), tensor(&vec![9.0; n], [n])));
+        save_tensors(&path, &saved, &Metadata::new()).unwrap();
+        let wanted = [("same", 2), ("shape", 4), ("lost", 1)]
+            .map(|(name, n)| (name.to_string(), tensor(&vec![1.0; n], [n])));
+        let error = Checkpoint::open(&path).unwrap().load_into(&wanted).unwrap_err();
+        let Error::Parameters { problems, .. } = error else { panic!("{error}") };
+        assert_eq!(
+            problems,
+            "shape is [3] in the file, not [4]; lost [1] is missing; \
+             extra [1] is in the file, but not expected"
+        );
+        assert_eq!(wanted[0].1.to_vec().unwrap(), [1.0, 1.0]);
+    }
+
+    #[test]
+    fn damaged_files_are_refused_wherever_they_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let tensors = [("x".to_string(), tensor(&[1.0, 2.0], [2]))];
+        save_tensors(&path, &tensors, &Metadata::new()).unwrap();
+        let whole = fs::read(&path).unwrap();
+        let longer = [&whole[..], &[0]].concat();
+        // A header's length that would take all memory.
+        let huge = [&u64::MAX.to_le_bytes()[..], &whole[8..]].concat();
+        let cut = (0..whole.len()).map(|end| whole[..end].to_vec());
+        for bytes in cut.chain([longer, huge, vec![b'{'; 300]]) {
+            fs::write(&path, &bytes).unwrap();
+            let error = Checkpoint::open(&path).unwrap_err();
+            assert!(matches!(error, Error::File { .. }), "{} bytes: {error}", bytes.len());
+        }
+    }
+
+    #[test]
+    fn a_file_that_can_not_be_written_leaves_the_old_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("none/a.safetensors");
+        assert!(matches!(save_tensors(&missing, &[], &Metadata::new()), Err(Error::File { .. })));
+        // A folder stands where the file should go.
+        let taken = folder.path().join("taken");
+        fs::create_dir_all(taken.join("inside")).unwrap();
+        assert!(matches!(save_tensors(&taken, &[], &Metadata::new()), Err(Error::File { .. })));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

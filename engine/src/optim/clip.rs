@@ -1,0 +1,144 @@
+//! Clipping by the global norm (Pascanu et al. 2013): with n = √(Σ g²) over the gradients of all
+//! parameters, every gradient is to be multiplied by min(1, max / n).
+//!
+//! The sum is made in a fixed order: each part of a piece by itself, then the parts of all pieces.
+//! Nothing waits for it: the factor stays on the device, where the optimiser's kernel takes it.
+//! Cost an element: 2 flops, 4 bytes.
+
+use crate::device::cpu::simd::{CHUNK, sum_of_squares, vectorized};
+use crate::device::{Cost, Kernel, View, ViewMut};
+use crate::gpu::{Binding, Recorder};
+use crate::parameters::ALIGNMENT;
+use crate::tensor::{launch, launch_into};
+use crate::{Gradients, Parameters, Shape, Tensor, words};
+use rayon::prelude::*;
+
+/// The elements whose squares are summed as one part.
+const PART: usize = CHUNK;
+
+/// What [`clip`] found. Both are tensors of one number on the device.
+///
+/// If some gradient is NaN or infinite, or so large that its square is (above 1.8e19), the norm is
+/// NaN or infinite and the factor is 0. Given that factor, an optimiser changes neither parameters
+/// nor state, so that one bad batch does no harm. The norm is how the program learns of it: read it
+/// ([`Tensor::read`]) together with the loss, and stop or count when it is not finite.
+#[derive(Clone, Debug)]
+pub struct Clip {
+    /// The norm of all gradients together, before clipping.
+    pub norm: Tensor,
+    /// min(1, max / norm), or 0 if the norm is not finite.
+    pub factor: Tensor,
+}
+
+/// Measures the gradients of all parameters and finds the factor that brings their norm to at most
+/// `max_norm`. The gradients themselves are not changed: pass the result to
+/// [`Optimizer::step`](super::Optimizer::step).
+///
+/// ```
+/// use neutreno_engine::optim::clip;
+/// use neutreno_engine::{Builder, Device, Initial, Parameters};
+/// let make = |p: &mut Builder| p.parameter("x", [2, 2], Initial::Ones, false);
+/// let (x, parameters) = Parameters::build(&Device::cpu(), 1, make);
+/// let mut gradients = parameters.gradients();
+/// (&x * &x).sum_all().backward_into(&mut gradients)?;
+/// let clip = clip(&parameters, &gradients, 1.0);
+/// assert_eq!(clip.norm.to_vec()?, [4.0]);
+/// assert_eq!(clip.factor.to_vec()?, [0.25]);
+/// # Ok::<(), neutreno_engine::Error>(())
+/// ```
+///
+/// # Panics
+/// If `max_norm` is not a positive finite number, or `gradients` does not come from
+/// [`Parameters::gradients`] of `parameters`.
+#[track_caller]
+pub fn clip(parameters: &Parameters, gradients: &Gradients, max_norm: f64) -> Clip {
+    let max_norm = max_norm as f32;
+    assert!(max_norm.is_normal() && max_norm > 0.0, "clip: a largest norm of {max_norm}");
+    let pieces = parameters.pieces(gradients);
+    // As many parts for each piece as let the next one start where a GPU can bind it.
+    let parts = |piece: &Tensor| piece.elements().div_ceil(PART).next_multiple_of(ALIGNMENT);
+    let total = pieces.iter().map(|piece| parts(&piece.gradients)).sum::<usize>();
+    let sums = Tensor::uninitialized(Shape::from([total]), parameters.device());
+    let mut start = 0;
+    for piece in &pieces {
+        let parts = parts(&piece.gradients);
+        let window = sums.window(start, Shape::from([parts]));
+        launch_into(&Squares { parts }, &[&piece.gradients], &[(&window, false)]);
+        start += parts;
+    }
+    let [norm, factor] = launch(&Factor { max_norm }, &[&sums], parameters.device());
+    Clip { norm, factor }
+}
+
+/// y\[i\] = Σ x² over part number i.
+#[derive(Clone, Debug)]
+struct Squares {
+    parts: usize,
+}
+
+impl Kernel for Squares {
+    fn name(&self) -> &'static str {
+        "clip: squares"
+    }
+
+    fn shapes(&self, _inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        Ok(vec![Shape::from([self.parts])])
+    }
+
+    fn cost(&self, inputs: &[Shape]) -> Cost {
+        Cost::elementwise(inputs[0].elements(), 2, inputs[0].elements())
+    }
+
+    fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+        let x = inputs[0].data;
+        outputs[0].data.par_iter_mut().enumerate().for_each(|(part, sum)| {
+            let start = (part * PART).min(x.len());
+            let numbers = &x[start..(start + PART).min(x.len())];
+            *sum = vectorized(|| sum_of_squares(numbers));
+        });
+    }
+
+    fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
+        let uniforms = words![self.parts, inputs[0].shape.elements(), PART, 0.0];
+        let [x, y] = [&inputs[0], &outputs[0]];
+        gpu.dispatch_rows("clip_squares", &[x], &[y], uniforms, self.parts);
+    }
+}
+
+/// The norm and the factor from the sums of squares of all parts.
+#[derive(Clone, Debug)]
+struct Factor {
+    max_norm: f32,
+}
+
+impl Kernel for Factor {
+    fn name(&self) -> &'static str {
+        "clip: factor"
+    }
+
+    fn shapes(&self, _inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        Ok(vec![Shape::from([1]); 2])
+    }
+
+    fn cost(&self, inputs: &[Shape]) -> Cost {
+        Cost::elementwise(inputs[0].elements(), 1, inputs[0].elements())
+    }
+
+    fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+        let total: f64 = inputs[0].iter().map(|sum| f64::from(*sum)).sum();
+        let norm = total.sqrt() as f32;
+        outputs[0][0] = norm;
+        outputs[1][0] = match norm {
+            norm if !total.is_finite() || !norm.is_finite() => 0.0,
+            norm if norm <= self.max_norm => 1.0,
+            norm => self.max_norm / norm,
+        };
+    }
+
+    fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
+        let parts = inputs[0].shape.elements();
+        let uniforms = words![parts, 0_u32, 0_u32, self.max_norm];
+        let outputs = [&outputs[0], &outputs[1]];
+        gpu.dispatch("clip_factor", &[&inputs[0]], &outputs, uniforms, [1, 1, 1]);
+    }
+}

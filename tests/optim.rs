@@ -1,0 +1,286 @@
+//! Optimisers and clipping against plain f64 loops, on the CPU and on every GPU adapter of this
+//! machine.
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use neutreno_engine::optim::{AdamW, AdamWSettings, Clip, Optimizer, Sgd, SgdSettings, clip};
+use neutreno_engine::random::Key;
+use neutreno_engine::{Builder, Device, Gradients, Initial, Parameters, Result, Tensor};
+use std::sync::Arc;
+
+type Test = fn(&Device) -> std::result::Result<(), Failed>;
+
+const TESTS: [(&str, Test); 7] = [
+    ("adamw", adamw),
+    ("adamw_clipped", adamw_clipped),
+    ("sgd", sgd),
+    ("clip", clip_exactly),
+    ("non_finite", non_finite_gradients_change_nothing),
+    ("accumulation", micro_batches_equal_one_batch),
+    ("resumed", a_resumed_optimizer_goes_on_alike),
+];
+
+fn main() -> std::process::ExitCode {
+    let arguments = Arguments::from_args();
+    let mut devices = vec![("cpu".to_string(), Some(Arc::new(Device::cpu())))];
+    let found = neutreno_engine::device::list();
+    for (index, description) in found.iter().enumerate() {
+        let device = Device::open(&format!("gpu:{index}"), 0).expect("a listed adapter opens");
+        let name = format!("{} {}", description.interface, description.name);
+        devices.push((name, Some(Arc::new(device))));
+    }
+    if found.is_empty() {
+        devices.push(("gpu (none found)".into(), None));
+    }
+    let mut trials = Vec::new();
+    for (name, test) in TESTS {
+        for (device_name, device) in &devices {
+            let device = device.clone();
+            let ignored = device.is_none();
+            let run = move || match &device {
+                Some(device) => test(device),
+                None => Err(Failed::from("there is no GPU adapter here")),
+            };
+            let trial = Trial::test(format!("{name} on {device_name}"), run);
+            trials.push(trial.with_ignored_flag(ignored));
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Names, elements and whether they decay: sizes beside the alignment, and one of several tasks.
+const PARAMETERS: [(&str, usize, bool); 5] = [
+    ("one", 1, false),
+    ("weight", 65, true),
+    ("bias", 17, false),
+    ("large", 40_001, true),
+    ("norm", 64, false),
+];
+
+fn make(p: &mut Builder) -> Vec<Tensor> {
+    let parameter = |(name, elements, decay): (&str, usize, bool)| {
+        p.parameter(name, [elements], Initial::Normal { deviation: 1.0 }, decay)
+    };
+    PARAMETERS.map(parameter).into()
+}
+
+/// The gradient of parameter number `index` in step number `step`.
+fn gradient(index: usize, step: u64) -> Vec<f32> {
+    Key::new(8).fold(index as u64).fold(step).normals(PARAMETERS[index].1, 0.1, 1.0)
+}
+
+/// Has the gradients of `tensors` be those of step number `step`, times `scale`.
+fn set(gradients: &mut Gradients, tensors: &[Tensor], step: u64, scale: f32) -> Result<()> {
+    gradients.clear();
+    for (index, tensor) in tensors.iter().enumerate() {
+        let weights: Vec<f32> = gradient(index, step).iter().map(|g| scale * g).collect();
+        let weights = Tensor::new(&weights, tensor.shape(), tensor.device());
+        tensor.multiply(&weights).sum_all().backward_into(gradients)?;
+    }
+    Ok(())
+}
+
+fn widen(numbers: &[f32]) -> Vec<f64> {
+    numbers.iter().map(|x| f64::from(*x)).collect()
+}
+
+fn expect_close(what: &str, got: &[f32], expected: &[f64]) -> std::result::Result<(), Failed> {
+    for (position, (got, expected)) in got.iter().zip(expected).enumerate() {
+        let difference = (f64::from(*got) - expected).abs();
+        if difference.is_nan() || difference > 2e-6 * expected.abs().max(1.0) {
+            return Err(format!("{what} at {position}: {got}, expected {expected}").into());
+        }
+    }
+    Ok(())
+}
+
+/// Runs several steps and compares all parameters with `reference(p, g, step, decay)`, which keeps
+/// its own state for each number.
+fn compare<S: Default + Clone>(
+    device: &Device,
+    optimizer: &mut dyn Optimizer,
+    (tensors, parameters): (Vec<Tensor>, Parameters),
+    max_norm: Option<f64>,
+    reference: impl Fn(&mut f64, f64, &mut S, i32, bool),
+) -> std::result::Result<(), Failed> {
+    assert_eq!(parameters.device(), device);
+    let initial = tensors.iter().map(Tensor::to_vec).collect::<Result<Vec<_>>>()?;
+    let mut expected: Vec<Vec<(f64, S)>> = initial
+        .iter()
+        .map(|numbers| widen(numbers).into_iter().map(|p| (p, S::default())).collect())
+        .collect();
+    let mut gradients = parameters.gradients();
+    for step in 1..=4 {
+        set(&mut gradients, &tensors, step, 1.0)?;
+        let clip = max_norm.map(|max_norm| clip(&parameters, &gradients, max_norm));
+        optimizer.step(&parameters, &gradients, RATE, clip.as_ref());
+        let all: Vec<Vec<f64>> = (0..tensors.len()).map(|i| widen(&gradient(i, step))).collect();
+        let norm = all.iter().flatten().map(|g| g * g).sum::<f64>().sqrt();
+        let factor = max_norm.map_or(1.0, |max_norm| (max_norm / norm).min(1.0));
+        for ((numbers, gradients), (_, _, decay)) in expected.iter_mut().zip(&all).zip(PARAMETERS) {
+            for ((p, state), g) in numbers.iter_mut().zip(gradients) {
+                reference(p, factor * g, state, step as i32, decay);
+            }
+        }
+    }
+    assert_eq!(optimizer.steps(), 4);
+    for ((tensor, expected), (name, ..)) in tensors.iter().zip(&expected).zip(PARAMETERS) {
+        let expected: Vec<f64> = expected.iter().map(|(p, _)| *p).collect();
+        expect_close(name, &tensor.to_vec()?, &expected)?;
+    }
+    Ok(())
+}
+
+const RATE: f64 = 0.01;
+
+fn adamw_against_f64(device: &Device, max_norm: Option<f64>) -> std::result::Result<(), Failed> {
+    let settings = AdamWSettings { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.1 };
+    let AdamWSettings { beta1, beta2, epsilon, weight_decay } = settings;
+    let model = Parameters::build(device, 1, make);
+    let mut optimizer = AdamW::new(&model.1, settings);
+    compare(device, &mut optimizer, model, max_norm, |p, g, [m, v]: &mut [f64; 2], t, decay| {
+        *m = beta1 * *m + (1.0 - beta1) * g;
+        *v = beta2 * *v + (1.0 - beta2) * g * g;
+        let (mean, square) = (*m / (1.0 - beta1.powi(t)), *v / (1.0 - beta2.powi(t)));
+        if decay {
+            *p -= RATE * weight_decay * *p;
+        }
+        *p -= RATE * mean / (square.sqrt() + epsilon);
+    })
+}
+
+fn adamw(device: &Device) -> std::result::Result<(), Failed> {
+    adamw_against_f64(device, None)
+}
+
+fn adamw_clipped(device: &Device) -> std::result::Result<(), Failed> {
+    adamw_against_f64(device, Some(0.01))
+}
+
+fn sgd(device: &Device) -> std::result::Result<(), Failed> {
+    for nesterov in [false, true] {
+        let settings = SgdSettings { momentum: 0.8, nesterov, weight_decay: 0.1 };
+        let model = Parameters::build(device, 1, make);
+        let mut optimizer = Sgd::new(&model.1, settings);
+        compare(device, &mut optimizer, model, Some(50.0), |p, g, b: &mut f64, _, decay| {
+            let g = if decay { g + 0.1 * *p } else { g };
+            *b = 0.8 * *b + g;
+            *p -= RATE * if nesterov { g + 0.8 * *b } else { *b };
+        })?;
+    }
+    Ok(())
+}
+
+fn numbers(clip: &Clip) -> Result<(f32, f32)> {
+    Ok((clip.norm.to_scalar()?, clip.factor.to_scalar()?))
+}
+
+/// Whole numbers, whose squares add up without rounding.
+fn clip_exactly(device: &Device) -> std::result::Result<(), Failed> {
+    let (tensors, parameters) = Parameters::build(device, 1, make);
+    let mut gradients = parameters.gradients();
+    // Only "large" and "one" get gradients: 40,001 threes, and what makes it a square: 603² − 9 ·
+    // 40,001 = 60² as 363,609 = 360,009 + 3,600.
+    let scale = |value: f32| Tensor::full(value, [1], device);
+    tensors[3].multiply(&scale(3.0)).sum_all().backward_into(&mut gradients)?;
+    tensors[0].multiply(&scale(60.0)).sum_all().backward_into(&mut gradients)?;
+    assert_eq!(parameters.missing_gradients(&gradients), ["weight", "bias", "norm"]);
+    for (max_norm, factor) in [(1e9, 1.0), (603.0, 1.0), (301.5, 0.5), (603.0 / 64.0, 1.0 / 64.0)] {
+        let got = numbers(&clip(&parameters, &gradients, max_norm))?;
+        if got != (603.0, factor) {
+            return Err(format!("clipped to {max_norm}: norm and factor {got:?}").into());
+        }
+    }
+    Ok(())
+}
+
+fn non_finite_gradients_change_nothing(device: &Device) -> std::result::Result<(), Failed> {
+    let (tensors, parameters) = Parameters::build(device, 1, make);
+    let mut adamw = AdamW::new(&parameters, AdamWSettings::default());
+    let mut sgd = Sgd::new(&parameters, SgdSettings::default());
+    let before = tensors.iter().map(Tensor::to_vec).collect::<Result<Vec<_>>>()?;
+    for bad in [f32::NAN, f32::INFINITY, 1e30] {
+        let mut gradients = parameters.gradients();
+        let mut weights = vec![1.0; PARAMETERS[3].1];
+        weights[30_000] = bad;
+        let weights = Tensor::new(&weights, tensors[3].shape(), device);
+        tensors[3].multiply(&weights).sum_all().backward_into(&mut gradients)?;
+        let clip = clip(&parameters, &gradients, 1.0);
+        adamw.step(&parameters, &gradients, RATE, Some(&clip));
+        sgd.step(&parameters, &gradients, RATE, Some(&clip));
+        let (norm, factor) = numbers(&clip)?;
+        if norm.is_finite() || factor != 0.0 {
+            return Err(format!("{bad}: norm {norm}, factor {factor}").into());
+        }
+    }
+    for (tensor, before) in tensors.iter().zip(&before) {
+        assert_eq!(&tensor.to_vec()?, before);
+    }
+    for (name, state) in adamw.state(&parameters).into_iter().chain(sgd.state(&parameters)) {
+        assert!(state.to_vec()?.iter().all(|x| *x == 0.0), "{name} has changed");
+    }
+    Ok(())
+}
+
+/// The mean loss over eight rows, at once and as the mean of two halves.
+fn micro_batches_equal_one_batch(device: &Device) -> std::result::Result<(), Failed> {
+    let key = Key::new(2);
+    let data = key.normals(8 * 65, 0.0, 1.0);
+    let rows = |first: usize, count: usize| {
+        Tensor::new(&data[first * 65..(first + count) * 65], [count, 65], device)
+    };
+    let train = |batches: &[Tensor]| -> Result<Vec<Vec<f32>>> {
+        let (tensors, parameters) = Parameters::build(device, 1, make);
+        let mut optimizer = Sgd::new(&parameters, SgdSettings::default());
+        let mut gradients = parameters.gradients();
+        for _ in 0..2 {
+            gradients.clear();
+            for batch in batches {
+                let product = batch.multiply(&tensors[1]);
+                let shifted = product.add(&tensors[0]);
+                let mean = Tensor::full(1.0 / 8.0, [1], device);
+                let loss = shifted.multiply(&shifted).sum_all().multiply(&mean);
+                loss.backward_into(&mut gradients)?;
+            }
+            optimizer.step(&parameters, &gradients, RATE, None);
+        }
+        tensors.iter().map(Tensor::to_vec).collect()
+    };
+    let whole = train(&[rows(0, 8)])?;
+    let halves = train(&[rows(0, 4), rows(4, 4)])?;
+    for ((whole, halves), (name, ..)) in whole.iter().zip(&halves).zip(PARAMETERS) {
+        expect_close(name, halves, &widen(whole))?;
+    }
+    Ok(())
+}
+
+/// Saved after two steps and loaded into fresh ones: the same bits after two more.
+fn a_resumed_optimizer_goes_on_alike(device: &Device) -> std::result::Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let [weights, state] = ["weights", "state"].map(|name| folder.path().join(name));
+    let run = |optimizer: &mut AdamW,
+               (tensors, parameters): &(Vec<Tensor>, Parameters),
+               steps: std::ops::Range<u64>| {
+        let mut gradients = parameters.gradients();
+        for step in steps {
+            set(&mut gradients, tensors, step, 1.0)?;
+            optimizer.step(parameters, &gradients, RATE, None);
+        }
+        tensors.iter().map(Tensor::to_vec).collect::<Result<Vec<_>>>()
+    };
+    let model = Parameters::build(device, 1, make);
+    let mut optimizer = AdamW::new(&model.1, AdamWSettings::default());
+    run(&mut optimizer, &model, 0..2)?;
+    model.1.save(&weights, &Default::default())?;
+    optimizer.save(&model.1, &state)?;
+    let expected = run(&mut optimizer, &model, 2..4)?;
+
+    let resumed = Parameters::build(device, 99, make);
+    let mut optimizer = AdamW::new(&resumed.1, AdamWSettings::default());
+    resumed.1.load(&weights)?;
+    // A file that is no optimiser's changes nothing.
+    assert!(optimizer.load(&resumed.1, &weights).is_err());
+    optimizer.load(&resumed.1, &state)?;
+    assert_eq!(optimizer.steps(), 2);
+    assert_eq!(run(&mut optimizer, &resumed, 2..4)?, expected);
+    Ok(())
+}
