@@ -18,8 +18,8 @@ struct Uniforms {
 
 var<workgroup> totals: array<f32, 256>;
 
-// The sum of every lane's total, for lane 0.
-fn sum_lanes(lane: u32, total: f32) -> f32 {
+// Leaves the sum of every lane's total in totals[0], for lane 0 to read.
+fn sum_lanes(lane: u32, total: f32) {
     totals[lane] = total;
     for (var width = lanes / 2u; width > 0u; width /= 2u) {
         workgroupBarrier();
@@ -27,7 +27,6 @@ fn sum_lanes(lane: u32, total: f32) -> f32 {
             totals[lane] += totals[lane + width];
         }
     }
-    return totals[0];
 }
 
 // y[part] = the sum of the squares of a part of x: a workgroup each.
@@ -46,9 +45,9 @@ fn clip_squares(
     for (var k = part * uniforms.length + lane; k < end; k += lanes) {
         total += x[k] * x[k];
     }
-    total = sum_lanes(lane, total);
+    sum_lanes(lane, total);
     if lane == 0u {
-        y[part] = total;
+        y[part] = totals[0];
     }
 }
 
@@ -60,10 +59,11 @@ fn clip_factor(@builtin(local_invocation_index) lane: u32) {
     for (var k = lane; k < uniforms.parts; k += lanes) {
         total += x[k];
     }
-    total = sum_lanes(lane, total);
+    sum_lanes(lane, total);
     if lane > 0u {
         return;
     }
+    total = totals[0];
     if (bitcast<u32>(total) & 0x7f800000u) == 0x7f800000u {
         y[0] = total;
         factor[0] = 0.0;
