@@ -165,20 +165,27 @@ impl TryRng for Generator {
 }
 
 /// Threefry-2x32-20: two words of a counter, scrambled by two words of a key.
+///
+/// Twenty rounds without a loop or a branch, so that loops over counters become vector code.
+#[inline(always)]
 pub fn threefry(key: [u32; 2], counter: [u32; 2]) -> [u32; 2] {
-    const ROTATIONS: [u32; 8] = [13, 15, 26, 6, 17, 29, 16, 24];
     let keys = [key[0], key[1], 0x1BD1_1BDA ^ key[0] ^ key[1]];
-    let [mut a, mut b] = [counter[0].wrapping_add(keys[0]), counter[1].wrapping_add(keys[1])];
-    for round in 0..20 {
-        a = a.wrapping_add(b);
-        b = b.rotate_left(ROTATIONS[round % 8]) ^ a;
-        if round % 4 == 3 {
-            let injection = round / 4 + 1;
-            a = a.wrapping_add(keys[injection % 3]);
-            b = b.wrapping_add(keys[(injection + 1) % 3]).wrapping_add(injection as u32);
-        }
-    }
-    [a, b]
+    let round = |[a, b]: [u32; 2], rotation: u32| {
+        let a = a.wrapping_add(b);
+        [a, b.rotate_left(rotation) ^ a]
+    };
+    let odd = |state| round(round(round(round(state, 13), 15), 26), 6);
+    let even = |state| round(round(round(round(state, 17), 29), 16), 24);
+    let inject = |[a, b]: [u32; 2], number: usize| {
+        let (first, second) = (keys[number % 3], keys[(number + 1) % 3]);
+        [a.wrapping_add(first), b.wrapping_add(second).wrapping_add(number as u32)]
+    };
+    let state = inject(counter, 0);
+    let state = inject(odd(state), 1);
+    let state = inject(even(state), 2);
+    let state = inject(odd(state), 3);
+    let state = inject(even(state), 4);
+    inject(odd(state), 5)
 }
 
 #[cfg(test)]
