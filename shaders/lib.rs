@@ -57,6 +57,7 @@ shaders! {
     clip,
     copy,
     cross_entropy,
+    dropout,
     exp,
     fill,
     gather,
@@ -74,4 +75,5 @@ shaders! {
     slice,
     softmax,
     sum,
+    swiglu,
 }

@@ -66,6 +66,7 @@ ops! {
     concatenate: concatenate::Concatenate,
     copy: copy::Copy,
     cross_entropy: cross_entropy::CrossEntropy,
+    dropout: dropout::Dropout,
     exp: Elementwise<exp::Exp>,
     fill: fill::Fill,
     gather: gather::Gather,
@@ -83,4 +84,5 @@ ops! {
     slice: slice::Slice,
     softmax: softmax::Softmax,
     sum: sum::Sum,
+    swiglu: swiglu::Swiglu,
 }

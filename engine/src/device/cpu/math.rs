@@ -88,7 +88,7 @@ pub fn log(x: f32) -> f32 {
 #[inline(always)]
 pub fn erf(x: f32) -> f32 {
     let square = x * x;
-    let mut series = -6.090_360_4e-4;
+    let mut series = -6.090_36e-4;
     for coefficient in
         [5.011_963e-3, -2.677_891e-2, 1.128_214_1e-1, -3.761_252_4e-1, 1.283_791_5e-1]
     {
@@ -99,7 +99,7 @@ pub fn erf(x: f32) -> f32 {
     // At 4 the result has been 1 for a while; comparisons let a NaN through.
     let clamped = if magnitude > 4.0 { 4.0 } else { magnitude };
     let mut p = 1.261_384_4e-3;
-    for coefficient in [-1.565_256_8e-2, 9.132_28e-2, 6.504_537_8e-1, 1.120_397_8, 1.822_264_4e-3] {
+    for coefficient in [-1.565_256_8e-2, 9.132_28e-2, 6.504_538e-1, 1.120_397_8, 1.822_264_4e-3] {
         p = clamped.mul_add(p, coefficient);
     }
     let large = (1.0 - exp(-p)).copysign(x);

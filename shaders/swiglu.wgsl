@@ -1,0 +1,52 @@
+// y = gate * s * up with s = 1 / (1 + e^-gate);
+// d_gate = dy * up * s * (1 + gate * (1 - s)), d_up = dy * gate * s.
+
+struct Uniforms {
+    elements: u32,
+    add_gate: u32,
+    add_up: u32,
+}
+
+@group(0) @binding(0) var<uniform> uniforms: Uniforms;
+
+// e^-x stays finite: what becomes of an infinity is up to the driver.
+fn sigmoid(x: f32) -> f32 {
+    return 1.0 / (1.0 + exp(select(-x, 80.0, x < -80.0)));
+}
+
+@group(0) @binding(1) var<storage, read> gate: array<f32>;
+@group(0) @binding(2) var<storage, read> up: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+
+@compute @workgroup_size(64)
+fn swiglu_forward(
+    @builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let i = id.x + id.y * groups.x * 64u;
+    if i < uniforms.elements {
+        y[i] = gate[i] * sigmoid(gate[i]) * up[i];
+    }
+}
+
+@group(0) @binding(1) var<storage, read> dy: array<f32>;
+@group(0) @binding(2) var<storage, read> saved_gate: array<f32>;
+@group(0) @binding(3) var<storage, read> saved_up: array<f32>;
+@group(0) @binding(4) var<storage, read_write> d_gate: array<f32>;
+@group(0) @binding(5) var<storage, read_write> d_up: array<f32>;
+
+@compute @workgroup_size(64)
+fn swiglu_backward(
+    @builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let i = id.x + id.y * groups.x * 64u;
+    if i < uniforms.elements {
+        let g = saved_gate[i];
+        let s = sigmoid(g);
+        let before_gate = select(0.0, d_gate[i], uniforms.add_gate != 0u);
+        let before_up = select(0.0, d_up[i], uniforms.add_up != 0u);
+        d_gate[i] = before_gate + dy[i] * saved_up[i] * s * (1.0 + g * (1.0 - s));
+        d_up[i] = before_up + dy[i] * g * s;
+    }
+}
