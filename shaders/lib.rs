@@ -62,6 +62,7 @@ shaders! {
     fill,
     gather,
     layer_norm,
+    linear_cross_entropy,
     log_softmax,
     matmul,
     max,

@@ -72,6 +72,7 @@ ops! {
     gather: gather::Gather,
     layer_norm: layer_norm::LayerNorm,
     linear: linear::Linear,
+    linear_cross_entropy: linear_cross_entropy::LinearCrossEntropy,
     log_softmax: log_softmax::LogSoftmax,
     matmul: matmul::MatMul,
     max: max::Max,

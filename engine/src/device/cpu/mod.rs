@@ -3,6 +3,7 @@
 //! Results never depend on the number of threads: work is cut into pieces by its shape alone, and
 //! each piece is summed in a fixed order.
 
+pub mod cross_entropy;
 pub mod math;
 mod memory;
 pub mod products;

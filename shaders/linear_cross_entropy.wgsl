@@ -1,0 +1,140 @@
+// Cross-entropy of rows of logits. The products around it are dispatches of matmul.wgsl.
+
+override lanes: u32 = 64u;
+
+struct Uniforms {
+    // Rows, or elements in linear_cross_entropy_scale.
+    count: u32,
+    // The first of these rows among all.
+    first: u32,
+    vocabulary: u32,
+    // Whether the gradient is wanted (rows), or is added to what is there (scale).
+    flag: u32,
+    label_smoothing: f32,
+    scale: f32,
+}
+
+@group(0) @binding(0) var<uniform> uniforms: Uniforms;
+
+@group(0) @binding(1) var<storage, read> targets: array<u32>;
+@group(0) @binding(2) var<storage, read_write> logits: array<f32>;
+@group(0) @binding(3) var<storage, read_write> losses: array<f32>;
+
+const LOWEST = -3.4e38;
+
+var<workgroup> shared_values: array<f32, 256>;
+
+// The largest of all invocations' values, known to all of them.
+fn largest_of_all(lane: u32, value: f32) -> f32 {
+    shared_values[lane] = value;
+    for (var width = lanes / 2u; width > 0u; width /= 2u) {
+        workgroupBarrier();
+        if lane < width {
+            shared_values[lane] = max(shared_values[lane], shared_values[lane + width]);
+        }
+    }
+    workgroupBarrier();
+    let result = shared_values[0];
+    workgroupBarrier();
+    return result;
+}
+
+fn sum_of_all(lane: u32, value: f32) -> f32 {
+    shared_values[lane] = value;
+    for (var width = lanes / 2u; width > 0u; width /= 2u) {
+        workgroupBarrier();
+        if lane < width {
+            shared_values[lane] += shared_values[lane + width];
+        }
+    }
+    workgroupBarrier();
+    let result = shared_values[0];
+    workgroupBarrier();
+    return result;
+}
+
+// The loss of a row a workgroup, and the gradient of its logits in their place.
+@compute @workgroup_size(lanes)
+fn linear_cross_entropy_rows(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let row = group.x + group.y * groups.x;
+    if row >= uniforms.count {
+        return;
+    }
+    let start = row * uniforms.vocabulary;
+    let spread = uniforms.label_smoothing / f32(uniforms.vocabulary);
+    let share = 1.0 - uniforms.label_smoothing;
+    var value = LOWEST;
+    for (var i = lane; i < uniforms.vocabulary; i += lanes) {
+        value = max(value, logits[start + i]);
+    }
+    let largest = largest_of_all(lane, value);
+    var sum = 0.0;
+    var total = 0.0;
+    for (var i = lane; i < uniforms.vocabulary; i += lanes) {
+        let logit = logits[start + i] - largest;
+        sum += exp(logit);
+        total += logit;
+    }
+    sum = sum_of_all(lane, sum);
+    total = sum_of_all(lane, total);
+    let wanted = targets[uniforms.first + row];
+    let counts = wanted < uniforms.vocabulary;
+    if lane == 0u {
+        var loss = 0.0;
+        if counts {
+            loss = log(sum) - share * (logits[start + wanted] - largest) - spread * total;
+        }
+        losses[uniforms.first + row] = loss;
+    }
+    if uniforms.flag == 0u {
+        return;
+    }
+    // The target's logit was read above, and is about to be overwritten.
+    workgroupBarrier();
+    let scale = select(0.0, uniforms.scale, counts);
+    for (var i = lane; i < uniforms.vocabulary; i += lanes) {
+        let aim = spread + select(0.0, share, i == wanted);
+        logits[start + i] = scale * (exp(logits[start + i] - largest) / sum - aim);
+    }
+}
+
+@group(0) @binding(1) var<storage, read> row_losses: array<f32>;
+@group(0) @binding(2) var<storage, read_write> mean: array<f32>;
+
+// scale times the sum of all rows' losses.
+@compute @workgroup_size(lanes)
+fn linear_cross_entropy_mean(@builtin(local_invocation_index) lane: u32) {
+    var sum = 0.0;
+    for (var i = lane; i < uniforms.count; i += lanes) {
+        sum += row_losses[i];
+    }
+    sum = sum_of_all(lane, sum);
+    if lane == 0u {
+        mean[0] = uniforms.scale * sum;
+    }
+}
+
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> factor: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+
+// y = factor · x, or y += factor · x.
+@compute @workgroup_size(64)
+fn linear_cross_entropy_scale(
+    @builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let i = id.x + id.y * groups.x * 64u;
+    if i >= uniforms.count {
+        return;
+    }
+    var value = factor[0] * x[i];
+    if uniforms.flag != 0u {
+        value += y[i];
+    }
+    y[i] = value;
+}
