@@ -116,7 +116,7 @@ impl LinearCrossEntropy {
 /// The rows whose logits exist at the same time: chunks of like size, so that all are worth their
 /// products.
 fn chunk(rows: usize, vocabulary: usize) -> usize {
-    const LOGITS: usize = 12 << 20;
+    const LOGITS: usize = 9 << 20;
     let most = (LOGITS / vocabulary).clamp(64, 1024);
     rows.div_ceil(rows.div_ceil(most)).next_multiple_of(16).min(rows)
 }
