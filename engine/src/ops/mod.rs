@@ -63,6 +63,7 @@ macro_rules! ops {
 ops! {
     add: add::Add,
     argmax: argmax::Argmax,
+    attention: attention::Attention,
     concatenate: concatenate::Concatenate,
     copy: copy::Copy,
     cross_entropy: cross_entropy::CrossEntropy,

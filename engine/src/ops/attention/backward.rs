@@ -1,0 +1,86 @@
+//! The derivative of plain attention: what every variant's derivative is made of.
+
+use super::cpu::{self, Operands};
+use super::sizes::{Sizes, TILE};
+use crate::device::{Cost, Kernel, View, ViewMut};
+use crate::gpu::{Binding, Recorder};
+use crate::{Shape, words};
+
+/// Inputs: q, k, v (mixed, if they are), the gradient of o, the logarithms of the sums of
+/// exponentials, and the row sums D. Outputs: the gradients of q, k and v that are wanted.
+#[derive(Clone, Debug)]
+pub(super) struct AttentionBackward {
+    pub causal: bool,
+    pub wants: [bool; 3],
+}
+
+impl AttentionBackward {
+    /// Each wanted one of three things, in order, for those that are wanted.
+    fn place<T>(&self, outputs: impl IntoIterator<Item = T>) -> [Option<T>; 3] {
+        let mut outputs = outputs.into_iter();
+        self.wants.map(|wanted| if wanted { outputs.next() } else { None })
+    }
+}
+
+impl Kernel for AttentionBackward {
+    fn name(&self) -> &'static str {
+        "attention_backward"
+    }
+
+    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        Sizes::check(inputs, self.causal)?;
+        let wanted = self.wants.iter().zip(inputs).filter(|(wanted, _)| **wanted);
+        Ok(wanted.map(|(_, shape)| *shape).collect())
+    }
+
+    fn cost(&self, inputs: &[Shape]) -> Cost {
+        let sizes = Sizes::new(&inputs[0], &inputs[1], self.causal);
+        let read: usize = inputs.iter().map(Shape::elements).sum();
+        let wanted = self.wants.iter().zip(inputs).filter(|(wanted, _)| **wanted);
+        let written: usize = wanted.map(|(_, shape)| shape.elements()).sum();
+        // Five products; besides them a pair costs two differences, an exponential and a product.
+        let flops = sizes.pairs() * (10 * sizes.head_size as u64 + 4);
+        Cost { flops, bytes: 4 * (read + written) as u64 }
+    }
+
+    fn adds(&self, _output: usize) -> bool {
+        true
+    }
+
+    fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+        let sizes = Sizes::new(&inputs[0].shape, &inputs[1].shape, self.causal);
+        let from = Operands {
+            q: inputs[0].data,
+            k: inputs[1].data,
+            v: inputs[2].data,
+            gradient: inputs[3].data,
+            log_sums: inputs[4].data,
+            row_sums: inputs[5].data,
+        };
+        cpu::backward(&sizes, from, self.place(outputs));
+    }
+
+    fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
+        let sizes = Sizes::new(&inputs[0].shape, &inputs[1].shape, self.causal);
+        let inputs: Vec<&Binding> = inputs.iter().collect();
+        let [dq, dk, dv] = self.place(outputs);
+        let tiles = |positions: usize| sizes.batch * positions.div_ceil(TILE);
+        if let Some(dq) = dq {
+            let mut uniforms = sizes.words();
+            uniforms.extend_from_slice(words![dq.add]);
+            let groups = tiles(sizes.queries) * sizes.heads;
+            gpu.dispatch_rows("attention_backward_queries", &inputs, &[dq], &uniforms, groups);
+        }
+        if dk.is_none() && dv.is_none() {
+            return;
+        }
+        // One kernel makes both; one that is not wanted goes to waste.
+        let [dk, dv] = [dk, dv].map(|output| {
+            output.cloned().unwrap_or_else(|| gpu.scratch(inputs[1].shape))
+        });
+        let mut uniforms = sizes.words();
+        uniforms.extend_from_slice(words![dk.add, dv.add]);
+        let groups = tiles(sizes.keys) * sizes.kv_heads;
+        gpu.dispatch_rows("attention_backward_keys", &inputs, &[&dk, &dv], &uniforms, groups);
+    }
+}

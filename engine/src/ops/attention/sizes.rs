@@ -1,0 +1,117 @@
+//! The sizes of one attention, and which keys a query sees.
+
+use crate::gpu::Word;
+use crate::{Shape, words};
+
+/// The queries and the keys of a tile on a GPU, as in the shaders.
+pub(super) const TILE: usize = 32;
+
+/// Q is (batch, queries, heads, head_size); K and V are (batch, keys, kv_heads, head_size).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    pub batch: usize,
+    pub queries: usize,
+    pub keys: usize,
+    pub heads: usize,
+    pub kv_heads: usize,
+    pub head_size: usize,
+    pub causal: bool,
+}
+
+impl Sizes {
+    /// The sizes of queries and keys that are known to fit.
+    pub fn new(q: &Shape, k: &Shape, causal: bool) -> Sizes {
+        let [batch, queries, heads, head_size] = [q[0], q[1], q[2], q[3]];
+        Sizes { batch, queries, keys: k[1], heads, kv_heads: k[2], head_size, causal }
+    }
+
+    /// The sizes of q, k and v, or in what way they do not fit.
+    pub fn check(inputs: &[Shape], causal: bool) -> Result<Sizes, String> {
+        let [q, k, v] = [&inputs[0], &inputs[1], &inputs[2]];
+        let layout = "it takes queries of (batch, time, heads, head size) and keys and values of \
+                      (batch, time, kv heads, head size)";
+        if q.rank() != 4 || k.rank() != 4 || q[0] != k[0] || q[3] != k[3] {
+            return Err(layout.into());
+        }
+        if k != v {
+            return Err("keys and values need the same shape".into());
+        }
+        if q.elements() == 0 || k.elements() == 0 {
+            return Err("no size can be 0".into());
+        }
+        if q[2] % k[2] != 0 {
+            return Err("the number of heads must be a multiple of the kv heads".into());
+        }
+        if causal && k[1] < q[1] {
+            return Err("causal attention needs a key for each query".into());
+        }
+        Ok(Sizes::new(q, k, causal))
+    }
+
+    /// One number for each query and head.
+    pub fn rows(&self) -> Shape {
+        Shape::from([self.batch, self.queries, self.heads])
+    }
+
+    /// The query heads that share a kv head.
+    pub fn group(&self) -> usize {
+        self.heads / self.kv_heads
+    }
+
+    /// How many keys, from the first on, the query at `row` sees.
+    pub fn visible(&self, row: usize) -> usize {
+        if self.causal { self.keys - self.queries + row + 1 } else { self.keys }
+    }
+
+    /// What scores are multiplied by.
+    pub fn scale(&self) -> f32 {
+        1.0 / (self.head_size as f32).sqrt()
+    }
+
+    /// The pairs of a query and a key that it sees, over all batches and heads.
+    pub fn pairs(&self) -> u64 {
+        let [first, last] = [self.visible(0), self.visible(self.queries - 1)];
+        let a_head = (first + last) as u64 * self.queries as u64 / 2;
+        (self.batch * self.heads) as u64 * a_head
+    }
+
+    /// The row of the values (of batch, keys and kv heads) at the position, and of the kv head, of
+    /// a row of the queries (of batch, queries and heads).
+    #[inline(always)]
+    pub fn own_value(&self, row: usize) -> usize {
+        let (head, query, batch) =
+            (row % self.heads, row / self.heads % self.queries, row / self.heads / self.queries);
+        let position = batch * self.keys + self.keys - self.queries + query;
+        position * self.kv_heads + head / self.group()
+    }
+
+    /// The other way round: the first of the rows of the queries at the position of a row of the
+    /// values, and of its heads; `None` where there is no query.
+    #[inline(always)]
+    pub fn query_of(&self, row: usize) -> Option<usize> {
+        let (head, key, batch) =
+            (row % self.kv_heads, row / self.kv_heads % self.keys, row / self.kv_heads / self.keys);
+        let query = (key + self.queries).checked_sub(self.keys)?;
+        Some((batch * self.queries + query) * self.heads + head * self.group())
+    }
+
+    /// The uniforms by which shaders match positions of queries and of values.
+    pub fn position_words(&self) -> Vec<Word> {
+        words![self.queries, self.keys, self.heads, self.kv_heads, self.head_size].to_vec()
+    }
+
+    /// The uniforms with which every shader of attention begins.
+    pub fn words(&self) -> Vec<Word> {
+        words![
+            self.batch,
+            self.queries,
+            self.keys,
+            self.heads,
+            self.kv_heads,
+            self.head_size,
+            self.causal,
+            self.scale(),
+        ]
+        .to_vec()
+    }
+}
