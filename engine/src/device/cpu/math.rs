@@ -19,11 +19,12 @@ pub fn exp(x: f32) -> f32 {
     for coefficient in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
         series = r.mul_add(series, coefficient);
     }
-    // 2ⁿ in two factors: n reaches −151 and 128, past what one exponent holds.
+    // 2ⁿ in two factors: n reaches −151 and 128, past what one exponent holds. (Nothing wraps: but
+    // a check for overflow would keep a debug build from vectorising the loop around this.)
     let bits = (shifted.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
     let half = bits >> 1;
-    let power = |n: i32| f32::from_bits(((n + 127) << 23) as u32);
-    series * power(half) * power(bits - half)
+    let power = |n: i32| f32::from_bits((n.wrapping_add(127) << 23) as u32);
+    series * power(half) * power(bits.wrapping_sub(half))
 }
 
 /// 1 / (1 + e⁻ˣ).
