@@ -90,16 +90,8 @@ impl Kernel for CrossEntropy {
         let tasks = losses.par_chunks_mut(rows).zip(statistics.par_chunks_mut(2 * rows));
         tasks.enumerate().for_each(|(task, (losses, statistics))| {
             let targets = &self.targets.as_slice()[task * rows..];
-            let x = x[task * rows * width..].chunks_exact(width).zip(targets);
-            let results = losses.iter_mut().zip(statistics.chunks_exact_mut(2));
-            simd::vectorized(|| {
-                for ((x, target), (loss, statistics)) in x.zip(results) {
-                    let largest = simd::maximum(x);
-                    let log_sum = simd::sum_of(x, |x| math::exp(x - largest)).ln();
-                    statistics.copy_from_slice(&[largest, log_sum]);
-                    *loss = self.row_loss(x, *target, largest, log_sum);
-                }
-            });
+            let x = &x[task * rows * width..];
+            simd::vectorized(Forward { op: self, x, width, targets, losses, statistics });
         });
         loss[0] = simd::vectorized(|| simd::sum(&losses)) * self.factor;
     }
@@ -112,6 +104,32 @@ impl Kernel for CrossEntropy {
         let made = [&losses, &outputs[1]];
         gpu.dispatch_rows("cross_entropy_forward", &[&inputs[0], &targets], &made, uniforms, rows);
         gpu.dispatch_rows("cross_entropy_mean", &[&losses], &[&outputs[0]], uniforms, 1);
+    }
+}
+
+/// Some rows.
+struct Forward<'a> {
+    op: &'a CrossEntropy,
+    x: &'a [f32],
+    width: usize,
+    targets: &'a [u32],
+    losses: &'a mut [f32],
+    statistics: &'a mut [f32],
+}
+
+impl simd::Body for Forward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let x = self.x.chunks_exact(self.width).zip(self.targets);
+        let results = self.losses.iter_mut().zip(self.statistics.chunks_exact_mut(2));
+        for ((x, target), (loss, statistics)) in x.zip(results) {
+            let largest = simd::maximum(x);
+            let log_sum = simd::sum_of(x, |x| math::exp(x - largest)).ln();
+            statistics.copy_from_slice(&[largest, log_sum]);
+            *loss = self.op.row_loss(x, *target, largest, log_sum);
+        }
     }
 }
 
@@ -147,25 +165,10 @@ impl Kernel for CrossEntropyBackward {
     }
 
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
-        let CrossEntropy { targets, smoothing, factor } = &self.0;
-        let (x, width) = (inputs[0].data, inputs[0].shape.last());
-        let (statistics, factor) = (inputs[1].data, inputs[2].data[0] * factor);
-        let even = smoothing / width as f32;
-        simd::for_rows(&mut outputs[0], width, |first, rows| {
-            for (row, dx) in (first..).zip(rows.chunks_exact_mut(width)) {
-                let target = targets.as_slice()[row];
-                if target == Ids::IGNORED {
-                    dx.fill(0.0);
-                    continue;
-                }
-                let [largest, log_sum] = [statistics[2 * row], statistics[2 * row + 1]];
-                let x = &x[row * width..(row + 1) * width];
-                for (dx, x) in dx.iter_mut().zip(x) {
-                    *dx = factor * (math::exp((x - largest) - log_sum) - even);
-                }
-                dx[target as usize] -= factor * (1.0 - smoothing);
-            }
-        });
+        let [x, statistics, dloss] = [0, 1, 2].map(|input| inputs[input].data);
+        let (width, factor) = (inputs[0].shape.last(), dloss[0] * self.0.factor);
+        let body = Backward { op: &self.0, x, width, statistics, factor };
+        simd::for_long_rows(&mut outputs[0], width, &body);
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
@@ -177,6 +180,35 @@ impl Kernel for CrossEntropyBackward {
         let elements = shape.elements();
         let entry_point = "cross_entropy_backward";
         gpu.dispatch_elements(entry_point, &inputs, &[&outputs[0]], uniforms, elements);
+    }
+}
+
+struct Backward<'a> {
+    op: &'a CrossEntropy,
+    x: &'a [f32],
+    width: usize,
+    statistics: &'a [f32],
+    /// dloss / the number of rows that count.
+    factor: f32,
+}
+
+impl simd::Rows for Backward<'_> {
+    #[inline(always)]
+    fn make(&self, first: usize, rows: &mut [f32]) {
+        let Backward { op, x, width, statistics, factor } = *self;
+        let even = op.smoothing / width as f32;
+        for (row, dx) in (first..).zip(rows.chunks_exact_mut(width)) {
+            let target = op.targets.as_slice()[row];
+            if target == Ids::IGNORED {
+                dx.fill(0.0);
+                continue;
+            }
+            let [largest, log_sum] = [statistics[2 * row], statistics[2 * row + 1]];
+            for (dx, x) in dx.iter_mut().zip(&x[row * width..(row + 1) * width]) {
+                *dx = factor * (math::exp((x - largest) - log_sum) - even);
+            }
+            dx[target as usize] -= factor * (1.0 - op.smoothing);
+        }
     }
 }
 

@@ -68,20 +68,8 @@ impl Kernel for LayerNorm {
         let rows = simd::rows_per_task(width);
         let tasks = y.par_chunks_mut(rows * width).zip(statistics.par_chunks_mut(2 * rows));
         tasks.enumerate().for_each(|(task, (y, statistics))| {
-            let x = x[task * rows * width..].chunks_exact(width);
-            let triples = x.zip(y.chunks_exact_mut(width)).zip(statistics.chunks_exact_mut(2));
-            simd::vectorized(|| {
-                for ((x, y), statistics) in triples {
-                    let mean = simd::sum(x) / width as f32;
-                    let squares = simd::sum_of(x, |x| (x - mean) * (x - mean));
-                    let inverse = 1.0 / (squares / width as f32 + self.epsilon).sqrt();
-                    statistics.copy_from_slice(&[mean, inverse]);
-                    let columns = weight.iter().zip(bias);
-                    for ((y, x), (w, b)) in y.iter_mut().zip(x).zip(columns) {
-                        *y = (x - mean) * inverse * w + b;
-                    }
-                }
-            });
+            let x = &x[task * rows * width..];
+            simd::vectorized(Forward { x, weight, bias, epsilon: self.epsilon, y, statistics });
         });
     }
 
@@ -91,6 +79,36 @@ impl Kernel for LayerNorm {
         let inputs: Vec<&Binding> = inputs.iter().collect();
         let outputs: Vec<&Binding> = outputs.iter().collect();
         gpu.dispatch_rows("layer_norm_forward", &inputs, &outputs, uniforms, shape.rows());
+    }
+}
+
+/// Some rows.
+struct Forward<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    bias: &'a [f32],
+    epsilon: f32,
+    y: &'a mut [f32],
+    statistics: &'a mut [f32],
+}
+
+impl simd::Body for Forward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let width = self.weight.len();
+        let pairs = self.x.chunks_exact(width).zip(self.y.chunks_exact_mut(width));
+        for ((x, y), statistics) in pairs.zip(self.statistics.chunks_exact_mut(2)) {
+            let mean = simd::sum(x) / width as f32;
+            let squares = simd::sum_of(x, |x| (x - mean) * (x - mean));
+            let inverse = 1.0 / (squares / width as f32 + self.epsilon).sqrt();
+            statistics.copy_from_slice(&[mean, inverse]);
+            let columns = self.weight.iter().zip(self.bias);
+            for ((y, x), (w, b)) in y.iter_mut().zip(x).zip(columns) {
+                *y = (x - mean) * inverse * w + b;
+            }
+        }
     }
 }
 
@@ -135,7 +153,7 @@ impl Kernel for LayerNormBackward {
             let first = task * rows;
             let statistics = &statistics[2 * first..statistics.len().min(2 * (first + rows))];
             let [x, dy] = [x, dy].map(|values| &values[first * width..]);
-            simd::vectorized(|| backward_rows([x, dy, weight, statistics], dx, [dw, db], add));
+            simd::vectorized(Backward { x, dy, weight, statistics, dx, dw, db, add });
         });
         for (output, parts) in [(dw, dw_parts), (db, db_parts)] {
             if let Some(output) = output {
@@ -170,33 +188,51 @@ impl Kernel for LayerNormBackward {
     }
 }
 
-/// dx of some rows, and their parts of dw and db; each is left out where its slice is empty.
-#[inline(always)]
-fn backward_rows(
-    [x, dy, weight, statistics]: [&[f32]; 4],
-    dx: &mut [f32],
-    [dw, db]: [&mut [f32]; 2],
+/// Some rows of dx and their parts of dw and db; each is left out where its slice is empty.
+struct Backward<'a> {
+    x: &'a [f32],
+    dy: &'a [f32],
+    weight: &'a [f32],
+    statistics: &'a [f32],
+    dx: &'a mut [f32],
+    dw: &'a mut [f32],
+    db: &'a mut [f32],
     add: bool,
-) {
-    let width = weight.len();
-    let [mut centred, mut weighted] = [(); 2].map(|()| vec![0.0; width]);
-    for (row, statistics) in statistics.chunks_exact(2).enumerate() {
-        let (mean, inverse) = (statistics[0], statistics[1]);
-        let [x, dy] = [x, dy].map(|values| &values[row * width..][..width]);
-        centred.iter_mut().zip(x).for_each(|(centred, x)| *centred = (x - mean) * inverse);
-        dw.iter_mut().zip(dy.iter().zip(&centred)).for_each(|(dw, (dy, x))| *dw += dy * x);
-        db.iter_mut().zip(dy).for_each(|(db, dy)| *db += dy);
-        let Some(dx) = dx.chunks_exact_mut(width).nth(row) else { continue };
-        for ((weighted, dy), w) in weighted.iter_mut().zip(dy).zip(weight) {
-            *weighted = dy * w;
-        }
-        let shift = simd::sum(&weighted) / width as f32;
-        let slope = simd::dot(&weighted, &centred) / width as f32;
-        let terms = weighted.iter().zip(&centred).map(|(g, x)| inverse * (g - shift - x * slope));
-        if add {
-            dx.iter_mut().zip(terms).for_each(|(dx, term)| *dx += term);
-        } else {
-            dx.iter_mut().zip(terms).for_each(|(dx, term)| *dx = term);
+}
+
+impl simd::Body for Backward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let width = self.weight.len();
+        let [mut centred, mut weighted] = [vec![0.0; width], vec![0.0; width]];
+        for (row, statistics) in self.statistics.chunks_exact(2).enumerate() {
+            let (mean, inverse) = (statistics[0], statistics[1]);
+            let [x, dy] = [self.x, self.dy].map(|values| &values[row * width..][..width]);
+            for (centred, x) in centred.iter_mut().zip(x) {
+                *centred = (x - mean) * inverse;
+            }
+            for (dw, (dy, x)) in self.dw.iter_mut().zip(dy.iter().zip(&centred)) {
+                *dw += dy * x;
+            }
+            self.db.iter_mut().zip(dy).for_each(|(db, dy)| *db += dy);
+            let Some(dx) = self.dx.chunks_exact_mut(width).nth(row) else { continue };
+            for ((weighted, dy), w) in weighted.iter_mut().zip(dy).zip(self.weight) {
+                *weighted = dy * w;
+            }
+            let shift = simd::sum(&weighted) / width as f32;
+            let slope = simd::dot(&weighted, &centred) / width as f32;
+            let terms = weighted.iter().zip(&centred);
+            if self.add {
+                for (dx, (g, x)) in dx.iter_mut().zip(terms) {
+                    *dx += inverse * (g - shift - x * slope);
+                }
+            } else {
+                for (dx, (g, x)) in dx.iter_mut().zip(terms) {
+                    *dx = inverse * (g - shift - x * slope);
+                }
+            }
         }
     }
 }

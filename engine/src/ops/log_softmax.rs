@@ -54,20 +54,32 @@ impl Kernel for LogSoftmax {
 
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let (x, width) = (inputs[0].data, inputs[0].shape.last());
-        simd::for_rows(&mut outputs[0], width, |first, rows| {
-            let x = x[first * width..].chunks_exact(width);
-            for (y, x) in rows.chunks_exact_mut(width).zip(x) {
-                let largest = simd::maximum(x);
-                let log_sum = simd::sum_of(x, |x| math::exp(x - largest)).ln();
-                y.iter_mut().zip(x).for_each(|(y, x)| *y = (x - largest) - log_sum);
-            }
-        });
+        simd::for_long_rows(&mut outputs[0], width, &Forward { x, width });
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
         let (rows, width) = (inputs[0].shape.rows(), inputs[0].shape.last());
         let (inputs, outputs) = ([&inputs[0]], [&outputs[0]]);
         gpu.dispatch_rows("log_softmax_forward", &inputs, &outputs, words![rows, width], rows);
+    }
+}
+
+struct Forward<'a> {
+    x: &'a [f32],
+    width: usize,
+}
+
+impl simd::Rows for Forward<'_> {
+    #[inline(always)]
+    fn make(&self, first: usize, rows: &mut [f32]) {
+        let x = self.x[first * self.width..].chunks_exact(self.width);
+        for (y, x) in rows.chunks_exact_mut(self.width).zip(x) {
+            let largest = simd::maximum(x);
+            let log_sum = simd::sum_of(x, |x| math::exp(x - largest)).ln();
+            for (y, x) in y.iter_mut().zip(x) {
+                *y = (x - largest) - log_sum;
+            }
+        }
     }
 }
 
@@ -91,21 +103,33 @@ impl Kernel for LogSoftmaxBackward {
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let width = inputs[0].shape.last();
         let [y, dy] = [inputs[0].data, inputs[1].data];
-        simd::for_rows(&mut outputs[0], width, |first, rows| {
-            let [y, dy] = [y, dy].map(|values| values[first * width..].chunks_exact(width));
-            for (dx, (y, dy)) in rows.chunks_exact_mut(width).zip(y.zip(dy)) {
-                let total = simd::sum(dy);
-                for (dx, (y, dy)) in dx.iter_mut().zip(y.iter().zip(dy)) {
-                    *dx = dy - math::exp(*y) * total;
-                }
-            }
-        });
+        simd::for_long_rows(&mut outputs[0], width, &Backward { y, dy, width });
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
         let (rows, width) = (inputs[0].shape.rows(), inputs[0].shape.last());
         let (inputs, outputs) = ([&inputs[0], &inputs[1]], [&outputs[0]]);
         gpu.dispatch_rows("log_softmax_backward", &inputs, &outputs, words![rows, width], rows);
+    }
+}
+
+struct Backward<'a> {
+    y: &'a [f32],
+    dy: &'a [f32],
+    width: usize,
+}
+
+impl simd::Rows for Backward<'_> {
+    #[inline(always)]
+    fn make(&self, first: usize, rows: &mut [f32]) {
+        let width = self.width;
+        let [y, dy] = [self.y, self.dy].map(|values| values[first * width..].chunks_exact(width));
+        for (dx, (y, dy)) in rows.chunks_exact_mut(width).zip(y.zip(dy)) {
+            let total = simd::sum(dy);
+            for (dx, (y, dy)) in dx.iter_mut().zip(y.iter().zip(dy)) {
+                *dx = dy - math::exp(*y) * total;
+            }
+        }
     }
 }
 

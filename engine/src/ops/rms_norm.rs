@@ -67,17 +67,8 @@ impl Kernel for RmsNorm {
         let rows = simd::rows_per_task(width);
         let tasks = y.par_chunks_mut(rows * width).zip(inverse.par_chunks_mut(rows));
         tasks.enumerate().for_each(|(task, (y, inverse))| {
-            let x = x[task * rows * width..].chunks_exact(width);
-            let triples = x.zip(y.chunks_exact_mut(width)).zip(inverse);
-            simd::vectorized(|| {
-                for ((x, y), inverse) in triples {
-                    let mean_square = simd::sum_of_squares(x) / width as f32;
-                    *inverse = 1.0 / (mean_square + self.epsilon).sqrt();
-                    for ((y, x), w) in y.iter_mut().zip(x).zip(weight) {
-                        *y = x * *inverse * w;
-                    }
-                }
-            });
+            let x = &x[task * rows * width..];
+            simd::vectorized(Forward { x, weight, epsilon: self.epsilon, y, inverse });
         });
     }
 
@@ -87,6 +78,32 @@ impl Kernel for RmsNorm {
         let [x, weight, y, inverse] = [&inputs[0], &inputs[1], &outputs[0], &outputs[1]];
         let (inputs, outputs) = ([x, weight], [y, inverse]);
         gpu.dispatch_rows("rms_norm_forward", &inputs, &outputs, uniforms, shape.rows());
+    }
+}
+
+/// Some rows.
+struct Forward<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    epsilon: f32,
+    y: &'a mut [f32],
+    inverse: &'a mut [f32],
+}
+
+impl simd::Body for Forward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let width = self.weight.len();
+        let pairs = self.x.chunks_exact(width).zip(self.y.chunks_exact_mut(width));
+        for ((x, y), inverse) in pairs.zip(self.inverse) {
+            let mean_square = simd::sum_of_squares(x) / width as f32;
+            *inverse = 1.0 / (mean_square + self.epsilon).sqrt();
+            for ((y, x), w) in y.iter_mut().zip(x).zip(self.weight) {
+                *y = x * *inverse * w;
+            }
+        }
     }
 }
 
@@ -127,7 +144,7 @@ impl Kernel for RmsNormBackward {
             let first = task * rows;
             let inverse = &inverse[first..inverse.len().min(first + rows)];
             let [x, dy] = [x, dy].map(|values| &values[first * width..]);
-            simd::vectorized(|| backward_rows([x, dy, weight, inverse], dx, dw, add));
+            simd::vectorized(Backward { x, dy, weight, inverse, dx, dw, add });
         });
         if let Some(dw) = dw {
             rows::sum_parts(&parts, dw);
@@ -154,31 +171,44 @@ impl Kernel for RmsNormBackward {
     }
 }
 
-/// dx of some rows, and their part of dw; each is left out where its slice is empty.
-#[inline(always)]
-fn backward_rows(
-    [x, dy, weight, inverse]: [&[f32]; 4],
-    dx: &mut [f32],
-    dw: &mut [f32],
+/// Some rows of dx and their part of dw; each is left out where its slice is empty.
+struct Backward<'a> {
+    x: &'a [f32],
+    dy: &'a [f32],
+    weight: &'a [f32],
+    inverse: &'a [f32],
+    dx: &'a mut [f32],
+    dw: &'a mut [f32],
     add: bool,
-) {
-    let width = weight.len();
-    let mut weighted = vec![0.0; width];
-    for (row, &inverse) in inverse.iter().enumerate() {
-        let [x, dy] = [x, dy].map(|values| &values[row * width..][..width]);
-        for ((dw, x), dy) in dw.iter_mut().zip(x).zip(dy) {
-            *dw += dy * x * inverse;
-        }
-        let Some(dx) = dx.chunks_exact_mut(width).nth(row) else { continue };
-        for ((weighted, dy), w) in weighted.iter_mut().zip(dy).zip(weight) {
-            *weighted = dy * w;
-        }
-        let slope = simd::dot(&weighted, x) * inverse * inverse / width as f32;
-        let terms = weighted.iter().zip(x).map(|(weighted, x)| inverse * (weighted - x * slope));
-        if add {
-            dx.iter_mut().zip(terms).for_each(|(dx, term)| *dx += term);
-        } else {
-            dx.iter_mut().zip(terms).for_each(|(dx, term)| *dx = term);
+}
+
+impl simd::Body for Backward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let width = self.weight.len();
+        let mut weighted = vec![0.0; width];
+        for (row, &inverse) in self.inverse.iter().enumerate() {
+            let [x, dy] = [self.x, self.dy].map(|values| &values[row * width..][..width]);
+            for ((dw, x), dy) in self.dw.iter_mut().zip(x).zip(dy) {
+                *dw += dy * x * inverse;
+            }
+            let Some(dx) = self.dx.chunks_exact_mut(width).nth(row) else { continue };
+            for ((weighted, dy), w) in weighted.iter_mut().zip(dy).zip(self.weight) {
+                *weighted = dy * w;
+            }
+            let slope = simd::dot(&weighted, x) * inverse * inverse / width as f32;
+            let terms = weighted.iter().zip(x);
+            if self.add {
+                for (dx, (g, x)) in dx.iter_mut().zip(terms) {
+                    *dx += inverse * (g - x * slope);
+                }
+            } else {
+                for (dx, (g, x)) in dx.iter_mut().zip(terms) {
+                    *dx = inverse * (g - x * slope);
+                }
+            }
         }
     }
 }

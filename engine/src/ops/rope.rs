@@ -112,17 +112,10 @@ impl Kernel for Rope {
         let [time, width, size] = self.sizes(&inputs[0].shape);
         let x = inputs[0].data;
         let table: &[f32] = bytemuck::cast_slice(self.table.as_slice());
+        let table = &table[self.offset * size..][..time * size];
         let (add, sign) = (outputs[0].add, if self.back { -1.0 } else { 1.0 });
-        simd::for_rows(&mut outputs[0], width, |first, rows| {
-            for (row, y) in (first..).zip(rows.chunks_exact_mut(width)) {
-                let position = self.offset + row % time;
-                let turn = table[position * size..(position + 1) * size].split_at(size / 2);
-                let x = x[row * width..][..width].chunks_exact(size);
-                for (y, x) in y.chunks_exact_mut(size).zip(x) {
-                    rotate(x, y, turn, sign, add);
-                }
-            }
-        });
+        let body = Rotation { x, table, time, width, size, sign, add };
+        simd::for_long_rows(&mut outputs[0], width, &body);
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
@@ -133,6 +126,31 @@ impl Kernel for Rope {
         let uniforms = words![pairs, time, width, size, self.offset, outputs[0].add, sign];
         let (inputs, outputs) = ([&inputs[0], &table], [&outputs[0]]);
         gpu.dispatch_elements("rope_forward", &inputs, &outputs, uniforms, pairs);
+    }
+}
+
+struct Rotation<'a> {
+    x: &'a [f32],
+    /// A row for each time.
+    table: &'a [f32],
+    time: usize,
+    width: usize,
+    size: usize,
+    sign: f32,
+    add: bool,
+}
+
+impl simd::Rows for Rotation<'_> {
+    #[inline(always)]
+    fn make(&self, first: usize, rows: &mut [f32]) {
+        let Rotation { width, size, .. } = *self;
+        for (row, y) in (first..).zip(rows.chunks_exact_mut(width)) {
+            let turn = self.table[row % self.time * size..][..size].split_at(size / 2);
+            let x = self.x[row * width..][..width].chunks_exact(size);
+            for (y, x) in y.chunks_exact_mut(size).zip(x) {
+                rotate(x, y, turn, self.sign, self.add);
+            }
+        }
     }
 }
 

@@ -56,6 +56,35 @@ pub fn for_rows(output: &mut [f32], width: usize, body: impl Fn(usize, &mut [f32
         .for_each(|(index, piece)| vectorized(|| body(index * rows, piece)));
 }
 
+/// A loop over rows that is too long for a closure to be inlined (see [`vectorized`]).
+pub trait Rows: Sync {
+    /// Makes whole rows of the output, of which the first is number `first`. Implement it with
+    /// `#[inline(always)]`.
+    fn make(&self, first: usize, rows: &mut [f32]);
+}
+
+/// The same as [`for_rows`] for a long loop.
+pub fn for_long_rows(output: &mut [f32], width: usize, body: &impl Rows) {
+    let count = rows_per_task(width);
+    let groups = output.par_chunks_mut((count * width).max(1)).enumerate();
+    groups.for_each(|(index, rows)| vectorized(Group { body, first: index * count, rows }));
+}
+
+struct Group<'a, B> {
+    body: &'a B,
+    first: usize,
+    rows: &'a mut [f32],
+}
+
+impl<B: Rows> Body for Group<'_, B> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        self.body.make(self.first, self.rows);
+    }
+}
+
 /// How many rows of `width` elements one task handles.
 pub fn rows_per_task(width: usize) -> usize {
     (CHUNK / width.max(1)).max(1)
