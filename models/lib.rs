@@ -1,6 +1,17 @@
-//! Four transformer variants on the neutreno engine: models, data, training, measurement.
+//! Four transformer variants on the neutreno engine: models, data, training, reports.
+//!
+//! [`variant`] has all of the difference between Transformer, NeuTRENO, ResFormer and SVFormer;
+//! [`language_model`] the model around it; [`training`] the loop and the comparison.
 
 pub use neutreno_engine as engine;
 
+pub mod config;
 pub mod data;
+pub mod language_model;
 pub mod report;
+pub mod training;
+pub mod variant;
+
+pub use config::LanguageModelConfig;
+pub use language_model::LanguageModel;
+pub use variant::{ResformerKind, Variant, VariantConfig};

@@ -112,9 +112,12 @@ pub fn apply<const N: usize>(op: impl Op, inputs: &[&Tensor]) -> [Tensor; N] {
     outputs.try_into().expect("as many results as the caller takes")
 }
 
-/// The same as [`apply`] for an op whose type is not known here.
+/// The same as [`apply`] for an op whose type is not known where it is used.
+///
+/// # Panics
+/// As [`apply`].
 #[track_caller]
-pub(crate) fn apply_boxed(op: Box<dyn Op>, inputs: &[&Tensor]) -> Vec<Tensor> {
+pub fn apply_boxed(op: Box<dyn Op>, inputs: &[&Tensor]) -> Vec<Tensor> {
     let shapes = check(&*op, inputs);
     let device = inputs.first().expect("an op has inputs").device();
     let mut outputs: Vec<Tensor> =

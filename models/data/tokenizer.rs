@@ -178,6 +178,14 @@ impl Tokenizer {
         }
     }
 
+    /// The token that stands for everything else, if there is one.
+    pub fn unknown(&self) -> Option<u32> {
+        match self {
+            Tokenizer::Words(words) => Some(words.unknown()),
+            Tokenizer::Bytes | Tokenizer::BytePairs(_) => None,
+        }
+    }
+
     /// `words`, `bytes` or `bpe:N`, where N is what was learnt: a short text has fewer pairs to
     /// merge than were asked for.
     pub fn name(&self) -> String {

@@ -69,6 +69,11 @@ impl Words {
         text
     }
 
+    /// The id of `<unk>`.
+    pub fn unknown(&self) -> u32 {
+        self.unknown
+    }
+
     /// The number of words, `<unk>` and `<eos>` included.
     pub fn vocabulary(&self) -> usize {
         self.words.len()

@@ -5,14 +5,20 @@ use super::Gpu;
 use crate::{Error, Result};
 use wgpu::{Adapter, Backend, DeviceType};
 
-/// The adapters that can run our shaders, the best first.
+/// The adapters that can run our shaders, the best first. GL is asked only where nothing better is
+/// there: loading it has side effects, such as messages where there is no display.
 pub(crate) fn adapters() -> Vec<Adapter> {
+    let native = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
+    let found = adapters_of(native);
+    if found.is_empty() { adapters_of(wgpu::Backends::GL) } else { found }
+}
+
+fn adapters_of(backends: wgpu::Backends) -> Vec<Adapter> {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-    descriptor.backends =
-        wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12 | wgpu::Backends::GL;
+    descriptor.backends = backends;
     descriptor.flags = wgpu::InstanceFlags::from_build_config().with_env();
     let instance = wgpu::Instance::new(descriptor);
-    let mut adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
+    let mut adapters = pollster::block_on(instance.enumerate_adapters(backends));
     adapters.retain(|adapter| {
         adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS)
     });

@@ -1,0 +1,31 @@
+//! What several tests need.
+
+#![allow(dead_code, reason = "each test uses a part")]
+
+use neutreno::engine::Device;
+
+/// The CPU and every GPU adapter found here, each with its name.
+///
+/// # Panics
+/// Where `NEUTRENO_EXPECT_GPU` is set and no adapter is found, so that no run can pass by leaving
+/// the GPU out.
+pub fn devices() -> Vec<(String, Device)> {
+    let mut devices = vec![("cpu".to_string(), Device::cpu())];
+    for (index, description) in neutreno::engine::device::list().iter().enumerate() {
+        let device = Device::open(&format!("gpu:{index}"), 0).expect("a listed adapter opens");
+        devices.push((format!("{} {}", description.interface, description.name), device));
+    }
+    let expected = std::env::var_os("NEUTRENO_EXPECT_GPU").is_some();
+    assert!(devices.len() > 1 || !expected, "NEUTRENO_EXPECT_GPU is set, but there is no adapter");
+    devices
+}
+
+/// SplitMix64's last part: a hash of 64 bits.
+pub fn finalise(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+/// The golden ratio in 64 bits.
+pub const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;

@@ -1,0 +1,187 @@
+//! The program `lm_wikitext` as a user meets it: what it leaves behind, and what it says to bad
+//! input.
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+fn program() -> Command {
+    let mut path = std::env::current_exe().expect("this test's path");
+    path.pop();
+    path.set_file_name("examples");
+    path.push(format!("lm_wikitext{}", std::env::consts::EXE_SUFFIX));
+    assert!(path.is_file(), "{} is built with the tests", path.display());
+    let mut command = Command::new(path);
+    command.stdin(Stdio::null());
+    command
+}
+
+const SMALL: &str = "--offline --device cpu --layers 3 --width 16 --heads 2 --context 16 --batch 4 \
+                     --steps 6 --warmup 2 --eval-tokens 200 --eval-every 3 --sample-every 0 --json";
+
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    let out = folder.join("run");
+    program()
+        .args(SMALL.split_whitespace())
+        .args(["--out", out.to_str().expect("a name in UTF-8")])
+        .args(arguments)
+        .output()
+        .expect("the program starts")
+}
+
+fn text_file(folder: &Path) -> PathBuf {
+    let path = folder.join("text.txt");
+    let text = "the cat sat on the mat and the dog sat on the log\n".repeat(200);
+    std::fs::write(&path, text).expect("a file");
+    path
+}
+
+fn json(output: &Output) -> Value {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let last = text.lines().last().unwrap_or_default();
+    serde_json::from_str(last)
+        .unwrap_or_else(|_| panic!("no JSON in {text:?}; {}", String::from_utf8_lossy(&output.stderr)))
+}
+
+#[test]
+fn trains_all_variants_and_leaves_a_whole_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(folder.path(), &["--data", text_file(folder.path()).to_str().unwrap()]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let summary = json(&output);
+    let variants = summary["variants"].as_array().unwrap();
+    let names: Vec<&str> = variants.iter().map(|v| v["variant"].as_str().unwrap()).collect();
+    assert_eq!(names, ["transformer", "neutreno", "resformer", "svformer"]);
+    for variant in variants {
+        assert_eq!(variant["steps"], 6);
+        assert_eq!(variant["tokens_seen"], 6 * 64);
+        for number in ["train_loss", "validation_loss", "validation_perplexity", "test_perplexity"] {
+            assert!(variant[number].as_f64().unwrap() > 0.0, "{number} in {variant}");
+        }
+    }
+    let cache = |index: usize| variants[index]["kv_cache_bytes_per_token"].as_u64().unwrap();
+    assert_eq!((cache(0), cache(3)), (2 * 3 * 16 * 4, 4 * 16 * 4));
+    let run = folder.path().join("run");
+    for file in ["run.json", "tokenizer.json", "summary.json", "report.html"] {
+        assert!(run.join(file).is_file(), "{file}");
+    }
+    for name in names {
+        let model = run.join(format!("{name}-seed1"));
+        for file in ["config.json", "metrics.jsonl", "model.safetensors"] {
+            assert!(model.join(file).is_file(), "{name}/{file}");
+        }
+        let metrics = std::fs::read_to_string(model.join("metrics.jsonl")).unwrap();
+        assert_eq!(metrics.lines().count(), 6);
+    }
+    let kept: Value =
+        serde_json::from_str(&std::fs::read_to_string(run.join("summary.json")).unwrap()).unwrap();
+    assert_eq!(kept, summary);
+}
+
+#[test]
+fn the_same_command_gives_the_same_numbers() {
+    let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let losses = ["1", "2"].map(|threads| {
+        let folder = folders[threads.parse::<usize>().unwrap() - 1].path();
+        let output = run(folder, &["--variant", "resformer", "--threads", threads]);
+        json(&output)["variants"][0]["validation_loss"].clone()
+    });
+    assert!(losses[0].is_number());
+    assert_eq!(losses[0], losses[1]);
+}
+
+/// Runs with bad input and returns what is said; nothing may be left behind.
+fn refused(arguments: &[&str]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(folder.path(), arguments);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{arguments:?} was accepted");
+    assert!(!said.contains("panicked"), "{said}");
+    assert!(!folder.path().join("run").exists(), "{arguments:?} left a folder");
+    said
+}
+
+#[test]
+fn bad_flags_are_named() {
+    let cases: [(&[&str], &str); 14] = [
+        (&["--batch", "0"], "--batch"),
+        (&["--heads", "3"], "--heads 3 does not divide --width 16"),
+        (&["--kv-heads", "3", "--heads", "4"], "--kv-heads 3 does not divide --heads 4"),
+        (&["--variant", "reformer"], "reformer"),
+        (&["--minutes", "1"], "--minutes"),
+        (&["--dropout", "1.5"], "--dropout"),
+        (&["--lr", "nan"], "--lr"),
+        (&["--tokenizer", "bpe:3"], "--tokenizer"),
+        (&["--context", "1000000"], "--context"),
+        (&["--device", "no such card"], "no such card"),
+        (&["--data", "/no/such/place"], "/no/such/place"),
+        (&["--preset", "huge"], "--preset"),
+        (&["--variant", "transformer", "--neutreno-lambda", "1"], "--neutreno-lambda"),
+        (&["--resformer-kind", "sparse", "--resformer-layers", "0"], "--resformer-layers"),
+    ];
+    for (arguments, expected) in cases {
+        let said = refused(arguments);
+        assert!(said.contains(expected), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn bad_text_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, contents: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, contents).unwrap();
+        path.to_str().unwrap().to_string()
+    };
+    let empty = file("empty.txt", b"");
+    assert!(refused(&["--data", &empty]).contains("empty.txt"));
+    let invalid = file("invalid.txt", b"good text\nbad \xff text\n");
+    assert!(refused(&["--data", &invalid]).contains("UTF-8"));
+    let nothing = folder.path().join("nothing");
+    std::fs::create_dir(&nothing).unwrap();
+    assert!(refused(&["--data", nothing.to_str().unwrap()]).contains("nothing"));
+}
+
+#[test]
+fn existing_folders_are_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    std::fs::create_dir(&out).unwrap();
+    std::fs::write(out.join("precious"), "data").unwrap();
+    let output = run(folder.path(), &[]);
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--out"));
+    assert_eq!(std::fs::read_dir(&out).unwrap().count(), 1);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_ends_the_run_with_its_summary() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let child = program()
+        .args(SMALL.replace("--steps 6", "--steps 1000000").split_whitespace())
+        .args(["--out", out.to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let metrics = out.join("transformer-seed1/metrics.jsonl");
+    for _ in 0..600 {
+        if std::fs::metadata(&metrics).is_ok_and(|file| file.len() > 1000) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let summary = json(&output);
+    let variants = summary["variants"].as_array().unwrap();
+    assert_eq!(variants.len(), 1);
+    assert_eq!(variants[0]["finished"], false);
+    assert!(variants[0]["steps"].as_u64().unwrap() > 0);
+    assert!(variants[0]["validation_loss"].as_f64().unwrap() > 0.0);
+    assert!(out.join("report.html").is_file());
+    assert!(out.join("transformer-seed1/model.safetensors").is_file());
+}
