@@ -1,9 +1,11 @@
 //! Matrix products, through the `gemm` crate: it chooses its instructions at run time and takes
 //! operands with any strides, so a transposed operand costs nothing.
 //!
-//! The output is cut into tiles by its shape alone and each tile is made by one thread, so the
-//! bits of a product do not depend on the number of threads.
+//! The output is cut into tiles by its shape alone and each tile is made by one thread; where
+//! there are few outputs and long sums, the sums are cut instead. Either way the bits of a product
+//! do not depend on the number of threads.
 
+use super::simd;
 use rayon::prelude::*;
 
 /// A matrix in someone's memory: element (i, j) is `data[i · row_stride + j · column_stride]`.
@@ -114,6 +116,9 @@ pub fn multiply(output: MatrixMut, left: Matrix, right: Matrix, scale: f32, add:
 pub fn multiply_parallel(output: MatrixMut, left: Matrix, right: Matrix, scale: f32, add: bool) {
     check(&output.layout, &left.layout, &right.layout);
     let whole = output.layout;
+    if parts(&whole, left.layout.columns) > 1 {
+        return multiply_in_parts(output, left, right, scale, add);
+    }
     let (tile_rows, tile_columns) = tile(whole.rows, whole.columns, left.layout.columns);
     let across = whole.columns.div_ceil(tile_columns);
     let tiles = whole.rows.div_ceil(tile_rows) * across;
@@ -133,6 +138,47 @@ pub fn multiply_parallel(output: MatrixMut, left: Matrix, right: Matrix, scale: 
         unsafe {
             let target = base.pointer().add(start);
             multiply_tile(target, Layout { rows, columns, ..whole }, left, right, scale, add);
+        }
+    });
+}
+
+/// How many pieces the sums of a product are cut into: several where the outputs are few enough
+/// to be added up cheaply, as in the gradients of weights. Measured on such shapes, a task that
+/// makes all outputs from a quarter of the sum is a fifth faster than one that makes an eighth of
+/// the outputs.
+fn parts(output: &Layout, depth: usize) -> usize {
+    const MOST_OUTPUTS: usize = 256 << 10;
+    const SHORTEST: usize = 512;
+    let outputs = output.rows * output.columns;
+    let contiguous = output.column_stride == 1 && output.row_stride == output.columns;
+    if contiguous && (1..=MOST_OUTPUTS).contains(&outputs) {
+        (depth / SHORTEST).clamp(1, 8)
+    } else {
+        1
+    }
+}
+
+/// The product as a sum of parts, each over a piece of the depth: the first goes to the output,
+/// the others beside it, to be added in their order.
+fn multiply_in_parts(output: MatrixMut, left: Matrix, right: Matrix, scale: f32, add: bool) {
+    let Layout { rows, columns, .. } = output.layout;
+    let depth = left.layout.columns;
+    let parts = parts(&output.layout, depth);
+    let length = depth.div_ceil(parts).next_multiple_of(16);
+    let total = &mut output.data[..rows * columns];
+    let mut others = vec![0.0; (parts - 1) * rows * columns];
+    let mut outputs: Vec<&mut [f32]> = vec![&mut *total];
+    outputs.extend(others.chunks_exact_mut(rows * columns));
+    outputs.into_par_iter().enumerate().for_each(|(index, output)| {
+        let first = (index * length).min(depth);
+        let count = length.min(depth - first);
+        let left = part(left, 0, first, rows, count);
+        let right = part(right, first, 0, count, columns);
+        multiply(MatrixMut::new(output, rows, columns), left, right, scale, add && index == 0);
+    });
+    simd::for_chunks(total, |start, total| {
+        for part in others.chunks_exact(rows * columns) {
+            total.iter_mut().zip(&part[start..]).for_each(|(total, part)| *total += part);
         }
     });
 }
@@ -239,7 +285,9 @@ mod tests {
 
     #[test]
     fn tiles_agree_with_the_definition() {
-        for (rows, columns, depth) in [(1, 1, 1), (3, 5, 0), (300, 257, 65), (65, 700, 129)] {
+        for (rows, columns, depth) in
+            [(1, 1, 1), (3, 5, 0), (300, 257, 65), (65, 700, 129), (7, 5, 1100), (0, 3, 2000)]
+        {
             let (a, b) = (numbers(rows * depth), numbers(depth * columns));
             let mut parallel = numbers(rows * columns);
             let expected: Vec<f32> = (0..rows * columns)
