@@ -85,6 +85,6 @@ impl Op for Add {
     }
 
     fn cases() -> Vec<Case> {
-        broadcast::cases(|| Add)
+        broadcast::cases(|| Add, [-1.0, 1.0])
     }
 }

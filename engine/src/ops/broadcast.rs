@@ -34,8 +34,8 @@ pub(super) fn dispatch(
     gpu.dispatch_elements(entry_point, &[left, right], &[output], &uniforms, elements);
 }
 
-/// Equal shapes and every way of repeating an operand.
-pub(super) fn cases<O: Op + Clone>(op: impl Fn() -> O) -> Vec<Case> {
+/// Equal shapes and every way of repeating an operand; the right operand is in [low, high).
+pub(super) fn cases<O: Op + Clone>(op: impl Fn() -> O, [low, high]: [f32; 2]) -> Vec<Case> {
     let shapes: [(&[usize], &[usize]); 9] = [
         (&[1], &[1]),
         (&[17], &[17]),
@@ -47,7 +47,8 @@ pub(super) fn cases<O: Op + Clone>(op: impl Fn() -> O) -> Vec<Case> {
         (&[65, 257], &[257]),
         (&[63, 1, 65], &[1, 7, 1]),
     ];
-    shapes.map(|(a, b)| Case::new(format!("{a:?} and {b:?}"), op()).input(a).input(b)).into()
+    let case = |(a, b)| Case::new(format!("{a:?} and {b:?}"), op()).input(a).between(b, low, high);
+    shapes.map(case).into()
 }
 
 /// How far apart, in `operand`, neighbours along each axis of `shape` lie: 0 where it is repeated.

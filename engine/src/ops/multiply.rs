@@ -78,6 +78,6 @@ impl Op for Multiply {
     }
 
     fn cases() -> Vec<Case> {
-        broadcast::cases(|| Multiply)
+        broadcast::cases(|| Multiply, [-1.0, 1.0])
     }
 }

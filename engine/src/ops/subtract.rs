@@ -1,0 +1,92 @@
+//! Subtraction: y = a − b, with broadcasting.
+//!
+//! Derivative: da = dy, db = −dy, each summed over the axes along which the operand was repeated.
+//! Saves nothing. Cost an element: 1 flop, 12 bytes.
+
+use super::{Op, broadcast, scale::Scale, sum::sum_to};
+use crate::autograd::{Saved, Saves, Sinks, apply};
+use crate::device::{Cost, Kernel, View, ViewMut};
+use crate::gpu::{Binding, Recorder};
+use crate::proof::{Array64, Case};
+use crate::{Shape, Tensor};
+
+impl Tensor {
+    /// a − b, element by element; axes of size 1 are repeated to fit (also written `&a - &b`).
+    ///
+    /// # Panics
+    /// If the shapes do not broadcast.
+    ///
+    /// ```
+    /// use neutreno_engine::{Device, Tensor};
+    /// let device = Device::cpu();
+    /// let a = Tensor::new(&[1.0, 2.0, 3.0, 4.0], [2, 2], &device);
+    /// let b = Tensor::new(&[2.0, 4.0], [2], &device);
+    /// assert_eq!(a.subtract(&b).to_vec()?, [-1.0, -2.0, 1.0, 0.0]);
+    /// # Ok::<(), neutreno_engine::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn subtract(&self, other: &Tensor) -> Tensor {
+        let [y] = apply(Subtract, &[self, other]);
+        y
+    }
+}
+
+impl std::ops::Sub for &Tensor {
+    type Output = Tensor;
+
+    #[track_caller]
+    fn sub(self, other: &Tensor) -> Tensor {
+        self.subtract(other)
+    }
+}
+
+/// y = a - b.
+#[derive(Clone, Debug)]
+pub struct Subtract;
+
+impl Kernel for Subtract {
+    fn name(&self) -> &'static str {
+        "subtract"
+    }
+
+    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        broadcast::shapes(inputs)
+    }
+
+    fn cost(&self, inputs: &[Shape]) -> Cost {
+        broadcast::cost(inputs)
+    }
+
+    fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+        broadcast::zip(&mut outputs[0], &inputs[0], &inputs[1], |a, b| a - b);
+    }
+
+    fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
+        broadcast::dispatch("subtract_forward", inputs, outputs, gpu);
+    }
+}
+
+impl Op for Subtract {
+    fn saves(&self) -> Saves {
+        Saves::default()
+    }
+
+    fn backward(&self, saved: &Saved, sinks: &mut Sinks) {
+        let gradient = sinks.take_gradient(0);
+        if sinks.wants(1) {
+            let total = sum_to(&gradient, saved.input_shape(1));
+            sinks.run(&Scale { factor: -1.0, offset: 0.0 }, &[&total], &[1]);
+        }
+        if sinks.wants(0) {
+            sinks.give(0, sum_to(&gradient, saved.input_shape(0)));
+        }
+    }
+
+    fn reference(&self, inputs: &[Array64]) -> Vec<Array64> {
+        vec![inputs[0].zip(&inputs[1], |a, b| a - b)]
+    }
+
+    fn cases() -> Vec<Case> {
+        broadcast::cases(|| Subtract, [-1.0, 1.0])
+    }
+}

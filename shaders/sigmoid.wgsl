@@ -1,0 +1,44 @@
+// y = s(x) = 1 / (1 + e^-x); dx = dy * y * (1 - y).
+
+struct Uniforms {
+    elements: u32,
+    add: u32,
+}
+
+@group(0) @binding(0) var<uniform> uniforms: Uniforms;
+
+// e^-x stays finite: what becomes of an infinity is up to the driver.
+fn sigmoid(x: f32) -> f32 {
+    return 1.0 / (1.0 + exp(select(-x, 80.0, x < -80.0)));
+}
+
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+
+@compute @workgroup_size(64)
+fn sigmoid_forward(
+    @builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let i = id.x + id.y * groups.x * 64u;
+    if i < uniforms.elements {
+        y[i] = sigmoid(x[i]);
+    }
+}
+
+@group(0) @binding(1) var<storage, read> dy: array<f32>;
+@group(0) @binding(2) var<storage, read> saved_y: array<f32>;
+@group(0) @binding(3) var<storage, read_write> dx: array<f32>;
+
+@compute @workgroup_size(64)
+fn sigmoid_backward(
+    @builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let i = id.x + id.y * groups.x * 64u;
+    if i < uniforms.elements {
+        let before = select(0.0, dx[i], uniforms.add != 0u);
+        let y = saved_y[i];
+        dx[i] = before + dy[i] * y * (1.0 - y);
+    }
+}
