@@ -128,7 +128,7 @@ impl Body for Masked<'_> {
     fn call(self) {
         let key = self.key.words();
         let [low, high] = [self.block as u32, (self.block >> 32) as u32];
-        let words = |pair: usize| threefry(key, [low + pair as u32, high]);
+        let words = |pair: usize| threefry(key, [low.wrapping_add(pair as u32), high]);
         let masked =
             |word: u32, x: f32| if word >> 8 >= self.threshold { x * self.factor } else { 0.0 };
         let (pairs, rest) = self.y.as_chunks_mut::<2>();

@@ -61,7 +61,7 @@ pub fn log(x: f32) -> f32 {
     let scaled = if subnormal { x * 8_388_608.0 } else { x };
     let shifted = scaled.to_bits().wrapping_sub(SQRT_HALF);
     let n = (shifted as i32 >> 23) as f32 - if subnormal { 23.0 } else { 0.0 };
-    let m = f32::from_bits((shifted & 0x007f_ffff) + SQRT_HALF);
+    let m = f32::from_bits((shifted & 0x007f_ffff).wrapping_add(SQRT_HALF));
     let s = (m - 1.0) / (m + 1.0);
     let square = s * s;
     let mut series = 2.0 / 11.0;
