@@ -250,24 +250,22 @@ impl Training<'_> {
         for step in 0..self.settings.steps {
             let interrupted = self.interrupted.load(Ordering::Relaxed);
             if !interrupted {
+                let started = Instant::now();
                 let StepResult { loss, gradient_norm } = learner.step(step, &mut batches)?;
+                let (loss, gradient_norm) = (loss.read(), gradient_norm.read());
+                if waiting.len() == LATE {
+                    log.step(waiting.pop_front().expect("some are waiting"))?;
+                }
+                let seconds = started.elapsed().as_secs_f64();
                 let rate = learner.learning_rate(step);
-                waiting.push_back(Waiting {
-                    step,
-                    rate,
-                    loss: loss.read(),
-                    gradient_norm: gradient_norm.read(),
-                });
+                waiting.push_back(Waiting { step, rate, loss, gradient_norm, seconds });
             }
             let due = |every: u64| every > 0 && (step + 1) % every == 0;
             let last = step + 1 == self.settings.steps;
             let evaluates = due(self.settings.evaluate_every) && !last;
             let samples = due(self.settings.sample_every) || last;
-            let pause = interrupted || evaluates || samples || last;
-            while waiting.len() > if pause { 0 } else { LATE } {
-                if let Some(result) = waiting.pop_front() {
-                    log.step(result)?;
-                }
+            if interrupted || evaluates || samples || last {
+                waiting.drain(..).try_for_each(|result| log.step(result))?;
             }
             if interrupted {
                 log.write()?;
@@ -336,6 +334,8 @@ struct Waiting {
     rate: f64,
     loss: Reading,
     gradient_norm: Reading,
+    /// What the step took, waiting for an earlier one included.
+    seconds: f64,
 }
 
 /// Keeps `metrics.jsonl` and tells the observer.
@@ -352,8 +352,6 @@ struct Log<'a> {
     /// The latest line, kept until the next one in case a score or a sample belongs to it.
     line: Option<Metric>,
     started: Instant,
-    /// When the latest result came, or the loop went on after a pause.
-    latest: Instant,
     training_seconds: f64,
 }
 
@@ -363,7 +361,6 @@ impl<'a> Log<'a> {
         parameters: usize,
         observer: &'a mut dyn Observer,
     ) -> Result<Log<'a>, Error> {
-        let now = Instant::now();
         Ok(Log {
             observer,
             writer: MetricsWriter::create(&training.folder.metrics_jsonl())?,
@@ -374,18 +371,15 @@ impl<'a> Log<'a> {
             steps: 0,
             recent: VecDeque::new(),
             line: None,
-            started: now,
-            latest: now,
+            started: Instant::now(),
             training_seconds: 0.0,
         })
     }
 
     fn step(&mut self, result: Waiting) -> Result<(), Error> {
-        let Waiting { step, rate, loss, gradient_norm } = result;
+        let Waiting { step, rate, loss, gradient_norm, seconds } = result;
         let loss = f64::from(loss.wait()?[0]);
         let gradient_norm = f64::from(gradient_norm.wait()?[0]);
-        let seconds = self.latest.elapsed().as_secs_f64();
-        self.latest = Instant::now();
         self.training_seconds += seconds;
         self.steps = step + 1;
         self.recent.push_back(loss);
@@ -428,7 +422,6 @@ impl<'a> Log<'a> {
             line.validation_perplexity = Some(score.perplexity());
         }
         self.observer.evaluated(self.steps, score.loss(), score.perplexity());
-        self.latest = Instant::now();
     }
 
     fn sampled(&mut self, text: String) {
@@ -436,7 +429,6 @@ impl<'a> Log<'a> {
         if let Some(line) = &mut self.line {
             line.sample = Some(text);
         }
-        self.latest = Instant::now();
     }
 
     fn write(&mut self) -> Result<(), Error> {
