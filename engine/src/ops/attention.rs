@@ -22,6 +22,7 @@ mod backward;
 mod cases;
 mod cpu;
 mod sizes;
+mod unfused;
 mod values;
 
 use super::Op;

@@ -5,7 +5,7 @@ use super::sizes::Sizes;
 use crate::device::ViewMut;
 use crate::device::cpu::math::exp;
 use crate::device::cpu::products::{Matrix, MatrixMut, multiply};
-use crate::device::cpu::simd::{maximum, sum, vectorized};
+use crate::device::cpu::simd::{Body, larger, maximum, sum, vectorized};
 use rayon::prelude::*;
 
 /// The queries of a block: enough for products to run well, few enough that little work above the
@@ -70,8 +70,6 @@ fn mix(v: &[f32], first: &[f32], own: f32, weight: f32) -> Vec<f32> {
 
 /// The memory that a thread needs for one block of queries.
 struct ForwardScratch {
-    /// The rows that there is memory for.
-    block: usize,
     scores: Vec<f32>,
     output: Vec<f32>,
     /// The largest score of each row so far.
@@ -84,7 +82,6 @@ impl ForwardScratch {
     fn new(sizes: &Sizes) -> ForwardScratch {
         let block = BLOCK.min(sizes.queries);
         ForwardScratch {
-            block,
             scores: vec![0.0; block * KEYS.min(sizes.keys)],
             output: vec![0.0; block * sizes.head_size],
             largest: [0.0; BLOCK],
@@ -116,38 +113,16 @@ impl ForwardScratch {
             let v = Matrix::strided(&v[at..], count, head_size, stride);
             let scores = MatrixMut::new(&mut self.scores, rows, count);
             multiply(scores, q, k.transposed(), sizes.scale(), false);
-            let seen = |row| sizes.visible(start + row).saturating_sub(first_key).min(count);
-            vectorized(|| self.exponentiate(rows, count, seen));
+            let visible = Visible { sizes, start, first_key, count };
+            let ForwardScratch { scores, output, largest, totals, .. } = self;
+            let scores = &mut scores[..rows * count];
+            vectorized(Exponentials { visible, scores, output, largest, totals });
             let scores = Matrix::new(&self.scores, rows, count);
             let output = MatrixMut::new(&mut self.output, rows, head_size);
             multiply(output, scores, v, 1.0, first_key > 0);
         }
         for row in 0..rows {
             log_sums[row * heads + head] = self.largest[row] + self.totals[row].ln();
-        }
-    }
-
-    /// Turns a tile of scores into exponentials relative to the largest score so far, and what was
-    /// summed before to the same measure. A row sees the first `seen(row)` keys of the tile.
-    #[inline(always)]
-    fn exponentiate(&mut self, rows: usize, count: usize, seen: impl Fn(usize) -> usize) {
-        let head_size = self.output.len() / self.block;
-        for row in 0..rows {
-            let scores = &mut self.scores[row * count..(row + 1) * count];
-            let (scores, hidden) = scores.split_at_mut(seen(row));
-            hidden.fill(0.0);
-            let before = self.largest[row];
-            let in_tile = maximum(scores);
-            let largest = if before > in_tile { before } else { in_tile };
-            scores.iter_mut().for_each(|score| *score = exp(*score - largest));
-            if largest > before && self.totals[row] > 0.0 {
-                let shrink = exp(before - largest);
-                let output = &mut self.output[row * head_size..(row + 1) * head_size];
-                output.iter_mut().for_each(|sum| *sum *= shrink);
-                self.totals[row] *= shrink;
-            }
-            self.totals[row] += sum(scores);
-            self.largest[row] = largest;
         }
     }
 
@@ -162,6 +137,101 @@ impl ForwardScratch {
                 output.iter_mut().zip(sums).for_each(|(y, sum)| *y = sum * scale);
             }
         });
+    }
+}
+
+/// A tile of scores: the rows from query `start` on by `count` keys from `first_key` on.
+#[derive(Clone, Copy)]
+struct Visible<'a> {
+    sizes: &'a Sizes,
+    start: usize,
+    first_key: usize,
+    count: usize,
+}
+
+impl Visible<'_> {
+    /// How many keys of the tile, from its first on, a row of it sees.
+    #[inline(always)]
+    fn keys(&self, row: usize) -> usize {
+        self.sizes.visible(self.start + row).saturating_sub(self.first_key).min(self.count)
+    }
+}
+
+/// Turns a tile of scores into exponentials relative to the largest score so far, and what was
+/// summed before to the same measure.
+struct Exponentials<'a> {
+    visible: Visible<'a>,
+    scores: &'a mut [f32],
+    output: &'a mut [f32],
+    largest: &'a mut [f32],
+    totals: &'a mut [f32],
+}
+
+impl Body for Exponentials<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Exponentials { visible, scores, output, largest, totals } = self;
+        let rows = scores.chunks_exact_mut(visible.count);
+        let sums = output.chunks_exact_mut(visible.sizes.head_size);
+        let state = largest.iter_mut().zip(totals);
+        for (row, ((scores, sums), (largest, total))) in rows.zip(sums).zip(state).enumerate() {
+            let (scores, hidden) = scores.split_at_mut(visible.keys(row));
+            hidden.fill(0.0);
+            let before = *largest;
+            *largest = larger(before, maximum(scores));
+            scores.iter_mut().for_each(|score| *score = exp(*score - *largest));
+            if visible.first_key > 0 && before < *largest {
+                let shrink = exp(before - *largest);
+                sums.iter_mut().for_each(|sum| *sum *= shrink);
+                *total *= shrink;
+            }
+            *total += sum(scores);
+        }
+    }
+}
+
+/// Turns a tile of scores into P.
+struct Weights<'a> {
+    visible: Visible<'a>,
+    scores: &'a mut [f32],
+    log_sums: &'a [f32],
+}
+
+impl Body for Weights<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let rows = self.scores.chunks_exact_mut(self.visible.count).zip(self.log_sums);
+        for (row, (scores, log_sum)) in rows.enumerate() {
+            let (scores, hidden) = scores.split_at_mut(self.visible.keys(row));
+            scores.iter_mut().for_each(|score| *score = exp(*score - log_sum));
+            hidden.fill(0.0);
+        }
+    }
+}
+
+/// Turns a tile of dP into dS.
+struct Slopes<'a> {
+    slopes: &'a mut [f32],
+    weights: &'a [f32],
+    count: usize,
+    row_sums: &'a [f32],
+}
+
+impl Body for Slopes<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let weights = self.weights.chunks_exact(self.count);
+        let rows = self.slopes.chunks_exact_mut(self.count).zip(weights);
+        for ((slopes, weights), row_sum) in rows.zip(self.row_sums) {
+            let pairs = slopes.iter_mut().zip(weights);
+            pairs.for_each(|(slope, p)| *slope = p * (*slope - row_sum));
+        }
     }
 }
 
@@ -316,7 +386,12 @@ impl BackwardScratch {
             Matrix::strided(&at[start * row + head * head_size..], rows, head_size, row)
         };
         let (q, gradient) = (block(from.q), block(from.gradient));
-        let numbers = |x: &'_ [f32], index: usize| x[(start + index) * heads + head];
+        // A number a row of this head, side by side.
+        let [mut log_sums, mut row_sums] = [[0.0; BLOCK]; 2];
+        for index in 0..rows {
+            let at = (start + index) * heads + head;
+            (log_sums[index], row_sums[index]) = (from.log_sums[at], from.row_sums[at]);
+        }
         let end = sizes.visible(start + rows - 1);
         for first_key in (0..end).step_by(KEYS) {
             let count = KEYS.min(end - first_key);
@@ -326,15 +401,9 @@ impl BackwardScratch {
             let of_keys = first_key * head_size..(first_key + count) * head_size;
             let weights = MatrixMut::new(&mut self.weights, rows, count);
             multiply(weights, q, k.transposed(), sizes.scale(), false);
-            let tiles = self.weights.chunks_exact_mut(count).take(rows).enumerate();
-            vectorized(|| {
-                for (index, weights) in tiles {
-                    let seen = sizes.visible(start + index).saturating_sub(first_key).min(count);
-                    let log_sum = numbers(from.log_sums, index);
-                    weights[..seen].iter_mut().for_each(|p| *p = exp(*p - log_sum));
-                    weights[seen..].fill(0.0);
-                }
-            });
+            let visible = Visible { sizes, start, first_key, count };
+            let scores = &mut self.weights[..rows * count];
+            vectorized(Weights { visible, scores, log_sums: &log_sums[..rows] });
             let weights = Matrix::new(&self.weights, rows, count);
             if wants_v {
                 let dv = MatrixMut::new(&mut self.dv[of_keys.clone()], count, head_size);
@@ -345,14 +414,9 @@ impl BackwardScratch {
             }
             let slopes = MatrixMut::new(&mut self.slopes, rows, count);
             multiply(slopes, gradient, v.transposed(), 1.0, false);
-            let tiles = self.slopes.chunks_exact_mut(count).zip(self.weights.chunks_exact(count));
-            vectorized(|| {
-                for (index, (slopes, weights)) in tiles.take(rows).enumerate() {
-                    let row_sum = numbers(from.row_sums, index);
-                    let pairs = slopes.iter_mut().zip(weights);
-                    pairs.for_each(|(slope, p)| *slope = p * (*slope - row_sum));
-                }
-            });
+            let slopes = &mut self.slopes[..rows * count];
+            let row_sums = &row_sums[..rows];
+            vectorized(Slopes { slopes, weights: &self.weights, count, row_sums });
             let slopes = Matrix::new(&self.slopes, rows, count);
             if wants_k {
                 let dk = MatrixMut::new(&mut self.dk[of_keys], count, head_size);
