@@ -241,9 +241,8 @@ impl Attention {
         let query = split(x.linear(&self.query, None), self.heads).rope(0, self.rope_theta);
         let key = split(x.linear(&self.key, None), self.key_value_heads).rope(0, self.rope_theta);
         let own = self.value.as_ref().map(|w| split(x.linear(w, None), self.key_value_heads));
-        let first = first_value.get_or_insert_with(|| {
-            own.clone().expect("the first layer has a value projection")
-        });
+        let first = first_value
+            .get_or_insert_with(|| own.clone().expect("the first layer has a value projection"));
         let mixed = match &own {
             Some(own) => query.attention(&key, own, Some((first, &self.mixing.mixing())), true),
             None => query.attention(&key, first, None, true),

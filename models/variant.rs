@@ -205,7 +205,11 @@ enum Lambda {
     /// A parameter of one element.
     Learned(Tensor),
     /// This layer's share of a learned total.
-    Share { logits: Tensor, scale: Tensor, layer: usize },
+    Share {
+        logits: Tensor,
+        scale: Tensor,
+        layer: usize,
+    },
 }
 
 impl Lambda {

@@ -44,7 +44,8 @@ fn weight(name: &str, count: usize, layers: usize) -> Vec<f32> {
 /// Σ values · probe, the probe being the numbers that go with `name`.
 fn probe(name: &str, numbers: &[f32]) -> f64 {
     let name = format!("{name}.probe");
-    let term = |(index, value): (u64, &f32)| f64::from(*value) * (2.0 * uniform(&name, index) - 1.0);
+    let term =
+        |(index, value): (u64, &f32)| f64::from(*value) * (2.0 * uniform(&name, index) - 1.0);
     (0..).zip(numbers).map(term).sum()
 }
 
@@ -120,8 +121,12 @@ fn check(case: &Value, device: &Device) {
 fn the_rule_for_weights_is_the_fixtures() {
     let example = &fixture()["rule_example"];
     let name = example["name"].as_str().unwrap();
-    let expected: Vec<f32> =
-        example["first_weights"].as_array().unwrap().iter().map(|w| w.as_f64().unwrap() as f32).collect();
+    let expected: Vec<f32> = example["first_weights"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|w| w.as_f64().unwrap() as f32)
+        .collect();
     assert_eq!(weight(name, 4, 3), expected);
 }
 

@@ -39,8 +39,9 @@ fn text_file(folder: &Path) -> PathBuf {
 fn json(output: &Output) -> Value {
     let text = String::from_utf8_lossy(&output.stdout);
     let last = text.lines().last().unwrap_or_default();
-    serde_json::from_str(last)
-        .unwrap_or_else(|_| panic!("no JSON in {text:?}; {}", String::from_utf8_lossy(&output.stderr)))
+    serde_json::from_str(last).unwrap_or_else(|_| {
+        panic!("no JSON in {text:?}; {}", String::from_utf8_lossy(&output.stderr))
+    })
 }
 
 #[test]
@@ -55,7 +56,8 @@ fn trains_all_variants_and_leaves_a_whole_folder() {
     for variant in variants {
         assert_eq!(variant["steps"], 6);
         assert_eq!(variant["tokens_seen"], 6 * 64);
-        for number in ["train_loss", "validation_loss", "validation_perplexity", "test_perplexity"] {
+        for number in ["train_loss", "validation_loss", "validation_perplexity", "test_perplexity"]
+        {
             assert!(variant[number].as_f64().unwrap() > 0.0, "{number} in {variant}");
         }
     }

@@ -4,7 +4,7 @@ use super::evaluation::{Score, TokenizedText};
 use super::trainer::{Outcome, Training, plan, seconds_per_step};
 use super::{Error, Observer, Settings, Started};
 use crate::config::LanguageModelConfig;
-use crate::data::batches::{unigram_nats, uniform_nats};
+use crate::data::batches::{uniform_nats, unigram_nats};
 use crate::data::corpus::{Corpus, Splits};
 use crate::data::tokenizer::{Tokenizer, TokenizerChoice};
 use crate::engine::{Device, Parameters};
@@ -75,7 +75,8 @@ impl Comparison<'_> {
         let models = self.seeds.iter().flat_map(|seed| self.variants.iter().map(|v| (*seed, v)));
         for (number, (seed, variant)) in (1..).zip(models) {
             let config = self.settings.model(tokenizer.vocabulary(), variant);
-            let run = Run { comparison: &self, folder: &folder, tokenizer: &tokenizer, texts: &texts };
+            let run =
+                Run { comparison: &self, folder: &folder, tokenizer: &tokenizer, texts: &texts };
             let result = run.model(&config, seed, (number, total), observer)?;
             observer.finished(&result);
             summary.variants.push(result);
@@ -101,7 +102,8 @@ impl Comparison<'_> {
             config.check().map_err(Error::Settings)?;
         }
         let context = self.settings.context;
-        let named = [("training", &texts.train), ("validation", &texts.validation), ("test", &texts.test)];
+        let named =
+            [("training", &texts.train), ("validation", &texts.validation), ("test", &texts.test)];
         for (name, text) in named {
             let needed = if name == "training" { context + 1 } else { 2 };
             if text.tokens.len() < needed {
@@ -125,11 +127,8 @@ impl Comparison<'_> {
         let (validation, vocabulary) = (&texts.validation, tokenizer.vocabulary());
         let perplexity = |nats: f64| Score::new(nats, validation).perplexity();
         let hashes = &self.corpus.hashes;
-        let hashes = [
-            ("train", &hashes.train),
-            ("validation", &hashes.validation),
-            ("test", &hashes.test),
-        ];
+        let hashes =
+            [("train", &hashes.train), ("validation", &hashes.validation), ("test", &hashes.test)];
         Summary {
             name: folder.name(),
             task: task.into(),

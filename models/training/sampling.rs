@@ -62,8 +62,7 @@ mod tests {
     fn draws_by_probability_and_never_the_unknown() {
         let logits = [0.0, 10.0, 0.8, -50.0];
         let mut generator = Key::new(1).generator();
-        let drawn: Vec<u32> =
-            (0..4000).map(|_| draw(&logits, Some(1), &mut generator)).collect();
+        let drawn: Vec<u32> = (0..4000).map(|_| draw(&logits, Some(1), &mut generator)).collect();
         let share = drawn.iter().filter(|token| **token == 2).count() as f64 / 4000.0;
         // e^(0.8 / 0.8) against e^0.
         assert!((share - 0.731).abs() < 0.03, "{share}");

@@ -67,8 +67,14 @@ impl Settings {
     /// All presets.
     pub const PRESETS: [Preset; 4] = [
         Preset { name: "tiny", purpose: "all four variants in minutes on two CPU cores" },
-        Preset { name: "wikitext2", purpose: "the best perplexity on WikiText-2 in 10 CPU minutes" },
-        Preset { name: "small", purpose: "11M parameters with words: hours on a CPU, minutes on a GPU" },
+        Preset {
+            name: "wikitext2",
+            purpose: "the best perplexity on WikiText-2 in 10 CPU minutes",
+        },
+        Preset {
+            name: "small",
+            purpose: "11M parameters with words: hours on a CPU, minutes on a GPU",
+        },
         Preset { name: "medium", purpose: "57M parameters with words: for a GPU" },
     ];
 
@@ -154,13 +160,8 @@ impl Settings {
 
     /// The configuration of a model of this size.
     pub fn model(&self, vocabulary: usize, variant: &VariantConfig) -> LanguageModelConfig {
-        let mut config = LanguageModelConfig::new(
-            vocabulary,
-            self.width,
-            self.layers,
-            self.heads,
-            self.context,
-        );
+        let mut config =
+            LanguageModelConfig::new(vocabulary, self.width, self.layers, self.heads, self.context);
         if let Some(width) = self.feed_forward {
             config.intermediate_size = width;
         }

@@ -6,8 +6,8 @@ use crate::config::LanguageModelConfig;
 use crate::data::batches::TrainingBatches;
 use crate::data::corpus::Splits;
 use crate::data::tokenizer::Tokenizer;
-use crate::engine::device::{MemoryUse, Reading};
 use crate::engine::checkpoint::Metadata;
+use crate::engine::device::{MemoryUse, Reading};
 use crate::engine::optim::{AdamW, AdamWSettings, Optimizer, Schedule, clip};
 use crate::engine::random::Key;
 use crate::engine::{Device, Gradients, Ids, Parameters, Tensor};
@@ -127,8 +127,7 @@ pub fn plan(config: &LanguageModelConfig, settings: &Settings) -> Result<MemoryU
     let device = Device::plan();
     let mut learner = Learner::new(config, settings, 0, &device);
     let tokens = vec![0; settings.context + 1].into();
-    let mut batches =
-        TrainingBatches::new(tokens, settings.context, settings.batch, Key::new(0))?;
+    let mut batches = TrainingBatches::new(tokens, settings.context, settings.batch, Key::new(0))?;
     learner.step(0, &mut batches)?;
     Ok(device.memory())
 }

@@ -20,8 +20,10 @@
 
 mod backward;
 mod cases;
-mod cpu;
+mod cpu_backward;
+mod cpu_forward;
 mod sizes;
+mod tiles;
 mod unfused;
 mod values;
 
@@ -185,7 +187,7 @@ impl Kernel for Attention {
         let first = (!self.factors.is_plain())
             .then(|| (inputs[3].data, self.factors.values(&inputs[4..])));
         let [output, log_sums] = outputs else { unreachable!("two outputs") };
-        cpu::forward(&sizes, [&inputs[0], &inputs[1], &inputs[2]], first, output, log_sums);
+        cpu_forward::forward(&sizes, [&inputs[0], &inputs[1], &inputs[2]], first, output, log_sums);
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {

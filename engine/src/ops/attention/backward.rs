@@ -1,6 +1,6 @@
 //! The derivative of plain attention: what every variant's derivative is made of.
 
-use super::cpu::{self, Operands};
+use super::cpu_backward::{self, Operands};
 use super::sizes::{Sizes, TILE};
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
@@ -57,7 +57,7 @@ impl Kernel for AttentionBackward {
             log_sums: inputs[4].data,
             row_sums: inputs[5].data,
         };
-        cpu::backward(&sizes, from, self.place(outputs));
+        cpu_backward::backward(&sizes, from, self.place(outputs));
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {

@@ -2,7 +2,7 @@
 //! row sums, the gradients of both values, and those of learnable factors.
 
 use super::sizes::Sizes;
-use crate::device::cpu::simd::{self, dot, for_chunks, for_rows, vectorized};
+use crate::device::cpu::simd::{self, Body, dot, for_chunks, vectorized};
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::{Shape, words};
@@ -160,26 +160,19 @@ impl Kernel for RowSums {
 
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let [gradient, output] = [inputs[0].data, inputs[1].data];
-        let width = inputs[0].shape.last();
-        for_rows(&mut outputs[0], 1, |start, sums| {
-            for (row, sum) in (start..).zip(sums) {
-                let at = row * width..(row + 1) * width;
-                *sum = dot(&gradient[at.clone()], &output[at]);
+        let values = inputs.get(2).map(|values| &values.shape);
+        let sizes = self.sizes(&inputs[0].shape, values);
+        let pull = match inputs {
+            [_, _, v, first, factors @ ..] => {
+                Some((v.data, first.data, self.factors.values(factors)[2]))
             }
-        });
-        if !self.factors.fidelity_acts() {
-            return;
-        }
-        let [_, _, fidelity] = self.factors.values(&inputs[4..]);
-        let [v, first] = [inputs[2].data, inputs[3].data];
-        let sizes = self.sizes(&inputs[0].shape, Some(&inputs[2].shape));
-        for_rows(&mut outputs[0], 1, |start, sums| {
-            for (row, sum) in (start..).zip(sums) {
-                let gradient = &gradient[row * width..(row + 1) * width];
-                let at = sizes.own_value(row) * width;
-                let difference = dot(gradient, &first[at..]) - dot(gradient, &v[at..]);
-                *sum -= fidelity * difference;
-            }
+            _ => None,
+        };
+        let rows = simd::rows_per_task(sizes.head_size);
+        let pieces = outputs[0].par_chunks_mut(rows).enumerate();
+        pieces.for_each(|(index, sums)| {
+            let start = index * rows;
+            vectorized(SumRows { sizes, gradient, output, pull, start, sums });
         });
     }
 
@@ -196,6 +189,33 @@ impl Kernel for RowSums {
         let operands = [&inputs[0], &inputs[1], v, first, &factors];
         let entry_point = "attention_values_row_sums";
         gpu.dispatch_elements(entry_point, &operands, &[&outputs[0]], &uniforms, rows);
+    }
+}
+
+/// The loop of [`RowSums`] over the rows from `start` on; `pull` has v, the first values and c.
+struct SumRows<'a> {
+    sizes: Sizes,
+    gradient: &'a [f32],
+    output: &'a [f32],
+    pull: Option<(&'a [f32], &'a [f32], f32)>,
+    start: usize,
+    sums: &'a mut [f32],
+}
+
+impl Body for SumRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let width = self.sizes.head_size;
+        for (row, sum) in (self.start..).zip(self.sums) {
+            let gradient = &self.gradient[row * width..(row + 1) * width];
+            *sum = dot(gradient, &self.output[row * width..]);
+            if let Some((v, first, fidelity)) = self.pull {
+                let own = self.sizes.own_value(row) * width;
+                *sum -= fidelity * (dot(gradient, &first[own..]) - dot(gradient, &v[own..]));
+            }
+        }
     }
 }
 
@@ -230,25 +250,12 @@ impl Kernel for ValueGradients {
         let [own, first, fidelity] = self.factors.values(&inputs[2..]);
         let (weight, pull) = if self.of_first { (first, fidelity) } else { (own, -fidelity) };
         let [mixed, gradient] = [inputs[0].data, inputs[1].data];
-        let width = sizes.head_size;
         let add = outputs[0].add;
-        for_rows(&mut outputs[0], width, |start, rows| {
-            for (row, output) in (start..).zip(rows.chunks_exact_mut(width)) {
-                let mixed = &mixed[row * width..(row + 1) * width];
-                if add {
-                    output.iter_mut().zip(mixed).for_each(|(y, x)| *y += weight * x);
-                } else {
-                    output.iter_mut().zip(mixed).for_each(|(y, x)| *y = weight * x);
-                }
-                if pull != 0.0
-                    && let Some(query) = sizes.query_of(row)
-                {
-                    let group = &gradient[query * width..(query + sizes.group()) * width];
-                    for gradient in group.chunks_exact(width) {
-                        output.iter_mut().zip(gradient).for_each(|(y, g)| *y += pull * g);
-                    }
-                }
-            }
+        let rows = simd::rows_per_task(sizes.head_size);
+        let pieces = outputs[0].par_chunks_mut(rows * sizes.head_size).enumerate();
+        pieces.for_each(|(index, output)| {
+            let start = index * rows;
+            vectorized(WeighRows { sizes, mixed, gradient, weight, pull, start, output, add });
         });
     }
 
@@ -263,6 +270,44 @@ impl Kernel for ValueGradients {
         let operands = [&inputs[0], &inputs[1], &factors];
         let entry_point = "attention_values_gradients";
         gpu.dispatch_elements(entry_point, &operands, &[&outputs[0]], &uniforms, elements);
+    }
+}
+
+/// The loop of [`ValueGradients`] over the rows from `start` on: weight · dV′ + pull · G.
+struct WeighRows<'a> {
+    sizes: Sizes,
+    mixed: &'a [f32],
+    gradient: &'a [f32],
+    weight: f32,
+    pull: f32,
+    start: usize,
+    output: &'a mut [f32],
+    add: bool,
+}
+
+impl Body for WeighRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let WeighRows { sizes, mixed, gradient, weight, pull, .. } = self;
+        let width = sizes.head_size;
+        for (row, output) in (self.start..).zip(self.output.chunks_exact_mut(width)) {
+            let mixed = &mixed[row * width..(row + 1) * width];
+            if self.add {
+                output.iter_mut().zip(mixed).for_each(|(y, x)| *y += weight * x);
+            } else {
+                output.iter_mut().zip(mixed).for_each(|(y, x)| *y = weight * x);
+            }
+            if pull != 0.0
+                && let Some(query) = sizes.query_of(row)
+            {
+                let group = &gradient[query * width..(query + sizes.group()) * width];
+                for gradient in group.chunks_exact(width) {
+                    output.iter_mut().zip(gradient).for_each(|(y, g)| *y += pull * g);
+                }
+            }
+        }
     }
 }
 

@@ -1,0 +1,82 @@
+//! How attention is cut up on the CPU: blocks of queries by tiles of keys.
+
+use super::sizes::Sizes;
+use crate::device::cpu::products::Matrix;
+
+/// The queries of a block: enough for products to run well, few enough that little work above the
+/// diagonal of a causal mask is wasted.
+pub(super) fn block_size(sizes: &Sizes) -> usize {
+    if sizes.queries < 1024 { sizes.queries.min(64) } else { LARGEST_BLOCK }
+}
+
+pub(super) const LARGEST_BLOCK: usize = 128;
+/// The keys of a tile: with a block's queries, scores that stay in the L2 cache.
+pub(super) const KEYS: usize = 512;
+
+/// Batch number `index` of batches of `size` elements.
+pub(super) fn piece(x: &[f32], index: usize, size: usize) -> &[f32] {
+    &x[index * size..(index + 1) * size]
+}
+
+/// One batch of keys or values, of (keys, kv heads, head size), to be multiplied with as the right
+/// operand, transposed.
+pub(super) enum Columns<'a> {
+    AsGiven(&'a [f32]),
+    /// (kv heads, head size, keys): a product need not put these in order first, again for every
+    /// block of queries.
+    Transposed(Vec<f32>),
+}
+
+impl<'a> Columns<'a> {
+    pub fn new(sizes: &Sizes, x: &'a [f32]) -> Columns<'a> {
+        let Sizes { keys, kv_heads, head_size, .. } = *sizes;
+        if sizes.queries <= 2 * block_size(sizes) {
+            return Columns::AsGiven(x);
+        }
+        let mut columns = vec![0.0; x.len()];
+        for (head, columns) in columns.chunks_exact_mut(head_size * keys).enumerate() {
+            // A few positions at a time: what is read and what is written stay in the cache.
+            for start in (0..keys).step_by(16) {
+                let end = keys.min(start + 16);
+                for (channel, column) in columns.chunks_exact_mut(keys).enumerate() {
+                    let from = &x[(start * kv_heads + head) * head_size + channel..];
+                    let from = from.iter().step_by(kv_heads * head_size);
+                    column[start..end].iter_mut().zip(from).for_each(|(y, x)| *y = *x);
+                }
+            }
+        }
+        Columns::Transposed(columns)
+    }
+
+    /// Head size by `count` keys, from `first_key` on, for a query head.
+    pub fn tile(&self, sizes: &Sizes, head: usize, first_key: usize, count: usize) -> Matrix<'_> {
+        let Sizes { keys, kv_heads, head_size, .. } = *sizes;
+        let kv_head = head / sizes.group();
+        match self {
+            Columns::AsGiven(x) => {
+                let rows = &x[(first_key * kv_heads + kv_head) * head_size..];
+                Matrix::strided(rows, count, head_size, kv_heads * head_size).transposed()
+            }
+            Columns::Transposed(x) => {
+                Matrix::strided(&x[kv_head * head_size * keys + first_key..], head_size, count, keys)
+            }
+        }
+    }
+}
+
+/// A tile of scores: the rows from query `start` on by `count` keys from `first_key` on.
+#[derive(Clone, Copy)]
+pub(super) struct Visible<'a> {
+    pub sizes: &'a Sizes,
+    pub start: usize,
+    pub first_key: usize,
+    pub count: usize,
+}
+
+impl Visible<'_> {
+    /// How many keys of the tile, from its first on, a row of it sees.
+    #[inline(always)]
+    pub fn keys(&self, row: usize) -> usize {
+        self.sizes.visible(self.start + row).saturating_sub(self.first_key).min(self.count)
+    }
+}
