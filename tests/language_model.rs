@@ -6,7 +6,7 @@ mod common;
 use common::{GOLDEN, devices, finalise};
 use neutreno::engine::{Device, Ids, Parameters, no_grad};
 use neutreno::language_model::Pass;
-use neutreno::{LanguageModel, LanguageModelConfig};
+use neutreno::{LanguageModel, LanguageModelConfig, Variant, VariantConfig};
 use serde_json::Value;
 
 /// As in the reference: 1e-4 leaves room for another order of summation and none for a mistake.
@@ -141,4 +141,24 @@ fn every_variant_agrees_with_the_reference() {
             check(case, &device);
         }
     }
+}
+
+#[test]
+fn svformer_has_fewer_parameters_and_a_smaller_cache() {
+    let (layers, width) = (8, 64);
+    let mut config = LanguageModelConfig::new(100, width, layers, 8, 16);
+    config.num_key_value_heads = 2;
+    let count = |config: &LanguageModelConfig| {
+        let build = |builder: &mut _| LanguageModel::new(config, builder);
+        Parameters::build(&Device::plan(), 0, build).1.count()
+    };
+    let (parameters, cache) = (count(&config), config.kv_cache_bytes_per_token());
+    assert_eq!(cache, 2 * layers * 2 * 8 * 4);
+    for variant in [Variant::Neutreno, Variant::Resformer] {
+        config.variant = VariantConfig::new(variant);
+        assert_eq!((count(&config), config.kv_cache_bytes_per_token()), (parameters, cache));
+    }
+    config.variant = VariantConfig::new(Variant::Svformer);
+    assert_eq!(count(&config), parameters - (layers - 1) * width * 2 * 8);
+    assert_eq!(config.kv_cache_bytes_per_token() * 2 * layers, cache * (layers + 1));
 }

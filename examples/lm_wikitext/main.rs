@@ -55,7 +55,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     let variants = arguments.variants(settings.layers)?;
     let mut progress = Progress::new(arguments.quiet);
     let device = Device::open(&arguments.device, arguments.threads.into())?;
-    progress.line(&format!("device: {device}"));
+    let fallback = arguments.device.eq_ignore_ascii_case("auto") && device.kind() == "cpu";
+    let why = if fallback { "; there is no GPU that is real hardware" } else { "" };
+    progress.line(&format!("device: {device}{why}"));
     let corpus = find_text(arguments, &progress)?;
     let (parent, name) = place(arguments)?;
     let seeds: Vec<u64> = (0..arguments.seeds).map(|n| arguments.seed.wrapping_add(n)).collect();
