@@ -14,6 +14,7 @@ use std::path::PathBuf;
 /// not, and writes a report to look at into runs/.
 #[derive(Debug, Parser)]
 #[command(version, name = "lm_wikitext", max_term_width = 100, after_help = AFTER_HELP)]
+#[command(args_override_self = true)]
 pub struct Arguments {
     /// What to train: one or several, separated by commas
     #[arg(long, value_enum, value_delimiter = ',', default_value = "all", help_heading = "What")]

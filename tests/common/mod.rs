@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test uses a part")]
 
+pub mod training;
+
 use neutreno::engine::Device;
 
 /// The CPU and every GPU adapter found here, each with its name.

@@ -122,9 +122,11 @@ impl Kernel for Gather {
 struct GatherBackward {
     /// The size of the middle axis of x.
     count: usize,
-    /// The ids that occur, ascending.
+    /// How many different ids occur.
+    occurring: usize,
+    /// These ids, ascending; then zeros, so that the memory does not depend on their number.
     distinct: Ids,
-    /// Where the positions of each begin in `order`, and where the last ones end.
+    /// Where the positions of each begin in `order`, and where the last ones end; then zeros.
     starts: Ids,
     /// The positions in the ids, sorted by id and then by position.
     order: Ids,
@@ -144,6 +146,9 @@ impl GatherBackward {
                 starts.push(next[id + 1]);
             }
         }
+        let occurring = distinct.len();
+        distinct.resize(ids.len(), 0);
+        starts.resize(ids.len() + 1, 0);
         let mut order = vec![0; ids.len()];
         for (position, id) in (0..).zip(ids) {
             let place = &mut next[*id as usize];
@@ -155,7 +160,7 @@ impl GatherBackward {
             Ids::new(data, [length])
         };
         let [distinct, starts, order] = [distinct, starts, order].map(ids);
-        GatherBackward { count, distinct, starts, order }
+        GatherBackward { count, occurring, distinct, starts, order }
     }
 
     /// The positions of occurring id number `index`.
@@ -197,7 +202,7 @@ impl Kernel for GatherBackward {
             dx.chunks_exact_mut(self.count * after).zip(dy.chunks_exact(picked * after))
         {
             let (mut rest, mut passed) = (dx, 0);
-            for (index, id) in self.distinct.as_slice().iter().enumerate() {
+            for (index, id) in self.distinct.as_slice()[..self.occurring].iter().enumerate() {
                 let (_, tail) = rest.split_at_mut((*id as usize - passed) * after);
                 let (place, tail) = tail.split_at_mut(after);
                 (rest, passed) = (tail, *id as usize + 1);
@@ -223,9 +228,8 @@ impl Kernel for GatherBackward {
         }
         let [distinct, starts, order] =
             [&self.distinct, &self.starts, &self.order].map(|ids| gpu.ids(ids));
-        let places = before * distinct.shape.elements();
-        let uniforms =
-            words![places, self.count, after, picked, distinct.shape.elements()];
+        let places = before * self.occurring;
+        let uniforms = words![places, self.count, after, picked, self.occurring];
         let inputs = [&inputs[0], &distinct, &starts, &order];
         gpu.dispatch_rows("gather_backward", &inputs, &[dx], uniforms, places);
     }
@@ -279,7 +283,7 @@ mod tests {
     #[test]
     fn sorts_positions_by_id() {
         let kernel = GatherBackward::new(&[3, 1, 3, 0, 1, 3], 5);
-        assert_eq!(kernel.distinct.as_slice(), [0, 1, 3]);
+        assert_eq!(kernel.distinct.as_slice()[..kernel.occurring], [0, 1, 3]);
         assert_eq!(kernel.positions(0), [3]);
         assert_eq!(kernel.positions(1), [1, 4]);
         assert_eq!(kernel.positions(2), [0, 2, 5]);

@@ -4,7 +4,7 @@
 //! are still queued: commands run in the order in which they were recorded.
 
 use crate::device::MemoryUse;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// A buffer with a number of its own, which names it in caches.
@@ -25,7 +25,7 @@ impl Drop for Block {
         let mut state = self.pool.lock();
         let bytes = self.buffer.raw.size();
         state.memory.in_use -= bytes;
-        state.free.entry(bytes).or_default().push(self.buffer.clone());
+        state.free.entry(bytes).or_default().insert(self.buffer.id, self.buffer.clone());
     }
 }
 
@@ -37,7 +37,9 @@ pub(crate) struct Pool {
 
 #[derive(Default)]
 struct PoolState {
-    free: HashMap<u64, Vec<Arc<Buffer>>>,
+    /// By number: always taking the smallest, a step that asks for the same sizes in the same order
+    /// gets the same buffers, and finds its bind groups made.
+    free: HashMap<u64, BTreeMap<u64, Arc<Buffer>>>,
     memory: MemoryUse,
     created: u64,
 }
@@ -46,8 +48,8 @@ impl Pool {
     pub fn allocate(self: &Arc<Pool>, device: &wgpu::Device, elements: usize) -> Block {
         let bytes = crate::device::cpu::rounded_bytes(elements);
         let mut state = self.lock();
-        let free = state.free.get_mut(&bytes).and_then(Vec::pop);
-        let buffer = free.unwrap_or_else(|| {
+        let free = state.free.get_mut(&bytes).and_then(BTreeMap::pop_first);
+        let buffer = free.map(|(_, buffer)| buffer).unwrap_or_else(|| {
             state.memory.reserved += bytes;
             state.memory.allocations += 1;
             state.created += 1;
