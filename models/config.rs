@@ -107,19 +107,19 @@ impl LanguageModelConfig {
             return Err(format!("{name} must be at least 1"));
         }
         let (width, heads) = (self.hidden_size, self.num_attention_heads);
-        if width % heads != 0 {
+        if !width.is_multiple_of(heads) {
             return Err(format!(
                 "{heads} heads do not divide the width {width}; choose a width that is a multiple"
             ));
         }
-        if self.head_size() % 2 != 0 {
+        if !self.head_size().is_multiple_of(2) {
             return Err(format!(
                 "a head has {} channels ({width} / {heads}); rotary positions need an even number",
                 self.head_size()
             ));
         }
         let key_value_heads = self.num_key_value_heads;
-        if heads % key_value_heads != 0 {
+        if !heads.is_multiple_of(key_value_heads) {
             return Err(format!(
                 "{key_value_heads} key-value heads do not divide the {heads} query heads"
             ));

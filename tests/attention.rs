@@ -1,16 +1,16 @@
 //! The exact identities of the four variants at the level of the op, on every device of this
 //! machine, and that the memory of attention grows as its length, not as its square.
 
+mod common;
+
 use neutreno_engine::ops::attention::Mixing;
 use neutreno_engine::random::Key;
-use neutreno_engine::{Device, Tensor, device};
+use neutreno_engine::{Device, Tensor};
 
 const SIZES: [usize; 4] = [2, 37, 4, 8];
 
-fn devices() -> Vec<Device> {
-    let adapters = (0..device::list().len())
-        .map(|index| Device::open(&format!("gpu:{index}"), 0).expect("a listed adapter opens"));
-    std::iter::once(Device::cpu()).chain(adapters).collect()
+fn devices() -> impl Iterator<Item = Device> {
+    common::devices().into_iter().map(|(_, device)| device)
 }
 
 /// Queries, keys, values and first values, with half as many kv heads as heads.

@@ -1,40 +1,26 @@
 //! The proof of every op, on the CPU and on every GPU adapter of this machine: a test for each op,
-//! case and device. Without an adapter the GPU's tests show as ignored; with `NEUTRENO_EXPECT_GPU`
-//! set they fail instead, so that no run passes by leaving them out.
+//! case and device.
 
+mod common;
+
+use common::trials::Devices;
 use libtest_mimic::{Arguments, Failed, Trial};
 use neutreno_engine::ops::OPS;
-use neutreno_engine::{Device, proof};
+use neutreno_engine::proof;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 fn main() -> std::process::ExitCode {
     let arguments = Arguments::from_args();
-    let mut devices = vec![("cpu".to_string(), Some(Arc::new(Device::cpu())))];
-    let found = neutreno_engine::device::list();
-    for (index, description) in found.iter().enumerate() {
-        let device = Device::open(&format!("gpu:{index}"), 0).expect("a listed adapter opens");
-        let name = description.name.split(" (").next().unwrap_or_default();
-        devices.push((format!("{} {name}", description.interface), Some(Arc::new(device))));
-    }
-    if found.is_empty() {
-        devices.push(("gpu".into(), None));
-    }
+    let devices = Devices::open();
     let mut trials = vec![Trial::test("every op is registered", every_op_is_registered)];
     for op in OPS {
-        for (device_name, device) in &devices {
-            for (number, case) in (op.cases)().into_iter().enumerate() {
-                let name = format!("{}::{number}::{} on {device_name}", op.name, case.label);
-                let device = device.clone();
-                let expected = std::env::var_os("NEUTRENO_EXPECT_GPU").is_some();
-                let ignored = device.is_none() && !expected;
-                let test = move || match &device {
-                    Some(device) => proof::prove(&case, device).map_err(Failed::from),
-                    None => Err(Failed::from("there is no GPU adapter here")),
-                };
-                trials.push(Trial::test(name, test).with_ignored_flag(ignored));
-            }
+        for (number, case) in (op.cases)().into_iter().enumerate() {
+            let name = format!("{}::{number}::{}", op.name, case.label);
+            let case = Arc::new(case);
+            let test = move |device: &_| proof::prove(&case, device).map_err(Failed::from);
+            trials.extend(devices.trials(&name, test));
         }
     }
     libtest_mimic::run(&arguments, trials).exit_code()

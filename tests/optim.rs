@@ -1,11 +1,13 @@
 //! Optimisers and clipping against plain f64 loops, on the CPU and on every GPU adapter of this
 //! machine.
 
-use libtest_mimic::{Arguments, Failed, Trial};
+mod common;
+
+use common::trials::Devices;
+use libtest_mimic::{Arguments, Failed};
 use neutreno_engine::optim::{AdamW, AdamWSettings, Clip, Optimizer, Sgd, SgdSettings, clip};
 use neutreno_engine::random::Key;
 use neutreno_engine::{Builder, Device, Gradients, Initial, Parameters, Result, Tensor};
-use std::sync::Arc;
 
 type Test = fn(&Device) -> std::result::Result<(), Failed>;
 
@@ -21,29 +23,8 @@ const TESTS: [(&str, Test); 7] = [
 
 fn main() -> std::process::ExitCode {
     let arguments = Arguments::from_args();
-    let mut devices = vec![("cpu".to_string(), Some(Arc::new(Device::cpu())))];
-    let found = neutreno_engine::device::list();
-    for (index, description) in found.iter().enumerate() {
-        let device = Device::open(&format!("gpu:{index}"), 0).expect("a listed adapter opens");
-        let name = format!("{} {}", description.interface, description.name);
-        devices.push((name, Some(Arc::new(device))));
-    }
-    if found.is_empty() {
-        devices.push(("gpu (none found)".into(), None));
-    }
-    let mut trials = Vec::new();
-    for (name, test) in TESTS {
-        for (device_name, device) in &devices {
-            let device = device.clone();
-            let ignored = device.is_none();
-            let run = move || match &device {
-                Some(device) => test(device),
-                None => Err(Failed::from("there is no GPU adapter here")),
-            };
-            let trial = Trial::test(format!("{name} on {device_name}"), run);
-            trials.push(trial.with_ignored_flag(ignored));
-        }
-    }
+    let devices = Devices::open();
+    let trials = TESTS.iter().flat_map(|(name, test)| devices.trials(name, *test)).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 

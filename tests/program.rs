@@ -156,6 +156,16 @@ fn existing_folders_are_left_alone() {
     assert_eq!(std::fs::read_dir(&out).unwrap().count(), 1);
 }
 
+#[test]
+fn a_place_that_cannot_be_written_is_named() {
+    // A folder below a file can be made on no system and by no user.
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(&text_file(folder.path()), &[]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(said.contains("text.txt") && said.contains("--out"), "{said}");
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupt_ends_the_run_with_its_summary() {

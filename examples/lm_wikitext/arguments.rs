@@ -187,9 +187,9 @@ pub enum KindName {
 pub enum DecayName {
     /// not at all
     Constant,
-    /// in a straight line to a tenth
+    /// in a straight line
     Linear,
-    /// along half a cosine to a tenth
+    /// along half a cosine
     Cosine,
 }
 

@@ -32,8 +32,10 @@ pub struct Settings {
     pub learning_rate: f64,
     /// The steps in which the learning rate rises to its largest.
     pub warmup: u64,
-    /// How the learning rate falls afterwards, to a tenth.
+    /// How the learning rate falls afterwards.
     pub decay: Curve,
+    /// The part of the largest learning rate that is left at the end.
+    pub final_fraction: f64,
     /// AdamW's weight decay (Loshchilov & Hutter 2019); norms do not decay.
     pub weight_decay: f64,
     /// AdamW's β₁ and β₂.
@@ -102,6 +104,7 @@ impl Settings {
             learning_rate: 4e-3,
             warmup: 20,
             decay: Curve::Cosine,
+            final_fraction: 0.1,
             weight_decay: 0.1,
             betas: [0.9, 0.95],
             clip: 1.0,
@@ -114,15 +117,20 @@ impl Settings {
         };
         Some(match name {
             "tiny" => tiny,
+            // Small steps: the text is seen only about twice, and more updates gain more than the
+            // time that larger batches save.
             "wikitext2" => Settings {
                 layers: 4,
                 width: 128,
                 heads: 4,
-                steps: 2_000,
+                context: 128,
+                batch: 8,
+                steps: 3_200,
                 learning_rate: 3e-3,
-                warmup: 100,
+                warmup: 200,
+                final_fraction: 0.0,
                 evaluate_every: 500,
-                sample_every: 500,
+                sample_every: 1_000,
                 ..tiny
             },
             "small" => Settings {

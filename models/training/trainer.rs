@@ -115,7 +115,7 @@ fn schedule(settings: &Settings) -> Schedule {
         peak: settings.learning_rate,
         warmup_steps: settings.warmup,
         steps: settings.steps,
-        final_fraction: 0.1,
+        final_fraction: settings.final_fraction,
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses a part")]
 
 pub mod training;
+pub mod trials;
 
 use neutreno::engine::Device;
 
