@@ -15,3 +15,8 @@ pub mod variant;
 pub use config::LanguageModelConfig;
 pub use language_model::LanguageModel;
 pub use variant::{ResformerKind, Variant, VariantConfig};
+
+/// The README's example, run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

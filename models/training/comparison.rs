@@ -101,6 +101,14 @@ impl Comparison<'_> {
             let config = self.settings.model(tokenizer.vocabulary(), variant);
             config.check().map_err(Error::Settings)?;
         }
+        let (vocabulary, width) = (tokenizer.vocabulary(), self.settings.width);
+        if vocabulary * width > self.device.largest_tensor() {
+            return Err(Error::Settings(format!(
+                "{vocabulary} tokens of width {width} are more than one tensor can hold on \
+                 {}; choose a smaller --width, or fewer tokens with --tokenizer bpe:N",
+                self.device
+            )));
+        }
         let context = self.settings.context;
         let named =
             [("training", &texts.train), ("validation", &texts.validation), ("test", &texts.test)];

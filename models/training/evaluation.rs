@@ -84,8 +84,8 @@ impl Score {
     }
 }
 
-/// Scores a text in windows of `context` tokens, each of which sees at least half a window of
-/// the tokens before it.
+/// Scores a text in windows of `context` tokens, `rows` at a time. Each window but the first sees
+/// half a window of the tokens before those it scores.
 ///
 /// # Errors
 /// If the text has fewer than two tokens, the device fails, or `interrupted` becomes true.
@@ -93,13 +93,12 @@ pub fn evaluate(
     model: &LanguageModel,
     text: &TokenizedText,
     context: usize,
+    rows: usize,
     interrupted: &AtomicBool,
 ) -> Result<Score, Error> {
-    const TOKENS_AT_ONCE: usize = 2048;
     let windows = EvaluationWindows::new(&text.tokens, context, context.div_ceil(2))?;
     let mut nats = 0.0;
     let mut waiting = None;
-    let rows = (TOKENS_AT_ONCE / context).max(1);
     for (inputs, targets) in windows.batches(rows) {
         if interrupted.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);

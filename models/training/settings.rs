@@ -75,9 +75,9 @@ impl Settings {
         },
         Preset {
             name: "small",
-            purpose: "11M parameters with words: hours on a CPU, minutes on a GPU",
+            purpose: "15M parameters with WikiText-2's words; hours on a CPU",
         },
-        Preset { name: "medium", purpose: "57M parameters with words: for a GPU" },
+        Preset { name: "medium", purpose: "55M parameters with WikiText-2's words; for a GPU" },
     ];
 
     /// The settings of a preset; `None` if there is no such preset.

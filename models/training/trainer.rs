@@ -282,13 +282,23 @@ impl Training<'_> {
 
     fn evaluate_now(&self, model: &LanguageModel, log: &mut Log) -> Result<(), Error> {
         let text = self.texts.validation.head(self.settings.evaluation_tokens, self.tokenizer);
-        let score = match evaluate(model, &text, self.settings.context, self.interrupted) {
+        let score = match self.evaluate(model, &text, self.interrupted) {
             // The next step sees it and ends the training.
             Err(Error::Interrupted) => return Ok(()),
             score => score?,
         };
         log.evaluated(score);
         Ok(())
+    }
+
+    /// Scores a text in batches as large as those of training, so that it takes no more memory.
+    fn evaluate(
+        &self,
+        model: &LanguageModel,
+        text: &TokenizedText,
+        interrupted: &AtomicBool,
+    ) -> Result<Score, Error> {
+        evaluate(model, text, self.settings.context, self.settings.batch, interrupted)
     }
 
     fn sample_now(&self, model: &LanguageModel, log: &mut Log) -> Result<(), Error> {
@@ -305,7 +315,6 @@ impl Training<'_> {
     /// Scores both texts; after an interruption only the part of the validation text that is
     /// scored while training, so that the program ends soon.
     fn score(&self, model: &LanguageModel, interrupted: bool) -> Result<(Score, Score), Error> {
-        let context = self.settings.context;
         let limit = match interrupted {
             true => self.settings.evaluation_tokens,
             false => self.settings.final_evaluation_tokens.unwrap_or(usize::MAX),
@@ -314,7 +323,7 @@ impl Training<'_> {
             let text = text.head(limit, self.tokenizer);
             // After the first interruption a short score is still made; after a second one the
             // program ends at once.
-            evaluate(model, &text, context, &AtomicBool::new(false))
+            self.evaluate(model, &text, &AtomicBool::new(false))
         };
         let validation = score(&self.texts.validation)?;
         let test = if interrupted { Score::NONE } else { score(&self.texts.test)? };
