@@ -114,7 +114,7 @@ fn bad_flags_are_named() {
         (&["--dropout", "1.5"], "--dropout"),
         (&["--lr", "nan"], "--lr"),
         (&["--tokenizer", "bpe:3"], "--tokenizer"),
-        (&["--context", "1000000"], "--context"),
+        (&["--context", "100000000"], "--context"),
         (&["--device", "no such card"], "no such card"),
         (&["--data", "/no/such/place"], "/no/such/place"),
         (&["--preset", "huge"], "--preset"),
