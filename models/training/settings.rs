@@ -73,10 +73,7 @@ impl Settings {
             name: "wikitext2",
             purpose: "the best perplexity on WikiText-2 in 10 CPU minutes",
         },
-        Preset {
-            name: "small",
-            purpose: "15M parameters with WikiText-2's words; hours on a CPU",
-        },
+        Preset { name: "small", purpose: "15M parameters with WikiText-2's words; hours on a CPU" },
         Preset { name: "medium", purpose: "55M parameters with WikiText-2's words; for a GPU" },
     ];
 
