@@ -1,7 +1,7 @@
 //! Reverse-mode differentiation.
 //!
 //! Each op on tracked tensors leaves a node: the op, links to the nodes of its inputs, and the
-//! values that its derivative needs. [`backward`] visits the nodes from the loss to the leaves.
+//! values that its derivative needs. [`Tensor::backward`] visits the nodes from the loss to the leaves.
 //! When a node's turn comes, the gradients of all its uses have been summed, so it hands its own
 //! gradient on to its inputs, once. A node is always made after its inputs, so "latest first" is
 //! the right order.
@@ -221,7 +221,7 @@ impl Gradients {
         slot.written.then(|| slot.tensor.reshape(leaf.shape()))
     }
 
-    /// Forgets all sums; memory given by [`Gradients::provide`] is kept and overwritten next.
+    /// Forgets all sums; memory given from outside is kept and overwritten next.
     pub fn clear(&mut self) {
         self.slots.retain(|_, slot| slot.fixed);
         self.slots.values_mut().for_each(|slot| slot.written = false);
