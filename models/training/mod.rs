@@ -2,6 +2,7 @@
 
 pub mod comparison;
 pub mod evaluation;
+mod log;
 mod observer;
 pub mod sampling;
 mod settings;
