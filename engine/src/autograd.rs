@@ -1,10 +1,10 @@
 //! Reverse-mode differentiation.
 //!
 //! Each op on tracked tensors leaves a node: the op, links to the nodes of its inputs, and the
-//! values that its derivative needs. [`Tensor::backward`] visits the nodes from the loss to the leaves.
-//! When a node's turn comes, the gradients of all its uses have been summed, so it hands its own
-//! gradient on to its inputs, once. A node is always made after its inputs, so "latest first" is
-//! the right order.
+//! values that its derivative needs. [`Tensor::backward`] visits the nodes from the loss to the
+//! leaves. When a node's turn comes, the gradients of all its uses have been summed, so it hands
+//! its own gradient on to its inputs, once. A node is always made after its inputs, so "latest
+//! first" is the right order.
 
 use crate::ops::Op;
 use crate::ops::copy::Copy;
