@@ -19,9 +19,10 @@ pub struct Arguments {
     /// What to train: one or several, separated by commas
     #[arg(long, value_enum, value_delimiter = ',', default_value = "all", help_heading = "What")]
     pub variant: Vec<VariantName>,
-    /// A set of sizes and settings; flags below change single ones
-    #[arg(long, value_parser = preset_names(), default_value = "tiny", help_heading = "What")]
-    pub preset: String,
+    /// A set of sizes and settings; flags below change single ones [default: tiny, or generated
+    /// where there is only generated text]
+    #[arg(long, value_parser = preset_names(), help_heading = "What")]
+    pub preset: Option<String>,
     /// NeuTRENO's λ, the strength of its term λ(V₁ − V) [default: 0.4; 0.1 beside ResFormer]
     #[arg(long, value_name = "LAMBDA", help_heading = "What")]
     pub neutreno_lambda: Option<f32>,
@@ -236,12 +237,13 @@ fn minutes(text: &str) -> Result<f64, String> {
 }
 
 impl Arguments {
-    /// The preset with what the flags change.
+    /// The preset, `usual` if none was asked for, with what the flags change.
     ///
     /// # Errors
     /// What contradicts what, by the names of the flags.
-    pub fn settings(&self) -> Result<Settings, String> {
-        let mut settings = Settings::preset(&self.preset).expect("clap knows the presets");
+    pub fn settings(&self, usual: &str) -> Result<Settings, String> {
+        let preset = self.preset.as_deref().unwrap_or(usual);
+        let mut settings = Settings::preset(preset).expect("clap knows the presets");
         fn set<T: Clone>(value: &mut T, flag: &Option<T>) {
             if let Some(flag) = flag {
                 *value = flag.clone();

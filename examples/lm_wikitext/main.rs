@@ -51,7 +51,8 @@ fn run(arguments: &Arguments) -> Result<()> {
         }
         eprintln!("\nstopping after this step; once more to stop at once");
     })?;
-    let settings = arguments.settings()?;
+    // Whatever is wrong with the flags comes out before anything is loaded.
+    let settings = arguments.settings("tiny")?;
     let variants = arguments.variants(settings.layers)?;
     let mut progress = Progress::new(arguments.quiet);
     let device = Device::open(&arguments.device, arguments.threads.into())?;
@@ -59,6 +60,8 @@ fn run(arguments: &Arguments) -> Result<()> {
     let why = if fallback { "; there is no GPU that is real hardware" } else { "" };
     progress.line(&format!("device: {device}{why}"));
     let corpus = find_text(arguments, &progress)?;
+    let generated = matches!(corpus.source, Source::Generated(_));
+    let settings = if generated { arguments.settings("generated")? } else { settings };
     let (parent, name) = place(arguments)?;
     let seeds: Vec<u64> = (0..arguments.seeds).map(|n| arguments.seed.wrapping_add(n)).collect();
     let comparison = Comparison {

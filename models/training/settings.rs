@@ -67,8 +67,9 @@ pub struct Preset {
 
 impl Settings {
     /// All presets.
-    pub const PRESETS: [Preset; 4] = [
+    pub const PRESETS: [Preset; 5] = [
         Preset { name: "tiny", purpose: "all four variants in minutes on two CPU cores" },
+        Preset { name: "generated", purpose: "tiny with more steps, which few tokens make cheap" },
         Preset {
             name: "wikitext2",
             purpose: "the best perplexity on WikiText-2 in 10 CPU minutes",
@@ -114,6 +115,13 @@ impl Settings {
         };
         Some(match name {
             "tiny" => tiny,
+            "generated" => Settings {
+                steps: 2_400,
+                warmup: 50,
+                evaluate_every: 400,
+                sample_every: 800,
+                ..tiny
+            },
             // Small steps: the text is seen only about twice, and more updates gain more than the
             // time that larger batches save.
             "wikitext2" => Settings {
