@@ -13,7 +13,7 @@ use neutreno::training::trainer::{Learner, plan};
 fn memory_is_flat_and_known_in_advance() {
     let settings = Settings { accumulate: 1, steps: 300, ..settings() };
     let config = config(Variant::Resformer);
-    let planned = plan(&config, &settings).unwrap();
+    let planned = plan(&config, &settings).unwrap().memory;
     for (name, device) in devices() {
         let mut learner = Learner::new(&config, &settings, 1, &device);
         let mut batches = batches();

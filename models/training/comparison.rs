@@ -1,14 +1,13 @@
 //! A run: several variants and seeds on the same data, in the same order, and what came out.
 
 use super::evaluation::{Score, TokenizedText};
-use super::trainer::{Outcome, Training, plan, seconds_per_step};
+use super::trainer::{Outcome, Plan, Training, plan, seconds_per_step};
 use super::{Error, Observer, Settings, Started};
 use crate::config::LanguageModelConfig;
 use crate::data::batches::{uniform_nats, unigram_nats};
 use crate::data::corpus::{Corpus, Splits};
 use crate::data::tokenizer::{Tokenizer, TokenizerChoice};
-use crate::engine::{Device, Parameters};
-use crate::language_model::LanguageModel;
+use crate::engine::Device;
 use crate::report::{
     Data, RunFolder, RunMetrics, Summary, VariantSummary, page, read_metrics, write_atomically,
     write_json,
@@ -216,8 +215,7 @@ impl Run<'_> {
         let variant = config.variant.name();
         let folder = self.folder.model(&variant, seed)?;
         write_json(&folder.config_json(), config)?;
-        let planned = plan(config, settings)?;
-        let parameters = count_parameters(config);
+        let Plan { memory, parameters } = plan(config, settings)?;
         observer.started(&Started {
             variant: variant.clone(),
             seed,
@@ -225,7 +223,7 @@ impl Run<'_> {
             models,
             parameters,
             steps: settings.steps,
-            planned_memory_bytes: planned.peak,
+            planned_memory_bytes: memory.peak,
         });
         device.reset_peak();
         let training = Training {
@@ -262,10 +260,4 @@ impl Run<'_> {
             adapter: (device.kind() == "gpu").then(|| device.name()),
         })
     }
-}
-
-fn count_parameters(config: &LanguageModelConfig) -> u64 {
-    let build = |builder: &mut _| LanguageModel::new(config, builder);
-    let (_, parameters) = Parameters::build(&Device::plan(), 0, build);
-    parameters.count() as u64
 }

@@ -120,17 +120,26 @@ fn schedule(settings: &Settings) -> Schedule {
     }
 }
 
-/// The memory of one training step, found by running one on the planning device.
+/// What is known of a model's training before any of it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The memory of a step.
+    pub memory: MemoryUse,
+    /// Trained numbers.
+    pub parameters: u64,
+}
+
+/// Plans the training of a model by running one step on the planning device.
 ///
 /// # Errors
 /// If the step fails there: it would fail anywhere.
-pub fn plan(config: &LanguageModelConfig, settings: &Settings) -> Result<MemoryUse, Error> {
+pub fn plan(config: &LanguageModelConfig, settings: &Settings) -> Result<Plan, Error> {
     let device = Device::plan();
     let mut learner = Learner::new(config, settings, 0, &device);
     let tokens = vec![0; settings.context + 1].into();
     let mut batches = TrainingBatches::new(tokens, settings.context, settings.batch, Key::new(0))?;
     learner.step(0, &mut batches)?;
-    Ok(device.memory())
+    Ok(Plan { memory: device.memory(), parameters: learner.parameters.count() as u64 })
 }
 
 /// Seconds that a step of this model takes: the median over the first steps, which are run once

@@ -13,14 +13,25 @@ use neutreno::engine::Device;
 /// Where `NEUTRENO_EXPECT_GPU` is set and no adapter is found, so that no run can pass by leaving
 /// the GPU out.
 pub fn devices() -> Vec<(String, Device)> {
-    let mut devices = vec![("cpu".to_string(), Device::cpu())];
-    for (index, description) in neutreno::engine::device::list().iter().enumerate() {
-        let device = Device::open(&format!("gpu:{index}"), 0).expect("a listed adapter opens");
-        devices.push((format!("{} {}", description.interface, description.name), device));
-    }
-    let expected = std::env::var_os("NEUTRENO_EXPECT_GPU").is_some();
-    assert!(devices.len() > 1 || !expected, "NEUTRENO_EXPECT_GPU is set, but there is no adapter");
+    let devices = open_devices();
+    let found = devices.len() > 1;
+    assert!(found || !gpu_is_expected(), "NEUTRENO_EXPECT_GPU is set, but there is no adapter");
     devices
+}
+
+/// The CPU and every GPU adapter, if any, each with its name.
+fn open_devices() -> Vec<(String, Device)> {
+    let mut devices = vec![("cpu".to_string(), Device::cpu())];
+    for (index, found) in neutreno::engine::device::list().iter().enumerate() {
+        let device = Device::open(&format!("gpu:{index}"), 0).expect("a listed adapter opens");
+        let name = found.name.split(" (").next().unwrap_or_default();
+        devices.push((format!("{} {name}", found.interface), device));
+    }
+    devices
+}
+
+fn gpu_is_expected() -> bool {
+    std::env::var_os("NEUTRENO_EXPECT_GPU").is_some()
 }
 
 /// SplitMix64's last part: a hash of 64 bits.

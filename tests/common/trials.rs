@@ -1,5 +1,6 @@
 //! Tests that are made at run time, one for each device of this machine.
 
+use super::{gpu_is_expected, open_devices};
 use libtest_mimic::{Failed, Trial};
 use neutreno::engine::Device;
 use std::sync::Arc;
@@ -11,12 +12,8 @@ pub struct Devices(Vec<(String, Option<Arc<Device>>)>);
 impl Devices {
     /// Opens them all.
     pub fn open() -> Devices {
-        let mut devices = vec![("cpu".to_string(), Some(Arc::new(Device::cpu())))];
-        for (index, found) in neutreno::engine::device::list().iter().enumerate() {
-            let device = Device::open(&format!("gpu:{index}"), 0).expect("a listed adapter opens");
-            let name = found.name.split(" (").next().unwrap_or_default();
-            devices.push((format!("{} {name}", found.interface), Some(Arc::new(device))));
-        }
+        let share = |(name, device)| (name, Some(Arc::new(device)));
+        let mut devices: Vec<_> = open_devices().into_iter().map(share).collect();
         if devices.len() == 1 {
             devices.push(("gpu".into(), None));
         }
@@ -30,7 +27,7 @@ impl Devices {
         name: &str,
         test: impl Fn(&Device) -> Result<(), Failed> + Clone + Send + 'static,
     ) -> Vec<Trial> {
-        let expected = std::env::var_os("NEUTRENO_EXPECT_GPU").is_some();
+        let expected = gpu_is_expected();
         let trial = |(device_name, device): &(String, Option<Arc<Device>>)| {
             let (test, device) = (test.clone(), device.clone());
             let ignored = device.is_none() && !expected;
