@@ -17,7 +17,7 @@ pub mod shape;
 pub mod tensor;
 
 pub use autograd::{Gradients, no_grad};
-pub use device::{Cost, Device, Kernel, gpu};
+pub use device::{Cost, Device, Kernel, Reading, gpu};
 pub use error::{Error, Result};
 pub use ids::Ids;
 pub use parameters::{Builder, Initial, Parameters, Piece};

@@ -6,11 +6,14 @@ pub mod cpu;
 pub mod gpu;
 mod kernel;
 mod plan;
+mod profile;
 
 pub use choice::{DeviceDescription, list};
 pub use kernel::{Cost, Kernel, View, ViewMut};
+pub use profile::KernelTime;
 
 use crate::{Result, Shape};
+use profile::Profiler;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,13 +28,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// # Ok::<(), neutreno_engine::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Device(Backend);
+pub struct Device(Arc<Inner>);
 
-#[derive(Clone)]
+struct Inner {
+    backend: Backend,
+    profiler: Profiler,
+}
+
 enum Backend {
-    Cpu(Arc<cpu::Cpu>),
-    Gpu(Arc<gpu::Gpu>),
-    Plan(Arc<plan::Plan>),
+    Cpu(cpu::Cpu),
+    Gpu(Box<gpu::Gpu>),
+    Plan(plan::Plan),
 }
 
 /// How much memory a device holds for tensors, in bytes.
@@ -55,23 +62,27 @@ impl Device {
 
     /// The CPU with `threads` threads; 0 means one for every core. Results do not depend on it.
     pub fn cpu_with_threads(threads: usize) -> Device {
-        Device(Backend::Cpu(Arc::new(cpu::Cpu::new(threads))))
+        Device::new(Backend::Cpu(cpu::Cpu::new(threads)))
     }
 
     /// A device that computes nothing and allocates nothing. One step on it tells the memory,
     /// operations and bytes that a step will need ([`Device::memory`], [`Device::cost`]).
     /// Reading a tensor on it gives zeros.
     pub fn plan() -> Device {
-        Device(Backend::Plan(Arc::new(plan::Plan::default())))
+        Device::new(Backend::Plan(plan::Plan::default()))
     }
 
     pub(crate) fn from_gpu(gpu: gpu::Gpu) -> Device {
-        Device(Backend::Gpu(Arc::new(gpu)))
+        Device::new(Backend::Gpu(Box::new(gpu)))
+    }
+
+    fn new(backend: Backend) -> Device {
+        Device(Arc::new(Inner { backend, profiler: Profiler::default() }))
     }
 
     /// What kind of device it is: "cpu", "gpu" or "plan".
     pub fn kind(&self) -> &'static str {
-        match &self.0 {
+        match &self.0.backend {
             Backend::Cpu(_) => "cpu",
             Backend::Gpu(_) => "gpu",
             Backend::Plan(_) => "plan",
@@ -80,7 +91,7 @@ impl Device {
 
     /// The name of the hardware, and for a GPU its driver interface.
     pub fn name(&self) -> String {
-        match &self.0 {
+        match &self.0.backend {
             Backend::Cpu(cpu) => cpu.name(),
             Backend::Gpu(gpu) => gpu.name(),
             Backend::Plan(_) => "plan".into(),
@@ -89,7 +100,7 @@ impl Device {
 
     /// The memory that tensors take on this device.
     pub fn memory(&self) -> MemoryUse {
-        match &self.0 {
+        match &self.0.backend {
             Backend::Cpu(cpu) => cpu.memory(),
             Backend::Gpu(gpu) => gpu.memory(),
             Backend::Plan(plan) => plan.memory(),
@@ -98,7 +109,7 @@ impl Device {
 
     /// Starts the peak of [`Device::memory`] anew from what is in use now.
     pub fn reset_peak(&self) {
-        match &self.0 {
+        match &self.0.backend {
             Backend::Cpu(cpu) => cpu.reset_peak(),
             Backend::Gpu(gpu) => gpu.reset_peak(),
             Backend::Plan(plan) => plan.reset_peak(),
@@ -107,7 +118,7 @@ impl Device {
 
     /// The work of all kernels run so far. Only the plan counts it; elsewhere it is zero.
     pub fn cost(&self) -> Cost {
-        match &self.0 {
+        match &self.0.backend {
             Backend::Plan(plan) => plan.cost(),
             _ => Cost::default(),
         }
@@ -115,7 +126,7 @@ impl Device {
 
     /// How many kernels (on a GPU: dispatches) were run so far.
     pub fn launches(&self) -> u64 {
-        match &self.0 {
+        match &self.0.backend {
             Backend::Cpu(cpu) => cpu.launches(),
             Backend::Gpu(gpu) => gpu.dispatches(),
             Backend::Plan(plan) => plan.launches(),
@@ -124,7 +135,7 @@ impl Device {
 
     /// The largest tensor that ops can use here, in elements.
     pub fn largest_tensor(&self) -> usize {
-        match &self.0 {
+        match &self.0.backend {
             Backend::Gpu(gpu) => gpu.largest_tensor(),
             _ => usize::MAX / 8,
         }
@@ -135,16 +146,40 @@ impl Device {
     /// # Errors
     /// If the device failed in the meantime.
     pub fn synchronize(&self) -> Result<()> {
-        match &self.0 {
+        match &self.0.backend {
             Backend::Gpu(gpu) => gpu.synchronize(),
             _ => Ok(()),
         }
     }
 
+    /// Starts to measure how long each kernel takes; what was measured before is forgotten. While
+    /// it lasts, every kernel is waited for, so on a GPU the whole is slower, and the time of a
+    /// kernel includes the way there and back.
+    pub fn start_profile(&self) {
+        self.0.profiler.start();
+    }
+
+    /// Stops measuring and returns what was measured since [`Device::start_profile`], the longest
+    /// first: an entry for each kind of kernel at each size.
+    ///
+    /// ```
+    /// use neutreno_engine::{Device, Tensor};
+    /// let device = Device::cpu();
+    /// let x = Tensor::zeros([64, 64], &device);
+    /// device.start_profile();
+    /// x.matmul(&x).matmul(&x);
+    /// let times = device.stop_profile();
+    /// assert_eq!((times[0].name, times[0].launches), ("matmul", 2));
+    /// assert_eq!(times[0].cost.flops, 2 * 2 * 64 * 64 * 64);
+    /// ```
+    pub fn stop_profile(&self) -> Vec<KernelTime> {
+        self.0.profiler.stop()
+    }
+
     /// Runs `work` on this device's threads. A training loop inside it saves the hand-over to
     /// another thread in every op; results are the same outside.
     pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        match &self.0 {
+        match &self.0.backend {
             Backend::Cpu(cpu) => cpu.install(work),
             _ => work(),
         }
@@ -152,7 +187,7 @@ impl Device {
 
     /// Memory for `elements` numbers, with arbitrary contents.
     pub(crate) fn allocate(&self, elements: usize) -> Storage {
-        let block = match &self.0 {
+        let block = match &self.0.backend {
             Backend::Cpu(cpu) => Block::Cpu(cpu.allocate(elements)),
             Backend::Gpu(gpu) => Block::Gpu(gpu.allocate(elements)),
             Backend::Plan(plan) => Block::Plan(plan.allocate(elements)),
@@ -163,7 +198,7 @@ impl Device {
 
     pub(crate) fn upload(&self, data: &[f32], to: &Storage) {
         to.memory.version.fetch_add(1, Ordering::Relaxed);
-        match (&self.0, &to.memory.block) {
+        match (&self.0.backend, &to.memory.block) {
             (Backend::Cpu(_), Block::Cpu(block)) => block.write(to.offset, data),
             (Backend::Gpu(gpu), Block::Gpu(block)) => {
                 gpu.upload(block, to.offset, bytemuck::cast_slice(data));
@@ -173,7 +208,7 @@ impl Device {
     }
 
     pub(crate) fn read(&self, from: &Storage, elements: usize) -> Reading {
-        Reading(match (&self.0, &from.memory.block) {
+        Reading(match (&self.0.backend, &from.memory.block) {
             (Backend::Cpu(_), Block::Cpu(block)) => {
                 Pending::Ready(block.read(from.offset, elements))
             }
@@ -190,22 +225,17 @@ impl Device {
         for output in outputs {
             output.operand.storage.memory.version.fetch_add(1, Ordering::Relaxed);
         }
-        match &self.0 {
+        self.0.profiler.time(self, kernel, inputs, || match &self.0.backend {
             Backend::Cpu(cpu) => cpu.run(kernel, inputs, outputs),
             Backend::Gpu(gpu) => gpu.run(kernel, inputs, outputs),
             Backend::Plan(plan) => plan.run(kernel, inputs),
-        }
+        });
     }
 }
 
 impl PartialEq for Device {
     fn eq(&self, other: &Device) -> bool {
-        match (&self.0, &other.0) {
-            (Backend::Cpu(a), Backend::Cpu(b)) => Arc::ptr_eq(a, b),
-            (Backend::Gpu(a), Backend::Gpu(b)) => Arc::ptr_eq(a, b),
-            (Backend::Plan(a), Backend::Plan(b)) => Arc::ptr_eq(a, b),
-            _ => false,
-        }
+        Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
