@@ -77,6 +77,7 @@ shaders! {
     permute,
     power,
     relu,
+    resize_bilinear,
     rms_norm,
     rope,
     scale,

@@ -85,6 +85,7 @@ ops! {
     permute: permute::Permute,
     power: Elementwise<power::Power>,
     relu: Elementwise<relu::Relu>,
+    resize_bilinear: resize_bilinear::ResizeBilinear,
     rms_norm: rms_norm::RmsNorm,
     rope: rope::Rope,
     scale: scale::Scale,
