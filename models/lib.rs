@@ -11,6 +11,7 @@ pub mod language_model;
 pub mod report;
 pub mod training;
 pub mod variant;
+pub mod vision;
 
 pub use config::LanguageModelConfig;
 pub use language_model::LanguageModel;

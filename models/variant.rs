@@ -94,6 +94,8 @@ pub struct VariantConfig {
 impl VariantConfig {
     /// λ of NeuTRENO in language models, as tuned by Zhou et al. among 0.2–0.8.
     pub const NEUTRENO_LAMBDA: f32 = 0.4;
+    /// λ of NeuTRENO in models of images, of Nguyen et al.'s code.
+    pub const NEUTRENO_LAMBDA_OF_IMAGES: f32 = 0.6;
     /// The best λ₁ of the constant kind, of the same paper.
     pub const CONSTANT_LAMBDA: f32 = 2.0;
     /// The best λ₁ of the sparse kind, of the same paper.
@@ -110,6 +112,12 @@ impl VariantConfig {
             resformer_lambda: None,
             resformer_layers: None,
         }
+    }
+
+    /// The same for a model of images, where NeuTRENO's λ is larger.
+    pub fn of_images(variant: Variant) -> VariantConfig {
+        let lambda = (variant == Variant::Neutreno).then_some(Self::NEUTRENO_LAMBDA_OF_IMAGES);
+        VariantConfig { neutreno_lambda: lambda, ..VariantConfig::new(variant) }
     }
 
     /// NeuTRENO's term on top of ResFormer's mix, with the strength of Zhou et al.'s code: its
@@ -240,23 +248,37 @@ impl LayerMixing {
     }
 }
 
-/// How each layer mixes its values: this function is the difference between the variants.
+/// How each layer of a language model mixes its values.
 ///
 /// Learned factors become parameters `model.layers.N.self_attn.lambda_own`, `lambda_first`,
 /// `model.lambda_logits` and `model.lambda_scale`.
 pub fn mixings(config: &VariantConfig, layers: usize, builder: &mut Builder) -> Vec<LayerMixing> {
+    let attention = |layer: usize| format!("layers.{layer}.self_attn");
+    mixings_of(config, layers, &mut builder.scope("model"), attention)
+}
+
+/// How each layer mixes its values: this function is the difference between the variants.
+///
+/// Learned factors become parameters `ATTENTION.lambda_own` and `ATTENTION.lambda_first`, where
+/// ATTENTION is what `attention` calls that part of a layer, and `lambda_logits` and `lambda_scale`.
+pub fn mixings_of(
+    config: &VariantConfig,
+    layers: usize,
+    builder: &mut Builder,
+    attention: impl Fn(usize) -> String,
+) -> Vec<LayerMixing> {
     let lambda = config.neutreno_lambda.unwrap_or(0.0);
     let kind = config.resformer_kind.unwrap_or_default();
     let sparse = config.sparse_layers(layers);
     let total = (config.variant == Variant::Resformer && kind == ResformerKind::LearnablePlus)
         .then(|| {
-            let logits = builder.parameter("model.lambda_logits", [layers], Initial::Zeros, false);
+            let logits = builder.parameter("lambda_logits", [layers], Initial::Zeros, false);
             let start = Initial::Full(layers as f32);
-            (logits, builder.parameter("model.lambda_scale", [1], start, false))
+            (logits, builder.parameter("lambda_scale", [1], start, false))
         });
     let mixing = |layer: usize| {
         let mut learned = |name: &str| {
-            let name = format!("model.layers.{layer}.self_attn.{name}");
+            let name = format!("{}.{name}", attention(layer));
             Lambda::Learned(builder.parameter(&name, [1], Initial::Full(0.5), false))
         };
         match (layer, config.variant) {

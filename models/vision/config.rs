@@ -1,0 +1,236 @@
+//! The configuration of a model of images: `config.json`, with the keys of Hugging Face's ViT and
+//! those of the variant.
+
+use crate::variant::VariantConfig;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The size of an image in pixels: one number in `config.json` if it is square, else
+/// `[height, width]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ImageSize {
+    /// The same height and width.
+    Square(usize),
+    /// Height and width.
+    Sides([usize; 2]),
+}
+
+impl ImageSize {
+    /// The size with this height and width.
+    pub fn new(height: usize, width: usize) -> ImageSize {
+        if height == width { ImageSize::Square(height) } else { ImageSize::Sides([height, width]) }
+    }
+
+    /// Pixels from top to bottom.
+    pub fn height(self) -> usize {
+        match self {
+            ImageSize::Square(side) | ImageSize::Sides([side, _]) => side,
+        }
+    }
+
+    /// Pixels from left to right.
+    pub fn width(self) -> usize {
+        match self {
+            ImageSize::Square(side) | ImageSize::Sides([_, side]) => side,
+        }
+    }
+}
+
+/// Sizes and constants of a model of images. Keys as in Hugging Face's `ViTConfig`, and a few more.
+///
+/// ```
+/// use neutreno::vision::VisionConfig;
+/// let config = VisionConfig::deit_tiny(&["cat".into(), "dog".into()]);
+/// let (layers, width, heads) = (12, 192, 3);
+/// assert_eq!(config.num_hidden_layers, layers);
+/// assert_eq!((config.hidden_size, config.num_attention_heads), (width, heads));
+/// assert_eq!(config.patches(), [14, 14]);
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VisionConfig {
+    /// `vit` for a classifier, `segmenter` for a segmenter.
+    pub model_type: String,
+    /// The size of the images.
+    pub image_size: ImageSize,
+    /// The side of the square patches that become tokens.
+    pub patch_size: usize,
+    /// The channels of the images: 1 for grey, 3 for colour.
+    pub num_channels: usize,
+    /// The width of the residual stream.
+    pub hidden_size: usize,
+    /// The width inside the feed-forward part.
+    pub intermediate_size: usize,
+    /// The number of blocks of the encoder.
+    pub num_hidden_layers: usize,
+    /// The number of heads.
+    pub num_attention_heads: usize,
+    /// The activation: always `gelu`, the exact one.
+    pub hidden_act: String,
+    /// ε of the layer norms.
+    pub layer_norm_eps: f32,
+    /// Whether queries, keys and values have biases.
+    pub qkv_bias: bool,
+    /// The classes and their names.
+    pub id2label: BTreeMap<usize, String>,
+    /// Whether a class token goes through the encoder with the patches. A classifier reads it, or
+    /// without it the mean of all tokens; a segmenter leaves it out after the encoder.
+    #[serde(default = "yes")]
+    pub class_token: bool,
+    /// The probability with which a sample skips a branch of the last block of the encoder. It
+    /// rises evenly from 0 in the first block (stochastic depth, Huang et al. 2016).
+    #[serde(default)]
+    pub drop_path_rate: f32,
+    /// The number of blocks of a segmenter's mask transformer; none in a classifier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub num_decoder_layers: Option<usize>,
+    /// The variant and its constants.
+    #[serde(flatten)]
+    pub variant: VariantConfig,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl VisionConfig {
+    /// A plain Transformer that classifies colour images, with a class token and without
+    /// stochastic depth; its feed-forward part is four times as wide as its residual stream.
+    pub fn new(
+        image_size: ImageSize,
+        patch_size: usize,
+        width: usize,
+        layers: usize,
+        heads: usize,
+        classes: &[String],
+    ) -> VisionConfig {
+        VisionConfig {
+            model_type: "vit".into(),
+            image_size,
+            patch_size,
+            num_channels: 3,
+            hidden_size: width,
+            intermediate_size: 4 * width,
+            num_hidden_layers: layers,
+            num_attention_heads: heads,
+            hidden_act: "gelu".into(),
+            layer_norm_eps: 1e-6,
+            qkv_bias: true,
+            id2label: (0..).zip(classes.iter().cloned()).collect(),
+            class_token: true,
+            drop_path_rate: 0.0,
+            num_decoder_layers: None,
+            variant: VariantConfig::of_images(crate::Variant::Transformer),
+        }
+    }
+
+    /// DeiT-tiny (Touvron et al. 2021): 224 × 224 pixels in patches of 16, 12 layers of width 192
+    /// with 3 heads.
+    pub fn deit_tiny(classes: &[String]) -> VisionConfig {
+        VisionConfig::new(ImageSize::Square(224), 16, 192, 12, 3, classes)
+    }
+
+    /// The same encoder for segmentation, with a mask transformer of so many layers.
+    #[must_use]
+    pub fn segmenting(self, decoder_layers: usize) -> VisionConfig {
+        let (model_type, num_decoder_layers) = ("segmenter".into(), Some(decoder_layers));
+        VisionConfig { model_type, num_decoder_layers, ..self }
+    }
+
+    /// The number of classes.
+    pub fn classes(&self) -> usize {
+        self.id2label.len()
+    }
+
+    /// The patches from top to bottom and from left to right.
+    pub fn patches(&self) -> [usize; 2] {
+        [self.image_size.height(), self.image_size.width()].map(|side| side / self.patch_size)
+    }
+
+    /// The tokens of an image in the encoder.
+    pub fn tokens(&self) -> usize {
+        let [rows, columns] = self.patches();
+        rows * columns + usize::from(self.class_token)
+    }
+
+    /// The channels of one head.
+    pub fn head_size(&self) -> usize {
+        self.hidden_size / self.num_attention_heads
+    }
+
+    /// What is wrong with the sizes, if anything.
+    ///
+    /// # Errors
+    /// A message that names the key and the numbers.
+    pub fn check(&self) -> Result<(), String> {
+        let sizes = [
+            ("image_size", self.image_size.height().min(self.image_size.width())),
+            ("patch_size", self.patch_size),
+            ("num_channels", self.num_channels),
+            ("hidden_size", self.hidden_size),
+            ("intermediate_size", self.intermediate_size),
+            ("num_hidden_layers", self.num_hidden_layers),
+            ("num_attention_heads", self.num_attention_heads),
+            ("id2label", self.classes()),
+            ("num_decoder_layers", self.num_decoder_layers.unwrap_or(1)),
+        ];
+        if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
+            return Err(format!("{name} must be at least 1"));
+        }
+        let (height, width) = (self.image_size.height(), self.image_size.width());
+        let patch = self.patch_size;
+        if !height.is_multiple_of(patch) || !width.is_multiple_of(patch) {
+            return Err(format!(
+                "patch_size {patch} does not divide images of {height} × {width} pixels; choose a \
+                 divisor of both sides"
+            ));
+        }
+        let (width, heads) = (self.hidden_size, self.num_attention_heads);
+        if !width.is_multiple_of(heads) {
+            return Err(format!(
+                "{heads} heads do not divide the width {width}; choose a width that is a multiple"
+            ));
+        }
+        if !(0.0..1.0).contains(&self.drop_path_rate) {
+            return Err(format!("drop_path_rate must be in [0, 1), not {}", self.drop_path_rate));
+        }
+        if !self.id2label.keys().copied().eq(0..self.classes()) {
+            return Err("id2label must name the classes 0, 1, 2 and so on".into());
+        }
+        let known = if self.num_decoder_layers.is_some() { "segmenter" } else { "vit" };
+        if self.model_type != known || self.hidden_act != "gelu" {
+            return Err(format!(
+                "only model_type {known} with hidden_act gelu is known, not {} with {}",
+                self.model_type, self.hidden_act
+            ));
+        }
+        self.variant.check(self.num_hidden_layers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn goes_through_json_with_either_kind_of_size() {
+        let names = ["sky".to_string(), "road".to_string()];
+        for size in [ImageSize::new(28, 28), ImageSize::new(120, 160)] {
+            let config = VisionConfig::new(size, 4, 64, 3, 2, &names).segmenting(2);
+            let text = serde_json::to_string(&config).unwrap();
+            assert_eq!(serde_json::from_str::<VisionConfig>(&text).unwrap(), config);
+            assert_eq!(config.check(), Ok(()));
+        }
+    }
+
+    #[test]
+    fn says_which_size_is_wrong() {
+        let names = ["a".to_string()];
+        let config = VisionConfig::new(ImageSize::new(120, 160), 16, 64, 3, 2, &names);
+        assert!(config.check().unwrap_err().contains("patch_size 16 does not divide"));
+        let config = VisionConfig::new(ImageSize::new(32, 32), 16, 64, 3, 5, &names);
+        assert!(config.check().unwrap_err().contains("5 heads do not divide the width 64"));
+        let config = VisionConfig::new(ImageSize::new(32, 32), 16, 64, 3, 2, &[]);
+        assert!(config.check().unwrap_err().contains("id2label"));
+    }
+}

@@ -1,0 +1,126 @@
+//! Segmentation of images: a class for every pixel.
+
+use super::blocks::{Blocks, DEVIATION, Linear, Norm};
+use super::encoder::repeat;
+use super::{Encoder, Pass, VisionConfig};
+use crate::engine::{Builder, Ids, Initial, Tensor};
+use crate::variant::VariantConfig;
+
+/// An encoder with Segmenter's mask transformer (Strudel et al. 2021, section 3.2). A class
+/// embedding for each class goes through a few more blocks together with the patches. How well a
+/// patch fits a class is the cosine between what becomes of them. A layer norm over the classes
+/// makes scores of it, which are then stretched to the size of the image.
+///
+/// The mask transformer's blocks have a first value of their own, which their variant refers to.
+///
+/// ```
+/// use neutreno::engine::{Device, Ids, Parameters, Tensor};
+/// use neutreno::vision::{ImageSegmenter, ImageSize, Pass, VisionConfig};
+/// let device = Device::cpu();
+/// let names = ["sky".to_string(), "road".to_string()];
+/// let config = VisionConfig::new(ImageSize::new(8, 12), 4, 16, 2, 2, &names).segmenting(2);
+/// let build = |builder: &mut _| ImageSegmenter::new(&config, builder);
+/// let (model, _) = Parameters::build(&device, 1, build);
+/// let images = Tensor::zeros([3, 3, 8, 12], &device);
+/// let labels = Ids::new(vec![1; 3 * 8 * 12], [3, 8, 12]);
+/// assert_eq!(model.logits(&images, &Pass::evaluation()).shape().to_string(), "[3, 8, 12, 2]");
+/// assert!(model.loss(&images, &labels, &Pass::evaluation()).to_scalar()? > 0.0);
+/// # Ok::<(), neutreno::engine::Error>(())
+/// ```
+pub struct ImageSegmenter {
+    encoder: Encoder,
+    /// On the encoder's tokens.
+    projection: Linear,
+    class_embeddings: Tensor,
+    blocks: Blocks,
+    norm: Norm,
+    project_patches: Tensor,
+    project_classes: Tensor,
+    /// 1/√width everywhere: an RMS norm with these weights makes rows of length 1.
+    unit: Tensor,
+    mask_norm: Norm,
+}
+
+impl ImageSegmenter {
+    /// Makes the parameters of a model: `vit...` and `decoder...`.
+    ///
+    /// # Panics
+    /// If the configuration is not sound ([`VisionConfig::check`] tells beforehand) or has no
+    /// decoder.
+    pub fn new(config: &VisionConfig, builder: &mut Builder) -> ImageSegmenter {
+        let layers = config.num_decoder_layers.expect("num_decoder_layers: a segmenter has some");
+        let encoder = Encoder::new(config, &mut builder.scope("vit"));
+        let (width, classes) = (config.hidden_size, config.classes());
+        let mut scope = builder.scope("decoder");
+        let projection = Linear::new("proj_dec", [width, width], true, &scope);
+        let initial = Initial::Normal { deviation: DEVIATION };
+        let class_embeddings = scope.parameter("cls_emb", [1, classes, width], initial, false);
+        // Which layers mix is said of the encoder's.
+        let variant = VariantConfig { resformer_layers: None, ..config.variant.clone() };
+        let blocks = Blocks::new(config, &variant, layers, 0.0, &mut scope);
+        let unit = (width as f32).sqrt().recip();
+        let initial = Initial::Normal { deviation: unit };
+        ImageSegmenter {
+            encoder,
+            projection,
+            class_embeddings,
+            blocks,
+            norm: Norm::new("decoder_norm", width, config.layer_norm_eps, &scope),
+            project_patches: scope.parameter("proj_patch", [width, width], initial, true),
+            project_classes: scope.parameter("proj_classes", [width, width], initial, true),
+            unit: Tensor::full(unit, [width], builder.device()),
+            mask_norm: Norm::new("mask_norm", classes, config.layer_norm_eps, &scope),
+        }
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &VisionConfig {
+        self.encoder.config()
+    }
+
+    /// The logits (batch, height, width, classes) of images (batch, channels, height, width).
+    ///
+    /// # Panics
+    /// If the images do not have the configured size.
+    #[track_caller]
+    pub fn logits(&self, images: &Tensor, pass: &Pass) -> Tensor {
+        let config = self.config();
+        let [rows, columns] = config.patches();
+        let scores = self.patch_scores(images, pass);
+        let scores = scores.reshape([images.shape()[0], rows, columns, config.classes()]);
+        scores.resize_bilinear(config.image_size.height(), config.image_size.width())
+    }
+
+    /// The mean cross-entropy (nats) of the pixels with their labels (batch, height, width).
+    /// Pixels with the label [`Ids::IGNORED`] do not count.
+    ///
+    /// # Panics
+    /// If the images do not have the configured size, the labels are not for as many pixels, or a
+    /// label is not a class.
+    #[track_caller]
+    pub fn loss(&self, images: &Tensor, labels: &Ids, pass: &Pass) -> Tensor {
+        self.logits(images, pass).cross_entropy(labels, 0.0)
+    }
+
+    /// How well each patch fits each class: (batch, patches, classes).
+    #[track_caller]
+    fn patch_scores(&self, images: &Tensor, pass: &Pass) -> Tensor {
+        let mut tokens = self.encoder.forward(images, pass);
+        let [batch, count] = [tokens.shape()[0], tokens.shape()[1]];
+        if self.config().class_token {
+            tokens = tokens.slice(1, 1..count);
+        }
+        let patches = tokens.shape()[1];
+        let classes = self.config().classes();
+        let tokens = self.projection.forward(&tokens);
+        let class_embeddings = repeat(&self.class_embeddings, batch);
+        let tokens = Tensor::concatenate(&[&tokens, &class_embeddings], 1);
+        let tokens = self.norm.forward(&self.blocks.forward(&tokens, pass.stochastic_depth));
+        let directions = |range, projection: &Tensor| {
+            tokens.slice(1, range).matmul(projection).rms_norm(&self.unit, 1e-12)
+        };
+        let of_patches = directions(0..patches, &self.project_patches);
+        let of_classes = directions(patches..patches + classes, &self.project_classes);
+        self.mask_norm.forward(&of_patches.matmul_with(&of_classes, false, true))
+    }
+}
