@@ -3,31 +3,16 @@
 
 mod common;
 
-use common::{GOLDEN, devices, finalise};
+use common::devices;
+use common::reference::{check_gradients, check_logits, near, values};
 use neutreno::engine::{Device, Ids, Parameters, no_grad};
 use neutreno::language_model::Pass;
 use neutreno::{LanguageModel, LanguageModelConfig, Variant, VariantConfig};
 use serde_json::Value;
 
-/// As in the reference: 1e-4 leaves room for another order of summation and none for a mistake.
-const TOLERANCE: f64 = 1e-4;
-
 fn fixture() -> Value {
     let text = include_str!("fixtures/language_model.json");
     serde_json::from_str(text).expect("the fixture is JSON")
-}
-
-fn uniform(name: &str, index: u64) -> f64 {
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    let bits = finalise(hash.wrapping_add(index.wrapping_mul(GOLDEN))) >> 40;
-    bits as f64 / f64::from(1 << 24)
-}
-
-fn values(name: &str, count: usize, mean: f64, scale: f64) -> Vec<f32> {
-    let value = |index| mean + scale * (2.0 * uniform(name, index) - 1.0);
-    (0..count as u64).map(|index| value(index) as f32).collect()
 }
 
 fn weight(name: &str, count: usize, layers: usize) -> Vec<f32> {
@@ -39,18 +24,6 @@ fn weight(name: &str, count: usize, layers: usize) -> Vec<f32> {
         _ => (0.0, 0.2),
     };
     values(name, count, mean, scale)
-}
-
-/// Σ values · probe, the probe being the numbers that go with `name`.
-fn probe(name: &str, numbers: &[f32]) -> f64 {
-    let name = format!("{name}.probe");
-    let term =
-        |(index, value): (u64, &f32)| f64::from(*value) * (2.0 * uniform(&name, index) - 1.0);
-    (0..).zip(numbers).map(term).sum()
-}
-
-fn norm(numbers: &[f32]) -> f64 {
-    numbers.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt()
 }
 
 fn config(case: &Value) -> LanguageModelConfig {
@@ -72,12 +45,6 @@ fn ids(rows: &Value) -> Ids {
     Ids::new(flat, shape)
 }
 
-fn near(what: &str, got: f64, expected: &Value, scale: f64) {
-    let expected = expected.as_f64().expect("a number");
-    let difference = (got - expected).abs();
-    assert!(difference <= TOLERANCE * scale, "{what}: {got}, expected {expected}");
-}
-
 fn check(case: &Value, device: &Device) {
     let config = config(case);
     let build = |builder: &mut _| LanguageModel::new(&config, builder);
@@ -89,32 +56,14 @@ fn check(case: &Value, device: &Device) {
     let (tokens, targets) = (ids(&case["inputs"]), ids(&case["targets"]));
 
     let logits = no_grad(|| model.logits(&tokens)).to_vec().unwrap();
-    let expected = &case["logits"];
-    let size = expected["norm"].as_f64().unwrap();
-    near("the logits' norm", norm(&logits), &expected["norm"], size);
-    near("the logits along the probe", probe("logits", &logits), &expected["probe"], size);
-    let places = expected["sampled_at"].as_array().unwrap();
-    for (place, value) in places.iter().zip(expected["sampled"].as_array().unwrap()) {
-        let at = |axis: usize| place[axis].as_u64().unwrap() as usize;
-        let index = (at(0) * tokens.shape()[1] + at(1)) * config.vocab_size + at(2);
-        near("a logit", f64::from(logits[index]), value, 1.0);
-    }
+    let [batch, time] = [tokens.shape()[0], tokens.shape()[1]];
+    check_logits(&case["logits"], &logits, &[batch, time, config.vocab_size]);
 
     let label_smoothing = case["label_smoothing"].as_f64().unwrap() as f32;
     let loss = model.loss(&tokens, &targets, &Pass { dropout: None, label_smoothing });
     near("the loss", f64::from(loss.to_scalar().unwrap()), &case["loss"], 1.0);
     let gradients = loss.backward().unwrap();
-    let reference = case["parameters"].as_object().unwrap();
-    assert_eq!(reference.len(), parameters.names().count());
-    for (name, tensor) in parameters.iter() {
-        let expected = &reference[name];
-        let gradient = gradients.get(tensor).unwrap_or_else(|| panic!("{name}: no gradient"));
-        let gradient = gradient.to_vec().unwrap();
-        let size = expected["gradient_norm"].as_f64().unwrap();
-        assert!(size > 0.0, "{name}");
-        near(name, norm(&gradient), &expected["gradient_norm"], size);
-        near(name, probe(name, &gradient), &expected["gradient_probe"], size);
-    }
+    check_gradients(&case["parameters"], &parameters, &gradients);
 }
 
 #[test]
