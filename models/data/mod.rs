@@ -1,4 +1,5 @@
-//! Text to train on: finding it, cutting it into tokens, and dealing the tokens out in batches.
+//! Data to train on. Text: finding it, cutting it into tokens, and dealing the tokens out in
+//! batches. Images: [`images`].
 
 pub mod batches;
 pub mod bpe;
@@ -7,6 +8,7 @@ mod download;
 mod files;
 pub mod generated;
 mod grammar;
+pub mod images;
 mod lexicon;
 pub mod lookup;
 pub mod tokenizer;

@@ -1,0 +1,110 @@
+//! What can be wrong with image data.
+
+use super::Task;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// Why there are no images to train on.
+#[derive(Debug, Error)]
+pub enum ImageError {
+    /// Nothing is at the path.
+    #[error("no data at {path}: give a folder that exists")]
+    Missing {
+        /// What was asked for.
+        path: PathBuf,
+    },
+    /// The system would not read it.
+    #[error("cannot read {path}: {source}; check its permissions")]
+    Unreadable {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The folder holds nothing that is known.
+    #[error("{folder} holds no images in a known layout: looked for {looked_for}")]
+    UnknownLayout {
+        /// The folder.
+        folder: PathBuf,
+        /// What would have done.
+        looked_for: &'static str,
+    },
+    /// Data of one task where the other was wanted.
+    #[error("{path} holds images for {found}, and this program needs images for {wanted}")]
+    WrongTask {
+        /// The folder.
+        path: PathBuf,
+        /// What it is for.
+        found: Task,
+        /// What was asked for.
+        wanted: Task,
+    },
+    /// A file or folder that holds many samples is not as it should be.
+    #[error("{path}: {reason}")]
+    Malformed {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// A single sample can't be used.
+    #[error("{0}; repair or remove it, or let broken samples be skipped")]
+    BrokenSample(BrokenSample),
+    /// More than fits in memory.
+    #[error("{path}: {images} images take {bytes} bytes, more memory than there is; scale them")]
+    TooLarge {
+        /// The folder.
+        path: PathBuf,
+        /// How many images there are.
+        images: usize,
+        /// How many bytes their pixels and labels take.
+        bytes: u128,
+    },
+}
+
+impl ImageError {
+    /// What the system said about a path, in our words.
+    pub(super) fn of_system(path: &Path, source: io::Error) -> ImageError {
+        match source.kind() {
+            io::ErrorKind::NotFound => ImageError::Missing { path: path.into() },
+            _ => ImageError::Unreadable { path: path.into(), source },
+        }
+    }
+
+    pub(super) fn malformed(path: &Path, reason: impl Into<String>) -> ImageError {
+        ImageError::Malformed { path: path.into(), reason: reason.into() }
+    }
+}
+
+/// A sample that can't be used: its file, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokenSample {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl BrokenSample {
+    pub(super) fn new(path: &Path, reason: impl fmt::Display) -> BrokenSample {
+        BrokenSample { path: path.into(), reason: reason.to_string() }
+    }
+}
+
+impl fmt::Display for BrokenSample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.reason)
+    }
+}
+
+/// What to do about a sample that can't be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Broken {
+    /// Stop with an error that names it.
+    #[default]
+    Stop,
+    /// Leave it out and list it in [`super::ImageData::skipped`].
+    Skip,
+}

@@ -1,0 +1,157 @@
+//! idx files, the format of MNIST (LeCun et al. 1998) and Fashion-MNIST, plain or in gzip: two
+//! zero bytes, a byte for the type (8: unsigned bytes), a byte for the number of axes, each axis
+//! as a big-endian u32, and then the numbers.
+
+use super::holding_out::hold_out;
+use super::read::{Folder, entries};
+use super::{ImageData, ImageError, ImageSet, ImageShape, Task, known};
+use crate::data::corpus::{Source, Splits};
+use flate2::read::MultiGzDecoder;
+use std::fs::File;
+use std::io::{self, BufReader, ErrorKind, Read, Seek};
+use std::path::{Path, PathBuf};
+
+/// The images and labels of the two official splits.
+pub(super) struct Files {
+    train: [PathBuf; 2],
+    test: [PathBuf; 2],
+}
+
+/// The idx files in a folder; `None` if it has none of them.
+///
+/// # Errors
+/// If some are missing, or the folder can't be read.
+pub(super) fn find(folder: &Path) -> Result<Option<Files>, ImageError> {
+    let paths = entries(folder)?;
+    let find = |starts: [&str; 2], axes: usize| {
+        paths.iter().find(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let name = name.strip_suffix(".gz").unwrap_or(&name);
+            starts.iter().any(|start| {
+                let rest = name.strip_prefix(start).and_then(|rest| rest.get(1..));
+                rest == Some(&format!("idx{axes}-ubyte"))
+            })
+        })
+    };
+    let found = [
+        ("train-images-idx3-ubyte", find(["train-images"; 2], 3)),
+        ("train-labels-idx1-ubyte", find(["train-labels"; 2], 1)),
+        ("t10k-images-idx3-ubyte", find(["t10k-images", "test-images"], 3)),
+        ("t10k-labels-idx1-ubyte", find(["t10k-labels", "test-labels"], 1)),
+    ];
+    if found.iter().all(|(_, path)| path.is_none()) {
+        return Ok(None);
+    }
+    let missing: Vec<&str> =
+        found.iter().filter(|(_, path)| path.is_none()).map(|(name, _)| *name).collect();
+    let [Some(a), Some(b), Some(c), Some(d)] = found.map(|(_, path)| path.cloned()) else {
+        let reason = format!("lacks {} (plain or .gz)", missing.join(" and "));
+        return Err(ImageError::malformed(folder, reason));
+    };
+    Ok(Some(Files { train: [a, b], test: [c, d] }))
+}
+
+/// Reads the files; one training image in ten is held out for validation.
+pub(super) fn read(files: &Files, name: String, folder: &Folder) -> Result<ImageData, ImageError> {
+    let train = read_split(&files.train)?;
+    let test = read_split(&files.test)?;
+    if train.shape() != test.shape() {
+        let reason = format!(
+            "its images are {}×{}, those of {} {}×{}",
+            test.shape().width,
+            test.shape().height,
+            files.train[0].display(),
+            train.shape().width,
+            train.shape().height
+        );
+        return Err(ImageError::malformed(&files.test[0], reason));
+    }
+    let largest = |set: &ImageSet| (0..set.len()).map(|index| set.labels(index)[0]).max();
+    let needed = largest(&train).max(largest(&test)).map_or(0, |label| usize::from(label) + 1);
+    let known = || match name.to_lowercase().contains("fashion") && needed == 10 {
+        true => known::names(&known::FASHION_MNIST),
+        false => known::numbers(needed),
+    };
+    let classes = folder.classes(known, needed)?;
+    let (train, validation) = hold_out(&train, "validation");
+    let source = Source::Folder(folder.path.into());
+    let splits = Splits { train, validation, test };
+    Ok(ImageData::new(name, source, classes, splits, Vec::new()))
+}
+
+fn read_split([images, labels]: &[PathBuf; 2]) -> Result<ImageSet, ImageError> {
+    let ([count, height, width], pixels) = read_file::<3>(images)?;
+    let ([label_count], label_bytes) = read_file::<1>(labels)?;
+    if count != label_count {
+        let reason = format!("{label_count} labels for the {count} images of {}", images.display());
+        return Err(ImageError::malformed(labels, reason));
+    }
+    if pixels.is_empty() {
+        return Err(ImageError::malformed(images, "holds no pixels"));
+    }
+    let shape = ImageShape { channels: 1, height, width };
+    let labels = label_bytes.into_iter().map(u16::from).collect();
+    Ok(ImageSet::new(shape, Task::Classification, pixels, labels))
+}
+
+/// The sizes of the axes and the bytes of a file. Its length is checked before memory is taken.
+fn read_file<const AXES: usize>(path: &Path) -> Result<([usize; AXES], Vec<u8>), ImageError> {
+    let system = |source| ImageError::of_system(path, source);
+    let wrong = |reason: String| ImageError::malformed(path, reason);
+    let mut file = BufReader::new(File::open(path).map_err(system)?);
+    let length = file.get_ref().metadata().map_err(system)?.len();
+    let mut start = [0; 2];
+    let compressed = file.read_exact(&mut start).is_ok() && start == [0x1f, 0x8b];
+    file.rewind().map_err(system)?;
+    // DEFLATE makes at most 1,032 bytes of one.
+    let most = if compressed { u128::from(length) * 1032 } else { u128::from(length) };
+    let mut content: Box<dyn Read> =
+        if compressed { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
+
+    let failed = |error: io::Error| match error.kind() {
+        ErrorKind::UnexpectedEof => wrong("cut short: fetch it again".into()),
+        ErrorKind::InvalidData | ErrorKind::InvalidInput => {
+            wrong(format!("damaged gzip data ({error}): fetch it again"))
+        }
+        _ => system(error),
+    };
+    let mut magic = [0; 4];
+    content.read_exact(&mut magic).map_err(failed)?;
+    if magic != [0, 0, 8, AXES as u8] {
+        let reason = format!(
+            "begins with {magic:02x?} and not with [00, 00, 08, {AXES:02x}], so it is no idx file of \
+             bytes with {AXES} axes"
+        );
+        return Err(wrong(reason));
+    }
+    let mut axes = [0; AXES];
+    for axis in &mut axes {
+        let mut bytes = [0; 4];
+        content.read_exact(&mut bytes).map_err(failed)?;
+        *axis = u32::from_be_bytes(bytes) as usize;
+    }
+    let promised: u128 = axes.iter().map(|axis| *axis as u128).product();
+    let header = 4 + 4 * AXES as u128;
+    if promised + header > most {
+        let reason = format!("cut short: its header promises {promised} bytes: fetch it again");
+        return Err(wrong(reason));
+    }
+    let bytes = read_all(content, promised as usize).map_err(failed)?;
+    match bytes.len() as u128 {
+        found if found < promised => {
+            Err(wrong(format!("cut short: {found} of {promised} bytes: fetch it again")))
+        }
+        found if found > promised => {
+            Err(wrong(format!("goes on after the {promised} bytes that its header promises")))
+        }
+        _ => Ok((axes, bytes)),
+    }
+}
+
+/// So many bytes, or as many as there are, or one more if there are more.
+fn read_all(content: impl Read, promised: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(promised + 1).map_err(|_| ErrorKind::OutOfMemory)?;
+    content.take(promised as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

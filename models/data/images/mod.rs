@@ -1,0 +1,36 @@
+//! Images to train on: reading them in the formats that people have them in, generating them,
+//! changing them at random, and dealing them out in batches.
+//!
+//! [`ImageData`] is the form that all are read into: bytes in memory. [`TrainingImages`] makes a
+//! batch of numbers for the model from them as a function of seed and step alone, so that a run is
+//! resumed from a number.
+
+mod affine;
+mod augmentation;
+mod batches;
+mod cifar;
+mod class_folders;
+mod colours;
+mod drawing;
+mod error;
+mod generated;
+mod holding_out;
+mod idx;
+mod known;
+mod linear;
+mod mixing;
+mod picture;
+mod prefetch;
+mod read;
+mod samples;
+mod segmentation_folders;
+mod set;
+
+pub use augmentation::Augmentation;
+pub use batches::{EvaluationImages, ImageBatch, TrainingImages};
+pub use error::{Broken, BrokenSample, ImageError};
+pub use linear::{LinearScore, linear_baseline};
+pub use mixing::Mixed;
+pub use prefetch::Prefetch;
+pub use read::ReadOptions;
+pub use set::{ImageData, ImageSet, ImageShape, Normalization, Task, VOID};

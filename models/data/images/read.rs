@@ -1,0 +1,170 @@
+//! Finding out what a folder holds, and reading it.
+
+use super::samples::unreadable_folder;
+use super::{Broken, ImageData, ImageError, Task, cifar, class_folders, idx, segmentation_folders};
+use crate::data::corpus::Splits;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What can be said about a folder of images beside its path.
+#[derive(Clone, Debug, Default)]
+pub struct ReadOptions {
+    /// What to do about a single sample that can't be used.
+    pub broken: Broken,
+    /// Scale every picture to this height and width (the middle is cut out if its proportions are
+    /// others); without it all must have the same size. For folders of pictures.
+    pub size: Option<[usize; 2]>,
+    /// The names of the classes, in order of index. Where they are not given they come from the
+    /// data: the folders' names, or a file beside them, or what is known of the data set.
+    pub classes: Option<Vec<String>>,
+    /// The index in label images that stands for "not scored"; 255 where nothing else is known.
+    pub void: Option<u8>,
+}
+
+const LAYOUTS: &str = "train-images-idx3-ubyte[.gz] and its three companions (MNIST); \
+     data_batch_1.bin … test_batch.bin (CIFAR-10); train.bin and test.bin (CIFAR-100); \
+     train/ and trainannot/ (segmentation); folders of .png or .jpg files by class, \
+     perhaps in train/, val/ and test/";
+
+impl ImageData {
+    /// Reads a folder in any of the layouts that people use. Which one it is follows from the
+    /// names in it:
+    ///
+    /// - the idx files of MNIST and Fashion-MNIST, plain or compressed by gzip;
+    /// - the binary files of CIFAR-10 and CIFAR-100;
+    /// - `train/ trainannot/ val/ valannot/ test/ testannot/`, for segmentation: label images are
+    ///   PNG files of the pictures' names whose grey value or palette index is the class, and
+    ///   `classes.txt` may name the classes, one a line;
+    /// - pictures (PNG or JPEG) in a folder a class, in `train/`, `val/` and `test/` or in none.
+    ///
+    /// Where there is no split for testing or validation, one image in ten of each class is held
+    /// out for it, always the same ones.
+    ///
+    /// # Errors
+    /// An [`ImageError`] that names the file and what is wrong with it.
+    pub fn read(path: &Path, options: &ReadOptions) -> Result<ImageData, ImageError> {
+        let system = |source| ImageError::of_system(path, source);
+        if !fs::metadata(path).map_err(system)?.is_dir() {
+            return Err(ImageError::malformed(path, "a file; give the folder that it is in"));
+        }
+        let (name, folder) = (name_of(path), Folder { path, options });
+        let data = if let Some(files) = idx::find(path)? {
+            idx::read(&files, name, &folder)?
+        } else if let Some(files) = cifar::find(path)? {
+            cifar::read(&files, name, &folder)?
+        } else if path.join("train").is_dir() && path.join("trainannot").is_dir() {
+            segmentation_folders::read(name, &folder)?
+        } else if class_folders::fits(path)? {
+            class_folders::read(name, &folder)?
+        } else {
+            return Err(ImageError::UnknownLayout { folder: path.into(), looked_for: LAYOUTS });
+        };
+        for (set, split) in data.splits.iter().zip(["training", "validation", "test"]) {
+            if set.is_empty() {
+                return Err(ImageError::malformed(path, format!("no {split} images are left")));
+            }
+        }
+        Ok(data)
+    }
+
+    /// The images at `path`, or generated ones where none is given, for the task.
+    ///
+    /// ```
+    /// use neutreno::data::images::{ImageData, ReadOptions, Task};
+    /// let data = ImageData::find(None, Task::Segmentation, &ReadOptions::default())?;
+    /// assert_eq!(data.classes[0], "background");
+    /// # Ok::<(), neutreno::data::images::ImageError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`ImageData::read`], and if the images are for the other task.
+    pub fn find(
+        path: Option<&Path>,
+        task: Task,
+        options: &ReadOptions,
+    ) -> Result<ImageData, ImageError> {
+        let Some(path) = path else { return Ok(ImageData::generated(task)) };
+        let data = ImageData::read(path, options)?;
+        if data.task != task {
+            return Err(ImageError::WrongTask {
+                path: path.into(),
+                found: data.task,
+                wanted: task,
+            });
+        }
+        Ok(data)
+    }
+}
+
+/// A folder that is being read.
+pub(super) struct Folder<'a> {
+    pub(super) path: &'a Path,
+    pub(super) options: &'a ReadOptions,
+}
+
+impl Folder<'_> {
+    /// The names of the classes: those asked for, or else these.
+    ///
+    /// # Errors
+    /// If fewer are asked for than the labels need.
+    pub(super) fn classes(
+        &self,
+        known: impl FnOnce() -> Vec<String>,
+        needed: usize,
+    ) -> Result<Vec<String>, ImageError> {
+        let names = self.options.classes.clone().unwrap_or_else(known);
+        if names.len() < needed {
+            let reason = format!(
+                "labels go up to {}, but only {} classes have names",
+                needed - 1,
+                names.len()
+            );
+            return Err(ImageError::malformed(self.path, reason));
+        }
+        Ok(names)
+    }
+}
+
+/// The folders of the splits: train, and those of the other two that are there.
+pub(super) fn split_folders(folder: &Path, suffix: &str) -> Splits<Option<PathBuf>> {
+    let first = |names: &[&str]| {
+        let paths = names.iter().map(|name| folder.join(format!("{name}{suffix}")));
+        paths.into_iter().find(|path| path.is_dir())
+    };
+    Splits {
+        train: first(&["train"]),
+        validation: first(&["val", "valid", "validation"]),
+        test: first(&["test"]),
+    }
+}
+
+/// The names in a folder that are not hidden, sorted.
+pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, ImageError> {
+    let system = |source| unreadable_folder(folder, source);
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder).map_err(system)? {
+        let entry = entry.map_err(system)?;
+        if !entry.file_name().to_string_lossy().starts_with('.') {
+            paths.push(entry.path());
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// A line of a file for each class.
+pub(super) fn names_in(path: &Path) -> Result<Option<Vec<String>>, ImageError> {
+    match fs::read_to_string(path) {
+        Ok(text) => {
+            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+            Ok(Some(lines.map(String::from).collect()))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(ImageError::Unreadable { path: path.into(), source }),
+    }
+}
+
+fn name_of(path: &Path) -> String {
+    let whole = fs::canonicalize(path).unwrap_or_else(|_| path.into());
+    whole.file_name().unwrap_or(whole.as_os_str()).to_string_lossy().into_owned()
+}
