@@ -23,11 +23,13 @@
 //! ```
 
 mod adamw;
+mod average;
 mod clip;
 mod schedule;
 mod sgd;
 
 pub use adamw::{AdamW, AdamWSettings};
+pub use average::Average;
 pub use clip::{Clip, clip};
 pub use schedule::{Curve, Schedule};
 pub use sgd::{Sgd, SgdSettings};

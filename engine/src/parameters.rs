@@ -289,6 +289,11 @@ impl Parameters {
         self.pieces.iter().zip(flat).map(pair).collect()
     }
 
+    /// The flat pieces.
+    pub(crate) fn flat(&self) -> impl Iterator<Item = &Tensor> {
+        self.pieces.iter().map(|piece| &piece.tensor)
+    }
+
     /// Zeros in flat pieces like those of the parameters.
     pub(crate) fn zeros(&self) -> Vec<Tensor> {
         let zeros = |piece: &Flat| Tensor::zeros(piece.tensor.shape(), &self.device);

@@ -4,7 +4,8 @@ use super::curves::{Curve, difference, moving_average, over_seeds};
 use super::format::{bytes, fixed};
 use super::plots::{COLOURS, Line, Plot};
 use super::summary::BASELINE;
-use super::table::peak_memory;
+use super::measures::{Measure, Style};
+use super::table::{KV_CACHE, peak_memory};
 use super::{Group, Metric, RunMetrics, Summary, label};
 use maud::{Markup, PreEscaped, html};
 
@@ -27,6 +28,7 @@ pub(super) fn legend(groups: &[Group]) -> Markup {
 
 /// The curves over training, all variants in each plot.
 pub(super) fn plots(summary: &Summary, groups: &[Group], runs: &[RunMetrics]) -> Markup {
+    let unit = &summary.unit;
     let last = runs.iter().flat_map(|run| &run.metrics).map(|line| line.step).max().unwrap_or(0);
     let longest = (last / 40).clamp(1, RELATIVE_WINDOW);
     // Shorter at the start, where the loss falls fast and the axis stretches the steps.
@@ -38,27 +40,27 @@ pub(super) fn plots(summary: &Summary, groups: &[Group], runs: &[RunMetrics]) ->
         })
     };
     let training = Plot {
-        y: "training loss (nats a token)",
+        y: format!("training loss (nats a {unit})"),
         logarithmic: true,
         lines: averaged(|line| line.loss),
         levels: levels(summary),
     };
     let relative = Plot {
-        y: "loss less the Transformer's (nats)",
+        y: "loss less the Transformer's (nats)".to_owned(),
         logarithmic: false,
         lines: lines(groups, |variant| relative_loss(runs, variant)),
         levels: vec![(0.0, "")],
     };
     let validation = Plot {
-        y: "validation loss (nats a token)",
+        y: format!("validation loss (nats a {unit})"),
         logarithmic: false,
         lines: lines(groups, |variant| {
-            of_variant(runs, variant).map(|run| curve(run, |line| line.validation_loss)).collect()
+            of_variant(runs, variant).map(|run| score(run, "validation_loss")).collect()
         }),
         levels: vec![],
     };
     let gradient = Plot {
-        y: "norm of all gradients",
+        y: "norm of all gradients".to_owned(),
         logarithmic: true,
         lines: averaged(|line| line.gradient_norm),
         levels: vec![],
@@ -75,7 +77,13 @@ pub(super) fn plots(summary: &Summary, groups: &[Group], runs: &[RunMetrics]) ->
                 )))
             }
             (figure(&validation, "Validation loss",
-                "On the part of the validation text that is scored while training."))
+                "On the part of the validation data that is scored while training."))
+            @for measure in Measure::present(summary).filter(|m| m.style == Style::Fraction) {
+                @let plot = fraction(measure, groups, runs);
+                @if plot.lines.iter().any(|line| !line.points.is_empty()) {
+                    (figure(&plot, measure.words, "On the validation data, while training."))
+                }
+            }
             (figure(&gradient, "Gradient norm", &format!("Before clipping. {average}")))
         }
         @if groups.iter().any(|group| group.runs.len() > 1) {
@@ -86,10 +94,13 @@ pub(super) fn plots(summary: &Summary, groups: &[Group], runs: &[RunMetrics]) ->
 
 /// What the loss can be held against, in nats a token.
 fn levels(summary: &Summary) -> Vec<(f64, &'static str)> {
-    let per_token = |nats_per_word: f64| nats_per_word / summary.tokens_per_word;
-    let mut levels = vec![(per_token(summary.unigram_perplexity.ln()), "unigram model")];
-    levels.extend(summary.entropy_floor.map(|floor| (per_token(floor), "entropy of the text")));
-    levels
+    let fact = |name: &str| summary.facts.number(name);
+    let per_token = |nats_per_word: f64| nats_per_word / fact("tokens_per_word");
+    let levels = [
+        (per_token(fact("unigram_perplexity").ln()), "unigram model"),
+        (per_token(fact("entropy_floor")), "entropy of the text"),
+    ];
+    levels.into_iter().filter(|(level, _)| level.is_finite()).collect()
 }
 
 /// A line for each variant, the mean over its curves.
@@ -112,6 +123,23 @@ fn of_variant<'a>(
 fn curve(run: &RunMetrics, number: impl Fn(&Metric) -> Option<f64>) -> Curve {
     let points = run.metrics.iter().filter_map(|line| Some((line.step, number(line)?)));
     points.filter(|(_, y)| y.is_finite()).collect()
+}
+
+/// One of a run's scores over its steps.
+fn score(run: &RunMetrics, name: &str) -> Curve {
+    curve(run, |line| Some(line.values.number(name)))
+}
+
+/// The curves of an accuracy.
+fn fraction(measure: &Measure, groups: &[Group], runs: &[RunMetrics]) -> Plot {
+    Plot {
+        y: measure.words.to_owned(),
+        logarithmic: false,
+        lines: lines(groups, |variant| {
+            of_variant(runs, variant).map(|run| score(run, measure.name)).collect()
+        }),
+        levels: vec![],
+    }
 }
 
 /// Training loss less the baseline's with the same seed, one curve for each seed.
@@ -141,16 +169,20 @@ fn figure(plot: &Plot, title: &str, caption: &str) -> Markup {
 }
 
 /// Speed and memory as bars.
-pub(super) fn costs(groups: &[Group]) -> Markup {
-    let rate = |group: &Group| group.spread(|run| run.tokens_per_second).mean;
+pub(super) fn costs(summary: &Summary, groups: &[Group]) -> Markup {
+    let name = format!("{}s_per_second", summary.unit);
+    let speed = format!("Training speed, {}s/s", summary.unit);
+    let rate = |group: &Group| group.spread(|run| run.number(&name)).mean;
     let memory = |group: &Group| peak_memory(group) as f64;
-    let cache = |group: &Group| group.runs[0].kv_cache_bytes_per_token as f64;
+    let cache = |group: &Group| group.runs[0].number(KV_CACHE);
     let size = |number: f64| bytes(number as u64);
     html! {
         div.bar-charts {
-            (bars(groups, "Training speed, tokens/s", &rate, &|number| fixed(number, 0)))
+            (bars(groups, &speed, &rate, &|number| fixed(number, 0)))
             (bars(groups, "Peak memory", &memory, &size))
-            (bars(groups, "KV cache for each token of context", &cache, &size))
+            @if groups.iter().any(|group| cache(group).is_finite()) {
+                (bars(groups, "KV cache for each token of context", &cache, &size))
+            }
         }
     }
 }

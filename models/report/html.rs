@@ -4,9 +4,9 @@
 //! and a content security policy forbids scripts and loading on top.
 
 use super::figures::{costs, legend, plots, swatch};
-use super::format::{fixed, thousands};
-use super::table::{COST, Column, QUALITY};
-use super::{Group, Metric, Summary, label};
+use super::format::thousands;
+use super::table::{Column, cost, quality};
+use super::{Group, Metric, Picture, Summary, label};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::Value;
 
@@ -19,6 +19,8 @@ pub struct RunMetrics {
     pub seed: u64,
     /// The lines of its `metrics.jsonl`.
     pub metrics: Vec<Metric>,
+    /// Its pictures.
+    pub pictures: Vec<Picture>,
 }
 
 /// The page for a run: a whole HTML document.
@@ -37,7 +39,7 @@ pub fn page(summary: &Summary, runs: &[RunMetrics]) -> String {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta http-equiv="Content-Security-Policy"
-                    content="default-src 'none'; style-src 'unsafe-inline'";
+                    content="default-src 'none'; style-src 'unsafe-inline'; img-src data:";
                 title { (summary.name) }
                 style { (PreEscaped(include_str!("report.css"))) }
             }
@@ -45,18 +47,19 @@ pub fn page(summary: &Summary, runs: &[RunMetrics]) -> String {
                 (header(summary, &groups))
                 @if !groups.is_empty() {
                     h2 { "Results" }
-                    (table(&groups, &QUALITY))
+                    (table(&groups, &quality(summary)))
                     (notes(summary))
                     h2 { "Training" }
                     (legend(&groups))
                     (plots(summary, &groups, runs))
                     h2 { "Cost" }
-                    (costs(&groups))
-                    (table(&groups, &COST))
+                    (costs(summary, &groups))
+                    (table(&groups, &cost(summary)))
                 }
                 h2 { "What differs" }
                 (formula())
                 (samples(&groups, runs))
+                (pictures(&groups, runs))
                 h2 { "Settings" }
                 (settings(summary))
             }
@@ -99,10 +102,11 @@ fn sentence(summary: &Summary, groups: &[Group]) -> String {
         (None, device) => device.to_owned(),
     };
     format!(
-        "{what}: {}, {} steps ({} tokens) of {}, on {device}{seeds}.",
+        "{what}: {}, {} steps ({} {}s) of {}, on {device}{seeds}.",
         summary.task,
         thousands(longest.steps),
-        thousands(longest.tokens_seen),
+        thousands(longest.number(&format!("{}s_seen", summary.unit)) as u64),
+        summary.unit,
         summary.data.name,
     )
 }
@@ -185,6 +189,30 @@ fn samples(groups: &[Group], runs: &[RunMetrics]) -> Markup {
     }
 }
 
+/// The pictures of each variant (its first seed that has any).
+fn pictures(groups: &[Group], runs: &[RunMetrics]) -> Markup {
+    let of = |variant: &str| {
+        runs.iter().find(|run| run.variant == variant && !run.pictures.is_empty())
+    };
+    html! {
+        @if runs.iter().any(|run| !run.pictures.is_empty()) {
+            h2 { "What the models see" }
+            @for (i, group) in groups.iter().enumerate() { @if let Some(run) = of(group.variant) {
+                section.panel {
+                    h3 { (swatch(i)) (label(group.variant)) }
+                    @for picture in &run.pictures {
+                        figure {
+                            h3 { (picture.title) }
+                            img style="max-width:100%" alt=(picture.title) src=(picture.address());
+                            figcaption { (picture.caption) }
+                        }
+                    }
+                }
+            } }
+        }
+    }
+}
+
 /// The text that one model wrote, with the steps.
 fn written(run: &RunMetrics) -> Vec<(u64, &str)> {
     run.metrics.iter().filter_map(|line| Some((line.step, line.sample.as_deref()?))).collect()
@@ -207,9 +235,9 @@ fn settings(summary: &Summary) -> Markup {
         div.columns {
             dl.panel {
                 dt { "data" } dd { (summary.data.name) " (" (summary.data.source) ")" }
-                dt { "tokenizer" } dd { (summary.tokenizer) }
-                dt { "vocabulary" } dd { (thousands(summary.vocabulary)) }
-                dt { "tokens a word" } dd { (fixed(summary.tokens_per_word, 3)) }
+                @for (name, value) in summary.facts.iter() {
+                    dt { (name.replace('_', " ")) } dd { (text(value)) }
+                }
                 @for (file, hash) in &summary.data.hashes { dt { (file) } dd { (hash) } }
             }
             dl.panel {
@@ -224,9 +252,19 @@ fn settings(summary: &Summary) -> Markup {
     }
 }
 
-/// A setting's value as text, without a string's quotes.
+/// A value as text: a string without its quotes, a number without needless digits.
 fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) if number.is_u64() => {
+            thousands(number.as_u64().unwrap_or_default())
+        }
+        Value::Number(number) => {
+            // Single-precision numbers show all digits of their double-precision neighbours.
+            number.as_f64().map_or_else(|| number.to_string(), |number| (number as f32).to_string())
+        }
+        other => other.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -253,7 +291,7 @@ mod tests {
     #[test]
     fn a_whole_run_shows_everything() {
         let mut summary = summary(2);
-        summary.entropy_floor = Some(4.5);
+        summary.facts.set("entropy_floor", 4.5);
         let page = checked(&summary, &metrics(&summary));
         for text in [
             "Transformer, NeuTRENO, ResFormer, SVFormer",
@@ -290,7 +328,9 @@ mod tests {
         for field in [&mut summary.name, &mut summary.task, &mut summary.version] {
             *field = attack.to_owned();
         }
-        for field in [&mut summary.started, &mut summary.tokenizer, &mut summary.data.name] {
+        summary.facts.set("tokenizer", attack);
+        summary.facts.set(attack, attack);
+        for field in [&mut summary.started, &mut summary.unit, &mut summary.data.name] {
             *field = attack.to_owned();
         }
         let page = checked(&summary, &runs);
@@ -319,11 +359,11 @@ mod tests {
         runs[2].metrics[0].loss = f64::INFINITY;
         odd.variants.truncate(2);
         odd.variants[0].train_loss = f64::NAN;
-        odd.variants[0].tokens_per_second = f64::INFINITY;
-        odd.unigram_perplexity = f64::NAN;
-        odd.tokens_per_word = 0.0;
+        odd.variants[0].results.set("tokens_per_second", f64::INFINITY);
+        odd.facts.set("unigram_perplexity", f64::NAN);
+        odd.facts.set("tokens_per_word", 0.0);
         odd.variants[1].finished = false;
-        odd.variants[1].validation_loss = f64::NAN;
+        odd.variants[1].results.set("validation_loss", f64::NAN);
         let page = checked(&odd, &runs);
         assert!(page.contains("Interrupted: 1 of 2 trainings"));
         assert!(page.contains("NeuTRENO (seed 1) was interrupted after 300 steps"));

@@ -1,6 +1,6 @@
 //! `metrics.jsonl`: one line of JSON a logged step.
 
-use super::{Error, null_is_nan, write_atomically};
+use super::{Error, Values, null_is_nan, write_atomically};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::Write;
@@ -12,9 +12,7 @@ use std::path::{Path, PathBuf};
 pub struct Metric {
     /// Updates made so far, from 1.
     pub step: u64,
-    /// Training tokens seen so far.
-    pub tokens: u64,
-    /// Training loss of this step, in nats a token.
+    /// Training loss of this step, in nats.
     #[serde(deserialize_with = "null_is_nan")]
     pub loss: f64,
     /// The learning rate of this step.
@@ -23,21 +21,16 @@ pub struct Metric {
     /// Norm of all gradients together, before clipping.
     #[serde(deserialize_with = "null_is_nan")]
     pub gradient_norm: f64,
-    /// Training tokens a second since the line before.
-    #[serde(deserialize_with = "null_is_nan")]
-    pub tokens_per_second: f64,
     /// Seconds since this model's training began, evaluation included.
     #[serde(deserialize_with = "null_is_nan")]
     pub seconds: f64,
-    /// Loss on the validation text in nats a token, where it was evaluated.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub validation_loss: Option<f64>,
-    /// Perplexity of the validation text a word (line ends count as words).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub validation_perplexity: Option<f64>,
     /// Text that the model wrote at this step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample: Option<String>,
+    /// What depends on the task: tokens or images so far and a second, and, where the model was
+    /// evaluated, its scores, such as `validation_loss`.
+    #[serde(flatten)]
+    pub values: Values,
 }
 
 /// Appends lines to a `metrics.jsonl`. Each line is handed to the system whole and at once, so
@@ -118,7 +111,8 @@ mod tests {
 
     fn metric(step: u64) -> Metric {
         let sample = Some("a line\nand \"another\" – ü".to_owned());
-        Metric { step, loss: 3.5, validation_loss: Some(4.25), sample, ..Metric::default() }
+        let values = Values::default().with("validation_loss", 4.25);
+        Metric { step, loss: 3.5, sample, values, ..Metric::default() }
     }
 
     fn written(count: u64) -> (tempfile::TempDir, PathBuf) {
@@ -158,11 +152,11 @@ mod tests {
         let mut diverged = metric(1);
         diverged.loss = f64::NAN;
         diverged.gradient_norm = f64::INFINITY;
-        diverged.validation_loss = Some(f64::NAN);
+        diverged.values.set("validation_loss", f64::NAN);
         MetricsWriter::resume(&path, 0).unwrap().write(&diverged).unwrap();
         let read = &read_metrics(&path).unwrap()[0];
         assert!(read.loss.is_nan() && read.gradient_norm.is_nan());
-        assert_eq!(read.validation_loss, None);
+        assert!(read.values.number("validation_loss").is_nan());
     }
 
     #[test]

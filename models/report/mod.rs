@@ -12,13 +12,16 @@ mod curves;
 mod figures;
 mod format;
 mod html;
+mod measures;
 mod metrics;
+mod pictures;
 mod plots;
 mod run_folder;
 #[cfg(test)]
 mod samples;
 mod summary;
 mod table;
+mod values;
 
 use serde::{Deserialize, Deserializer};
 use std::io;
@@ -26,9 +29,12 @@ use std::path::{Path, PathBuf};
 
 pub use format::{bytes, duration, thousands};
 pub use html::{RunMetrics, page};
+pub use measures::describe;
 pub use metrics::{Metric, MetricsWriter, read_metrics};
+pub use pictures::{Picture, read_pictures, write_pictures};
 pub use run_folder::{ModelFolder, RunFolder, write_atomically, write_json};
 pub use summary::{Data, Difference, Group, Spread, Summary, VariantSummary};
+pub use values::Values;
 
 /// Why a run's files could not be written or read.
 #[derive(Debug, thiserror::Error)]

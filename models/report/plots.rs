@@ -47,7 +47,7 @@ pub(super) struct Line {
 
 /// A plot over training steps.
 pub(super) struct Plot {
-    pub y: &'static str,
+    pub y: String,
     /// Whether equal distances are equal ratios of steps.
     pub logarithmic: bool,
     pub lines: Vec<Line>,
@@ -115,7 +115,7 @@ impl Plot {
             .axis_style(AXIS.stroke_width(2))
             .label_style(FONT.into_font().color(&TEXT))
             .x_desc("step")
-            .y_desc(self.y)
+            .y_desc(&self.y)
             .x_label_formatter(&|x| short(*x))
             .y_label_formatter(&|y| fixed(*y, decimals))
             .draw()?;
@@ -199,7 +199,7 @@ mod tests {
     fn plot(points: &[(u64, f64)], logarithmic: bool) -> Option<String> {
         let points = points.iter().map(|&(step, y)| (step, Spread::of([y, y + 0.1]))).collect();
         let lines = vec![Line { colour: 9, points }];
-        Plot { y: "loss", logarithmic, lines, levels: vec![(7.0, "level")] }.svg()
+        Plot { y: "loss".to_owned(), logarithmic, lines, levels: vec![(7.0, "level")] }.svg()
     }
 
     #[test]

@@ -158,6 +158,11 @@ impl ModelFolder {
         self.path.join("model.safetensors")
     }
 
+    /// The folder of the pictures.
+    pub fn pictures(&self) -> PathBuf {
+        self.path.join("pictures")
+    }
+
     /// The folder of all checkpoints.
     pub fn checkpoints(&self) -> PathBuf {
         self.path.join("checkpoints")
@@ -235,7 +240,7 @@ fn time_for_a_name(time: &str) -> String {
 }
 
 /// A name that Linux, macOS and Windows all allow for a folder.
-fn check_name(name: &str) -> Result<(), Error> {
+pub(super) fn check_name(name: &str) -> Result<(), Error> {
     let edge = |c: Option<char>| c.is_none_or(|c| c == '.' || c == ' ');
     let forbidden = |c: char| c.is_control() || "<>:\"/\\|?*".contains(c);
     let bad = edge(name.chars().next()) || edge(name.chars().next_back());

@@ -1,6 +1,6 @@
 //! Made-up results for the tests.
 
-use super::{Data, Metric, RunMetrics, Summary, VariantSummary};
+use super::{Data, Metric, RunMetrics, Summary, Values, VariantSummary};
 use serde_json::json;
 
 const VARIANTS: [(&str, f64); 4] =
@@ -15,16 +15,17 @@ pub(super) fn summary(seeds: u64) -> Summary {
             seed,
             finished: true,
             parameters: 4_812_032,
-            kv_cache_bytes_per_token: if variant == "svformer" { 2560 } else { 4096 },
             steps: 300,
-            tokens_seen: 614_400,
             train_loss: loss - 0.125,
-            validation_loss: loss,
-            validation_perplexity: loss.exp().round(),
-            test_loss: loss - 0.0625,
-            test_perplexity: (loss - 0.0625).exp().round(),
-            bits_per_byte: 1.375,
-            tokens_per_second: 8450.5 + seed as f64,
+            results: Values::default()
+                .with("kv_cache_bytes_per_token", if variant == "svformer" { 2560 } else { 4096 })
+                .with("tokens_seen", 614_400)
+                .with("tokens_per_second", 8450.5 + seed as f64)
+                .with("validation_loss", loss)
+                .with("validation_perplexity", loss.exp().round())
+                .with("test_loss", loss - 0.0625)
+                .with("test_perplexity", (loss - 0.0625).exp().round())
+                .with("bits_per_byte", 1.375),
             peak_memory_bytes: 327_575_142,
             wall_seconds: 72.5,
             device: "cpu".to_owned(),
@@ -44,14 +45,15 @@ pub(super) fn summary(seeds: u64) -> Summary {
             name: "WikiText-2".to_owned(),
             hashes: [("wiki.train.tokens".to_owned(), "c0ffee".repeat(10))].into(),
         },
-        official_words: true,
-        tokenizer: "words".to_owned(),
-        vocabulary: 33_278,
-        tokens_per_word: 1.0,
+        unit: "token".to_owned(),
         settings: json!({ "layers": 4, "width": 128, "learning_rate": 0.001, "tied": true }),
-        uniform_perplexity: 33_278.0,
-        unigram_perplexity: 1012.5,
-        entropy_floor: None,
+        facts: Values::default()
+            .with("official_words", true)
+            .with("tokenizer", "words")
+            .with("vocabulary", 33_278)
+            .with("tokens_per_word", 1.0)
+            .with("uniform_perplexity", 33_278.0)
+            .with("unigram_perplexity", 1012.5),
         variants: VARIANTS.into_iter().flat_map(runs).collect(),
     }
 }
@@ -60,26 +62,31 @@ pub(super) fn summary(seeds: u64) -> Summary {
 pub(super) fn metrics(summary: &Summary) -> Vec<RunMetrics> {
     let metric = |run: &VariantSummary, step: u64| {
         let noise = 0.3 * ((step * 7919 + run.seed * 104_729) as f64).sin();
-        let gap = run.validation_loss - 5.25;
+        let gap = run.number("validation_loss") - 5.25;
         let loss = 5.1 + 5.3 / (1.0 + step as f64 / 20.0) + gap + noise;
         let evaluated = step.is_multiple_of(100);
+        let mut values = Values::default()
+            .with("tokens", step * 2048)
+            .with("tokens_per_second", run.number("tokens_per_second"));
+        if evaluated {
+            values.set("validation_loss", loss - noise);
+            values.set("validation_perplexity", (loss - noise).exp());
+        }
         Metric {
             step,
-            tokens: step * 2048,
             loss,
             learning_rate: 1e-3,
             gradient_norm: 1.0,
-            tokens_per_second: run.tokens_per_second,
             seconds: step as f64 / 4.0,
-            validation_loss: evaluated.then_some(loss - noise),
-            validation_perplexity: evaluated.then(|| (loss - noise).exp()),
             sample: evaluated.then(|| format!("The text of {} after {step} steps", run.variant)),
+            values,
         }
     };
     let run = |run: &VariantSummary| RunMetrics {
         variant: run.variant.clone(),
         seed: run.seed,
         metrics: (1..=run.steps).map(|step| metric(run, step)).collect(),
+        pictures: Vec::new(),
     };
     summary.variants.iter().map(run).collect()
 }

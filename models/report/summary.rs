@@ -1,16 +1,17 @@
 //! `summary.json`: what ran, and what came out for each variant and seed.
 
 use super::format::{decimals, fixed};
-use super::{label, null_is_nan};
+use super::measures::Measure;
+use super::{Values, label, null_is_nan};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// The variant that the others are compared with.
 pub(super) const BASELINE: &str = "transformer";
 
-/// The results of a run. Perplexities, and the floor, are for each word of the text that was
-/// scored: total nats / (words + line ends), so that they don't depend on the tokenizer. Losses
-/// are in nats a token.
+/// The results of a run. What depends on the task is in [`Summary::facts`] and
+/// [`VariantSummary::results`], whose entries stand beside the others in JSON.
 ///
 /// A number that is not finite, or was never measured, is NaN; it becomes null in JSON and NaN
 /// again when it is read.
@@ -24,35 +25,20 @@ pub struct Summary {
     pub version: String,
     /// When the run began, in RFC 3339.
     pub started: String,
-    /// The text that was learnt from.
+    /// What was learnt from.
     pub data: Data,
-    /// Whether the words are the data set's own (`.tokens` files), so that perplexities compare
-    /// with published ones.
-    pub official_words: bool,
-    /// The tokenizer, as on the command line: `words`, `bytes`, `bpe:8000`.
-    pub tokenizer: String,
-    /// Number of different tokens.
-    pub vocabulary: u64,
-    /// Tokens of the validation text divided by its words and line ends; 1 for words.
-    #[serde(deserialize_with = "null_is_nan")]
-    pub tokens_per_word: f64,
+    /// What a loss is the mean over, and speed is counted in: `token`, `image`.
+    pub unit: String,
     /// All settings, as in `run.json`.
     pub settings: serde_json::Value,
-    /// Perplexity of a model that thinks all tokens equally likely, on the validation text.
-    #[serde(deserialize_with = "null_is_nan")]
-    pub uniform_perplexity: f64,
-    /// Perplexity of a model that knows only how frequent each token is.
-    #[serde(deserialize_with = "null_is_nan")]
-    pub unigram_perplexity: f64,
-    /// Entropy in nats a word, where the process that made the text is known: no model can have
-    /// a smaller loss in the long run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub entropy_floor: Option<f64>,
+    /// What is known of the task and its data, such as `vocabulary`.
+    #[serde(flatten)]
+    pub facts: Values,
     /// One entry for each trained model, in the order of training.
     pub variants: Vec<VariantSummary>,
 }
 
-/// Where the text came from.
+/// Where the data came from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Data {
     /// How it was found: `given`, `cache`, `download`, `generated`.
@@ -74,33 +60,11 @@ pub struct VariantSummary {
     pub finished: bool,
     /// Number of trained numbers.
     pub parameters: u64,
-    /// Bytes that generation keeps for each token of its context.
-    pub kv_cache_bytes_per_token: u64,
     /// Updates made.
     pub steps: u64,
-    /// Training tokens seen.
-    pub tokens_seen: u64,
-    /// Training loss at the end, in nats a token.
+    /// Training loss at the end, in nats.
     #[serde(deserialize_with = "null_is_nan")]
     pub train_loss: f64,
-    /// Loss on the validation text, in nats a token.
-    #[serde(deserialize_with = "null_is_nan")]
-    pub validation_loss: f64,
-    /// Perplexity of the validation text a word.
-    #[serde(deserialize_with = "null_is_nan")]
-    pub validation_perplexity: f64,
-    /// Loss on the test text, in nats a token.
-    #[serde(deserialize_with = "null_is_nan")]
-    pub test_loss: f64,
-    /// Perplexity of the test text a word.
-    #[serde(deserialize_with = "null_is_nan")]
-    pub test_perplexity: f64,
-    /// Bits for each byte of the test text.
-    #[serde(deserialize_with = "null_is_nan")]
-    pub bits_per_byte: f64,
-    /// Training tokens a second, evaluation not counted.
-    #[serde(deserialize_with = "null_is_nan")]
-    pub tokens_per_second: f64,
     /// The most memory in use at once, in bytes.
     pub peak_memory_bytes: u64,
     /// Seconds that training took, evaluation included.
@@ -110,6 +74,17 @@ pub struct VariantSummary {
     pub device: String,
     /// The name of the GPU's adapter; none on the CPU.
     pub adapter: Option<String>,
+    /// What depends on the task: its scores, such as `validation_loss`, and the training tokens or
+    /// images seen in all (`tokens_seen`) and a second (`tokens_per_second`).
+    #[serde(flatten)]
+    pub results: Values,
+}
+
+impl VariantSummary {
+    /// The result of that name; NaN if there is none.
+    pub fn number(&self, name: &str) -> f64 {
+        self.results.number(name)
+    }
 }
 
 /// The mean of a number over seeds, and how far the seeds lie apart.
@@ -139,6 +114,12 @@ impl Spread {
         let squares: f64 = numbers.iter().map(|x| (x - mean).powi(2)).sum();
         let deviation = (count > 1).then(|| (squares / (count - 1) as f64).sqrt());
         Spread { mean, deviation, count }
+    }
+
+    /// The spread of the same numbers, each multiplied by `factor`.
+    pub(super) fn times(&self, factor: f64) -> Spread {
+        let deviation = self.deviation.map(|deviation| factor * deviation);
+        Spread { mean: factor * self.mean, deviation, ..*self }
     }
 
     /// `mean ± deviation`, both with so many decimals.
@@ -174,33 +155,37 @@ impl Group<'_> {
     }
 }
 
-/// A variant's validation loss less the baseline's, over the seeds that both finished with the
-/// same number of steps. The same seed gives both the same order of data, so the difference is
-/// taken seed by seed.
+/// A variant's score less the baseline's, over the seeds that both finished with the same number
+/// of steps. The same seed gives both the same order of data, so the difference is taken seed by
+/// seed. The score is that of the task: the validation loss, the top-1 accuracy, the mean IoU.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Difference {
     /// The variant.
     pub variant: String,
-    /// Its loss less the Transformer's, in nats a token: negative is better.
-    pub loss: Spread,
+    /// The score's name.
+    pub score: &'static str,
+    /// The variant's score less the Transformer's.
+    pub spread: Spread,
 }
 
 impl Difference {
     /// Whether the mean lies inside the spread between seeds; none with fewer than two seeds.
     pub fn inside_spread(&self) -> Option<bool> {
-        self.loss.deviation.map(|deviation| self.loss.mean.abs() <= deviation)
+        self.spread.deviation.map(|deviation| self.spread.mean.abs() <= deviation)
     }
 
     /// The difference in words.
     pub fn sentence(&self) -> String {
-        let against = if self.loss.mean < 0.0 { "below" } else { "above" };
-        let size = Spread { mean: self.loss.mean.abs(), ..self.loss };
+        let against = if self.spread.mean < 0.0 { "below" } else { "above" };
+        let size = Spread { mean: self.spread.mean.abs(), ..self.spread };
+        let measure = Measure::named(self.score).expect("differences are of known measures");
         let difference = format!(
-            "{}'s validation loss is {} nats {against} the Transformer's",
+            "{}'s {} is {} {against} the Transformer's",
             label(&self.variant),
-            size.show(4),
+            measure.words,
+            measure.show_difference(&size),
         );
-        match (self.inside_spread(), self.loss.count) {
+        match (self.inside_spread(), self.spread.count) {
             (Some(true), n) => {
                 format!("{difference}: inside the spread between {n} seeds, so it may be chance.")
             }
@@ -226,11 +211,11 @@ impl Summary {
     /// How the other variants compare with the Transformer; empty without one.
     ///
     /// ```
-    /// # use neutreno::report::{Summary, VariantSummary};
-    /// let run = |variant: &str, seed, validation_loss| VariantSummary {
+    /// # use neutreno::report::{Summary, Values, VariantSummary};
+    /// let run = |variant: &str, seed, validation_loss: f64| VariantSummary {
     ///     variant: variant.to_owned(),
     ///     seed,
-    ///     validation_loss,
+    ///     results: Values::default().with("validation_loss", validation_loss),
     ///     finished: true,
     ///     ..VariantSummary::default()
     /// };
@@ -242,7 +227,7 @@ impl Summary {
     /// ];
     /// let summary = Summary { variants, ..Summary::default() };
     /// let difference = &summary.differences()[0];
-    /// assert!((difference.loss.mean + 0.15).abs() < 1e-9);
+    /// assert!((difference.spread.mean + 0.15).abs() < 1e-9);
     /// assert_eq!(difference.inside_spread(), Some(false));
     /// ```
     pub fn differences(&self) -> Vec<Difference> {
@@ -250,20 +235,24 @@ impl Summary {
         let Some(baseline) = groups.iter().find(|group| group.variant == BASELINE) else {
             return Vec::new();
         };
+        let score = Measure::headline(self).name;
         let compare = |group: &Group| {
-            let losses: Vec<f64> = group
+            let differences: Vec<f64> = group
                 .runs
                 .iter()
                 .filter_map(|run| {
                     let partner = baseline.runs.iter().find(|other| {
                         other.seed == run.seed && other.steps == run.steps && other.finished
                     })?;
-                    run.finished.then_some(run.validation_loss - partner.validation_loss)
+                    run.finished.then(|| run.number(score) - partner.number(score))
                 })
                 .filter(|difference| difference.is_finite())
                 .collect();
-            (!losses.is_empty())
-                .then(|| Difference { variant: group.variant.to_owned(), loss: Spread::of(losses) })
+            (!differences.is_empty()).then(|| Difference {
+                variant: group.variant.to_owned(),
+                score,
+                spread: Spread::of(differences),
+            })
         };
         groups.iter().filter(|group| group.variant != BASELINE).filter_map(compare).collect()
     }
@@ -271,13 +260,17 @@ impl Summary {
     /// What a reader has to know to judge the numbers, one sentence or two each.
     pub fn notes(&self) -> Vec<String> {
         let show = |perplexity| fixed(perplexity, decimals(perplexity));
-        let mut notes = vec![format!(
-            "For comparison: a model that thinks all tokens equally likely has a perplexity of {}, \
-             one that knows only how frequent each token is {}.",
-            show(self.uniform_perplexity),
-            show(self.unigram_perplexity),
-        )];
-        if let Some(floor) = self.entropy_floor {
+        let mut notes = Vec::new();
+        let facts = &self.facts;
+        if facts.get("uniform_perplexity").is_some() {
+            notes.push(format!(
+                "For comparison: a model that thinks all tokens equally likely has a perplexity \
+                 of {}, one that knows only how frequent each token is {}.",
+                show(facts.number("uniform_perplexity")),
+                show(facts.number("unigram_perplexity")),
+            ));
+        }
+        if let Some(floor) = facts.get("entropy_floor").and_then(Value::as_f64) {
             notes.push(format!(
                 "The text was generated by a known process of {} nats a word: no model can get a \
                  perplexity below {} for long.",
@@ -285,14 +278,16 @@ impl Summary {
                 show(floor.exp()),
             ));
         }
-        notes.push(if self.official_words {
-            "The words are the data set's own, so the perplexities compare with published ones."
-                .to_owned()
-        } else {
-            "Perplexities are for each word of this text. Only those of a data set's .tokens files \
-             compare with published ones, so these do not."
-                .to_owned()
-        });
+        if let Some(official) = facts.get("official_words").and_then(Value::as_bool) {
+            notes.push(if official {
+                "The words are the data set's own, so the perplexities compare with published ones."
+                    .to_owned()
+            } else {
+                "Perplexities are for each word of this text. Only those of a data set's .tokens \
+                 files compare with published ones, so these do not."
+                    .to_owned()
+            });
+        }
         for run in &self.variants {
             let name = format!("{} (seed {})", label(&run.variant), run.seed);
             if !run.finished {
@@ -333,13 +328,12 @@ mod tests {
 
         let mut diverged = summary(1);
         diverged.variants[0].train_loss = f64::NAN;
-        diverged.variants[0].test_perplexity = f64::INFINITY;
-        diverged.entropy_floor = Some(f64::NAN);
+        diverged.variants[0].results.set("test_perplexity", f64::INFINITY);
         let text = serde_json::to_string(&diverged).unwrap();
         assert!(text.contains("\"train_loss\":null"));
         let read: Summary = serde_json::from_str(&text).unwrap();
-        assert!(read.variants[0].train_loss.is_nan() && read.variants[0].test_perplexity.is_nan());
-        assert_eq!(read.entropy_floor, None);
+        assert!(read.variants[0].train_loss.is_nan());
+        assert!(read.variants[0].number("test_perplexity").is_nan());
     }
 
     #[test]
@@ -347,12 +341,12 @@ mod tests {
         let mut summary = summary(3);
         // The seeds move all variants together by far more than the variants differ.
         for run in &mut summary.variants {
-            run.validation_loss = 5.0 + run.seed as f64;
-            if run.variant == "resformer" {
-                run.validation_loss -= 0.02;
-            } else if run.variant == "neutreno" {
-                run.validation_loss += 0.01 * (run.seed as f64 - 2.0);
-            }
+            let gain = match run.variant.as_str() {
+                "resformer" => -0.02,
+                "neutreno" => 0.01 * (run.seed as f64 - 2.0),
+                _ => 0.0,
+            };
+            run.results.set("validation_loss", 5.0 + run.seed as f64 + gain);
         }
         let differences = summary.differences();
         assert_eq!(differences.len(), 3);
@@ -364,7 +358,7 @@ mod tests {
         summary.variants[0].finished = false;
         summary.variants[1].steps -= 1;
         let difference = &summary.differences()[1];
-        assert_eq!((difference.loss.count, difference.inside_spread()), (1, None));
+        assert_eq!((difference.spread.count, difference.inside_spread()), (1, None));
         assert!(!difference.sentence().contains("spread"));
     }
 
@@ -372,10 +366,13 @@ mod tests {
     fn a_mean_is_over_finished_seeds_when_there_are_any() {
         let mut summary = summary(2);
         summary.variants[0].finished = false;
-        summary.variants[0].test_loss = f64::NAN;
-        let expected = summary.variants[1].test_loss;
-        assert_eq!(summary.groups()[0].spread(|run| run.test_loss).mean, expected);
+        summary.variants[0].results.set("test_loss", f64::NAN);
+        let expected = summary.variants[1].number("test_loss");
+        let mean = |summary: &Summary| {
+            summary.groups()[0].spread(|run| run.number("test_loss")).mean
+        };
+        assert_eq!(mean(&summary), expected);
         summary.variants[1].finished = false;
-        assert!(summary.groups()[0].spread(|run| run.test_loss).mean.is_nan());
+        assert!(mean(&summary).is_nan());
     }
 }

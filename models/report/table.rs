@@ -1,74 +1,62 @@
 //! The table over the variants: its columns, for the terminal and the page, and the terminal's
 //! layout.
 
-use super::format::{bytes, decimals, duration, fixed, thousands};
-use super::{Group, Summary, VariantSummary, label};
+use super::format::{bytes, duration, fixed, thousands};
+use super::measures::{Measure, scaled};
+use super::{Group, Summary, label};
 
 /// The most characters in a line on the terminal.
 const WIDTH: usize = 100;
 
 /// One column: its title, in two lines, and its cell for a variant.
 pub(super) struct Column {
-    pub title: [&'static str; 2],
-    pub cell: fn(&Group) -> String,
+    pub title: [String; 2],
+    pub cell: Box<dyn Fn(&Group) -> String>,
 }
 
-/// How well a variant predicts.
-pub(super) const QUALITY: [Column; 5] = [
-    Column {
-        title: ["validation", "loss"],
-        cell: |group| precise(group, |run| run.validation_loss),
-    },
-    Column {
-        title: ["validation", "perplexity"],
-        cell: |group| scaled(group, |run| run.validation_perplexity),
-    },
-    Column { title: ["test", "loss"], cell: |group| precise(group, |run| run.test_loss) },
-    Column {
-        title: ["test", "perplexity"],
-        cell: |group| scaled(group, |run| run.test_perplexity),
-    },
-    Column { title: ["test", "bits/byte"], cell: |group| precise(group, |run| run.bits_per_byte) },
-];
+impl Column {
+    fn new(title: [&str; 2], cell: impl Fn(&Group) -> String + 'static) -> Column {
+        Column { title: title.map(str::to_owned), cell: Box::new(cell) }
+    }
+}
+
+/// How well a variant does: a column for each score.
+pub(super) fn quality(summary: &Summary) -> Vec<Column> {
+    let column = |measure: &'static Measure| {
+        let cell = |group: &Group| measure.show(&group.spread(|run| run.number(measure.name)));
+        Column::new(measure.title, cell)
+    };
+    Measure::present(summary).map(column).collect()
+}
 
 /// What a variant costs.
-pub(super) const COST: [Column; 6] = [
-    Column { title: ["", "parameters"], cell: |group| thousands(group.runs[0].parameters) },
-    Column {
-        title: ["KV cache", "per token"],
-        cell: |group| bytes(group.runs[0].kv_cache_bytes_per_token),
-    },
-    Column {
-        title: ["tokens", "per second"],
-        cell: |group| scaled(group, |run| run.tokens_per_second),
-    },
-    Column { title: ["peak", "memory"], cell: |group| bytes(peak_memory(group)) },
-    Column {
-        title: ["", "steps"],
-        cell: |group| fixed(group.spread(|run| run.steps as f64).mean, 0),
-    },
-    Column {
-        title: ["", "time"],
-        cell: |group| duration(group.spread(|run| run.wall_seconds).mean),
-    },
-];
+pub(super) fn cost(summary: &Summary) -> Vec<Column> {
+    let has = |name: &str| summary.variants.iter().any(|run| run.results.get(name).is_some());
+    let rate = format!("{}s_per_second", summary.unit);
+    let mut columns =
+        vec![Column::new(["", "parameters"], |group| thousands(group.runs[0].parameters))];
+    if has(KV_CACHE) {
+        columns.push(Column::new(["KV cache", "per token"], |group| {
+            bytes(group.runs[0].number(KV_CACHE) as u64)
+        }));
+    }
+    let unit = format!("{}s", summary.unit);
+    let speed = move |group: &Group| scaled(&group.spread(|run| run.number(&rate)));
+    columns.push(Column::new([&unit, "per second"], speed));
+    columns.push(Column::new(["peak", "memory"], |group| bytes(peak_memory(group))));
+    let steps = |group: &Group| fixed(group.spread(|run| run.steps as f64).mean, 0);
+    columns.push(Column::new(["", "steps"], steps));
+    let time = |group: &Group| duration(group.spread(|run| run.wall_seconds).mean);
+    columns.push(Column::new(["", "time"], time));
+    columns
+}
+
+/// The result of language models that tells what generation keeps in memory.
+pub(super) const KV_CACHE: &str = "kv_cache_bytes_per_token";
 
 /// The most memory that any of the runs had in use at once.
 pub(super) fn peak_memory(group: &Group) -> u64 {
     group.runs.iter().map(|run| run.peak_memory_bytes).max().unwrap_or(0)
-}
-
-/// A number with four decimals, or three when the spread stands beside it.
-fn precise(group: &Group, number: fn(&VariantSummary) -> f64) -> String {
-    let spread = group.spread(number);
-    spread.show(if spread.deviation.is_some() { 3 } else { 4 })
-}
-
-/// A number with as many decimals as its size deserves; fewer when the spread stands beside it.
-fn scaled(group: &Group, number: fn(&VariantSummary) -> f64) -> String {
-    let spread = group.spread(number);
-    let decimals = decimals(spread.mean);
-    spread.show(if spread.deviation.is_some() { decimals.min(2) } else { decimals })
 }
 
 impl Summary {
@@ -83,9 +71,9 @@ impl Summary {
     /// ```
     pub fn table(&self) -> String {
         let groups = self.groups();
-        let mut text = aligned(&groups, &QUALITY);
+        let mut text = aligned(&groups, &quality(self));
         text.push('\n');
-        text += &aligned(&groups, &COST);
+        text += &aligned(&groups, &cost(self));
         text.push('\n');
         for note in self.notes() {
             text += &wrapped(&note);
@@ -98,7 +86,7 @@ impl Summary {
 fn aligned(groups: &[Group], columns: &[Column]) -> String {
     let mut rows = vec![vec![String::new()]; 2];
     for (i, row) in rows.iter_mut().enumerate() {
-        row.extend(columns.iter().map(|column| column.title[i].to_owned()));
+        row.extend(columns.iter().map(|column| column.title[i].clone()));
     }
     for group in groups {
         let mut row = vec![name(group)];
@@ -174,14 +162,18 @@ mod tests {
             run.variant = format!("neutreno+resformer-learnable-plus-{}", i / 3);
             run.parameters = 9_999_999_999;
             run.peak_memory_bytes = 1023 << 30;
-            run.kv_cache_bytes_per_token = 1023 << 20;
-            run.validation_loss = 10.0 * (i + 1) as f64;
-            run.validation_perplexity = 900.0 * (i + 1) as f64;
-            run.test_perplexity = f64::MAX;
-            run.test_loss = f64::NAN;
-            run.bits_per_byte = 33.0 + i as f64;
+            for (name, number) in [
+                ("kv_cache_bytes_per_token", f64::from(1023 << 20)),
+                ("validation_loss", 10.0 * (i + 1) as f64),
+                ("validation_perplexity", 900.0 * (i + 1) as f64),
+                ("test_perplexity", f64::MAX),
+                ("test_loss", f64::NAN),
+                ("bits_per_byte", 33.0 + i as f64),
+                ("tokens_per_second", 999_999.0 + i as f64),
+            ] {
+                run.results.set(name, number);
+            }
             run.steps = 100_000;
-            run.tokens_per_second = 999_999.0 + i as f64;
             run.wall_seconds = 9e5;
         }
         let text = summary.table();

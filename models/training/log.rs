@@ -1,10 +1,10 @@
 //! The record of a model's training: `metrics.jsonl`, and what the observer is told.
 
-use super::evaluation::Score;
+use super::task::Task;
 use super::trainer::Training;
 use super::{Error, Observer, Step};
 use crate::engine::device::Reading;
-use crate::report::{Metric, MetricsWriter};
+use crate::report::{Metric, MetricsWriter, Values};
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -28,7 +28,8 @@ pub(super) struct Log<'a> {
     pub observer: &'a mut dyn Observer,
     writer: MetricsWriter,
     folder: String,
-    tokens_per_step: u64,
+    unit: &'static str,
+    units_per_step: u64,
     total_steps: u64,
     parameters: usize,
     /// The steps whose results are known.
@@ -43,8 +44,8 @@ pub(super) struct Log<'a> {
 }
 
 impl<'a> Log<'a> {
-    pub fn new(
-        training: &Training,
+    pub fn new<T: Task>(
+        training: &Training<T>,
         parameters: usize,
         observer: &'a mut dyn Observer,
     ) -> Result<Log<'a>, Error> {
@@ -52,7 +53,8 @@ impl<'a> Log<'a> {
             observer,
             writer: MetricsWriter::create(&training.folder.metrics_jsonl())?,
             folder: training.folder.path().display().to_string(),
-            tokens_per_step: training.settings.tokens_per_step(),
+            unit: training.task.unit(),
+            units_per_step: training.settings.units_per_step(training.task),
             total_steps: training.settings.steps,
             parameters,
             steps: 0,
@@ -74,14 +76,16 @@ impl<'a> Log<'a> {
             self.recent.pop_front();
         }
         self.write()?;
+        let rate_of = |seconds: f64| self.units_per_step as f64 / seconds.max(1e-9);
         self.line = Some(Metric {
             step: self.steps,
-            tokens: self.steps * self.tokens_per_step,
             loss,
             learning_rate: rate,
             gradient_norm,
-            tokens_per_second: self.tokens_per_step as f64 / seconds.max(1e-9),
             seconds: self.started.elapsed().as_secs_f64(),
+            values: Values::default()
+                .with(&format!("{}s", self.unit), self.steps * self.units_per_step)
+                .with(&format!("{}s_per_second", self.unit), rate_of(seconds)),
             ..Metric::default()
         });
         for (what, value) in [("loss", loss), ("gradient", gradient_norm)] {
@@ -97,21 +101,21 @@ impl<'a> Log<'a> {
             steps: self.total_steps,
             parameters: self.parameters,
             loss: self.recent_loss(),
-            tokens_per_second: self.tokens_per_step as f64 / each.max(1e-9),
+            units_per_second: rate_of(each),
             seconds_left: each * (self.total_steps - self.steps) as f64,
         });
         Ok(())
     }
 
-    pub fn evaluated(&mut self, score: Score) {
+    pub fn evaluated(&mut self, scores: Values) {
+        self.observer.evaluated(self.steps, &scores);
         if let Some(line) = &mut self.line {
-            line.validation_loss = Some(score.loss());
-            line.validation_perplexity = Some(score.perplexity());
+            line.values.extend(scores);
         }
-        self.observer.evaluated(self.steps, score.loss(), score.perplexity());
     }
 
-    pub fn sampled(&mut self, text: String) {
+    pub fn sampled(&mut self, text: Option<String>) {
+        let Some(text) = text else { return };
         self.observer.sample(self.steps, &text);
         if let Some(line) = &mut self.line {
             line.sample = Some(text);

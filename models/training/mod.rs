@@ -1,15 +1,23 @@
-//! Training: settings, the loop, scores, samples, and the comparison of several models.
+//! Training: one loop for every [`Task`]. The loop is in `learner.rs` (one step), `trainer.rs` (one
+//! model) and `comparison.rs` (several models, and what came out); `language/` is the task of
+//! modelling text.
 
-pub mod comparison;
-pub mod evaluation;
+mod ahead;
+mod comparison;
+pub mod language;
+mod learner;
 mod log;
 mod observer;
-pub mod sampling;
 mod settings;
-pub mod trainer;
+pub mod task;
+mod trainer;
 
+pub use comparison::Comparison;
+pub use learner::{Learner, Plan, StepResult, plan, seconds_per_step};
 pub use observer::{Observer, Silent, Started, Step};
 pub use settings::{Preset, Settings};
+pub use task::{Batches, Best, Extent, Stop, Task};
+pub use trainer::{Outcome, Training};
 
 use crate::{data, engine, report};
 
@@ -55,6 +63,9 @@ pub enum Error {
     /// Too little text.
     #[error(transparent)]
     Batches(#[from] data::batches::BatchError),
+    /// The images.
+    #[error("{0}")]
+    Images(Box<dyn std::error::Error + Send + Sync>),
     /// The run's files.
     #[error(transparent)]
     Report(#[from] report::Error),

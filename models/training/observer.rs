@@ -1,6 +1,6 @@
 //! What a training run tells those who watch it.
 
-use crate::report::VariantSummary;
+use crate::report::{Values, VariantSummary};
 
 /// Watches a training run: a progress bar, a log, or nothing at all.
 pub trait Observer: Send {
@@ -13,8 +13,8 @@ pub trait Observer: Send {
     /// A step is done. Its loss may be known only some steps later.
     fn step(&mut self, _step: &Step) {}
 
-    /// The validation text was scored: loss in nats a token, perplexity a word.
-    fn evaluated(&mut self, _step: u64, _loss: f64, _perplexity: f64) {}
+    /// The model was scored.
+    fn evaluated(&mut self, _step: u64, _scores: &Values) {}
 
     /// The model wrote this.
     fn sample(&mut self, _step: u64, _text: &str) {}
@@ -33,6 +33,8 @@ impl Observer for Silent {}
 pub struct Started {
     /// The variant's name.
     pub variant: String,
+    /// What speed is counted in: `token`, `image`.
+    pub unit: &'static str,
     /// The seed.
     pub seed: u64,
     /// Which model of the run it is, from 1.
@@ -56,10 +58,10 @@ pub struct Step {
     pub steps: u64,
     /// The named parameters, all of which got a gradient in the first step.
     pub parameters: usize,
-    /// The training loss, averaged over the latest steps, in nats a token.
+    /// The training loss, averaged over the latest steps, in nats a unit.
     pub loss: f64,
-    /// Training tokens a second, evaluation not counted.
-    pub tokens_per_second: f64,
+    /// Training tokens or images a second, evaluation not counted.
+    pub units_per_second: f64,
     /// Seconds of training to come.
     pub seconds_left: f64,
 }

@@ -1,12 +1,12 @@
 //! Scoring a text: every token but the first exactly once.
 
-use super::Error;
+use crate::training::task::Stop;
+use crate::training::Error;
 use crate::data::batches::{EvaluationWindows, IGNORED};
 use crate::data::tokenizer::{Tokenizer, words_and_line_ends};
 use crate::engine::{Ids, no_grad};
 use crate::language_model::{LanguageModel, Pass};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A text as tokens, with the counts that its scores are divided by.
 #[derive(Clone, Debug)]
@@ -57,9 +57,6 @@ pub struct Score {
 }
 
 impl Score {
-    /// What was never scored.
-    pub const NONE: Score = Score { nats: f64::NAN, tokens: 0, words: 0, bytes: 0 };
-
     /// A score from its total.
     pub fn new(nats: f64, text: &TokenizedText) -> Score {
         let tokens = text.tokens.len() as u64 - 1;
@@ -88,21 +85,19 @@ impl Score {
 /// half a window of the tokens before those it scores.
 ///
 /// # Errors
-/// If the text has fewer than two tokens, the device fails, or `interrupted` becomes true.
+/// If the text has fewer than two tokens, the device fails, or `stop` says so.
 pub fn evaluate(
     model: &LanguageModel,
     text: &TokenizedText,
     context: usize,
     rows: usize,
-    interrupted: &AtomicBool,
+    stop: &Stop,
 ) -> Result<Score, Error> {
     let windows = EvaluationWindows::new(&text.tokens, context, context.div_ceil(2))?;
     let mut nats = 0.0;
     let mut waiting = None;
     for (inputs, targets) in windows.batches(rows) {
-        if interrupted.load(Ordering::Relaxed) {
-            return Err(Error::Interrupted);
-        }
+        stop.check()?;
         let shape = [inputs.len() / context, context];
         let counted = targets.iter().filter(|target| **target != IGNORED).count();
         let (inputs, targets) = (Ids::new(inputs, shape), Ids::new(targets, shape));
