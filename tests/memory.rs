@@ -4,18 +4,18 @@
 mod common;
 
 use common::devices;
-use common::training::{batches, config, settings};
+use common::training::{batches, config, settings, task};
 use neutreno::Variant;
-use neutreno::training::Settings;
-use neutreno::training::trainer::{Learner, plan};
+use neutreno::training::{Learner, Settings, plan};
 
 #[test]
 fn memory_is_flat_and_known_in_advance() {
     let settings = Settings { accumulate: 1, steps: 300, ..settings() };
+    let task = task();
     let config = config(Variant::Resformer);
-    let planned = plan(&config, &settings).unwrap().memory;
+    let planned = plan(&task, &config, &settings).unwrap().memory;
     for (name, device) in devices() {
-        let mut learner = Learner::new(&config, &settings, 1, &device);
+        let mut learner = Learner::new(&task, &config, &settings, 1, &device);
         let mut batches = batches();
         let mut early = (0, 0, None);
         for step in 0..300 {

@@ -4,13 +4,14 @@
 mod common;
 
 use common::devices;
-use common::training::{STEPS, batches, config, settings};
+use common::training::{STEPS, batches, config, settings, task};
 use neutreno::Variant;
 use neutreno::engine::Device;
-use neutreno::training::trainer::Learner;
+use neutreno::training::Learner;
 
 fn losses(variant: Variant, device: &Device) -> Vec<f32> {
-    let mut learner = Learner::new(&config(variant), &settings(), 1, device);
+    let task = task();
+    let mut learner = Learner::new(&task, &config(variant), &settings(), 1, device);
     let mut batches = batches();
     (0..STEPS)
         .map(|step| learner.step(step, &mut batches).unwrap().loss.to_scalar().unwrap())
@@ -18,7 +19,8 @@ fn losses(variant: Variant, device: &Device) -> Vec<f32> {
 }
 
 fn parameters(variant: Variant, device: &Device) -> Vec<Vec<u32>> {
-    let mut learner = Learner::new(&config(variant), &settings(), 1, device);
+    let task = task();
+    let mut learner = Learner::new(&task, &config(variant), &settings(), 1, device);
     let mut batches = batches();
     for step in 0..STEPS {
         learner.step(step, &mut batches).unwrap();

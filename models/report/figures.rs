@@ -2,9 +2,9 @@
 
 use super::curves::{Curve, difference, moving_average, over_seeds};
 use super::format::{bytes, fixed};
+use super::measures::{Measure, Style};
 use super::plots::{COLOURS, Line, Plot};
 use super::summary::BASELINE;
-use super::measures::{Measure, Style};
 use super::table::{KV_CACHE, peak_memory};
 use super::{Group, Metric, RunMetrics, Summary, label};
 use maud::{Markup, PreEscaped, html};

@@ -191,9 +191,8 @@ fn samples(groups: &[Group], runs: &[RunMetrics]) -> Markup {
 
 /// The pictures of each variant (its first seed that has any).
 fn pictures(groups: &[Group], runs: &[RunMetrics]) -> Markup {
-    let of = |variant: &str| {
-        runs.iter().find(|run| run.variant == variant && !run.pictures.is_empty())
-    };
+    let of =
+        |variant: &str| runs.iter().find(|run| run.variant == variant && !run.pictures.is_empty());
     html! {
         @if runs.iter().any(|run| !run.pictures.is_empty()) {
             h2 { "What the models see" }
@@ -256,9 +255,7 @@ fn settings(summary: &Summary) -> Markup {
 fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        Value::Number(number) if number.is_u64() => {
-            thousands(number.as_u64().unwrap_or_default())
-        }
+        Value::Number(number) if number.is_u64() => thousands(number.as_u64().unwrap_or_default()),
         Value::Number(number) => {
             // Single-precision numbers show all digits of their double-precision neighbours.
             number.as_f64().map_or_else(|| number.to_string(), |number| (number as f32).to_string())

@@ -1,7 +1,7 @@
 //! The scores that a report knows how to show, whatever the task.
 
-use super::format::{decimals, fixed};
-use super::{Spread, Summary};
+use super::format::decimals;
+use super::{Spread, Summary, Values};
 
 /// A score and how it is shown.
 pub(super) struct Measure {
@@ -57,7 +57,8 @@ impl Measure {
 
     /// Those that any model of a run was scored with.
     pub fn present(summary: &Summary) -> impl Iterator<Item = &'static Measure> {
-        let scored = |name: &str| summary.variants.iter().any(|run| run.results.get(name).is_some());
+        let scored =
+            |name: &str| summary.variants.iter().any(|run| run.results.get(name).is_some());
         MEASURES.iter().filter(move |measure| scored(measure.name))
     }
 
@@ -86,11 +87,6 @@ impl Measure {
             Style::Fraction => format!("{} percentage points", difference.times(100.0).show(2)),
         }
     }
-
-    /// One number of this kind.
-    pub fn show_number(&self, number: f64) -> String {
-        self.show(&Spread { mean: number, deviation: None, count: 1 })
-    }
 }
 
 /// A number with as many decimals as its size deserves; fewer when the spread stands beside it.
@@ -99,17 +95,19 @@ pub(super) fn scaled(spread: &Spread) -> String {
     spread.show(if spread.deviation.is_some() { decimals.min(2) } else { decimals })
 }
 
-/// A score as a person reads it, with its name: `validation loss 5.7850`, `top-1 accuracy 87.31 %`.
+/// Scores as a person reads them.
 ///
 /// ```
-/// # use neutreno::report::describe;
-/// assert_eq!(describe("top1_accuracy", 0.8731), "top-1 accuracy 87.31 %");
-/// assert_eq!(describe("validation_loss", 5.785), "validation loss 5.7850");
-/// assert_eq!(describe("something_else", 1.5), "something else 1.500");
+/// # use neutreno::report::{Values, describe};
+/// let scores = Values::default().with("top1_accuracy", 0.8731).with("validation_loss", 0.385);
+/// assert_eq!(describe(&scores), "validation loss 0.3850, top-1 accuracy 87.31 %");
 /// ```
-pub fn describe(name: &str, number: f64) -> String {
-    match Measure::named(name) {
-        Some(measure) => format!("{} {}", measure.words, measure.show_number(number)),
-        None => format!("{} {}", name.replace('_', " "), fixed(number, decimals(number))),
-    }
+pub fn describe(scores: &Values) -> String {
+    let known = MEASURES.iter().filter(|measure| scores.get(measure.name).is_some());
+    let words = known.map(|measure| {
+        let number = scores.number(measure.name);
+        let number = Spread { mean: number, deviation: None, count: 1 };
+        format!("{} {}", measure.words, measure.show(&number))
+    });
+    words.collect::<Vec<_>>().join(", ")
 }

@@ -56,12 +56,8 @@ pub fn read_pictures(folder: &ModelFolder) -> Result<Vec<Picture>, Error> {
         return Ok(Vec::new());
     }
     let text = fs::read(&list).map_err(Error::file("read", &list))?;
-    let mut pictures: Vec<Picture> =
-        serde_json::from_slice(&text).map_err(|source| Error::Contents {
-            line: source.line(),
-            path: list.clone(),
-            source,
-        })?;
+    let mut pictures: Vec<Picture> = serde_json::from_slice(&text)
+        .map_err(|source| Error::Contents { line: source.line(), path: list.clone(), source })?;
     // A list that someone changed must not lead out of the folder.
     pictures.retain(|picture| super::run_folder::check_name(&picture.file).is_ok());
     for picture in &mut pictures {
@@ -102,7 +98,8 @@ mod tests {
 
     #[test]
     fn base64_of_the_rfc() {
-        let cases = [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")];
+        let cases =
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")];
         for (plain, coded) in cases {
             assert_eq!(base64(plain.as_bytes()), coded);
         }

@@ -368,9 +368,8 @@ mod tests {
         summary.variants[0].finished = false;
         summary.variants[0].results.set("test_loss", f64::NAN);
         let expected = summary.variants[1].number("test_loss");
-        let mean = |summary: &Summary| {
-            summary.groups()[0].spread(|run| run.number("test_loss")).mean
-        };
+        let mean =
+            |summary: &Summary| summary.groups()[0].spread(|run| run.number("test_loss")).mean;
         assert_eq!(mean(&summary), expected);
         summary.variants[1].finished = false;
         assert!(mean(&summary).is_nan());

@@ -162,7 +162,8 @@ impl<T: Task> Run<'_, T> {
             planned_memory_bytes: memory.peak,
         });
         device.reset_peak();
-        let training = Training { task: *task, settings, seed, device, folder: &folder, interrupted };
+        let training =
+            Training { task: *task, settings, seed, device, folder: &folder, interrupted };
         let outcome = device.install(|| training.run(self.config, observer))?;
         let Outcome { finished, steps, train_loss, scores, training_seconds, seconds } = outcome;
         let unit = task.unit();

@@ -131,12 +131,7 @@ impl<T: Task> Training<'_, T> {
         log.write()
     }
 
-    fn evaluate_now(
-        &self,
-        learner: &Learner<T>,
-        log: &mut Log,
-        stop: &Stop,
-    ) -> Result<(), Error> {
+    fn evaluate_now(&self, learner: &Learner<T>, log: &mut Log, stop: &Stop) -> Result<(), Error> {
         let batch = self.settings.batch;
         let scores = learner
             .with_best_weights(|model, _| self.task.evaluate(model, batch, Extent::Part, stop));

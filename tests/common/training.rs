@@ -2,38 +2,60 @@
 
 use super::finalise;
 use neutreno::data::batches::TrainingBatches;
+use neutreno::data::corpus::{Corpus, Source, Splits};
+use neutreno::data::tokenizer::TokenizerChoice;
+use neutreno::engine::Ids;
 use neutreno::engine::random::Key;
-use neutreno::training::Settings;
+use neutreno::training::language::{LanguageModelling, LanguageSettings};
+use neutreno::training::{Batches, Settings};
 use neutreno::{LanguageModelConfig, Variant, VariantConfig};
 
 /// The steps that are compared.
 pub const STEPS: u64 = 20;
 
-/// Grouped queries, dropout and two micro-batches a step.
+/// Two micro-batches a step.
 pub fn settings() -> Settings {
     Settings {
-        layers: 3,
-        width: 32,
-        heads: 4,
-        key_value_heads: Some(2),
-        context: 16,
         batch: 4,
         accumulate: 2,
         steps: STEPS,
         learning_rate: 1e-2,
         warmup: 5,
-        dropout: 0.1,
-        ..Settings::preset("tiny").expect("a preset")
+        ..LanguageSettings::preset("tiny").expect("a preset").1
     }
+}
+
+/// Grouped queries and dropout.
+pub fn task() -> LanguageModelling {
+    let sizes = LanguageSettings {
+        layers: 3,
+        width: 32,
+        heads: 4,
+        key_value_heads: Some(2),
+        context: 16,
+        dropout: 0.1,
+        ..LanguageSettings::preset("tiny").expect("a preset").0
+    };
+    // Bytes below 50, the vocabulary of [`config`].
+    let text = || " 0/\n".repeat(100);
+    let corpus = Corpus {
+        name: "a few bytes".into(),
+        source: Source::Generated(0),
+        official_words: false,
+        splits: Splits { train: text(), validation: text(), test: text() },
+        hashes: Splits { train: String::new(), validation: String::new(), test: String::new() },
+        entropy: None,
+    };
+    LanguageModelling::new(&corpus, TokenizerChoice::Bytes, sizes).expect("a corpus")
 }
 
 /// The model of a variant.
 pub fn config(variant: Variant) -> LanguageModelConfig {
-    settings().model(50, &VariantConfig::new(variant))
+    task().settings.model(50, &VariantConfig::new(variant))
 }
 
 /// Tokens with something to learn: mostly the successor of the token before.
-pub fn batches() -> TrainingBatches {
+pub fn batches() -> Batches<'static, [Ids; 2]> {
     let mut token = 0;
     let next = |index: u64| {
         let random = finalise(index);
@@ -41,6 +63,11 @@ pub fn batches() -> TrainingBatches {
         token as u32
     };
     let tokens: Vec<u32> = (0..5_000).map(next).collect();
-    let Settings { context, batch, .. } = settings();
-    TrainingBatches::new(tokens.into(), context, batch, Key::new(1)).expect("enough tokens")
+    let (context, batch) = (16, settings().batch);
+    let mut batches =
+        TrainingBatches::new(tokens.into(), context, batch, Key::new(1)).expect("enough tokens");
+    Box::new(move |number| {
+        let (inputs, targets) = batches.batch(number);
+        Ok([inputs, targets].map(|ids| Ids::new(ids, [batch, context])))
+    })
 }

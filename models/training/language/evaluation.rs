@@ -1,11 +1,11 @@
 //! Scoring a text: every token but the first exactly once.
 
-use crate::training::task::Stop;
-use crate::training::Error;
 use crate::data::batches::{EvaluationWindows, IGNORED};
 use crate::data::tokenizer::{Tokenizer, words_and_line_ends};
 use crate::engine::{Ids, no_grad};
 use crate::language_model::{LanguageModel, Pass};
+use crate::training::Error;
+use crate::training::task::Stop;
 use std::sync::Arc;
 
 /// A text as tokens, with the counts that its scores are divided by.

@@ -7,8 +7,8 @@ mod settings;
 pub use evaluation::{Score, TokenizedText, evaluate};
 pub use settings::LanguageSettings;
 
-use super::task::{Batches, Best, Extent, Stop, Task};
 use super::Error;
+use super::task::{Batches, Best, Extent, Stop, Task};
 use crate::config::LanguageModelConfig;
 use crate::data::batches::{TrainingBatches, uniform_nats, unigram_nats};
 use crate::data::corpus::{Corpus, Splits};
@@ -65,7 +65,8 @@ fn facts(corpus: &Corpus, tokenizer: &Tokenizer, texts: &Splits<TokenizedText>) 
     let (validation, vocabulary) = (&texts.validation, tokenizer.vocabulary());
     let perplexity = |nats: f64| Score::new(nats, validation).perplexity();
     let scorable = validation.tokens.len() > 1;
-    let unigram = |text: &TokenizedText| unigram_nats(&texts.train.tokens, &text.tokens, vocabulary);
+    let unigram =
+        |text: &TokenizedText| unigram_nats(&texts.train.tokens, &text.tokens, vocabulary);
     let mut facts = Values::default()
         .with("official_words", corpus.official_words)
         .with("tokenizer", tokenizer.name())

@@ -1,7 +1,7 @@
 //! What a run shows while it goes on: one progress line on a terminal, a few plain lines elsewhere.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use neutreno::report::{VariantSummary, bytes, duration, label, thousands};
+use neutreno::report::{Values, VariantSummary, bytes, describe, duration, label, thousands};
 use neutreno::training::{Observer, Started, Step};
 use std::io::IsTerminal;
 
@@ -9,6 +9,8 @@ use std::io::IsTerminal;
 pub struct Progress {
     bar: ProgressBar,
     quiet: bool,
+    /// What speed is counted in.
+    unit: &'static str,
 }
 
 impl Progress {
@@ -22,7 +24,7 @@ impl Progress {
             .expect("the template is sound")
             .progress_chars("━━─");
         bar.set_style(style);
-        Progress { bar, quiet }
+        Progress { bar, quiet, unit: "example" }
     }
 
     /// Shows a line above the progress line.
@@ -39,6 +41,7 @@ impl Observer for Progress {
     }
 
     fn started(&mut self, model: &Started) {
+        self.unit = model.unit;
         let seed = if model.seed == 1 { String::new() } else { format!(", seed {}", model.seed) };
         self.line(&format!(
             "\n[{}/{}] {}{seed}: {} parameters, {} steps, at most {} of memory",
@@ -61,19 +64,18 @@ impl Observer for Progress {
         }
         self.bar.set_position(step.step);
         self.bar.set_message(format!(
-            "step {}/{}  loss {:.3}  {} tokens/s  {} left",
+            "step {}/{}  loss {:.3}  {} {}s/s  {} left",
             step.step,
             step.steps,
             step.loss,
-            thousands(step.tokens_per_second as u64),
+            thousands(step.units_per_second as u64),
+            self.unit,
             duration(step.seconds_left),
         ));
     }
 
-    fn evaluated(&mut self, step: u64, loss: f64, perplexity: f64) {
-        self.line(&format!(
-            "  step {step:>6}: validation loss {loss:.3}, perplexity {perplexity:.1}"
-        ));
+    fn evaluated(&mut self, step: u64, scores: &Values) {
+        self.line(&format!("  step {step:>6}: {}", describe(scores)));
     }
 
     fn sample(&mut self, _step: u64, text: &str) {
@@ -85,9 +87,10 @@ impl Observer for Progress {
         self.bar.finish_and_clear();
         let how = if summary.finished { "done" } else { "stopped early" };
         self.line(&format!(
-            "  {how} after {} at {} tokens/s",
+            "  {how} after {} at {} {}s/s",
             duration(summary.wall_seconds),
-            thousands(summary.tokens_per_second as u64)
+            thousands(summary.number(&format!("{}s_per_second", self.unit)) as u64),
+            self.unit,
         ));
     }
 }

@@ -1,0 +1,319 @@
+//! The flags that all training programs share.
+
+use clap::{Args, ValueEnum};
+use neutreno::engine::optim::Curve;
+use neutreno::training::Settings;
+use neutreno::{ResformerKind, Variant, VariantConfig};
+use std::path::PathBuf;
+
+/// All of them; a program adds those of its own task.
+#[derive(Debug, Args)]
+pub struct Common {
+    #[command(flatten)]
+    pub what: What,
+    #[command(flatten)]
+    pub training: Training,
+    #[command(flatten)]
+    pub machine: Machine,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// What to train.
+#[derive(Debug, Args)]
+pub struct What {
+    /// What to train: one or several, separated by commas
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "all", help_heading = "What")]
+    pub variant: Vec<VariantName>,
+    /// NeuTRENO's λ, the strength of its term λ(V₁ − V) [default: 0.4 for text, 0.6
+    /// for images; 0.1 beside ResFormer]
+    #[arg(long, value_name = "LAMBDA", help_heading = "What")]
+    pub neutreno_lambda: Option<f32>,
+    /// How ResFormer mixes the first layer's value with its own
+    #[arg(long, value_enum, help_heading = "What")]
+    pub resformer_kind: Option<KindName>,
+    /// The factor on the first value, for the kinds constant and sparse [default: 2 and 5]
+    #[arg(long, value_name = "LAMBDA", help_heading = "What")]
+    pub resformer_lambda: Option<f32>,
+    /// The layers that mix, from 0, for the kind sparse [default: the last three eighths]
+    #[arg(long, value_name = "LAYER,...", value_delimiter = ',', help_heading = "What")]
+    pub resformer_layers: Option<Vec<usize>>,
+}
+
+/// How to train it.
+#[derive(Debug, Args)]
+pub struct Training {
+    /// Examples (windows of text, images) in a batch
+    #[arg(long, value_parser = positive, help_heading = "Training")]
+    pub batch: Option<usize>,
+    /// Batches whose gradients are averaged in one step
+    #[arg(long, value_parser = positive, help_heading = "Training")]
+    pub accumulate: Option<usize>,
+    /// Number of steps
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "minutes", help_heading = "Training")]
+    pub steps: Option<u64>,
+    /// Minutes of training for each model, evaluation not counted; sets the number of steps
+    #[arg(long, value_parser = minutes, help_heading = "Training")]
+    pub minutes: Option<f64>,
+    /// The largest learning rate
+    #[arg(long, value_parser = non_negative, help_heading = "Training")]
+    pub lr: Option<f64>,
+    /// Steps in which the learning rate rises
+    #[arg(long, help_heading = "Training")]
+    pub warmup: Option<u64>,
+    /// How the learning rate falls afterwards
+    #[arg(long, value_enum, help_heading = "Training")]
+    pub decay: Option<DecayName>,
+    /// AdamW's weight decay
+    #[arg(long, value_parser = non_negative, help_heading = "Training")]
+    pub weight_decay: Option<f64>,
+    /// The norm to which larger gradients are shortened; 0 for never
+    #[arg(long, value_parser = non_negative, help_heading = "Training")]
+    pub clip: Option<f64>,
+    /// How much of the running average of the weights stays from step to step; the average is then
+    /// what is scored and saved. 0 for the weights themselves
+    #[arg(long, value_parser = average, value_name = "DECAY", help_heading = "Training")]
+    pub average: Option<f64>,
+    /// The seed of weights, order of data and dropout; the first one with --seeds
+    #[arg(long, default_value_t = 1, help_heading = "Training")]
+    pub seed: u64,
+    /// Train everything with so many seeds and report the spread
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000), help_heading = "Training")]
+    pub seeds: u64,
+}
+
+/// Where to train it.
+#[derive(Debug, Args)]
+pub struct Machine {
+    /// auto, cpu, gpu, gpu:N, or part of a GPU's name (software ones only so)
+    #[arg(long, default_value = "auto", help_heading = "Machine")]
+    pub device: String,
+    /// Threads on the CPU; 0 for one a core. Results do not depend on it
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1024), help_heading = "Machine")]
+    pub threads: u16,
+    /// List the devices and stop
+    #[arg(long, help_heading = "Machine")]
+    pub list_devices: bool,
+}
+
+/// What to leave behind and to show.
+#[derive(Debug, Args)]
+pub struct Output {
+    /// The run's folder; it must be new or empty [default: runs/TIME-TASK]
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub out: Option<PathBuf>,
+    /// Validate every so many steps; 0 for only at the end
+    #[arg(long, value_name = "STEPS", help_heading = "Output")]
+    pub eval_every: Option<u64>,
+    /// Print the results as one line of JSON, the last on standard output
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+    /// Print results only
+    #[arg(long, short, help_heading = "Output")]
+    pub quiet: bool,
+}
+
+/// A variant as typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum VariantName {
+    /// All four
+    All,
+    /// Plain attention
+    Transformer,
+    /// Adds λ(V₁ − V), against over-smoothing
+    Neutreno,
+    /// Attends to a mix of the first layer's value and its own
+    Resformer,
+    /// Attends to the first layer's value alone
+    Svformer,
+    /// Both NeuTRENO's term and ResFormer's mix
+    #[value(name = "neutreno+resformer")]
+    NeutrenoResformer,
+}
+
+/// A kind of ResFormer as typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KindName {
+    /// ½ and ½
+    Identity,
+    /// a fixed factor on the first value
+    Constant,
+    /// the same on some layers only
+    Sparse,
+    /// both factors learned, layer by layer
+    Learnable,
+    /// the layers' factors are learned shares of a learned total
+    LearnablePlus,
+}
+
+/// A decay as typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DecayName {
+    /// not at all
+    Constant,
+    /// in a straight line
+    Linear,
+    /// along half a cosine
+    Cosine,
+}
+
+pub fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("\"{text}\" is not such a number"))
+}
+
+pub fn positive(text: &str) -> Result<usize, String> {
+    match number(text)? {
+        0 => Err("must be at least 1".into()),
+        value => Ok(value),
+    }
+}
+
+pub fn non_negative(text: &str) -> Result<f64, String> {
+    let value: f64 = number(text)?;
+    let sound = value.is_finite() && value >= 0.0;
+    if sound { Ok(value) } else { Err("must be a finite number, 0 or larger".into()) }
+}
+
+pub fn share(text: &str) -> Result<f32, String> {
+    let value: f32 = number(text)?;
+    let sound = (0.0..1.0).contains(&value);
+    if sound { Ok(value) } else { Err("must be at least 0 and less than 1".into()) }
+}
+
+pub fn average(text: &str) -> Result<f64, String> {
+    let value: f64 = number(text)?;
+    let sound = (0.0..1.0).contains(&value);
+    if sound { Ok(value) } else { Err("must be at least 0 and less than 1".into()) }
+}
+
+pub fn minutes(text: &str) -> Result<f64, String> {
+    let value: f64 = number(text)?;
+    let sound = value.is_finite() && value > 0.0;
+    if sound { Ok(value) } else { Err("must be a finite number larger than 0".into()) }
+}
+
+impl Training {
+    /// Settings, with what the flags change.
+    pub fn apply(&self, settings: &mut Settings) {
+        set(&mut settings.batch, &self.batch);
+        set(&mut settings.accumulate, &self.accumulate);
+        set(&mut settings.steps, &self.steps);
+        set(&mut settings.learning_rate, &self.lr);
+        set(&mut settings.warmup, &self.warmup);
+        set(&mut settings.weight_decay, &self.weight_decay);
+        set(&mut settings.clip, &self.clip);
+        if let Some(average) = self.average {
+            settings.average = (average > 0.0).then_some(average);
+        }
+        if let Some(decay) = self.decay {
+            settings.decay = match decay {
+                DecayName::Constant => Curve::Constant,
+                DecayName::Linear => Curve::Linear,
+                DecayName::Cosine => Curve::Cosine,
+            };
+        }
+    }
+
+    /// The seeds to train with.
+    pub fn all_seeds(&self) -> Vec<u64> {
+        (0..self.seeds).map(|number| self.seed.wrapping_add(number)).collect()
+    }
+}
+
+/// Replaces a value if its flag was given.
+pub fn set<T: Clone>(value: &mut T, flag: &Option<T>) {
+    if let Some(flag) = flag {
+        *value = flag.clone();
+    }
+}
+
+impl What {
+    /// The variants asked for, each once, for a model of so many layers. `new` gives each its
+    /// usual constants.
+    ///
+    /// # Errors
+    /// A flag that none of them uses, or that does not fit.
+    pub fn variants(
+        &self,
+        layers: usize,
+        new: impl Fn(Variant) -> VariantConfig,
+    ) -> Result<Vec<VariantConfig>, String> {
+        let all = || Variant::ALL.map(&new).to_vec();
+        let mut variants: Vec<VariantConfig> = Vec::new();
+        for name in &self.variant {
+            variants.extend(match name {
+                VariantName::All => all(),
+                VariantName::Transformer => vec![new(Variant::Transformer)],
+                VariantName::Neutreno => vec![new(Variant::Neutreno)],
+                VariantName::Resformer => vec![new(Variant::Resformer)],
+                VariantName::Svformer => vec![new(Variant::Svformer)],
+                VariantName::NeutrenoResformer => vec![VariantConfig::neutreno_resformer()],
+            });
+        }
+        let mut used = [false; 4];
+        for variant in &mut variants {
+            self.apply_constants(variant, &mut used);
+            variant.check(layers).map_err(|problem| flags(&problem))?;
+        }
+        let given = [
+            ("--neutreno-lambda", self.neutreno_lambda.is_some()),
+            ("--resformer-kind", self.resformer_kind.is_some()),
+            ("--resformer-lambda", self.resformer_lambda.is_some()),
+            ("--resformer-layers", self.resformer_layers.is_some()),
+        ];
+        for ((flag, given), used) in given.into_iter().zip(used) {
+            if given && !used {
+                return Err(format!(
+                    "{flag} has no effect on the variants and kind chosen (--variant, \
+                     --resformer-kind)"
+                ));
+            }
+        }
+        let mut distinct: Vec<VariantConfig> = Vec::new();
+        variants.retain(|variant| {
+            let fresh = !distinct.contains(variant);
+            distinct.push(variant.clone());
+            fresh
+        });
+        Ok(variants)
+    }
+
+    /// Sets the constants that this variant uses, and marks which flags those were.
+    fn apply_constants(&self, config: &mut VariantConfig, used: &mut [bool; 4]) {
+        if config.neutreno_lambda.is_some() {
+            config.neutreno_lambda = self.neutreno_lambda.or(config.neutreno_lambda);
+            used[0] = true;
+        }
+        if config.variant != Variant::Resformer {
+            return;
+        }
+        used[1] = true;
+        if let Some(kind) = self.resformer_kind {
+            config.resformer_kind = Some(match kind {
+                KindName::Identity => ResformerKind::Identity,
+                KindName::Constant => ResformerKind::Constant,
+                KindName::Sparse => ResformerKind::Sparse,
+                KindName::Learnable => ResformerKind::Learnable,
+                KindName::LearnablePlus => ResformerKind::LearnablePlus,
+            });
+        }
+        let kind = config.resformer_kind;
+        if matches!(kind, Some(ResformerKind::Constant | ResformerKind::Sparse)) {
+            config.resformer_lambda = self.resformer_lambda;
+            used[2] = true;
+        }
+        if kind == Some(ResformerKind::Sparse) {
+            config.resformer_layers = self.resformer_layers.clone();
+            used[3] = true;
+        }
+    }
+}
+
+/// A message about keys of a configuration, told by the names of the flags that set them.
+fn flags(problem: &str) -> String {
+    ["neutreno_lambda", "resformer_kind", "resformer_lambda", "resformer_layers"]
+        .iter()
+        .fold(problem.into(), |text: String, key| {
+            text.replace(key, &format!("--{}", key.replace('_', "-")))
+        })
+}

@@ -1,0 +1,8 @@
+//! What the training programs share: flags, what is shown while a model learns, and the way from
+//! one to the other.
+
+#![allow(dead_code, reason = "each program uses a part")]
+
+pub mod arguments;
+pub mod program;
+pub mod progress;
