@@ -3,7 +3,8 @@
 
 use crate::config::LanguageModelConfig;
 use crate::engine::random::Key;
-use crate::engine::{Builder, Ids, Initial, Tensor};
+use crate::engine::{Builder, Ids, Initial, Tensor, no_grad};
+use crate::trace::{Carry, Trace};
 use crate::variant::{LayerMixing, mixings};
 
 /// A language model. Its tensors are windows of the parameters it was built with.
@@ -107,17 +108,31 @@ impl LanguageModel {
         self.states(tokens, &Pass::evaluation()).linear(self.output_weight(), None)
     }
 
+    /// What the layers compute of the tokens (batch, time), to be measured.
+    #[track_caller]
+    pub fn trace(&self, tokens: &Ids) -> Trace {
+        let mut carry = Carry::recording(true);
+        no_grad(|| self.carried_states(tokens, &Pass::evaluation(), &mut carry));
+        carry.into_trace()
+    }
+
     /// What the output layer sees: (batch · time, width).
     #[track_caller]
     fn states(&self, tokens: &Ids, pass: &Pass) -> Tensor {
+        self.carried_states(tokens, pass, &mut Carry::default())
+    }
+
+    #[track_caller]
+    fn carried_states(&self, tokens: &Ids, pass: &Pass, carry: &mut Carry) -> Tensor {
         let shape = tokens.shape();
         assert!(shape.rank() == 2, "tokens are (batch, time), not {shape}");
         let dropout = Dropout { probability: self.config.dropout, key: pass.dropout };
         let embedded = self.embedding.embedding(tokens);
         let mut states = dropout.apply(embedded, 0);
-        let mut first_value = None;
+        carry.record(&states);
         for (layer, block) in self.blocks.iter().enumerate() {
-            states = block.forward(&states, &mut first_value, &dropout, 2 * layer as u64 + 1);
+            states = block.forward(&states, carry, &dropout, 2 * layer as u64 + 1);
+            carry.record(&states);
         }
         let states = states.rms_norm(&self.norm, self.config.rms_norm_eps);
         states.reshape([shape.elements(), self.config.hidden_size])
@@ -177,15 +192,9 @@ impl Block {
         }
     }
 
-    fn forward(
-        &self,
-        x: &Tensor,
-        first_value: &mut Option<Tensor>,
-        dropout: &Dropout,
-        place: u64,
-    ) -> Tensor {
+    fn forward(&self, x: &Tensor, carry: &mut Carry, dropout: &Dropout, place: u64) -> Tensor {
         let normed = x.rms_norm(&self.input_norm, self.epsilon);
-        let attended = self.attention.forward(&normed, first_value);
+        let attended = self.attention.forward(&normed, carry);
         let x = x.add(&dropout.apply(attended, place));
         let normed = x.rms_norm(&self.post_attention_norm, self.epsilon);
         x.add(&dropout.apply(self.feed_forward.forward(&normed), place + 1))
@@ -233,20 +242,13 @@ impl Attention {
         }
     }
 
-    /// `first_value` is set by the first layer and read by the others: V₁, not detached, so that
-    /// all layers' gradients flow into the first layer's W_V.
-    fn forward(&self, x: &Tensor, first_value: &mut Option<Tensor>) -> Tensor {
+    fn forward(&self, x: &Tensor, carry: &mut Carry) -> Tensor {
         let shape = x.shape();
         let split = |x: Tensor, heads: usize| x.reshape([shape[0], shape[1], heads, usize::MAX]);
         let query = split(x.linear(&self.query, None), self.heads).rope(0, self.rope_theta);
         let key = split(x.linear(&self.key, None), self.key_value_heads).rope(0, self.rope_theta);
         let own = self.value.as_ref().map(|w| split(x.linear(w, None), self.key_value_heads));
-        let first = first_value
-            .get_or_insert_with(|| own.clone().expect("the first layer has a value projection"));
-        let mixed = match &own {
-            Some(own) => query.attention(&key, own, Some((first, &self.mixing.mixing())), true),
-            None => query.attention(&key, first, None, true),
-        };
+        let mixed = carry.attend(&query, &key, own.as_ref(), &self.mixing, true);
         mixed.reshape(shape).linear(&self.output, None)
     }
 }

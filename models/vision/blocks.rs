@@ -4,6 +4,7 @@
 use super::config::VisionConfig;
 use crate::engine::random::Key;
 use crate::engine::{Builder, Initial, Tensor};
+use crate::trace::Carry;
 use crate::variant::{LayerMixing, VariantConfig, mixings_of};
 
 /// The deviation of initial weights, as in ViT and DeiT.
@@ -39,11 +40,22 @@ impl Blocks {
     /// The residual stream (batch, tokens, width) after all blocks.
     #[track_caller]
     pub fn forward(&self, tokens: &Tensor, stochastic_depth: Option<Key>) -> Tensor {
-        let mut first_value = None;
+        self.carried(tokens, stochastic_depth, &mut Carry::default())
+    }
+
+    #[track_caller]
+    pub(super) fn carried(
+        &self,
+        tokens: &Tensor,
+        stochastic_depth: Option<Key>,
+        carry: &mut Carry,
+    ) -> Tensor {
         let mut states = tokens.clone();
+        carry.record(&states);
         for (layer, block) in (0..).zip(&self.blocks) {
             let key = stochastic_depth.map(|key| key.fold(layer));
-            states = block.forward(&states, &mut first_value, key);
+            states = block.forward(&states, carry, key);
+            carry.record(&states);
         }
         states
     }
@@ -122,12 +134,12 @@ impl Block {
         }
     }
 
-    fn forward(&self, x: &Tensor, first_value: &mut Option<Tensor>, key: Option<Key>) -> Tensor {
+    fn forward(&self, x: &Tensor, carry: &mut Carry, key: Option<Key>) -> Tensor {
         let skip = |branch: Tensor, number: u64| match key {
             Some(key) => drop_path(&branch, self.drop_path, key.fold(number)),
             None => branch,
         };
-        let attended = self.attention.forward(&self.norm_before.forward(x), first_value);
+        let attended = self.attention.forward(&self.norm_before.forward(x), carry);
         let x = x.add(&skip(attended, 0));
         let inner = self.widen.forward(&self.norm_after.forward(&x)).gelu();
         x.add(&skip(self.narrow.forward(&inner), 1))
@@ -176,19 +188,12 @@ impl Attention {
         }
     }
 
-    /// `first_value` is set by the first block and read by the others: V₁, not detached, so that
-    /// all layers' gradients flow into the first layer's value projection.
-    fn forward(&self, x: &Tensor, first_value: &mut Option<Tensor>) -> Tensor {
+    fn forward(&self, x: &Tensor, carry: &mut Carry) -> Tensor {
         let shape = x.shape();
         let split = |x: Tensor| x.reshape([shape[0], shape[1], self.heads, usize::MAX]);
         let [query, key] = [&self.query, &self.key].map(|linear| split(linear.forward(x)));
         let own = self.value.as_ref().map(|linear| split(linear.forward(x)));
-        let first = first_value
-            .get_or_insert_with(|| own.clone().expect("the first layer has a value projection"));
-        let mixed = match &own {
-            Some(own) => query.attention(&key, own, Some((first, &self.mixing.mixing())), false),
-            None => query.attention(&key, first, None, false),
-        };
+        let mixed = carry.attend(&query, &key, own.as_ref(), &self.mixing, false);
         self.output.forward(&mixed.reshape(shape))
     }
 }

@@ -37,6 +37,11 @@ impl ImageClassifier {
         ImageClassifier { encoder, head: Linear::new("classifier", sizes, true, builder) }
     }
 
+    /// The encoder.
+    pub fn encoder(&self) -> &Encoder {
+        &self.encoder
+    }
+
     /// The configuration.
     pub fn config(&self) -> &VisionConfig {
         self.encoder.config()

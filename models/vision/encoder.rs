@@ -3,7 +3,8 @@
 use super::Pass;
 use super::blocks::{Blocks, DEVIATION, Norm};
 use super::config::VisionConfig;
-use crate::engine::{Builder, Initial, Tensor};
+use crate::engine::{Builder, Initial, Tensor, no_grad};
+use crate::trace::{Carry, Trace};
 
 /// Patches become tokens by a linear layer, learned positions are added, and blocks and a last
 /// layer norm follow. With a class token, that is token 0.
@@ -64,13 +65,29 @@ impl Encoder {
     /// If the images do not have the configured size.
     #[track_caller]
     pub fn forward(&self, images: &Tensor, pass: &Pass) -> Tensor {
+        self.carried(images, pass, &mut Carry::default())
+    }
+
+    /// What the layers compute of the images, to be measured.
+    ///
+    /// # Panics
+    /// If the images do not have the configured size.
+    #[track_caller]
+    pub fn trace(&self, images: &Tensor) -> Trace {
+        let mut carry = Carry::recording(false);
+        no_grad(|| self.carried(images, &Pass::evaluation(), &mut carry));
+        carry.into_trace()
+    }
+
+    #[track_caller]
+    fn carried(&self, images: &Tensor, pass: &Pass, carry: &mut Carry) -> Tensor {
         let mut tokens = self.embed_patches(images);
         if let Some(class_token) = &self.class_token {
             let class_token = repeat(class_token, images.shape()[0]);
             tokens = Tensor::concatenate(&[&class_token, &tokens], 1);
         }
         let tokens = tokens.add(&self.positions);
-        self.norm.forward(&self.blocks.forward(&tokens, pass.stochastic_depth))
+        self.norm.forward(&self.blocks.carried(&tokens, pass.stochastic_depth, carry))
     }
 
     /// Each patch, its channels one after another, through a linear layer: (batch, patches, width).

@@ -73,6 +73,11 @@ impl ImageSegmenter {
         }
     }
 
+    /// The encoder.
+    pub fn encoder(&self) -> &Encoder {
+        &self.encoder
+    }
+
     /// The configuration.
     pub fn config(&self) -> &VisionConfig {
         self.encoder.config()
