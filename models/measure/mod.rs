@@ -3,8 +3,8 @@
 //! residual-state peaks (Zhou et al. 2024, arXiv 2410.17897).
 //!
 //! A model's `trace` method gives a [`Trace`] of a batch of sequences; [`measure`] makes numbers of
-//! it, the mean over the sequences. [`MEASUREMENTS`] says what each is. Where the first token matters,
-//! all sequences should begin with the same one, as [`probe`] makes sure for text.
+//! it, the mean over the sequences. [`MEASUREMENTS`] says what each is. Where the first token
+//! matters, all sequences should begin with the same one, as [`probe`] makes sure for text.
 
 mod attention;
 mod maps;
@@ -41,7 +41,8 @@ pub const MEASUREMENTS: [Measurement; 13] = [
     states(
         "token_similarity",
         "Token similarity",
-        "The mean cosine between the residual states of different tokens. Near 1, all tokens have become alike: over-smoothing.",
+        "The mean cosine between the residual states of different tokens. Near 1, all tokens \
+         have become alike: over-smoothing.",
     ),
     states(
         "token_similarity_without_first",
@@ -51,27 +52,33 @@ pub const MEASUREMENTS: [Measurement; 13] = [
     layers(
         "attention_concentration",
         "Attention concentration",
-        "The entropy, in nats, of the shares of attention that the tokens receive. Lower is more concentrated; where every token attends evenly to all that it sees, it is ln n without a mask, and about ln n − 0.42 with a causal one.",
+        "The entropy, in nats, of the shares of attention that the tokens receive. Lower is \
+         more concentrated; where every token attends evenly to all that it sees, it is ln n \
+         without a mask, and about ln n − 0.42 with a causal one.",
     ),
     layers(
         "first_token_importance",
         "First-token importance",
-        "The share of all attention that the first token receives. Large where it serves as an attention sink.",
+        "The share of all attention that the first token receives. Large where it serves as an \
+         attention sink.",
     ),
     layers(
         "value_drain",
         "Value state of the first token",
-        "The norm of the first token's value, divided by the mean norm of the others; the value is the one that attention averages. Far below 1 is a value-state drain.",
+        "The norm of the first token's value, divided by the mean norm of the others; the value \
+         is the one that attention averages. Far below 1 is a value-state drain.",
     ),
     states(
         "residual_peak",
         "Residual state of the first token",
-        "The norm of the first token's residual state, divided by the mean norm of the others. Far above 1 is a residual-state peak.",
+        "The norm of the first token's residual state, divided by the mean norm of the others. \
+         Far above 1 is a residual-state peak.",
     ),
     layers(
         "value_rank",
         "Effective rank of the values",
-        "How many directions the values of a sequence take up: exp of the entropy of the eigenvalues of (1/n) Σ v vᵀ.",
+        "How many directions the values of a sequence take up: exp of the entropy of the \
+         eigenvalues of (1/n) Σ v vᵀ.",
     ),
     states(
         "state_rank",
@@ -81,7 +88,8 @@ pub const MEASUREMENTS: [Measurement; 13] = [
     layers(
         "energy_j_values",
         "Energy J of the values",
-        "½ Σ p(x, y) ‖u(x) − u(y)‖², a token and head, of the values that attention averages, p being the attention: how rough they are.",
+        "½ Σ p(x, y) ‖u(x) − u(y)‖², a token and head, of the values that attention averages, p \
+         being the attention: how rough they are.",
     ),
     layers(
         "energy_j_outputs",
@@ -96,7 +104,8 @@ pub const MEASUREMENTS: [Measurement; 13] = [
     layers(
         "energy_e_values",
         "Energy E of the values",
-        "J + λ/2 Σ ‖u(x) − v₁(x)‖², with the value of the first layer and NeuTRENO's λ: what NeuTRENO lowers instead of J.",
+        "J + λ/2 Σ ‖u(x) − v₁(x)‖², with the value of the first layer and NeuTRENO's λ: what \
+         NeuTRENO lowers instead of J.",
     ),
     layers(
         "energy_e_outputs",
@@ -162,7 +171,8 @@ impl Measured {
 ///     Parameters::build(&Device::cpu(), 1, |builder| LanguageModel::new(&config, builder));
 /// let measured = measure(&model.trace(&Ids::new(vec![1, 2, 3, 4], [1, 4])), 0.4)?;
 /// for measurement in MEASUREMENTS {
-///     assert_eq!(measured.get(measurement.name).unwrap().len(), 3 + usize::from(measurement.of_states));
+///     let numbers = measured.get(measurement.name).unwrap();
+///     assert_eq!(numbers.len(), 3 + usize::from(measurement.of_states));
 /// }
 /// # Ok::<(), neutreno::engine::Error>(())
 /// ```

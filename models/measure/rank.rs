@@ -47,13 +47,11 @@ fn products(n: usize, product: impl Fn(usize, usize) -> f64) -> Vec<f64> {
 /// make it tridiagonal, and QL with implicit shifts makes that diagonal (Golub & Van Loan,
 /// sections 8.3.1 and 8.3.5).
 fn eigenvalues(mut a: Vec<f64>, n: usize) -> Vec<f64> {
-    let mut beside = vec![0.0; n];
-    for k in 0..n.saturating_sub(2) {
-        beside[k] = reflect(&mut a, n, k);
-    }
+    let mut beside: Vec<f64> = (0..n.saturating_sub(2)).map(|k| reflect(&mut a, n, k)).collect();
     if n >= 2 {
-        beside[n - 2] = a[(n - 2) * n + n - 1];
+        beside.push(a[(n - 2) * n + n - 1]);
     }
+    beside.push(0.0);
     let diagonal = (0..n).map(|i| a[i * n + i]).collect();
     of_tridiagonal(diagonal, beside)
 }

@@ -119,8 +119,8 @@ fn read_file<const AXES: usize>(path: &Path) -> Result<([usize; AXES], Vec<u8>),
     content.read_exact(&mut magic).map_err(failed)?;
     if magic != [0, 0, 8, AXES as u8] {
         let reason = format!(
-            "begins with {magic:02x?} and not with [00, 00, 08, {AXES:02x}], so it is no idx file of \
-             bytes with {AXES} axes"
+            "begins with {magic:02x?} and not with [00, 00, 08, {AXES:02x}], so it is no idx file \
+             of bytes with {AXES} axes"
         );
         return Err(wrong(reason));
     }

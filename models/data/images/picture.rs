@@ -81,8 +81,8 @@ pub(super) fn read_indices(
     let (depth, colour) = (header.bit_depth, header.color_type);
     if !matches!(colour, ColorType::Grayscale | ColorType::Indexed) || depth == BitDepth::Sixteen {
         let reason = format!(
-            "a label image must have class indices, so 8-bit grey or a palette; this one is {colour:?} \
-             with {} bits",
+            "a label image must have class indices, so 8-bit grey or a palette; this one is \
+             {colour:?} with {} bits",
             depth as u8
         );
         return Err(BrokenSample::new(path, reason));
