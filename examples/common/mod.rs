@@ -4,5 +4,6 @@
 #![allow(dead_code, reason = "each program uses a part")]
 
 pub mod arguments;
+pub mod images;
 pub mod program;
 pub mod progress;

@@ -71,7 +71,7 @@ const LIST: &str = "pictures.json";
 
 impl Picture {
     /// The picture as an address that needs no file: `data:image/png;base64,…`.
-    pub(super) fn address(&self) -> String {
+    pub fn address(&self) -> String {
         let kind = if self.file.ends_with(".svg") { "svg+xml" } else { "png" };
         format!("data:image/{kind};base64,{}", base64(&self.bytes))
     }

@@ -4,6 +4,7 @@
 
 mod ahead;
 mod comparison;
+pub mod images;
 pub mod language;
 mod learner;
 mod log;

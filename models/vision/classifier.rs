@@ -47,6 +47,11 @@ impl ImageClassifier {
         self.encoder.config()
     }
 
+    /// Where the parameters are.
+    pub fn device(&self) -> &Device {
+        self.encoder.device()
+    }
+
     /// The logits (batch, classes) of images (batch, channels, height, width).
     ///
     /// # Panics
@@ -80,18 +85,15 @@ impl ImageClassifier {
 ///
 /// ```
 /// use neutreno::vision::SoftTargets;
-/// let mut targets = SoftTargets::new(&[0, 2], 4, 0.2);
+/// let targets = SoftTargets::new(&[0, 2], 4, 0.2);
 /// assert_eq!(targets.row(0), [0.85, 0.05, 0.05, 0.05]);
-/// // Mixup: 0.7 of image 0 and 0.3 of image 1.
-/// targets.mix(0, 1, 0.7);
-/// assert!((targets.row(0)[2] - (0.7 * 0.05 + 0.3 * 0.85)).abs() < 1e-6);
+/// let mixed = targets.mix(&SoftTargets::new(&[2, 0], 4, 0.2), 0.5);
+/// assert_eq!(mixed.row(0), [0.45, 0.05, 0.45, 0.05]);
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct SoftTargets {
     classes: usize,
-    /// Those of [`SoftTargets::new`], from which mixtures are made.
-    pure: Vec<f32>,
-    mixed: Vec<f32>,
+    shares: Vec<f32>,
 }
 
 impl SoftTargets {
@@ -102,34 +104,38 @@ impl SoftTargets {
     /// If a label is not a class.
     #[track_caller]
     pub fn new(labels: &[u32], classes: usize, smoothing: f32) -> SoftTargets {
-        let mut pure = vec![smoothing / classes as f32; labels.len() * classes];
-        for (row, label) in pure.chunks_exact_mut(classes).zip(labels) {
+        let mut shares = vec![smoothing / classes as f32; labels.len() * classes];
+        for (row, label) in shares.chunks_exact_mut(classes).zip(labels) {
             assert!((*label as usize) < classes, "label {label} is not one of {classes} classes");
             row[*label as usize] += 1.0 - smoothing;
         }
-        SoftTargets { classes, mixed: pure.clone(), pure }
+        SoftTargets { classes, shares }
     }
 
-    /// Makes image `image` a mixture, as mixup and CutMix do: `share` of itself and the rest of
-    /// image `other`, both as they were before any mixing.
+    /// The targets of images that were mixed (mixup, CutMix): the share `share` of `others` and
+    /// the rest of these.
+    ///
+    /// # Panics
+    /// If they are not for as many images and classes.
+    #[track_caller]
+    pub fn mix(&self, others: &SoftTargets, share: f32) -> SoftTargets {
+        let same = self.classes == others.classes && self.shares.len() == others.shares.len();
+        assert!(same, "targets of different sizes");
+        let pairs = self.shares.iter().zip(&others.shares);
+        let shares = pairs.map(|(own, other)| (1.0 - share) * own + share * other).collect();
+        SoftTargets { classes: self.classes, shares }
+    }
+
+    /// The targets of one image.
     ///
     /// # Panics
     /// If there is no such image.
     #[track_caller]
-    pub fn mix(&mut self, image: usize, other: usize, share: f32) {
-        let [own, others] = [image, other].map(|image| image * self.classes);
-        for class in 0..self.classes {
-            let (own, other) = (self.pure[own + class], self.pure[others + class]);
-            self.mixed[image * self.classes + class] = share * own + (1.0 - share) * other;
-        }
-    }
-
-    /// The targets of one image.
     pub fn row(&self, image: usize) -> &[f32] {
-        &self.mixed[image * self.classes..(image + 1) * self.classes]
+        &self.shares[image * self.classes..(image + 1) * self.classes]
     }
 
     fn on(&self, device: &Device) -> Tensor {
-        Tensor::new(&self.mixed, [self.mixed.len() / self.classes, self.classes], device)
+        Tensor::new(&self.shares, [self.shares.len() / self.classes, self.classes], device)
     }
 }

@@ -3,7 +3,7 @@
 use super::Pass;
 use super::blocks::{Blocks, DEVIATION, Norm};
 use super::config::VisionConfig;
-use crate::engine::{Builder, Initial, Tensor, no_grad};
+use crate::engine::{Builder, Device, Initial, Tensor, no_grad};
 use crate::trace::{Carry, Trace};
 
 /// Patches become tokens by a linear layer, learned positions are added, and blocks and a last
@@ -57,6 +57,11 @@ impl Encoder {
     /// The configuration.
     pub fn config(&self) -> &VisionConfig {
         &self.config
+    }
+
+    /// Where the parameters are.
+    pub fn device(&self) -> &Device {
+        self.positions.device()
     }
 
     /// The tokens (batch, tokens, width) of images (batch, channels, height, width).

@@ -3,7 +3,7 @@
 use super::blocks::{Blocks, DEVIATION, Linear, Norm};
 use super::encoder::repeat;
 use super::{Encoder, Pass, VisionConfig};
-use crate::engine::{Builder, Ids, Initial, Tensor};
+use crate::engine::{Builder, Device, Initial, Tensor};
 use crate::variant::VariantConfig;
 
 /// An encoder with Segmenter's mask transformer (Strudel et al. 2021, section 3.2). A class
@@ -23,8 +23,9 @@ use crate::variant::VariantConfig;
 /// let (model, _) = Parameters::build(&device, 1, build);
 /// let images = Tensor::zeros([3, 3, 8, 12], &device);
 /// let labels = Ids::new(vec![1; 3 * 8 * 12], [3, 8, 12]);
-/// assert_eq!(model.logits(&images, &Pass::evaluation()).shape().to_string(), "[3, 8, 12, 2]");
-/// assert!(model.loss(&images, &labels, &Pass::evaluation()).to_scalar()? > 0.0);
+/// let logits = model.logits(&images, &Pass::evaluation());
+/// assert_eq!(logits.shape().to_string(), "[3, 8, 12, 2]");
+/// assert!(logits.cross_entropy(&labels, 0.0).to_scalar()? > 0.0);
 /// # Ok::<(), neutreno::engine::Error>(())
 /// ```
 pub struct ImageSegmenter {
@@ -83,6 +84,11 @@ impl ImageSegmenter {
         self.encoder.config()
     }
 
+    /// Where the parameters are.
+    pub fn device(&self) -> &Device {
+        self.encoder.device()
+    }
+
     /// The logits (batch, height, width, classes) of images (batch, channels, height, width).
     ///
     /// # Panics
@@ -94,17 +100,6 @@ impl ImageSegmenter {
         let scores = self.patch_scores(images, pass);
         let scores = scores.reshape([images.shape()[0], rows, columns, config.classes()]);
         scores.resize_bilinear(config.image_size.height(), config.image_size.width())
-    }
-
-    /// The mean cross-entropy (nats) of the pixels with their labels (batch, height, width).
-    /// Pixels with the label [`Ids::IGNORED`] do not count.
-    ///
-    /// # Panics
-    /// If the images do not have the configured size, the labels are not for as many pixels, or a
-    /// label is not a class.
-    #[track_caller]
-    pub fn loss(&self, images: &Tensor, labels: &Ids, pass: &Pass) -> Tensor {
-        self.logits(images, pass).cross_entropy(labels, 0.0)
     }
 
     /// How well each patch fits each class: (batch, patches, classes).

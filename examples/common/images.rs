@@ -1,0 +1,175 @@
+//! The flags that the programs for images share.
+
+use super::arguments::{Common, number, positive, set, share};
+use super::program::Result;
+use super::progress::Progress;
+use clap::Args;
+use neutreno::data::corpus::Source;
+use neutreno::data::images::{Broken, ImageData, ReadOptions, Task};
+use neutreno::training::Settings;
+use neutreno::training::images::ImageSettings;
+use std::path::PathBuf;
+
+/// All of them.
+#[derive(Debug, Args)]
+pub struct Images {
+    #[command(flatten)]
+    pub common: Common,
+    /// A set of sizes and settings; flags below change single ones
+    #[arg(long, value_parser = preset_names(), default_value = "tiny", help_heading = "What")]
+    pub preset: String,
+
+    /// Number of blocks of the encoder
+    #[arg(long, value_parser = positive, help_heading = "Model")]
+    pub layers: Option<usize>,
+    /// Width of the residual stream
+    #[arg(long, value_parser = positive, help_heading = "Model")]
+    pub width: Option<usize>,
+    /// Number of heads; must divide the width
+    #[arg(long, value_parser = positive, help_heading = "Model")]
+    pub heads: Option<usize>,
+    /// Width inside the feed-forward part [default: four times the width]
+    #[arg(long, value_parser = positive, help_heading = "Model")]
+    pub feed_forward: Option<usize>,
+    /// Side of the patches in pixels; must divide both sides of the images [default: the largest
+    /// such up to 8; 16 for deit-tiny]
+    #[arg(long, value_parser = positive, help_heading = "Model")]
+    pub patch: Option<usize>,
+    /// Whether a class token goes through the encoder with the patches
+    #[arg(long, help_heading = "Model")]
+    pub class_token: Option<bool>,
+    /// The probability with which an image skips a branch of the last block (stochastic depth)
+    #[arg(long, value_parser = share, help_heading = "Model")]
+    pub drop_path: Option<f32>,
+    /// The share of each target that goes to all classes alike
+    #[arg(long, value_parser = share, help_heading = "Model")]
+    pub label_smoothing: Option<f32>,
+
+    /// Folder with the images [default: generated ones]
+    #[arg(long, value_name = "DIR", help_heading = "Images")]
+    pub data: Option<PathBuf>,
+    /// Scale pictures in folders to this size [default: as they are; 224x224 for deit-tiny]
+    #[arg(long, value_parser = size, value_name = "HEIGHTxWIDTH", help_heading = "Images")]
+    pub image_size: Option<[usize; 2]>,
+    /// Leave broken pictures out and count them, instead of stopping at the first
+    #[arg(long, help_heading = "Images")]
+    pub skip_broken: bool,
+    /// Score so many validation images while training
+    #[arg(long, value_name = "IMAGES", value_parser = positive, help_heading = "Images")]
+    pub eval_images: Option<usize>,
+
+    /// Train on images as they are, unless flags below say otherwise
+    #[arg(long, help_heading = "Changing images")]
+    pub no_augmentation: bool,
+    /// Move images by up to so many pixels
+    #[arg(long, value_name = "PIXELS", help_heading = "Changing images")]
+    pub padding: Option<usize>,
+    /// The probability of turning left and right around
+    #[arg(long, value_name = "SHARE", help_heading = "Changing images")]
+    pub flip: Option<f32>,
+    /// The least and the largest magnification
+    #[arg(long, value_parser = range, value_name = "LEAST,MOST", help_heading = "Changing images")]
+    pub scale: Option<[f32; 2]>,
+    /// How many random changes of colour and geometry (RandAugment)
+    #[arg(long, value_name = "COUNT", help_heading = "Changing images")]
+    pub operations: Option<usize>,
+    /// How strong they are, from 0 to 1
+    #[arg(long, value_name = "SHARE", help_heading = "Changing images")]
+    pub magnitude: Option<f32>,
+}
+
+fn preset_names() -> clap::builder::PossibleValuesParser {
+    ImageSettings::PRESETS
+        .map(|preset| clap::builder::PossibleValue::new(preset.name).help(preset.purpose))
+        .into()
+}
+
+fn size(text: &str) -> std::result::Result<[usize; 2], String> {
+    let (height, width) = text.split_once('x').ok_or("two numbers are needed, as in 120x160")?;
+    Ok([positive(height)?, positive(width)?])
+}
+
+fn range(text: &str) -> std::result::Result<[f32; 2], String> {
+    let (least, most) = text.split_once(',').ok_or("two numbers are needed, as in 0.75,1.5")?;
+    Ok([number(least)?, number(most)?])
+}
+
+impl Images {
+    /// The preset with what the flags change.
+    ///
+    /// # Errors
+    /// What contradicts what, by the names of the flags.
+    pub fn settings(&self, task: Task) -> std::result::Result<(ImageSettings, Settings), String> {
+        let (mut sizes, mut training) =
+            ImageSettings::preset(&self.preset, task).expect("clap knows the presets");
+        set(&mut sizes.layers, &self.layers);
+        set(&mut sizes.width, &self.width);
+        set(&mut sizes.heads, &self.heads);
+        set(&mut sizes.class_token, &self.class_token);
+        set(&mut sizes.drop_path, &self.drop_path);
+        set(&mut sizes.label_smoothing, &self.label_smoothing);
+        set(&mut sizes.evaluation_images, &self.eval_images);
+        sizes.patch = self.patch.or(sizes.patch);
+        sizes.feed_forward = self.feed_forward.or(sizes.feed_forward);
+        let augmentation = &mut sizes.augmentation;
+        if self.no_augmentation {
+            *augmentation = neutreno::data::images::Augmentation::none();
+        }
+        set(&mut augmentation.padding, &self.padding);
+        set(&mut augmentation.flip, &self.flip);
+        set(&mut augmentation.scale, &self.scale);
+        set(&mut augmentation.operations, &self.operations);
+        set(&mut augmentation.magnitude, &self.magnitude);
+        self.common.training.apply(&mut training);
+        set(&mut training.evaluate_every, &self.common.output.eval_every);
+        if !sizes.width.is_multiple_of(sizes.heads) {
+            let ImageSettings { heads, width, .. } = sizes;
+            return Err(format!(
+                "--heads {heads} does not divide --width {width}; each head gets an equal part"
+            ));
+        }
+        Ok((sizes, training))
+    }
+
+    /// Checks what depends on the kind of task alone.
+    ///
+    /// # Errors
+    /// A flag that is out of its range or not for this task.
+    pub fn check(&self, sizes: &ImageSettings, task: Task) -> std::result::Result<(), String> {
+        let flag = |problem: String| format!("--{problem}");
+        sizes.augmentation.check(task).map_err(flag)
+    }
+
+    /// Reads the images, or makes them, and says what they are.
+    ///
+    /// # Errors
+    /// If they cannot be read, or patches do not fit them.
+    pub fn find(
+        &self,
+        task: Task,
+        sizes: &ImageSettings,
+        progress: &Progress,
+    ) -> Result<ImageData> {
+        let usual = (self.preset == "deit-tiny").then_some([224, 224]);
+        let options = ReadOptions {
+            broken: if self.skip_broken { Broken::Skip } else { Broken::Stop },
+            size: self.image_size.or(usual),
+            ..ReadOptions::default()
+        };
+        let data = ImageData::find(self.data.as_deref(), task, &options)?;
+        data.describe().iter().for_each(|line| progress.line(line));
+        if matches!(data.source, Source::Generated(_)) {
+            progress.line("  (no --data was given: these are drawn by this program)");
+        }
+        let (height, width) = (data.shape.height, data.shape.width);
+        let patch = sizes.patch_of(data.shape);
+        if !height.is_multiple_of(patch) || !width.is_multiple_of(patch) {
+            return Err(format!(
+                "--patch {patch} does not divide images of {width}×{height} pixels; choose a \
+                 divisor of both sides, or another --image-size for pictures in folders"
+            )
+            .into());
+        }
+        Ok(data)
+    }
+}

@@ -1,0 +1,67 @@
+//! Trains models of the four variants to segment images and compares them.
+//!
+//! `cargo run --release --example image_segmentation -- --help` tells what it can do.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+use clap::Parser;
+use common::arguments::{positive, set, share};
+use common::images::Images;
+use common::program::{Result, catch_interrupts, open_device, train};
+use common::progress::Progress;
+use neutreno::VariantConfig;
+use neutreno::data::images::Task;
+use neutreno::training::images::ImageSegmentation;
+use std::process::ExitCode;
+
+/// Trains small vision transformers with Segmenter's mask transformer to tell what every pixel of an
+/// image belongs to, and compares four variants: Transformer, NeuTRENO, ResFormer, SVFormer.
+///
+/// --data takes a folder with train/, val/ and test/ for the pictures and trainannot/, valannot/ and
+/// testannot/ for PNG files of the same names whose grey values or palette indices are the classes.
+/// With no flags it trains all four at a small size on scenes that it draws itself, and writes a
+/// report to look at into runs/.
+#[derive(Debug, Parser)]
+#[command(version, name = "image_segmentation", max_term_width = 100, after_help = AFTER_HELP)]
+#[command(args_override_self = true)]
+struct Arguments {
+    #[command(flatten)]
+    images: Images,
+    /// Number of blocks of the mask transformer
+    #[arg(long, value_parser = positive, help_heading = "Model")]
+    decoder_layers: Option<usize>,
+    /// How far the loss makes up for rare classes, from 0 to 1
+    #[arg(long, value_parser = share, value_name = "SHARE", help_heading = "Model")]
+    balance: Option<f32>,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  image_segmentation                                    all four variants on drawn scenes
+  image_segmentation --data camvid --minutes 10 --variant neutreno
+  image_segmentation --data camvid --seeds 3 --variant transformer,neutreno";
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    common::program::main(&arguments.images.common, || run(&arguments))
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let interrupted = catch_interrupts()?;
+    let (images, common) = (&arguments.images, &arguments.images.common);
+    // Whatever is wrong with the flags comes out before anything is loaded.
+    let (mut sizes, settings) = images.settings(Task::Segmentation)?;
+    set(&mut sizes.decoder_layers, &arguments.decoder_layers);
+    set(&mut sizes.balance, &arguments.balance);
+    images.check(&sizes, Task::Segmentation)?;
+    let variants = common.what.variants(sizes.layers, VariantConfig::of_images)?;
+    let mut progress = Progress::new(common.output.quiet);
+    let device = open_device(&common.machine, &progress)?;
+    let data = images.find(Task::Segmentation, &sizes, &progress)?;
+    let task = ImageSegmentation::new(data, sizes, &device)?;
+    if let Some(score) = task.linear_baseline() {
+        progress.line(&format!("a linear model gets a mean IoU of {:.1} %", 100.0 * score));
+    }
+    train(&task, settings, &variants, common, &device, &mut progress, interrupted)
+}
