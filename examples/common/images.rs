@@ -5,7 +5,7 @@ use super::program::Result;
 use super::progress::Progress;
 use clap::Args;
 use neutreno::data::corpus::Source;
-use neutreno::data::images::{Broken, ImageData, ReadOptions, Task};
+use neutreno::data::images::{Broken, ImageData, ImageError, ReadOptions, Task};
 use neutreno::training::Settings;
 use neutreno::training::images::ImageSettings;
 use std::path::PathBuf;
@@ -94,6 +94,17 @@ fn range(text: &str) -> std::result::Result<[f32; 2], String> {
     Ok([number(least)?, number(most)?])
 }
 
+/// What is wrong with the images, with the flag that helps.
+fn in_flags(error: ImageError) -> Box<dyn std::error::Error> {
+    match error {
+        ImageError::BrokenSample(sample) => {
+            format!("{sample}; repair or remove it, or leave such pictures out: --skip-broken")
+                .into()
+        }
+        error => error.into(),
+    }
+}
+
 impl Images {
     /// The preset with what the flags change.
     ///
@@ -156,7 +167,7 @@ impl Images {
             size: self.image_size.or(usual),
             ..ReadOptions::default()
         };
-        let data = ImageData::find(self.data.as_deref(), task, &options)?;
+        let data = ImageData::find(self.data.as_deref(), task, &options).map_err(in_flags)?;
         data.describe().iter().for_each(|line| progress.line(line));
         if matches!(data.source, Source::Generated(_)) {
             progress.line("  (no --data was given: these are drawn by this program)");

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test uses a part")]
 
+pub mod programs;
 pub mod reference;
 pub mod training;
 pub mod trials;

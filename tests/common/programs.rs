@@ -1,0 +1,34 @@
+//! Running the programs as a user does.
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// A program among the examples, which are built with the tests.
+pub fn program(name: &str) -> Command {
+    let mut path: PathBuf = std::env::current_exe().expect("this test's path");
+    path.pop();
+    path.set_file_name("examples");
+    path.push(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    assert!(path.is_file(), "{} is built with the tests", path.display());
+    let mut command = Command::new(path);
+    command.stdin(Stdio::null());
+    command
+}
+
+/// A path as an argument.
+pub fn path_of(path: &Path) -> String {
+    path.to_str().expect("a name in UTF-8").into()
+}
+
+/// The results that a program printed last, with `--json`.
+pub fn json(output: &Output) -> Value {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let last = text.lines().last().unwrap_or_default();
+    serde_json::from_str(last).unwrap_or_else(|_| panic!("no JSON in {text:?}; {}", said(output)))
+}
+
+/// What a program wrote beside its results.
+pub fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}

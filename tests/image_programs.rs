@@ -1,0 +1,201 @@
+//! The programs for images as a user meets them: what they leave behind, what they say to bad
+//! input, and that a GPU gives what the CPU gives.
+
+mod common;
+
+use common::programs::{json, path_of, said};
+use image::{GrayImage, ImageFormat, Luma, Rgb, RgbImage};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+
+const SMALL: &str = "--layers 2 --width 16 --heads 2 --batch 4 --steps 4 --warmup 2 --eval-every 2 \
+                     --patch 4 --eval-images 8 --json";
+
+/// Runs a program on images in `folder`.
+fn run(name: &str, folder: &Path, arguments: &[&str]) -> Output {
+    common::programs::program(name)
+        .args(SMALL.split_whitespace())
+        .args(["--out", &path_of(&folder.join("run"))])
+        .args(["--data", &path_of(&folder.join("data"))])
+        .args(arguments)
+        .output()
+        .expect("the program starts")
+}
+
+/// An idx file of unsigned bytes.
+fn idx(sizes: &[usize], bytes: &[u8]) -> Vec<u8> {
+    let mut file = vec![0, 0, 8, sizes.len() as u8];
+    sizes.iter().for_each(|size| file.extend((*size as u32).to_be_bytes()));
+    file.extend(bytes);
+    file
+}
+
+/// 8 × 8 pixels of one of three shades, in MNIST's files.
+fn digits(folder: &Path) {
+    fs::create_dir(folder).unwrap();
+    for (name, count) in [("train", 60), ("t10k", 12)] {
+        let labels: Vec<u8> = (0..count).map(|number| number % 3).collect();
+        let shade = |label: u8| (0..64).map(move |place| 100 * label + place % 40);
+        let pixels: Vec<u8> = labels.iter().copied().flat_map(shade).collect();
+        let count = labels.len();
+        let file = |kind: &str| folder.join(format!("{name}-{kind}-ubyte"));
+        fs::write(file("images-idx3"), idx(&[count, 8, 8], &pixels)).unwrap();
+        fs::write(file("labels-idx1"), idx(&[count], &labels)).unwrap();
+    }
+}
+
+/// Pictures of 12 × 8 pixels, dark on the left and light on the right, which are the classes; a
+/// column is void.
+fn scenes(folder: &Path) {
+    for (split, count) in [("train", 8), ("val", 4), ("test", 4)] {
+        let [pictures, labels] = [split.to_string(), format!("{split}annot")].map(|name| {
+            let path = folder.join(name);
+            fs::create_dir_all(&path).unwrap();
+            path
+        });
+        for number in 0..count {
+            let right = |x: u32| u8::from(x > 3 + number);
+            let picture = RgbImage::from_fn(12, 8, |x, y| Rgb([200 * right(x), y as u8, 9]));
+            let label = |x, _| Luma([if x == 0 { 255 } else { right(x) }]);
+            let name = format!("{number}.png");
+            picture.save_with_format(pictures.join(&name), ImageFormat::Png).unwrap();
+            let label = GrayImage::from_fn(12, 8, label);
+            label.save_with_format(labels.join(&name), ImageFormat::Png).unwrap();
+        }
+    }
+}
+
+fn check_run(folder: &Path, output: &Output, scores: &[&str], pictures: &[&str]) {
+    assert!(output.status.success(), "{}", said(output));
+    let summary = json(output);
+    let variants = summary["variants"].as_array().unwrap();
+    let names: Vec<&str> = variants.iter().map(|v| v["variant"].as_str().unwrap()).collect();
+    assert_eq!(names, ["transformer", "neutreno", "resformer", "svformer"]);
+    for variant in variants {
+        assert_eq!((&variant["steps"], &variant["images_seen"]), (&4.into(), &16.into()));
+        for score in scores {
+            let value = variant[score].as_f64();
+            assert!(value.is_some_and(|value| (0.0..=1.0).contains(&value)), "{score}: {variant}");
+        }
+        assert!(variant["validation_loss"].as_f64().unwrap() > 0.0);
+    }
+    let run = folder.join("run");
+    let report = fs::read_to_string(run.join("report.html")).unwrap();
+    assert!(report.contains("data:image/svg+xml;base64,"));
+    for name in names {
+        let model = run.join(format!("{name}-seed1"));
+        for file in ["config.json", "metrics.jsonl", "model.safetensors"] {
+            assert!(model.join(file).is_file(), "{name}/{file}");
+        }
+        for picture in pictures {
+            assert!(model.join("pictures").join(picture).is_file(), "{name}: {picture}");
+        }
+    }
+    let kept = fs::read_to_string(run.join("summary.json")).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&kept).unwrap(), summary);
+}
+
+#[test]
+fn classification_trains_all_variants_and_leaves_a_whole_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    digits(&folder.path().join("data"));
+    let mixing = ["--device", "cpu", "--mixup", "0.8", "--cutmix", "1", "--erasing", "0.2"];
+    let output = run("image_classification", folder.path(), &mixing);
+    let scores = ["top1_accuracy", "top5_accuracy", "test_top1_accuracy", "test_top5_accuracy"];
+    check_run(folder.path(), &output, &scores, &["mistakes.svg", "confusion.svg"]);
+}
+
+#[test]
+fn segmentation_trains_all_variants_and_leaves_a_whole_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    scenes(&folder.path().join("data"));
+    let output = run("image_segmentation", folder.path(), &["--device", "cpu"]);
+    let scores = ["mean_iou", "pixel_accuracy", "test_mean_iou", "test_pixel_accuracy"];
+    check_run(folder.path(), &output, &scores, &["scenes.svg", "confusion.svg"]);
+}
+
+/// The loss of every step of a run with one variant.
+fn losses(name: &str, folder: &Path, device: &str) -> Vec<f64> {
+    let output = run(name, folder, &["--device", device, "--variant", "neutreno"]);
+    assert!(output.status.success(), "{}", said(&output));
+    let metrics = folder.join("run/neutreno-seed1/metrics.jsonl");
+    let metrics = fs::read_to_string(metrics).unwrap();
+    fs::remove_dir_all(folder.join("run")).unwrap();
+    let loss = |line: &str| serde_json::from_str::<Value>(line).unwrap()["loss"].as_f64().unwrap();
+    metrics.lines().map(loss).collect()
+}
+
+/// On every GPU of this machine.
+#[test]
+fn a_gpu_trains_as_the_cpu_does() {
+    let gpus = common::devices().len() - 1;
+    for (name, make) in
+        [("image_classification", digits as fn(&Path)), ("image_segmentation", scenes)]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        make(&folder.path().join("data"));
+        let on_cpu = losses(name, folder.path(), "cpu");
+        for gpu in 0..gpus {
+            let on_gpu = losses(name, folder.path(), &format!("gpu:{gpu}"));
+            assert_eq!(on_gpu.len(), on_cpu.len());
+            for (a, b) in on_cpu.iter().zip(&on_gpu) {
+                assert!((a - b).abs() < 1e-3, "{name}: {on_cpu:?} and {on_gpu:?}");
+            }
+        }
+    }
+}
+
+/// Runs with something wrong and returns what is said; nothing may be left behind.
+fn refused(name: &str, folder: &Path, arguments: &[&str]) -> String {
+    let output = run(name, folder, arguments);
+    let said = said(&output);
+    assert!(!output.status.success(), "{arguments:?} was accepted");
+    assert!(!said.contains("panicked"), "{said}");
+    assert!(!folder.join("run").exists(), "{arguments:?} left a folder");
+    said
+}
+
+#[test]
+fn bad_flags_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    digits(&folder.path().join("data"));
+    let cases: [(&[&str], &str); 9] = [
+        (&["--heads", "3"], "--heads 3 does not divide --width 16"),
+        (&["--patch", "3"], "--patch 3 does not divide images of 8×8 pixels"),
+        (&["--flip", "1.5"], "--flip is 1.5"),
+        (&["--scale", "2,1"], "--scale is 2 to 1"),
+        (&["--mixup", "9"], "--mixup has α = 9"),
+        (&["--image-size", "8"], "--image-size"),
+        (&["--drop-path", "1"], "--drop-path"),
+        (&["--preset", "huge"], "--preset"),
+        (&["--variant", "transformer", "--neutreno-lambda", "1"], "--neutreno-lambda"),
+    ];
+    for (arguments, expected) in cases {
+        let said = refused("image_classification", folder.path(), arguments);
+        assert!(said.contains(expected), "{arguments:?}: {said}");
+    }
+    let said = refused("image_segmentation", folder.path(), &[]);
+    assert!(said.contains("images for classification"), "{said}");
+}
+
+#[test]
+fn bad_images_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let refused = |expected: [&str; 2]| {
+        let said = refused("image_segmentation", folder.path(), &["--device", "cpu"]);
+        assert!(expected.iter().all(|part| said.contains(part)), "{expected:?}: {said}");
+    };
+    scenes(&data);
+    let file = data.join("valannot/2.png");
+    GrayImage::new(6, 8).save_with_format(&file, ImageFormat::Png).unwrap();
+    refused(["2.png", "6"]);
+    let skipping = ["--device", "cpu", "--skip-broken", "--variant", "svformer"];
+    fs::write(&file, b"no PNG at all").unwrap();
+    refused(["2.png", "--skip-broken"]);
+    let output = run("image_segmentation", folder.path(), &skipping);
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(json(&output)["skipped_images"], 1);
+}
