@@ -10,7 +10,7 @@
 //!
 //! Chunks, blocks and groups of blocks are cut by the shape alone.
 
-use super::products::{Matrix, MatrixMut, multiply};
+use super::products::{Matrix, MatrixMut, multiply, transpose};
 use super::{math, simd};
 use crate::Ids;
 use rayon::prelude::*;
@@ -84,7 +84,7 @@ pub fn run(problem: &Problem, results: Results) {
         let logits = &mut logits[..problem.vocabulary * rows];
         let blocks = &mut blocks[..STATISTICS * rows * problem.blocks()];
         let transposed = &mut transposed[..rows * width];
-        transpose(chunk.x, width, transposed);
+        transpose(chunk.x, width, rows, transposed);
         chunk.make_exponentials(transposed, logits, blocks);
         chunk.make_losses(blocks, losses);
         let chunk_d_x;
@@ -96,17 +96,10 @@ pub fn run(problem: &Problem, results: Results) {
     }
 }
 
-fn transpose(x: &[f32], width: usize, transposed: &mut [f32]) {
-    let rows = x.len() / width.max(1);
-    for (row, x) in x.chunks_exact(width.max(1)).enumerate() {
-        x.iter().enumerate().for_each(|(column, x)| transposed[column * rows + row] = *x);
-    }
-}
-
 impl Problem<'_> {
     /// The part of the vocabulary that one block holds.
     fn block(&self) -> usize {
-        self.vocabulary.div_ceil(16).next_multiple_of(32).clamp(32, 512)
+        self.vocabulary.div_ceil(16).next_multiple_of(32).clamp(64, 512)
     }
 
     fn blocks(&self) -> usize {
@@ -230,7 +223,7 @@ impl Chunk<'_> {
                 total.iter_mut().zip(&part[start..]).for_each(|(total, part)| *total += part);
             }
         });
-        transpose(total, rows, d_x);
+        transpose(total, rows, width, d_x);
     }
 
     /// What a block's gradient `logits` (vocabulary, rows) adds to the gradients of W and x.

@@ -7,6 +7,7 @@
 
 use super::simd;
 use rayon::prelude::*;
+use std::cell::Cell;
 
 /// A matrix in someone's memory: element (i, j) is `data[i · row_stride + j · column_stride]`.
 #[derive(Clone, Copy, Debug)]
@@ -116,6 +117,9 @@ pub fn multiply(output: MatrixMut, left: Matrix, right: Matrix, scale: f32, add:
 pub fn multiply_parallel(output: MatrixMut, left: Matrix, right: Matrix, scale: f32, add: bool) {
     check(&output.layout, &left.layout, &right.layout);
     let whole = output.layout;
+    if right.layout.column_stride != 1 && whole.rows >= MANY_ROWS {
+        return with_rows_of(right, |right| multiply_parallel(output, left, right, scale, add));
+    }
     if parts(&whole, left.layout.columns) > 1 {
         return multiply_in_parts(output, left, right, scale, add);
     }
@@ -140,6 +144,75 @@ pub fn multiply_parallel(output: MatrixMut, left: Matrix, right: Matrix, scale: 
             multiply_tile(target, Layout { rows, columns, ..whole }, left, right, scale, add);
         }
     });
+}
+
+/// With so many rows, every task would bring the same columns of a transposed right operand in
+/// order: doing it once, before, pays.
+const MANY_ROWS: usize = 256;
+
+/// Calls `body` with the same matrix, copied so that its rows are together in memory.
+fn with_rows_of<R>(matrix: Matrix, body: impl FnOnce(Matrix) -> R) -> R {
+    thread_local! {
+        static COPY: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    }
+    let Layout { rows, columns, column_stride, .. } = matrix.layout;
+    // Taken, not borrowed: while this thread waits for others it may start another product.
+    let mut copy = COPY.take();
+    copy.resize(copy.len().max(rows * columns), 0.0);
+    let to = &mut copy[..rows * columns];
+    transpose(matrix.data, column_stride, columns, to);
+    let result = body(Matrix::new(to, rows, columns));
+    COPY.set(copy);
+    result
+}
+
+/// Rows to columns: `to` has a row of `rows` numbers for each column of `from`, which has `rows`
+/// rows that start `stride` apart.
+pub fn transpose(from: &[f32], stride: usize, rows: usize, to: &mut [f32]) {
+    let strips = to.par_chunks_mut((SIDE * rows).max(1)).enumerate();
+    strips.for_each(|(index, strip)| {
+        let first = index * SIDE;
+        let columns = strip.len() / rows;
+        simd::vectorized(Strip { from, stride, first, columns, rows, strip });
+    });
+}
+
+/// Matrices are transposed in squares, so that what is read and what is written stay in the cache.
+const SIDE: usize = 16;
+
+/// Some columns of a matrix to be written as rows.
+struct Strip<'a> {
+    from: &'a [f32],
+    stride: usize,
+    first: usize,
+    columns: usize,
+    rows: usize,
+    strip: &'a mut [f32],
+}
+
+impl simd::Body for Strip<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Strip { from, stride, first, columns, rows, strip } = self;
+        let row = |row: usize| &from[row * stride + first..][..columns];
+        let whole = if columns == SIDE { rows / SIDE * SIDE } else { 0 };
+        for start in (0..whole).step_by(SIDE) {
+            let mut square = [[0.0; SIDE]; SIDE];
+            for (offset, square) in square.iter_mut().enumerate() {
+                square.copy_from_slice(row(start + offset));
+            }
+            for (column, to) in strip.chunks_exact_mut(rows).enumerate() {
+                let to = &mut to[start..start + SIDE];
+                to.iter_mut().zip(&square).for_each(|(to, square)| *to = square[column]);
+            }
+        }
+        for start in whole..rows {
+            let to = strip.chunks_exact_mut(rows);
+            to.zip(row(start)).for_each(|(to, from)| to[start] = *from);
+        }
+    }
 }
 
 /// How many pieces the sums of a product are cut into: several where the outputs are few enough

@@ -6,7 +6,7 @@ use crate::device::cpu::products::Matrix;
 /// The queries of a block: enough for products to run well, few enough that little work above the
 /// diagonal of a causal mask is wasted.
 pub(super) fn block_size(sizes: &Sizes) -> usize {
-    if sizes.queries < 1024 { sizes.queries.min(64) } else { LARGEST_BLOCK }
+    if sizes.queries < 1024 { sizes.queries.min(32) } else { LARGEST_BLOCK }
 }
 
 pub(super) const LARGEST_BLOCK: usize = 128;
