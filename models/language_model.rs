@@ -5,7 +5,7 @@ use crate::config::LanguageModelConfig;
 use crate::engine::random::Key;
 use crate::engine::{Builder, Ids, Initial, Tensor, no_grad};
 use crate::trace::{Carry, Trace};
-use crate::variant::{LayerMixing, mixings};
+use crate::variant::{LayerMixing, VariantConfig, mixings};
 
 /// A language model. Its tensors are windows of the parameters it was built with.
 ///
@@ -111,7 +111,8 @@ impl LanguageModel {
     /// What the layers compute of the tokens (batch, time), to be measured.
     #[track_caller]
     pub fn trace(&self, tokens: &Ids) -> Trace {
-        let mut carry = Carry::recording(true);
+        let lambda = self.config.variant.energy_lambda(VariantConfig::NEUTRENO_LAMBDA);
+        let mut carry = Carry::recording(true, lambda);
         no_grad(|| self.carried_states(tokens, &Pass::evaluation(), &mut carry));
         carry.into_trace()
     }

@@ -25,6 +25,8 @@ pub struct Trace {
     pub layers: Vec<AttentionTrace>,
     /// Whether a token sees only itself and those before it.
     pub causal: bool,
+    /// λ of NeuTRENO's energy E: the model's own, or for other variants the usual one.
+    pub lambda: f32,
 }
 
 /// What one layer's attention computed. All are (batch, tokens, heads, head size), the last four
@@ -54,8 +56,8 @@ pub(crate) struct Carry {
 
 impl Carry {
     /// One that also keeps a record.
-    pub(crate) fn recording(causal: bool) -> Carry {
-        let trace = Trace { states: Vec::new(), layers: Vec::new(), causal };
+    pub(crate) fn recording(causal: bool, lambda: f32) -> Carry {
+        let trace = Trace { states: Vec::new(), layers: Vec::new(), causal, lambda };
         Carry { first_value: None, trace: Some(trace) }
     }
 

@@ -143,6 +143,14 @@ impl VariantConfig {
         format!("{both}resformer{kind}")
     }
 
+    /// λ of the energy E that NeuTRENO lowers: its own, or `usual` for the other variants.
+    pub fn energy_lambda(&self, usual: f32) -> f32 {
+        match self.variant {
+            Variant::Neutreno => self.neutreno_lambda.unwrap_or(usual),
+            _ => usual,
+        }
+    }
+
     /// Whether layer `layer` has a value projection of its own.
     pub fn has_own_value(&self, layer: usize) -> bool {
         layer == 0 || self.variant != Variant::Svformer

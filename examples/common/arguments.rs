@@ -74,6 +74,10 @@ pub struct Training {
     /// what is scored and saved. 0 for the weights themselves
     #[arg(long, value_parser = average, value_name = "DECAY", help_heading = "Training")]
     pub average: Option<f64>,
+    /// Measure what the layers compute (token similarity, attention concentration, ...) every so
+    /// many steps; 0 for only at the end
+    #[arg(long, value_name = "STEPS", help_heading = "Training")]
+    pub measure_every: Option<u64>,
     /// The seed of weights, order of data and dropout; the first one with --seeds
     #[arg(long, default_value_t = 1, help_heading = "Training")]
     pub seed: u64,
@@ -202,6 +206,7 @@ impl Training {
         set(&mut settings.warmup, &self.warmup);
         set(&mut settings.weight_decay, &self.weight_decay);
         set(&mut settings.clip, &self.clip);
+        set(&mut settings.measure_every, &self.measure_every);
         if let Some(average) = self.average {
             settings.average = (average > 0.0).then_some(average);
         }

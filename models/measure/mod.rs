@@ -20,7 +20,8 @@ use crate::engine::Result;
 use crate::trace::Trace;
 use attention::{Attention, Heads};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// One of the things that are measured.
@@ -124,11 +125,26 @@ const fn layers(name: &'static str, title: &'static str, meaning: &'static str) 
 
 /// What was measured: for each of [`MEASUREMENTS`], a number a layer. Where there is one for the
 /// embedding, it comes first.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Measured(pub BTreeMap<String, Vec<f64>>);
 
 impl Measured {
+    /// What was written as JSON, where a number that is not finite became null.
+    ///
+    /// ```
+    /// use neutreno::measure::Measured;
+    /// let json = serde_json::json!({ "value_rank": [1.5, null] });
+    /// let measured = Measured::from_json(&json);
+    /// assert_eq!(measured.get("value_rank").unwrap()[0], 1.5);
+    /// ```
+    pub fn from_json(json: &Value) -> Measured {
+        let number = |number: &Value| number.as_f64().unwrap_or(f64::NAN);
+        let numbers = |value: &Value| value.as_array().into_iter().flatten().map(number).collect();
+        let entries = json.as_object().into_iter().flatten();
+        Measured(entries.map(|(name, value)| (name.clone(), numbers(value))).collect())
+    }
+
     /// The numbers of a measurement, if they are there.
     pub fn get(&self, name: &str) -> Option<&[f64]> {
         self.0.get(name).map(Vec::as_slice)
@@ -156,8 +172,7 @@ impl Measured {
     }
 }
 
-/// Measures what a model computed of a batch of sequences of at least two tokens each. `lambda` is
-/// that of the energy E.
+/// Measures what a model computed of a batch of sequences of at least two tokens each.
 ///
 /// # Errors
 /// If the device failed.
@@ -169,14 +184,14 @@ impl Measured {
 /// let config = LanguageModelConfig::new(50, 16, 3, 2, 8);
 /// let (model, _) =
 ///     Parameters::build(&Device::cpu(), 1, |builder| LanguageModel::new(&config, builder));
-/// let measured = measure(&model.trace(&Ids::new(vec![1, 2, 3, 4], [1, 4])), 0.4)?;
+/// let measured = measure(&model.trace(&Ids::new(vec![1, 2, 3, 4], [1, 4])))?;
 /// for measurement in MEASUREMENTS {
 ///     let numbers = measured.get(measurement.name).unwrap();
 ///     assert_eq!(numbers.len(), 3 + usize::from(measurement.of_states));
 /// }
 /// # Ok::<(), neutreno::engine::Error>(())
 /// ```
-pub fn measure(trace: &Trace, lambda: f64) -> Result<Measured> {
+pub fn measure(trace: &Trace) -> Result<Measured> {
     let mut measured: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     let mut add = |name: &str, number: f64| measured.entry(name.into()).or_default().push(number);
     for states in &trace.states {
@@ -201,7 +216,7 @@ pub fn measure(trace: &Trace, lambda: f64) -> Result<Measured> {
         let [drain, rank] = mean(&attention.mixed_value, |vectors, size| {
             [first_to_mean(vectors, size), effective_rank(vectors, size)]
         });
-        let of = attention.measure(lambda);
+        let of = attention.measure(f64::from(trace.lambda));
         add("value_drain", drain);
         add("value_rank", rank);
         add("attention_concentration", of.concentration);

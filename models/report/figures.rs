@@ -40,18 +40,21 @@ pub(super) fn plots(summary: &Summary, groups: &[Group], runs: &[RunMetrics]) ->
         })
     };
     let training = Plot {
+        x: "step",
         y: format!("training loss (nats a {unit})"),
         logarithmic: true,
         lines: averaged(|line| line.loss),
         levels: levels(summary),
     };
     let relative = Plot {
+        x: "step",
         y: "loss less the Transformer's (nats)".to_owned(),
         logarithmic: false,
         lines: lines(groups, |variant| relative_loss(runs, variant)),
         levels: vec![(0.0, "")],
     };
     let validation = Plot {
+        x: "step",
         y: format!("validation loss (nats a {unit})"),
         logarithmic: false,
         lines: lines(groups, |variant| {
@@ -60,6 +63,7 @@ pub(super) fn plots(summary: &Summary, groups: &[Group], runs: &[RunMetrics]) ->
         levels: vec![],
     };
     let gradient = Plot {
+        x: "step",
         y: "norm of all gradients".to_owned(),
         logarithmic: true,
         lines: averaged(|line| line.gradient_norm),
@@ -133,6 +137,7 @@ fn score(run: &RunMetrics, name: &str) -> Curve {
 /// The curves of an accuracy.
 fn fraction(measure: &Measure, groups: &[Group], runs: &[RunMetrics]) -> Plot {
     Plot {
+        x: "step",
         y: measure.words.to_owned(),
         logarithmic: false,
         lines: lines(groups, |variant| {
@@ -155,7 +160,7 @@ fn relative_loss(runs: &[RunMetrics], variant: &str) -> Vec<Curve> {
     of_variant(runs, variant).filter_map(against_baseline).collect()
 }
 
-fn figure(plot: &Plot, title: &str, caption: &str) -> Markup {
+pub(super) fn figure(plot: &Plot, title: &str, caption: &str) -> Markup {
     html! {
         figure {
             h3 { (title) }

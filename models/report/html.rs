@@ -5,8 +5,10 @@
 
 use super::figures::{costs, legend, plots, swatch};
 use super::format::thousands;
+use super::inside::{self, MeasuredModel};
 use super::table::{Column, cost, quality};
-use super::{Group, Metric, Picture, Summary, label};
+use super::{Group, MEASURED, Metric, Picture, Summary, label};
+use crate::measure::Measured;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::Value;
 
@@ -52,6 +54,7 @@ pub fn page(summary: &Summary, runs: &[RunMetrics]) -> String {
                     h2 { "Training" }
                     (legend(&groups))
                     (plots(summary, &groups, runs))
+                    (inside::section(&measured(runs), &[]))
                     h2 { "Cost" }
                     (costs(summary, &groups))
                     (table(&groups, &cost(summary)))
@@ -66,6 +69,17 @@ pub fn page(summary: &Summary, runs: &[RunMetrics]) -> String {
         }
     };
     document.into_string()
+}
+
+/// What was measured inside the models of a run.
+fn measured(runs: &[RunMetrics]) -> Vec<MeasuredModel> {
+    let model = |run: &RunMetrics| {
+        let line =
+            |line: &Metric| Some((line.step, Measured::from_json(line.values.get(MEASURED)?)));
+        let steps = run.metrics.iter().filter_map(line).collect();
+        MeasuredModel { name: run.variant.clone(), seed: run.seed, steps }
+    };
+    runs.iter().map(model).filter(|model| !model.steps.is_empty()).collect()
 }
 
 fn header(summary: &Summary, groups: &[Group]) -> Markup {

@@ -6,6 +6,9 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+/// The name under which [`Metric::values`] holds what was measured inside the model.
+pub const MEASURED: &str = "measured";
+
 /// What is measured at one step of training. Numbers that are not finite become null, and NaN
 /// (or `None`) when they are read back.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -12,6 +12,7 @@ mod curves;
 mod figures;
 mod format;
 mod html;
+mod inside;
 mod measures;
 mod metrics;
 mod pictures;
@@ -29,8 +30,9 @@ use std::path::{Path, PathBuf};
 
 pub use format::{bytes, duration, thousands};
 pub use html::{RunMetrics, page};
+pub use inside::{Map, MeasuredModel, measurements_page};
 pub use measures::describe;
-pub use metrics::{Metric, MetricsWriter, read_metrics};
+pub use metrics::{MEASURED, Metric, MetricsWriter, read_metrics};
 pub use pictures::{Picture, read_pictures, write_pictures};
 pub use run_folder::{ModelFolder, RunFolder, write_atomically, write_json};
 pub use summary::{Data, Difference, Group, Spread, Summary, VariantSummary};

@@ -45,8 +45,9 @@ pub(super) struct Line {
     pub points: BTreeMap<u64, Spread>,
 }
 
-/// A plot over training steps.
+/// A plot over training steps, or whatever else is counted.
 pub(super) struct Plot {
+    pub x: &'static str,
     pub y: String,
     /// Whether equal distances are equal ratios of steps.
     pub logarithmic: bool,
@@ -60,7 +61,8 @@ impl Plot {
     pub(super) fn svg(&self) -> Option<String> {
         let visible = |line: &Line| {
             let mut line = Line { colour: line.colour, points: line.points.clone() };
-            line.points.retain(|&step, y| step > 0 && y.mean.abs() < LARGEST);
+            let drawable = |x: u64| x > 0 || !self.logarithmic;
+            line.points.retain(|&x, y| drawable(x) && y.mean.abs() < LARGEST);
             line
         };
         let lines: Vec<Line> = self.lines.iter().map(visible).collect();
@@ -114,7 +116,7 @@ impl Plot {
             .bold_line_style(GRID.stroke_width(2))
             .axis_style(AXIS.stroke_width(2))
             .label_style(FONT.into_font().color(&TEXT))
-            .x_desc("step")
+            .x_desc(self.x)
             .y_desc(&self.y)
             .x_label_formatter(&|x| short(*x))
             .y_label_formatter(&|y| fixed(*y, decimals))
@@ -199,7 +201,8 @@ mod tests {
     fn plot(points: &[(u64, f64)], logarithmic: bool) -> Option<String> {
         let points = points.iter().map(|&(step, y)| (step, Spread::of([y, y + 0.1]))).collect();
         let lines = vec![Line { colour: 9, points }];
-        Plot { y: "loss".to_owned(), logarithmic, lines, levels: vec![(7.0, "level")] }.svg()
+        Plot { x: "step", y: "loss".to_owned(), logarithmic, lines, levels: vec![(7.0, "level")] }
+            .svg()
     }
 
     #[test]

@@ -4,7 +4,9 @@ use super::task::Task;
 use super::trainer::Training;
 use super::{Error, Observer, Step};
 use crate::engine::device::Reading;
-use crate::report::{Metric, MetricsWriter, Values};
+use crate::measure::Measured;
+use crate::report::{MEASURED, Metric, MetricsWriter, Values};
+use serde_json::json;
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -111,6 +113,12 @@ impl<'a> Log<'a> {
         self.observer.evaluated(self.steps, &scores);
         if let Some(line) = &mut self.line {
             line.values.extend(scores);
+        }
+    }
+
+    pub fn measured(&mut self, measured: Option<Measured>) {
+        if let (Some(line), Some(measured)) = (&mut self.line, measured) {
+            line.values.set(MEASURED, json!(measured));
         }
     }
 

@@ -33,6 +33,9 @@ pub struct Settings {
     pub average: Option<f64>,
     /// Validate every so many steps; 0 for only at the end.
     pub evaluate_every: u64,
+    /// Measure what the layers compute every so many steps; 0 for only at the end.
+    #[serde(default)]
+    pub measure_every: u64,
     /// Let the model show something every so many steps; 0 for only at the end.
     pub sample_every: u64,
 }

@@ -4,8 +4,10 @@ use super::{Error, Settings};
 use crate::engine::random::Key;
 use crate::engine::{Builder, Device, Tensor};
 use crate::report::{Data, Picture, Values};
+use crate::trace::Trace;
 use crate::variant::VariantConfig;
 use serde::Serialize;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -84,6 +86,16 @@ pub trait Task: Sync {
     /// # Errors
     /// If the device fails.
     fn sample(&self, _model: &Self::Model, _key: Key) -> Result<Option<String>, Error> {
+        Ok(None)
+    }
+
+    /// What the model's layers compute of the probe sequences (texts, images) with these numbers,
+    /// which are the same for every model; of fewer if there are not so many. `None` if the task
+    /// has none.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn trace(&self, _model: &Self::Model, _probes: Range<usize>) -> Result<Option<Trace>, Error> {
         Ok(None)
     }
 

@@ -3,6 +3,7 @@
 use super::ahead::make_ahead;
 use super::learner::{Learner, StepResult};
 use super::log::{Log, Waiting};
+use super::probes::measure_probes;
 use super::task::{Extent, Stop, Task};
 use super::{Error, Observer, Settings};
 use crate::engine::Device;
@@ -12,6 +13,9 @@ use crate::report::{ModelFolder, Values, write_pictures};
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
+
+/// How many probe sequences are measured while training.
+const PROBES: usize = 16;
 
 /// All that training one model needs beside the model.
 pub struct Training<'a, T: Task> {
@@ -112,7 +116,8 @@ impl<T: Task> Training<'_, T> {
             let last = step + 1 == self.settings.steps;
             let evaluates = due(self.settings.evaluate_every) && !last;
             let samples = due(self.settings.sample_every) || last;
-            if interrupted || evaluates || samples || last {
+            let measures = due(self.settings.measure_every) || last;
+            if interrupted || evaluates || samples || measures {
                 waiting.drain(..).try_for_each(|result| log.step(result))?;
             }
             if interrupted {
@@ -121,6 +126,12 @@ impl<T: Task> Training<'_, T> {
             }
             if evaluates {
                 self.evaluate_now(learner, log, &stop)?;
+            }
+            if measures && !stop.now() {
+                let measured = learner.with_best_weights(|model, _| {
+                    measure_probes(self.task, model, PROBES, self.settings.batch)
+                });
+                log.measured(measured?);
             }
             if samples {
                 let key = Key::new(self.seed).named("sample").fold(log.steps);

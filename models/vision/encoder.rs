@@ -5,6 +5,7 @@ use super::blocks::{Blocks, DEVIATION, Norm};
 use super::config::VisionConfig;
 use crate::engine::{Builder, Device, Initial, Tensor, no_grad};
 use crate::trace::{Carry, Trace};
+use crate::variant::VariantConfig;
 
 /// Patches become tokens by a linear layer, learned positions are added, and blocks and a last
 /// layer norm follow. With a class token, that is token 0.
@@ -79,7 +80,8 @@ impl Encoder {
     /// If the images do not have the configured size.
     #[track_caller]
     pub fn trace(&self, images: &Tensor) -> Trace {
-        let mut carry = Carry::recording(false);
+        let usual = VariantConfig::NEUTRENO_LAMBDA_OF_IMAGES;
+        let mut carry = Carry::recording(false, self.config.variant.energy_lambda(usual));
         no_grad(|| self.carried(images, &Pass::evaluation(), &mut carry));
         carry.into_trace()
     }

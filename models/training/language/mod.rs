@@ -16,10 +16,16 @@ use crate::data::tokenizer::{Tokenizer, TokenizerChoice};
 use crate::engine::random::Key;
 use crate::engine::{Builder, Device, Ids, Tensor};
 use crate::language_model::{LanguageModel, Pass};
+use crate::measure::probe;
 use crate::report::{Data, Values};
+use crate::trace::Trace;
 use crate::variant::VariantConfig;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
+
+/// Always the same, so that all models are measured on the same windows.
+const PROBE_SEED: u64 = 1;
 
 /// Learning to predict the next token of a text.
 #[derive(Clone, Debug)]
@@ -195,6 +201,18 @@ impl Task for LanguageModelling {
         let prompt = &self.texts.validation.tokens;
         let prompt = &prompt[..PROMPT.min(prompt.len()).min(self.settings.context)];
         Ok(Some(sampling::sample(model, &self.tokenizer, prompt, length, key)?))
+    }
+
+    /// Windows of the validation text that begin with the same token.
+    fn trace(&self, model: &LanguageModel, probes: Range<usize>) -> Result<Option<Trace>, Error> {
+        let (tokens, context) = (&self.texts.validation.tokens, self.settings.context);
+        let length = context.min(tokens.len());
+        let windows = probe::windows(tokens, length, probes.end, Key::new(PROBE_SEED));
+        let windows = windows.unwrap_or_default();
+        let Some(chosen) = windows.get(probes.start..).filter(|chosen| !chosen.is_empty()) else {
+            return Ok(None);
+        };
+        Ok(Some(model.trace(&Ids::new(chosen.concat(), [chosen.len(), length]))))
     }
 
     fn settings(&self) -> Values {

@@ -82,6 +82,7 @@ impl LanguageSettings {
             clip: 1.0,
             average: None,
             evaluate_every: 100,
+            measure_every: 0,
             sample_every: 100,
         };
         Some(match name {
