@@ -3,7 +3,7 @@
 use crate::common::program::Result;
 use crate::common::progress::Progress;
 use neutreno::data::corpus::Corpus;
-use neutreno::data::images::{EvaluationImages, ImageData, ReadOptions, Task};
+use neutreno::data::images::{ImageData, ReadOptions, Task};
 use neutreno::data::lookup::{Lookup, lookup};
 use neutreno::data::tokenizer::Tokenizer;
 use neutreno::engine::random::Key;
@@ -141,9 +141,7 @@ impl Probes {
             Probes::Images { data, .. } => {
                 let config: VisionConfig = read(&folder.config_json())?;
                 let images = move |first: usize, last: usize| {
-                    let numbers: Vec<usize> = (first..last).collect();
-                    let set = data.splits.validation.select(&numbers);
-                    let batch = EvaluationImages::new(data, set.into(), last - first).batch(0);
+                    let batch = data.validation_images(first..last);
                     Tensor::new(&batch.pixels, batch.shape, &device)
                 };
                 if config.num_decoder_layers.is_some() {

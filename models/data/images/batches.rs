@@ -7,6 +7,7 @@ use super::set::id;
 use super::{Augmentation, ImageData, ImageSet, Normalization};
 use neutreno_engine::random::Key;
 use rayon::prelude::*;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// What a step of training or evaluation needs.
@@ -161,7 +162,7 @@ impl EvaluationImages {
         assert!(index < self.len(), "batch {index} of {}", self.len());
         let first = index * self.batch;
         let images = first..(first + self.batch).min(self.set.len());
-        normalized(&self.set, &self.normalization, images)
+        as_they_are(&self.set, &self.normalization, images)
     }
 
     /// All batches in order.
@@ -170,12 +171,16 @@ impl EvaluationImages {
     }
 }
 
-/// Images of a set as they are.
-fn normalized(
-    set: &ImageSet,
-    normalization: &Normalization,
-    images: std::ops::Range<usize>,
-) -> ImageBatch {
+impl ImageData {
+    /// The validation images with these numbers, as they are; fewer if there are not so many.
+    pub fn validation_images(&self, images: Range<usize>) -> ImageBatch {
+        let set = &self.splits.validation;
+        let end = images.end.min(set.len());
+        as_they_are(set, &self.normalization, images.start.min(end)..end)
+    }
+}
+
+fn as_they_are(set: &ImageSet, normalization: &Normalization, images: Range<usize>) -> ImageBatch {
     let shape = set.shape();
     let mut pixels = vec![0.0; images.len() * shape.elements()];
     pixels.par_chunks_mut(shape.elements()).zip(images.clone()).for_each(|(pixels, image)| {
@@ -235,7 +240,7 @@ mod tests {
             assert_eq!(epoch, (0..30).collect::<Vec<_>>());
         }
         let image = batches.image(4);
-        let evaluated = normalized(&data.splits.train, &data.normalization, image..image + 1);
+        let evaluated = as_they_are(&data.splits.train, &data.normalization, image..image + 1);
         let batch = batches.batch(1);
         assert_eq!(batch.pixels[..3072], evaluated.pixels);
         assert_eq!(batch.labels[..1], evaluated.labels);

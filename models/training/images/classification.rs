@@ -2,17 +2,19 @@
 
 use super::pictures::{Mistake, confusion_matrix, mistakes};
 use super::{
-    Confusion, ImageSettings, data_of, facts, model_config, pixels, test_batches, training_batches,
-    until, validation_batches,
+    Confusion, ImageSettings, data_of, facts, model_config, pixels, test_batches, trace,
+    training_batches, until, validation_batches,
 };
 use crate::data::corpus::Source;
 use crate::data::images::{ImageBatch, ImageData, linear_baseline};
 use crate::engine::random::Key;
 use crate::engine::{Builder, Device, Tensor, no_grad};
 use crate::report::{Data, Picture, Values};
+use crate::trace::Trace;
 use crate::training::{Batches, Best, Error, Extent, Stop, Task};
 use crate::variant::VariantConfig;
 use crate::vision::{ImageClassifier, Pass, SoftTargets, VisionConfig};
+use std::ops::Range;
 
 /// Learning to tell what an image shows.
 #[derive(Clone, Debug)]
@@ -204,6 +206,11 @@ impl Task for ImageClassification {
             mistakes(&self.data, &mistaken)?,
             confusion_matrix(&confusion, &self.data.classes, "images"),
         ])
+    }
+
+    /// The encoder on validation images.
+    fn trace(&self, model: &ImageClassifier, probes: Range<usize>) -> Result<Option<Trace>, Error> {
+        Ok(trace(&self.data, model.encoder(), model.device(), probes))
     }
 
     fn settings(&self) -> Values {

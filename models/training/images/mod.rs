@@ -16,9 +16,11 @@ use crate::data::images::{EvaluationImages, ImageBatch, ImageData, ImageError, T
 use crate::engine::random::Key;
 use crate::engine::{Device, Tensor};
 use crate::report::{Data, Values};
+use crate::trace::Trace;
 use crate::variant::VariantConfig;
-use crate::vision::VisionConfig;
+use crate::vision::{Encoder, VisionConfig};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 impl From<ImageError> for Error {
     fn from(error: ImageError) -> Error {
@@ -70,6 +72,17 @@ fn validation_batches(
     let batches = EvaluationImages::new(data, data.splits.validation.clone(), batch);
     let count = batches.len().min(images.div_ceil(batch));
     (0..count).map(move |index| batches.batch(index))
+}
+
+/// What an encoder computes of the validation images with these numbers.
+fn trace(
+    data: &ImageData,
+    encoder: &Encoder,
+    device: &Device,
+    probes: Range<usize>,
+) -> Option<Trace> {
+    let batch = data.validation_images(probes);
+    (batch.shape[0] > 0).then(|| encoder.trace(&pixels(&batch, device)))
 }
 
 /// All test images.

@@ -2,18 +2,20 @@
 
 use super::pictures::{Scene, confusion_matrix, scenes};
 use super::{
-    Confusion, ImageSettings, data_of, facts, model_config, pixels, test_batches, training_batches,
-    until, validation_batches,
+    Confusion, ImageSettings, data_of, facts, model_config, pixels, test_batches, trace,
+    training_batches, until, validation_batches,
 };
 use crate::data::corpus::Source;
 use crate::data::images::{ImageBatch, ImageData, linear_baseline};
 use crate::engine::random::Key;
 use crate::engine::{Builder, Device, Ids, Tensor, no_grad};
 use crate::report::{Data, Picture, Values};
+use crate::trace::Trace;
 use crate::training::{Batches, Best, Error, Extent, Stop, Task};
 use crate::variant::VariantConfig;
 use crate::vision::{ImageSegmenter, Pass, VisionConfig};
 use serde_json::json;
+use std::ops::Range;
 
 /// Learning to tell what every pixel of an image belongs to.
 #[derive(Clone, Debug)]
@@ -199,6 +201,11 @@ impl Task for ImageSegmentation {
             scenes(&self.data, &shown)?,
             confusion_matrix(&confusion, &self.data.classes, "pixels"),
         ])
+    }
+
+    /// The encoder on validation images.
+    fn trace(&self, model: &ImageSegmenter, probes: Range<usize>) -> Result<Option<Trace>, Error> {
+        Ok(trace(&self.data, model.encoder(), model.device(), probes))
     }
 
     fn settings(&self) -> Values {
