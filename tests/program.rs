@@ -1,47 +1,24 @@
 //! The program `lm_wikitext` as a user meets it: what it leaves behind, and what it says to bad
 //! input.
 
-use serde_json::Value;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+mod common;
 
-fn program() -> Command {
-    let mut path = std::env::current_exe().expect("this test's path");
-    path.pop();
-    path.set_file_name("examples");
-    path.push(format!("lm_wikitext{}", std::env::consts::EXE_SUFFIX));
-    assert!(path.is_file(), "{} is built with the tests", path.display());
-    let mut command = Command::new(path);
-    command.stdin(Stdio::null());
-    command
-}
+use common::programs::{json, program, text_file};
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
 
 const SMALL: &str = "--offline --device cpu --layers 3 --width 16 --heads 2 --context 16 --batch 4 \
                      --steps 6 --warmup 2 --eval-tokens 200 --eval-every 3 --sample-every 0 --json";
 
 fn run(folder: &Path, arguments: &[&str]) -> Output {
     let out = folder.join("run");
-    program()
+    program("lm_wikitext")
         .args(SMALL.split_whitespace())
         .args(["--out", out.to_str().expect("a name in UTF-8")])
         .args(arguments)
         .output()
         .expect("the program starts")
-}
-
-fn text_file(folder: &Path) -> PathBuf {
-    let path = folder.join("text.txt");
-    let text = "the cat sat on the mat and the dog sat on the log\n".repeat(200);
-    std::fs::write(&path, text).expect("a file");
-    path
-}
-
-fn json(output: &Output) -> Value {
-    let text = String::from_utf8_lossy(&output.stdout);
-    let last = text.lines().last().unwrap_or_default();
-    serde_json::from_str(last).unwrap_or_else(|_| {
-        panic!("no JSON in {text:?}; {}", String::from_utf8_lossy(&output.stderr))
-    })
 }
 
 #[test]
@@ -171,7 +148,7 @@ fn a_place_that_cannot_be_written_is_named() {
 fn an_interrupt_ends_the_run_with_its_summary() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
-    let child = program()
+    let child = program("lm_wikitext")
         .args(SMALL.replace("--steps 6", "--steps 1000000").split_whitespace())
         .args(["--out", out.to_str().unwrap()])
         .stdout(Stdio::piped())

@@ -11,7 +11,7 @@ use safetensors::tensor::{Dtype, Metadata as Header, TensorInfo};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// Texts that a file carries along.
@@ -44,9 +44,9 @@ const LONGEST_HEADER: u64 = 100_000_000;
 /// If two tensors have the same name, or one is named `__metadata__`.
 #[track_caller]
 pub fn save_tensors(path: &Path, tensors: &[(String, Tensor)], metadata: &Metadata) -> Result<()> {
-    let header = header(tensors, metadata);
+    let chunks = chunks(tensors.to_vec(), metadata);
     let temporary = temporary(path)?;
-    let written = write(&temporary, &header, tensors)
+    let written = write(&temporary, chunks)
         .and_then(|()| fs::rename(&temporary, path).map_err(|error| cannot("write", path, &error)));
     if written.is_err() {
         // The first error is the one to report.
@@ -54,6 +54,36 @@ pub fn save_tensors(path: &Path, tensors: &[(String, Tensor)], metadata: &Metada
     }
     written?;
     sync_folder(path)
+}
+
+/// The bytes of a safetensors file, piece by piece, for those who write them in their own way:
+/// first the header, then the numbers of each tensor.
+///
+/// ```
+/// use neutreno_engine::checkpoint::{Metadata, chunks};
+/// use neutreno_engine::{Device, Tensor};
+/// let x = Tensor::new(&[1.0, 2.0], [2], &Device::cpu());
+/// let pieces: Vec<_> = chunks(vec![("x".into(), x)], &Metadata::new()).collect();
+/// assert!(pieces[1].as_ref().unwrap().ends_with(&2.0_f32.to_le_bytes()));
+/// ```
+///
+/// # Errors
+/// An item is an error if the device failed.
+///
+/// # Panics
+/// As [`save_tensors`].
+#[track_caller]
+pub fn chunks(
+    tensors: Vec<(String, Tensor)>,
+    metadata: &Metadata,
+) -> impl Iterator<Item = Result<Vec<u8>>> + use<> {
+    let header = header(&tensors, metadata);
+    let length = (header.len() as u64).to_le_bytes();
+    let numbers = |(_, tensor): (String, Tensor)| {
+        let numbers = tensor.to_vec()?;
+        Ok(numbers.iter().flat_map(|number| number.to_le_bytes()).collect())
+    };
+    std::iter::once(Ok([&length[..], &header].concat())).chain(tensors.into_iter().map(numbers))
 }
 
 /// Loads all tensors of a file, in the order of their places in it.
@@ -274,17 +304,10 @@ fn header(tensors: &[(String, Tensor)], metadata: &Metadata) -> Vec<u8> {
     header
 }
 
-fn write(path: &Path, header: &[u8], tensors: &[(String, Tensor)]) -> Result<()> {
+fn write(path: &Path, mut chunks: impl Iterator<Item = Result<Vec<u8>>>) -> Result<()> {
     let failed = |error: io::Error| cannot("write", path, &error);
-    let mut file = BufWriter::new(File::create(path).map_err(failed)?);
-    file.write_all(&(header.len() as u64).to_le_bytes()).map_err(failed)?;
-    file.write_all(header).map_err(failed)?;
-    for (_, tensor) in tensors {
-        let numbers = tensor.to_vec()?;
-        let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
-        file.write_all(&bytes).map_err(failed)?;
-    }
-    let file = file.into_inner().map_err(|error| failed(error.into_error()))?;
+    let mut file = File::create(path).map_err(failed)?;
+    chunks.try_for_each(|chunk| file.write_all(&chunk?).map_err(failed))?;
     file.sync_all().map_err(failed)
 }
 

@@ -96,18 +96,23 @@ pub trait Optimizer {
     /// # Errors
     /// If the file can not be read or does not fit.
     fn load(&mut self, parameters: &Parameters, path: &Path) -> Result<()> {
-        let checkpoint = Checkpoint::open(path)?;
-        let steps = checkpoint.metadata().get("steps").and_then(|steps| steps.parse().ok());
-        let steps = steps.ok_or_else(|| Error::File {
-            path: path.into(),
-            reason: "it does not say after how many steps it was saved, as the state of an \
-                     optimiser does"
-                .into(),
-        })?;
-        checkpoint.load_into(&self.state(parameters))?;
-        self.set_steps(steps);
+        self.set_steps(load(path, &self.state(parameters))?);
         Ok(())
     }
+}
+
+/// Loads tensors into `state`, and returns after how many steps they were saved.
+fn load(path: &Path, state: &[(String, Tensor)]) -> Result<u64> {
+    let checkpoint = Checkpoint::open(path)?;
+    let steps = checkpoint.metadata().get("steps").and_then(|steps| steps.parse().ok());
+    let steps = steps.ok_or_else(|| Error::File {
+        path: path.into(),
+        reason: "it does not say after how many steps it was saved, as the state of an \
+                 optimiser does"
+            .into(),
+    })?;
+    checkpoint.load_into(state)?;
+    Ok(steps)
 }
 
 /// The factor to multiply gradients by, as the kernels take it: one number on the device.

@@ -7,3 +7,4 @@ pub mod arguments;
 pub mod images;
 pub mod program;
 pub mod progress;
+pub mod resume;

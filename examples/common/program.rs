@@ -2,6 +2,8 @@
 
 use super::arguments::{Common, Machine};
 use super::progress::Progress;
+use super::resume;
+use clap::Parser;
 use neutreno::VariantConfig;
 use neutreno::engine::{Device, device};
 use neutreno::training::{Comparison, Settings, Task};
@@ -12,10 +14,17 @@ use std::time::SystemTime;
 
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// Runs a program: lists the devices if that is asked for, else does `work`, and says what went
-/// wrong.
-pub fn main(common: &Common, work: impl FnOnce() -> Result<()>) -> ExitCode {
-    let result = if common.machine.list_devices { list_devices(&common.machine) } else { work() };
+/// Reads the flags, those of a run to go on with among them, then lists the devices if that is
+/// asked for, else does `work`, and says what went wrong. `common` finds the shared flags.
+pub fn main<A: Parser>(
+    common: impl Fn(&A) -> &Common,
+    work: impl Fn(&A) -> Result<()>,
+) -> ExitCode {
+    let result = resume::typed().and_then(|typed| {
+        let arguments = A::parse_from(typed);
+        let machine = &common(&arguments).machine;
+        if machine.list_devices { list_devices(machine) } else { work(&arguments) }
+    });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -34,7 +43,8 @@ fn list_devices(machine: &Machine) -> Result<()> {
     Ok(())
 }
 
-/// A flag that becomes true at the first Ctrl-C; the second one stops the program at once.
+/// A flag that becomes true at the first Ctrl-C or SIGTERM; the second one stops the program at
+/// once.
 ///
 /// # Errors
 /// If the system does not let us know.
@@ -44,7 +54,7 @@ pub fn catch_interrupts() -> Result<&'static AtomicBool> {
         if INTERRUPTED.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        eprintln!("\nstopping after this step; once more to stop at once");
+        eprintln!("\nstopping after this step, with a checkpoint; once more to stop at once");
     })?;
     Ok(&INTERRUPTED)
 }
@@ -75,15 +85,19 @@ pub fn train(
     interrupted: &AtomicBool,
 ) -> Result<()> {
     let (parent, name) = place(common)?;
+    let minutes = common.training.minutes.filter(|_| common.output.resume.is_none());
     let comparison = Comparison {
         task,
         variants,
         seeds: &common.training.all_seeds(),
         settings,
-        minutes: common.training.minutes,
+        minutes,
         device,
         parent,
         name,
+        resume: common.output.resume.clone(),
+        safety: common.output.safety(),
+        arguments: resume::to_keep(resume::typed()?),
         started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         interrupted,
     };

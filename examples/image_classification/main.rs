@@ -46,8 +46,7 @@ Examples:
   image_classification --data pictures --preset deit-tiny --skip-broken";
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    common::program::main(&arguments.images.common, || run(&arguments))
+    common::program::main(|arguments: &Arguments| &arguments.images.common, run)
 }
 
 fn run(arguments: &Arguments) -> Result<()> {

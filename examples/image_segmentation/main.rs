@@ -43,8 +43,7 @@ Examples:
   image_segmentation --data camvid --seeds 3 --variant transformer,neutreno";
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    common::program::main(&arguments.images.common, || run(&arguments))
+    common::program::main(|arguments: &Arguments| &arguments.images.common, run)
 }
 
 fn run(arguments: &Arguments) -> Result<()> {

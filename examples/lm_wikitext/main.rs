@@ -7,7 +7,6 @@ mod arguments;
 mod common;
 
 use arguments::Arguments;
-use clap::Parser;
 use common::program::{Result, catch_interrupts, open_device, train};
 use common::progress::Progress;
 use neutreno::VariantConfig;
@@ -19,8 +18,7 @@ use neutreno::training::language::LanguageModelling;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    common::program::main(&arguments.common, || run(&arguments))
+    common::program::main(|arguments: &Arguments| &arguments.common, run)
 }
 
 fn run(arguments: &Arguments) -> Result<()> {

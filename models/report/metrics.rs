@@ -1,9 +1,8 @@
 //! `metrics.jsonl`: one line of JSON a logged step.
 
-use super::{Error, Values, null_is_nan, write_atomically};
+use super::{Error, Values, disk, null_is_nan, write_atomically};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// The name under which [`Metric::values`] holds what was measured inside the model.
@@ -38,12 +37,13 @@ pub struct Metric {
 
 /// Appends lines to a `metrics.jsonl`. Each line is handed to the system whole and at once, so
 /// whatever ends the program leaves at most one torn line, the last, which [`read_metrics`] drops.
+/// Lines that could not be written wait in memory for the next try.
 ///
 /// ```
 /// # use neutreno::report::{Metric, MetricsWriter, read_metrics};
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let path = folder.path().join("metrics.jsonl");
-/// let mut writer = MetricsWriter::create(&path)?;
+/// let mut writer = MetricsWriter::begin(&path, b"")?;
 /// writer.write(&Metric { step: 1, loss: 10.4, ..Metric::default() })?;
 /// assert_eq!(read_metrics(&path)?[0].loss, 10.4);
 /// # Ok::<(), neutreno::report::Error>(())
@@ -52,33 +52,60 @@ pub struct Metric {
 pub struct MetricsWriter {
     file: File,
     path: PathBuf,
+    /// The bytes of the file that are whole lines.
+    length: u64,
+    /// Whether something may stand behind them.
+    torn: bool,
+    waiting: Vec<u8>,
 }
 
 impl MetricsWriter {
-    /// Begins a new file. A file that is there already is an error, and stays.
-    pub fn create(path: &Path) -> Result<MetricsWriter, Error> {
-        let file = File::create_new(path).map_err(Error::file("create", path))?;
-        Ok(MetricsWriter { file, path: path.to_owned() })
-    }
-
-    /// Continues a file after `step`, the step of the checkpoint that training goes on from: later
-    /// lines are dropped, since those steps will be made again. A missing file is begun.
-    pub fn resume(path: &Path, step: u64) -> Result<MetricsWriter, Error> {
-        if !path.exists() {
-            return MetricsWriter::create(path);
-        }
-        let mut kept = Vec::new();
-        for metric in read_metrics(path)?.iter().filter(|metric| metric.step <= step) {
-            kept.extend(line(metric));
-        }
-        write_atomically(path, &kept)?;
+    /// Begins a file with `contents`, the lines of the checkpoint that training goes on from: those
+    /// of later steps are dropped, since these will be made again.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn begin(path: &Path, contents: &[u8]) -> Result<MetricsWriter, Error> {
+        write_atomically(path, contents)?;
         let file = File::options().append(true).open(path).map_err(Error::file("write", path))?;
-        Ok(MetricsWriter { file, path: path.to_owned() })
+        let length = contents.len() as u64;
+        Ok(MetricsWriter { file, path: path.to_owned(), length, torn: false, waiting: Vec::new() })
     }
 
     /// Appends one line.
+    ///
+    /// # Errors
+    /// The file cannot be written now; the line is kept, and written with the next one.
     pub fn write(&mut self, metric: &Metric) -> Result<(), Error> {
-        self.file.write_all(&line(metric)).map_err(Error::file("write", &self.path))
+        self.waiting.extend(line(metric));
+        self.flush()
+    }
+
+    /// Writes the lines that wait.
+    ///
+    /// # Errors
+    /// The file cannot be written now; the lines are kept.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        if self.torn {
+            self.file.set_len(self.length).map_err(Error::file("write", &self.path))?;
+        }
+        self.torn = true;
+        disk::append(&self.file, &self.path, &self.waiting)?;
+        self.torn = false;
+        self.length += self.waiting.len() as u64;
+        self.waiting.clear();
+        Ok(())
+    }
+
+    /// All lines, those that wait included.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn contents(&self) -> Result<Vec<u8>, Error> {
+        let mut contents = fs::read(&self.path).map_err(Error::file("read", &self.path))?;
+        contents.truncate(self.length as usize);
+        contents.extend(&self.waiting);
+        Ok(contents)
     }
 }
 
@@ -121,7 +148,7 @@ mod tests {
     fn written(count: u64) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
-        let mut writer = MetricsWriter::create(&path).unwrap();
+        let mut writer = MetricsWriter::begin(&path, b"").unwrap();
         (1..=count).for_each(|step| writer.write(&metric(step)).unwrap());
         (folder, path)
     }
@@ -156,20 +183,27 @@ mod tests {
         diverged.loss = f64::NAN;
         diverged.gradient_norm = f64::INFINITY;
         diverged.values.set("validation_loss", f64::NAN);
-        MetricsWriter::resume(&path, 0).unwrap().write(&diverged).unwrap();
+        MetricsWriter::begin(&path, b"").unwrap().write(&diverged).unwrap();
         let read = &read_metrics(&path).unwrap()[0];
         assert!(read.loss.is_nan() && read.gradient_norm.is_nan());
         assert!(read.values.number("validation_loss").is_nan());
     }
 
     #[test]
-    fn resuming_drops_the_steps_that_will_be_made_again() {
-        let (_folder, path) = written(5);
-        let whole = fs::read(&path).unwrap();
-        fs::write(&path, &whole[..whole.len() - 9]).unwrap();
-        MetricsWriter::resume(&path, 3).unwrap().write(&metric(4)).unwrap();
-        let steps: Vec<u64> = read_metrics(&path).unwrap().iter().map(|m| m.step).collect();
-        assert_eq!(steps, [1, 2, 3, 4]);
-        assert!(MetricsWriter::create(&path).is_err(), "a file that is there must stay");
+    fn lines_that_could_not_be_written_are_not_lost() {
+        let (folder, path) = written(0);
+        let mut writer = MetricsWriter::begin(&path, b"").unwrap();
+        writer.write(&metric(1)).unwrap();
+        disk::faults::plan(folder.path(), 0, 2);
+        assert!(writer.write(&metric(2)).is_err() && writer.write(&metric(3)).is_err());
+        disk::faults::end(folder.path());
+        let steps = |metrics: &[Metric]| metrics.iter().map(|m| m.step).collect::<Vec<_>>();
+        assert_eq!(steps(&read_metrics(&path).unwrap()), [1]);
+        let kept = writer.contents().unwrap();
+        writer.write(&metric(4)).unwrap();
+        assert_eq!(steps(&read_metrics(&path).unwrap()), [1, 2, 3, 4]);
+        // Going on from what was known then.
+        MetricsWriter::begin(&path, &kept).unwrap();
+        assert_eq!(steps(&read_metrics(&path).unwrap()), [1, 2, 3]);
     }
 }

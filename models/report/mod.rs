@@ -9,6 +9,7 @@
 //! - [`page`] turns a summary and the metrics into `report.html`.
 
 mod curves;
+pub(crate) mod disk;
 mod figures;
 mod format;
 mod html;
@@ -34,7 +35,7 @@ pub use inside::{Map, MeasuredModel, measurements_page};
 pub use measures::describe;
 pub use metrics::{MEASURED, Metric, MetricsWriter, read_metrics};
 pub use pictures::{Picture, read_pictures, write_pictures};
-pub use run_folder::{ModelFolder, RunFolder, write_atomically, write_json};
+pub use run_folder::{ModelFolder, RunFolder, RunLock, write_atomically, write_json};
 pub use summary::{Data, Difference, Group, Spread, Summary, VariantSummary};
 pub use values::Values;
 
@@ -54,13 +55,25 @@ pub enum Error {
     },
     /// The folder of a new run is there already; it is left as it is.
     #[error(
-        "{} already exists and was left as it is. Name another place with --out, or continue \
-         that run with --resume",
-        path.display()
+        "{} already exists and was left as it is. Name another place with --out, or, if it is a \
+         run, go on with it: --resume {}",
+        path.display(), path.display()
     )]
     Exists {
         /// The folder that is there.
         path: PathBuf,
+    },
+    /// Another process is training in this folder.
+    #[error(
+        "another process{} is training in {}. Wait until it is done, or stop it",
+        process.as_ref().map(|id| format!(" ({id})")).unwrap_or_default(),
+        path.display()
+    )]
+    Running {
+        /// The run's folder.
+        path: PathBuf,
+        /// The process, if it can be told.
+        process: Option<String>,
     },
     /// The folder to continue was not made by a run.
     #[error("{} is not the folder of a run: it has no run.json", path.display())]
@@ -77,10 +90,18 @@ pub enum Error {
         /// The name as it was given.
         name: String,
     },
+    /// A checkpoint's files are not those that were written.
+    #[error("the checkpoint {} is damaged: {reason}", path.display())]
+    Damaged {
+        /// The checkpoint's folder.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// A file could not be written or read.
     #[error("cannot {action} {}: {source}", path.display())]
     File {
-        /// `create`, `read` or `write`.
+        /// `create`, `read`, `write`, `sync` or `remove`.
         action: &'static str,
         /// The file.
         path: PathBuf,

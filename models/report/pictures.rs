@@ -37,9 +37,10 @@ pub fn write_pictures(folder: &ModelFolder, pictures: &[Picture]) -> Result<(), 
 /// The pictures that [`write_pictures`] wrote; none if there are none.
 ///
 /// ```
-/// # use neutreno::report::{Picture, RunFolder, read_pictures, write_pictures};
+/// # use neutreno::report::{Error, Picture, RunFolder, read_pictures, write_pictures};
 /// # let parent = tempfile::tempdir().unwrap();
-/// # let run = RunFolder::create(parent.path(), Some("first"), "", "")?;
+/// # let fill = |_: &RunFolder, _: &str| Ok::<(), Error>(());
+/// # let run = RunFolder::create(parent.path(), Some("first"), "", "", fill)?;
 /// let folder = run.model("resformer", 7)?;
 /// let picture = Picture { file: "dot.svg".into(), bytes: b"<svg/>".into(), ..Picture::default() };
 /// write_pictures(&folder, &[picture.clone()])?;

@@ -2,18 +2,19 @@
 //!
 //! ```text
 //! run.json  tokenizer.json  summary.json  report.html
-//! VARIANT-seedS/   config.json  metrics.jsonl  model.safetensors  checkpoints/step-NNNNNN/
+//! VARIANT-seedS/   config.json  metrics.jsonl  model.safetensors  result.json
+//!                  checkpoints/step-NNNNNN/
 //! ```
 //!
 //! A folder that was there before is never written to, and a file is either the old one or the
 //! new one, whatever happens in between.
 
-use super::Error;
+use super::{Error, disk};
 use serde::Serialize;
-use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The folder of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,46 +25,53 @@ pub struct RunFolder {
 impl RunFolder {
     /// Makes a new folder in `parent`, which is made too if it isn't there.
     ///
-    /// With a `name`, a folder of that name must not exist yet, or be empty. Without one, it is named after
-    /// the time (`started`, in RFC 3339) and the task, and numbered if that is taken.
+    /// With a `name`, a folder of that name must not exist yet, or be empty. Without one, it is
+    /// named after the time (`started`, in RFC 3339) and the task, and numbered if that is taken.
+    ///
+    /// The folder appears by one rename, with all that `fill` has put there: it is given the
+    /// folder as yet under another name, and the name that it will have.
     ///
     /// ```
-    /// # use neutreno::report::RunFolder;
+    /// # use neutreno::report::{Error, RunFolder, write_json};
     /// # let parent = tempfile::tempdir().unwrap();
     /// let started = "2031-05-07T09:30:00Z";
-    /// let run = RunFolder::create(parent.path(), None, "language-modelling", started)?;
+    /// let fill = |folder: &RunFolder, name: &str| write_json(&folder.run_json(), &name);
+    /// let run = RunFolder::create(parent.path(), None, "language-modelling", started, fill)?;
     /// assert!(run.path().ends_with("2031-05-07-093000-language-modelling"));
-    /// # Ok::<(), neutreno::report::Error>(())
+    /// # Ok::<(), Error>(())
     /// ```
     ///
     /// # Errors
-    /// The folder exists, cannot be made, or its name is one that some system doesn't allow.
-    pub fn create(
+    /// The folder exists, cannot be made, or its name is one that some system doesn't allow;
+    /// whatever `fill` fails with. Nothing is left behind.
+    pub fn create<E: From<Error>>(
         parent: &Path,
         name: Option<&str>,
         task: &str,
         started: &str,
-    ) -> Result<RunFolder, Error> {
+        fill: impl Fn(&RunFolder, &str) -> Result<(), E>,
+    ) -> Result<RunFolder, E> {
         let made = format!("{}-{task}", time_for_a_name(started));
-        let name = name.unwrap_or(&made);
-        check_name(name)?;
-        let failed = |path: &Path, source| Error::Create { path: path.to_owned(), source };
-        fs::create_dir_all(parent).map_err(|source| failed(parent, source))?;
+        let wanted = name.unwrap_or(&made);
+        check_name(wanted)?;
+        let failed = |source| Error::Create { path: parent.join(wanted), source };
+        fs::create_dir_all(parent).map_err(failed)?;
         for number in 1u64.. {
-            let path = match number {
-                1 => parent.join(name),
-                _ => parent.join(format!("{name}-{number}")),
+            let name = match number {
+                1 => wanted.to_owned(),
+                _ => format!("{wanted}-{number}"),
             };
-            // Making the folder is the test for its absence, so two programs cannot both win.
-            match fs::create_dir(&path) {
-                Ok(()) => return Ok(RunFolder { path }),
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                    return Err(failed(&path, error));
+            let path = parent.join(&name);
+            if free(&path) {
+                let draft = Draft::new(parent, &name).map_err(failed)?;
+                fill(&draft.0, &name)?;
+                // Only one of two programs can win: a folder that is not empty is not replaced.
+                if draft.publish(&path)? {
+                    return Ok(RunFolder { path });
                 }
-                // An empty folder was made for us.
-                Err(_) if name != made && is_empty(&path) => return Ok(RunFolder { path }),
-                Err(_) if name != made => return Err(Error::Exists { path }),
-                Err(_) => {}
+            }
+            if wanted != made {
+                return Err(Error::Exists { path }.into());
             }
         }
         unreachable!("some number is free")
@@ -76,6 +84,57 @@ impl RunFolder {
             Ok(run)
         } else {
             Err(Error::NotARun { path: path.to_owned() })
+        }
+    }
+
+    /// The contents of `run.json`.
+    ///
+    /// # Errors
+    /// If it cannot be read or is no JSON.
+    pub fn facts(&self) -> Result<serde_json::Value, Error> {
+        let path = self.run_json();
+        let text = fs::read(&path).map_err(Error::file("read", &path))?;
+        serde_json::from_slice(&text).map_err(|source| {
+            let line = source.line();
+            Error::Contents { path, line, source }
+        })
+    }
+
+    /// Says that this process trains here, so that no other does.
+    ///
+    /// ```
+    /// # use neutreno::report::{Error, RunFolder};
+    /// # let parent = tempfile::tempdir().unwrap();
+    /// # let fill = |_: &RunFolder, _: &str| Ok::<(), Error>(());
+    /// # let run = RunFolder::create(parent.path(), Some("first"), "", "", fill)?;
+    /// let lock = run.lock()?;
+    /// assert!(matches!(run.lock(), Err(Error::Running { .. })));
+    /// drop(lock);
+    /// run.lock()?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Another process does, or the folder cannot be written.
+    pub fn lock(&self) -> Result<RunLock, Error> {
+        let path = self.path.join(".lock");
+        let open = || File::options().create(true).append(true).read(true).open(&path);
+        let mut file = open().map_err(Error::file("write", &path))?;
+        match file.try_lock() {
+            Ok(()) => {
+                // Whoever finds the lock taken is told by whom. It works without that too.
+                let _ = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
+                Ok(RunLock(file))
+            }
+            Err(TryLockError::WouldBlock) => {
+                let process = fs::read_to_string(&path).ok().filter(|id| !id.is_empty());
+                Err(Error::Running { path: self.path.clone(), process })
+            }
+            // Some network disks know no locks; training there is still possible.
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
+                Ok(RunLock(file))
+            }
+            Err(TryLockError::Error(error)) => Err(Error::file("write", &path)(error)),
         }
     }
 
@@ -112,9 +171,10 @@ impl RunFolder {
     /// The folder `VARIANT-seedS/` of one model, made if it isn't there.
     ///
     /// ```
-    /// # use neutreno::report::RunFolder;
+    /// # use neutreno::report::{Error, RunFolder};
     /// # let parent = tempfile::tempdir().unwrap();
-    /// # let run = RunFolder::create(parent.path(), Some("first"), "", "")?;
+    /// # let fill = |_: &RunFolder, _: &str| Ok::<(), Error>(());
+    /// # let run = RunFolder::create(parent.path(), Some("first"), "", "", fill)?;
     /// let model = run.model("resformer", 7)?;
     /// assert!(model.checkpoint(300).ends_with("resformer-seed7/checkpoints/step-000300"));
     /// # Ok::<(), neutreno::report::Error>(())
@@ -122,14 +182,56 @@ impl RunFolder {
     pub fn model(&self, variant: &str, seed: u64) -> Result<ModelFolder, Error> {
         check_name(variant)?;
         let path = self.path.join(format!("{variant}-seed{seed}"));
-        fs::create_dir_all(&path).map_err(Error::file("create", &path))?;
+        disk::create_folder(&path)?;
         Ok(ModelFolder { path })
     }
 }
 
-fn is_empty(folder: &Path) -> bool {
-    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
+/// Whether there is nothing of that name, or an empty folder, which was made for us.
+fn free(path: &Path) -> bool {
+    let empty = || fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+    fs::symlink_metadata(path).is_err() || empty()
 }
+
+/// A run's folder before it has its name; removed again unless it gets there.
+struct Draft(RunFolder);
+
+impl Draft {
+    fn new(parent: &Path, name: &str) -> io::Result<Draft> {
+        // Several threads of a process may want the same name.
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = parent.join(format!(".{name}.{}-{number}.partial", std::process::id()));
+        fs::create_dir(&path)?;
+        Ok(Draft(RunFolder { path }))
+    }
+
+    /// Gives the folder its name; false if that is taken.
+    fn publish(self, path: &Path) -> Result<bool, Error> {
+        disk::sync_folder(self.0.path())?;
+        // Some systems do not even replace an empty folder. This removes no other.
+        let _ = fs::remove_dir(path);
+        match disk::rename(self.0.path(), path) {
+            Ok(()) => {
+                path.parent().map_or(Ok(()), disk::sync_folder)?;
+                Ok(true)
+            }
+            Err(_) if !free(path) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // After the rename there is nothing to remove.
+        let _ = fs::remove_dir_all(self.0.path());
+    }
+}
+
+/// The sign that a process is training in a folder. It ends with the process, however that ends.
+#[derive(Debug)]
+pub struct RunLock(#[expect(dead_code, reason = "an open file holds the lock")] File);
 
 /// The folder of one trained model within a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,6 +253,11 @@ impl ModelFolder {
     /// One line a logged step, see [`MetricsWriter`](super::MetricsWriter).
     pub fn metrics_jsonl(&self) -> PathBuf {
         self.path.join("metrics.jsonl")
+    }
+
+    /// What came out, a [`VariantSummary`](super::VariantSummary); there once training is done.
+    pub fn result_json(&self) -> PathBuf {
+        self.path.join("result.json")
     }
 
     /// The trained weights.
@@ -189,27 +296,7 @@ impl ModelFolder {
 /// # Errors
 /// The folder is missing or cannot be written, or the disk is full; the temporary file is removed.
 pub fn write_atomically(path: &Path, contents: &[u8]) -> Result<(), Error> {
-    let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}.partial", std::process::id()));
-    let partial = path.with_file_name(name);
-    let write = || {
-        let mut file = File::create(&partial)?;
-        file.write_all(contents)?;
-        file.sync_all()?;
-        fs::rename(&partial, path)
-    };
-    write().map_err(|error| {
-        // The first error is the one to report; there may be nothing to remove.
-        let _ = fs::remove_file(&partial);
-        Error::file("write", path)(error)
-    })?;
-    // The rename itself reaches the disk with the folder. Not every system can sync one, and the
-    // file is whole either way.
-    if let Some(Ok(folder)) = path.parent().map(File::open) {
-        let _ = folder.sync_all();
-    }
-    Ok(())
+    disk::replace_file(path, std::iter::once(Ok(contents.to_vec())))
 }
 
 /// Writes a value as indented JSON, atomically; numbers that are not finite become null.
@@ -254,13 +341,16 @@ pub(super) fn check_name(name: &str) -> Result<(), Error> {
 mod tests {
     use super::*;
 
-    const TIME: &str = "2031-05-07T09:30:00+02:00";
+    fn create(parent: &Path, name: Option<&str>) -> Result<RunFolder, Error> {
+        let fill = |folder: &RunFolder, name: &str| write_json(&folder.run_json(), &name);
+        RunFolder::create(parent, name, "lm", "2031-05-07T09:30:00+02:00", fill)
+    }
 
     #[test]
     fn made_names_never_collide() {
         let parent = tempfile::tempdir().unwrap();
         let made: Vec<RunFolder> = std::thread::scope(|scope| {
-            let create = || RunFolder::create(parent.path(), None, "lm", TIME).unwrap();
+            let create = || create(parent.path(), None).unwrap();
             let threads: Vec<_> = (0..8).map(|_| scope.spawn(create)).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
@@ -277,7 +367,7 @@ mod tests {
         let other = parent.path().join("thesis");
         fs::create_dir(&other).unwrap();
         fs::write(other.join("chapter"), "one").unwrap();
-        let error = RunFolder::create(parent.path(), Some("thesis"), "lm", TIME).unwrap_err();
+        let error = create(parent.path(), Some("thesis")).unwrap_err();
         assert!(matches!(error, Error::Exists { .. }));
         assert!(error.to_string().contains("--out"), "{error}");
         assert_eq!(fs::read_dir(&other).unwrap().count(), 1);
@@ -290,7 +380,7 @@ mod tests {
     fn an_empty_folder_may_be_used() {
         let parent = tempfile::tempdir().unwrap();
         fs::create_dir(parent.path().join("mine")).unwrap();
-        let run = RunFolder::create(parent.path(), Some("mine"), "lm", TIME).unwrap();
+        let run = create(parent.path(), Some("mine")).unwrap();
         assert_eq!(run.path(), parent.path().join("mine"));
     }
 
@@ -301,7 +391,7 @@ mod tests {
         let file = parent.path().join("file");
         fs::write(&file, "").unwrap();
         for parent in [file.join("runs"), file] {
-            let error = RunFolder::create(&parent, Some("a"), "lm", TIME).unwrap_err().to_string();
+            let error = create(&parent, Some("a")).unwrap_err().to_string();
             assert!(error.contains(&*parent.to_string_lossy()), "{error}");
             assert!(error.contains("--out"), "{error}");
         }
@@ -313,7 +403,7 @@ mod tests {
         for name in
             ["", ".", "..", "../a", "a/b", "a\\b", "C:", "a\nb", " a", "a.", &"a".repeat(201)]
         {
-            let made = RunFolder::create(parent.path(), Some(name), "lm", TIME);
+            let made = create(parent.path(), Some(name));
             assert!(matches!(made, Err(Error::Name { .. })), "{name:?}");
         }
         assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);

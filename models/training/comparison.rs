@@ -3,15 +3,15 @@
 use super::learner::{Plan, plan, seconds_per_step};
 use super::task::{Task, all_settings};
 use super::trainer::{Outcome, Training};
-use super::{Error, Observer, Settings, Started};
+use super::{Error, Observer, Safety, Settings, Started, checkpoint};
 use crate::engine::Device;
 use crate::report::{
-    RunFolder, RunMetrics, Summary, VariantSummary, page, read_metrics, read_pictures,
-    write_atomically, write_json,
+    ModelFolder, RunFolder, RunLock, RunMetrics, Summary, VariantSummary, page, read_metrics,
+    read_pictures, write_atomically, write_json,
 };
 use crate::variant::VariantConfig;
-use serde_json::json;
-use std::path::PathBuf;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What to compare.
@@ -33,6 +33,12 @@ pub struct Comparison<'a, T: Task> {
     pub parent: PathBuf,
     /// The name of the run's folder; `None` to make one from the time.
     pub name: Option<String>,
+    /// A run to go on with; then `parent` and `name` mean nothing, and `minutes` must be `None`.
+    pub resume: Option<PathBuf>,
+    /// How nothing is lost.
+    pub safety: Safety,
+    /// What was typed, kept in `run.json` so that the run can be gone on with.
+    pub arguments: Vec<String>,
     /// When the run began, in RFC 3339.
     pub started: String,
     /// Becomes true when the user wants to stop.
@@ -41,7 +47,8 @@ pub struct Comparison<'a, T: Task> {
 
 impl<T: Task> Comparison<'_, T> {
     /// Trains all models and writes the run's folder: `run.json`, the task's own files, a folder
-    /// for each model, and after each model `summary.json` and `report.html` anew.
+    /// for each model, and after each model `summary.json` and `report.html` anew. An earlier run
+    /// is gone on with: models that are done stay, the others start at their latest checkpoint.
     ///
     /// # Errors
     /// Anything that stops the run; what was finished until then is in its folder.
@@ -60,30 +67,94 @@ impl<T: Task> Comparison<'_, T> {
             ));
         }
         self.settings.warmup = self.settings.warmup.min(self.settings.steps / 2);
-        let task = self.task.name();
-        let folder = RunFolder::create(&self.parent, self.name.as_deref(), task, &self.started)?;
-        let mut summary = self.empty_summary(&folder);
-        write_json(&folder.run_json(), &self.facts(&summary))?;
-        self.task.save(folder.path())?;
-        let total = self.seeds.len() * self.variants.len();
+        let (folder, _lock) = match self.resume.clone() {
+            Some(path) => self.reopen(&path, observer)?,
+            None => self.create()?,
+        };
+        let mut summary = self.summary(&folder.name());
         let variants = || self.variants.iter().zip(&configs);
-        let models = self.seeds.iter().flat_map(|seed| variants().map(|v| (*seed, v)));
+        let models: Vec<_> =
+            self.seeds.iter().flat_map(|seed| variants().map(|v| (*seed, v))).collect();
+        let total = models.len();
+        let mut trained = 0;
         for (number, (seed, (variant, config))) in (1..).zip(models) {
-            let run = Run { comparison: &self, folder: &folder, variant, config, seed };
-            let result = run.model((number, total), observer)?;
+            let model = folder.model(&variant.name(), seed)?;
+            if let Some(result) = self.done(&model) {
+                summary.variants.push(result);
+                continue;
+            }
+            let run = Run { comparison: &self, folder: &model, variant, config, seed };
+            let result = run.train((number, total), observer);
+            let result = result.map_err(|error| resumable(error, &folder, &model))?;
+            trained += 1;
             observer.finished(&result);
             summary.variants.push(result);
             self.write_results(&folder, &summary)?;
             if self.interrupted.load(Ordering::Relaxed) {
+                let path = folder.path().display();
+                observer.notice(&format!("interrupted; go on with --resume {path}"));
                 break;
             }
+        }
+        if trained == 0 {
+            observer.notice("this run is finished already: all its models are trained");
+            self.write_results(&folder, &summary)?;
         }
         Ok((summary, folder))
     }
 
-    fn empty_summary(&self, folder: &RunFolder) -> Summary {
+    /// Makes the run's folder, which appears with `run.json` and the task's own files in it.
+    fn create(&self) -> Result<(RunFolder, RunLock), Error> {
+        let fill = |folder: &RunFolder, name: &str| {
+            write_json(&folder.run_json(), &self.facts(name))?;
+            self.task.save(folder.path())
+        };
+        let name = self.name.as_deref();
+        let folder = RunFolder::create(&self.parent, name, self.task.name(), &self.started, fill)?;
+        let lock = folder.lock()?;
+        Ok((folder, lock))
+    }
+
+    /// Opens the folder of an earlier run, finds out whether it can be gone on with, and notes what
+    /// is changed.
+    fn reopen(
+        &mut self,
+        path: &Path,
+        observer: &mut dyn Observer,
+    ) -> Result<(RunFolder, RunLock), Error> {
+        let folder = RunFolder::open(path)?;
+        let lock = folder.lock()?;
+        let before = folder.facts()?;
+        if let Some(started) = before["started"].as_str() {
+            self.started = started.to_owned();
+        }
+        let now = self.facts(&folder.name());
+        let problems = changes(&before, &now);
+        if !problems.is_empty() {
+            return Err(Error::Settings(format!(
+                "{} cannot be gone on with so: {}. Leave that out, or begin a new run",
+                path.display(),
+                problems.join("; ")
+            )));
+        }
+        observer.notice(&format!("going on with {}", path.display()));
+        if before != now {
+            write_json(&folder.run_json(), &now)?;
+        }
+        Ok((folder, lock))
+    }
+
+    /// What came out for a model that is trained to the end.
+    fn done(&self, folder: &ModelFolder) -> Option<VariantSummary> {
+        let text = std::fs::read(folder.result_json()).ok()?;
+        let result: VariantSummary = serde_json::from_slice(&text).ok()?;
+        (result.finished && result.steps == self.settings.steps).then_some(result)
+    }
+
+    /// The summary before any model is trained.
+    fn summary(&self, name: &str) -> Summary {
         Summary {
-            name: folder.name(),
+            name: name.into(),
             task: self.task.name().into(),
             version: env!("CARGO_PKG_VERSION").into(),
             started: self.started.clone(),
@@ -96,7 +167,8 @@ impl<T: Task> Comparison<'_, T> {
     }
 
     /// The contents of `run.json`: everything that is known before training.
-    fn facts(&self, summary: &Summary) -> serde_json::Value {
+    fn facts(&self, name: &str) -> Value {
+        let summary = self.summary(name);
         let mut facts = json!({
             "name": summary.name,
             "task": summary.task,
@@ -106,6 +178,7 @@ impl<T: Task> Comparison<'_, T> {
             "variants": self.variants,
             "seeds": self.seeds,
             "minutes": self.minutes,
+            "arguments": self.arguments,
             "settings": summary.settings,
             "device": self.device.kind(),
             "adapter": self.device.name(),
@@ -131,24 +204,67 @@ impl<T: Task> Comparison<'_, T> {
     }
 }
 
+/// What two runs differ in that must be the same when one goes on with the other, in words.
+/// How long it trains, and when it is scored and shows something, may change.
+fn changes(before: &Value, now: &Value) -> Vec<String> {
+    const FREE: [&str; 6] = [
+        "steps",
+        "evaluate_every",
+        "sample_every",
+        "measure_every",
+        "evaluation_tokens",
+        "final_evaluation_tokens",
+    ];
+    let mut problems = Vec::new();
+    let mut compare = |name: &str, before: &Value, now: &Value| {
+        if before != now {
+            problems.push(format!("{name} was {before} and would be {now}"));
+        }
+    };
+    for name in ["task", "variants", "seeds", "tokenizer"] {
+        compare(name, &before[name], &now[name]);
+    }
+    compare("the data's hashes", &before["data"]["hashes"], &now["data"]["hashes"]);
+    let (before, now) = (&before["settings"], &now["settings"]);
+    for (name, value) in now.as_object().into_iter().flatten() {
+        // The warm-up is shortened where there are few steps.
+        let follows = name == "warmup" && before["steps"] != now["steps"];
+        if !FREE.contains(&name.as_str()) && !follows {
+            compare(name, &before[name], value);
+        }
+    }
+    problems
+}
+
+/// Adds to an error where training can be gone on from, if it can.
+fn resumable(error: Error, folder: &RunFolder, model: &ModelFolder) -> Error {
+    match (error, checkpoint::latest_step(model)) {
+        (error @ Error::Settings(_), _) | (error, None) => error,
+        (source, Some(step)) => {
+            let folder = folder.path().to_owned();
+            Error::Resumable { source: Box::new(source), step, folder }
+        }
+    }
+}
+
 /// One model of a run.
 struct Run<'a, T: Task> {
     comparison: &'a Comparison<'a, T>,
-    folder: &'a RunFolder,
+    folder: &'a ModelFolder,
     variant: &'a VariantConfig,
     config: &'a T::Config,
     seed: u64,
 }
 
 impl<T: Task> Run<'_, T> {
-    fn model(
+    fn train(
         &self,
         (number, models): (usize, usize),
         observer: &mut dyn Observer,
     ) -> Result<VariantSummary, Error> {
-        let Comparison { task, settings, device, interrupted, .. } = self.comparison;
+        let Comparison { task, settings, safety, device, interrupted, .. } = self.comparison;
         let (variant, seed) = (self.variant.name(), self.seed);
-        let folder = self.folder.model(&variant, seed)?;
+        let folder = self.folder;
         write_json(&folder.config_json(), self.config)?;
         let Plan { memory, parameters } = plan(*task, self.config, settings)?;
         observer.started(&Started {
@@ -163,9 +279,10 @@ impl<T: Task> Run<'_, T> {
         });
         device.reset_peak();
         let training =
-            Training { task: *task, settings, seed, device, folder: &folder, interrupted };
+            Training { task: *task, settings, safety, seed, device, folder, interrupted };
         let outcome = device.install(|| training.run(self.config, observer))?;
-        let Outcome { finished, steps, train_loss, scores, training_seconds, seconds } = outcome;
+        let Outcome { finished, steps, train_loss, scores, skipped, training_seconds, seconds } =
+            outcome;
         let unit = task.unit();
         let seen = steps * settings.units_per_step(*task);
         let mut results = task
@@ -173,7 +290,10 @@ impl<T: Task> Run<'_, T> {
             .with(&format!("{unit}s_seen"), seen)
             .with(&format!("{unit}s_per_second"), seen as f64 / training_seconds);
         results.extend(scores);
-        Ok(VariantSummary {
+        if skipped > 0 {
+            results.set("skipped_steps", skipped);
+        }
+        let result = VariantSummary {
             variant,
             seed,
             finished,
@@ -185,6 +305,10 @@ impl<T: Task> Run<'_, T> {
             device: device.kind().into(),
             adapter: (device.kind() == "gpu").then(|| device.name()),
             results,
-        })
+        };
+        if finished {
+            write_json(&folder.result_json(), &result)?;
+        }
+        Ok(result)
     }
 }

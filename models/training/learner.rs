@@ -1,11 +1,15 @@
 //! A model with all that changes while it learns, and one step of learning.
 
+use super::checkpoint::{AVERAGE, Chunks, MODEL, OPTIMIZER};
 use super::task::Task;
 use super::{Error, Settings};
+use crate::engine::checkpoint::chunks;
 use crate::engine::device::MemoryUse;
 use crate::engine::optim::{AdamW, AdamWSettings, Average, Optimizer, Schedule, clip};
 use crate::engine::random::Key;
 use crate::engine::{Device, Gradients, Parameters, Tensor};
+use sha2::{Digest, Sha256};
+use std::path::Path;
 use std::time::Instant;
 
 /// A model with all that changes while it learns.
@@ -112,6 +116,73 @@ impl<'a, T: Task> Learner<'a, T> {
         }
     }
 
+    /// What a checkpoint holds of this: files of tensors, each as its bytes.
+    pub(super) fn files(&self) -> Vec<(&'static str, Chunks<'static>)> {
+        let file = |tensors: Vec<(String, Tensor)>, steps: Option<u64>| -> Chunks<'static> {
+            let steps = steps.map(|steps| ("steps".into(), steps.to_string()));
+            Box::new(chunks(tensors, &steps.into_iter().collect()).map(|chunk| Ok(chunk?)))
+        };
+        let moments = self.optimizer.state(&self.parameters);
+        let mut files = vec![
+            (MODEL, file(handles(&self.parameters), None)),
+            (OPTIMIZER, file(moments, Some(self.optimizer.steps()))),
+        ];
+        if let Some(average) = &self.average {
+            let state = average.state(&self.parameters);
+            files.push((AVERAGE, file(state, Some(average.steps()))));
+        }
+        files
+    }
+
+    /// Goes on from a checkpoint.
+    ///
+    /// # Errors
+    /// If a file cannot be read or is of another model.
+    pub(super) fn load(&mut self, checkpoint: &Path) -> Result<(), Error> {
+        self.parameters.load(&checkpoint.join(MODEL))?;
+        self.optimizer.load(&self.parameters, &checkpoint.join(OPTIMIZER))?;
+        if let Some(average) = &mut self.average {
+            average.load(&self.parameters, &checkpoint.join(AVERAGE))?;
+        }
+        Ok(())
+    }
+
+    /// A hash of all parameters: two runs with the same hash have the same bits.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn hash(&self) -> Result<String, Error> {
+        let mut hash = Sha256::new();
+        for (_, tensor) in self.parameters.iter() {
+            tensor.to_vec()?.iter().for_each(|number| hash.update(number.to_le_bytes()));
+        }
+        Ok(hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// The first parameter, or else the first gradient of the latest step, that is not finite
+    /// everywhere, in words.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn first_not_finite(&self) -> Result<Option<String>, Error> {
+        let odd = |tensor: &Tensor| -> Result<bool, Error> {
+            Ok(tensor.to_vec()?.iter().any(|number| !number.is_finite()))
+        };
+        for (name, tensor) in self.parameters.iter() {
+            if odd(tensor)? {
+                return Ok(Some(format!("the parameter {name}")));
+            }
+        }
+        for (name, tensor) in self.parameters.iter() {
+            if let Some(gradient) = self.gradients.get(tensor)
+                && odd(&gradient)?
+            {
+                return Ok(Some(format!("the gradient of {name}")));
+            }
+        }
+        Ok(None)
+    }
+
     fn check_gradients(&self) -> Result<(), Error> {
         let names = self.parameters.missing_gradients(&self.gradients);
         match names.is_empty() {
@@ -119,6 +190,11 @@ impl<'a, T: Task> Learner<'a, T> {
             false => Err(Error::NoGradient { names, total: self.parameters.names().count() }),
         }
     }
+}
+
+/// The names and parameters, for saving.
+pub(super) fn handles(parameters: &Parameters) -> Vec<(String, Tensor)> {
+    parameters.iter().map(|(name, tensor)| (name.to_owned(), tensor.detach())).collect()
 }
 
 fn schedule(settings: &Settings) -> Schedule {

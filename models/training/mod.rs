@@ -3,6 +3,7 @@
 //! modelling text.
 
 mod ahead;
+mod checkpoint;
 mod comparison;
 pub mod images;
 pub mod language;
@@ -10,14 +11,18 @@ mod learner;
 mod log;
 mod observer;
 mod probes;
+mod safety;
 mod settings;
 pub mod task;
+#[cfg(test)]
+mod tests;
 mod trainer;
 
 pub use comparison::Comparison;
 pub use learner::{Learner, Plan, StepResult, plan, seconds_per_step};
 pub use observer::{Observer, Silent, Started, Step};
 pub use probes::measure_probes;
+pub use safety::{OnNonFinite, Safety};
 pub use settings::{Preset, Settings};
 pub use task::{Batches, Best, Extent, Stop, Task};
 pub use trainer::{Outcome, Training};
@@ -36,7 +41,8 @@ pub enum Error {
     /// The loss or a gradient stopped being a number.
     #[error(
         "the {what} is not finite at step {step}. A smaller learning rate (--lr) or a longer \
-         warm-up (--warmup) often helps; what was trained until then is in {folder}"
+         warm-up (--warmup) often helps, --on-nonfinite skip leaves such steps out, and \
+         --debug-nonfinite tells where it began. The model's folder is {folder}"
     )]
     NotFinite {
         /// `loss` or `gradient`.
@@ -45,6 +51,16 @@ pub enum Error {
         step: u64,
         /// The model's folder.
         folder: String,
+    },
+    /// A run that stopped, but can go on.
+    #[error("{source}\nwhat was learnt until step {step} is kept; go on with --resume {}", folder.display())]
+    Resumable {
+        /// Why it stopped.
+        source: Box<Error>,
+        /// The step of the latest checkpoint.
+        step: u64,
+        /// The run's folder.
+        folder: std::path::PathBuf,
     },
     /// Parameters that the loss does not depend on: a mistake in the model.
     #[error("at step 1, {} of {total} parameters got no gradient: {}", names.len(), names.join(", "))]

@@ -32,3 +32,11 @@ pub fn json(output: &Output) -> Value {
 pub fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
+
+/// A text with little in it.
+pub fn text_file(folder: &Path) -> PathBuf {
+    let path = folder.join("text.txt");
+    let text = "the cat sat on the mat and the dog sat on the log\n".repeat(200);
+    std::fs::write(&path, text).expect("a file");
+    path
+}

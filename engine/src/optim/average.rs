@@ -5,10 +5,11 @@
 //!
 //! The decay starts small, so that the average soon forgets the initial weights.
 
-use super::named;
+use super::{load, named};
 use crate::ops::copy::Copy;
 use crate::tensor::launch_into;
-use crate::{Parameters, Tensor};
+use crate::{Parameters, Result, Tensor};
+use std::path::Path;
 
 /// The average of parameters over the steps of a run.
 ///
@@ -76,14 +77,19 @@ impl Average {
         result
     }
 
+    /// Loads what was saved of [`Average::state`], with the number of steps as `steps` among the
+    /// file's texts; if that fails, nothing is changed.
+    ///
+    /// # Errors
+    /// If the file can not be read or does not fit.
+    pub fn load(&mut self, parameters: &Parameters, path: &Path) -> Result<()> {
+        self.steps = load(path, &self.state(parameters))?;
+        Ok(())
+    }
+
     /// How many steps were taken in.
     pub fn steps(&self) -> u64 {
         self.steps
-    }
-
-    /// Says how many steps were taken in, when a run is resumed.
-    pub fn set_steps(&mut self, steps: u64) {
-        self.steps = steps;
     }
 
     /// The average of each parameter, by name. Handles: what is written to them is what the

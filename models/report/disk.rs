@@ -1,0 +1,164 @@
+//! What is written to the disk: every file, folder, sync and rename of a run goes through here, so
+//! that tests can let any one of them fail.
+
+use super::Error;
+use sha2::{Digest, Sha256};
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+/// Makes a folder and those above it.
+pub(crate) fn create_folder(path: &Path) -> Result<(), Error> {
+    fault(path).and_then(|()| fs::create_dir_all(path)).map_err(Error::file("create", path))
+}
+
+/// Writes a new file, synced, and returns the SHA-256 of what is in it. The chunks may come from
+/// elsewhere, with errors of their own.
+pub(crate) fn write_file<E: From<Error>>(
+    path: &Path,
+    chunks: impl Iterator<Item = Result<Vec<u8>, E>>,
+) -> Result<String, E> {
+    let failed = |error| E::from(Error::file("write", path)(error));
+    let mut file = fault(path).and_then(|()| File::create(path)).map_err(failed)?;
+    let mut hash = Sha256::new();
+    for chunk in chunks {
+        let chunk = chunk?;
+        hash.update(&chunk);
+        fault(path).and_then(|()| file.write_all(&chunk)).map_err(failed)?;
+    }
+    fault(path).and_then(|()| sync(&file)).map_err(failed)?;
+    Ok(hexadecimal(hash))
+}
+
+/// Puts a new file in the place of one, if there is one: under another name in the same folder
+/// first, synced, then renamed, so that `path` holds either what it held before or all of the new.
+pub(crate) fn replace_file<E: From<Error>>(
+    path: &Path,
+    chunks: impl Iterator<Item = Result<Vec<u8>, E>>,
+) -> Result<(), E> {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}.partial", std::process::id()));
+    let partial = path.with_file_name(name);
+    let written = write_file(&partial, chunks).and_then(|_| {
+        rename(&partial, path)?;
+        Ok(path.parent().map_or(Ok(()), sync_folder)?)
+    });
+    if written.is_err() {
+        // The first error is the one to report; there may be nothing to remove.
+        let _ = fs::remove_file(&partial);
+    }
+    written
+}
+
+/// Appends to an open file.
+pub(crate) fn append(mut file: &File, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    fault(path).and_then(|()| file.write_all(bytes)).map_err(Error::file("write", path))
+}
+
+/// Renames a file or folder. [`sync_folder`] makes sure that the new name survives a power failure.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), Error> {
+    fault(to).and_then(|()| fs::rename(from, to)).map_err(Error::file("write", to))
+}
+
+/// Makes sure that the names in a folder survive a power failure; only Unix can open a folder for
+/// that.
+pub(crate) fn sync_folder(path: &Path) -> Result<(), Error> {
+    if cfg!(unix) {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let synced = fault(path).and_then(|()| sync(&File::open(path)?));
+        synced.map_err(Error::file("sync", path))?;
+    }
+    Ok(())
+}
+
+/// Removes a folder and all that is in it, if it is there.
+pub(crate) fn remove_folder(path: &Path) -> Result<(), Error> {
+    match fault(path).and_then(|()| fs::remove_dir_all(path)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::file("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The SHA-256 of a file, in hexadecimal.
+pub(crate) fn hash_file(path: &Path) -> Result<String, Error> {
+    let hash = || {
+        let mut hash = Sha256::new();
+        let mut file = File::open(path)?;
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(hexadecimal(hash)),
+                length => hash.update(&buffer[..length]),
+            }
+        }
+    };
+    hash().map_err(Error::file("read", path))
+}
+
+fn hexadecimal(hash: Sha256) -> String {
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn sync(file: &File) -> io::Result<()> {
+    // The tests in this crate cut no power, and write often.
+    if cfg!(test) { Ok(()) } else { file.sync_all() }
+}
+
+#[cfg(not(test))]
+fn fault(_path: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+pub(crate) use faults::fault;
+
+/// A disk that fails on purpose.
+#[cfg(test)]
+pub(crate) mod faults {
+    use std::io;
+    use std::path::{Path, PathBuf};
+    use std::sync::Mutex;
+
+    /// Below a folder, what happens `left` operations from now, and how many after that.
+    struct Fault {
+        folder: PathBuf,
+        left: u64,
+        times: u64,
+        seen: u64,
+    }
+
+    static FAULTS: Mutex<Vec<Fault>> = Mutex::new(Vec::new());
+
+    /// Lets operations number `first` (from 0) and the `times` − 1 after it fail, of those that
+    /// touch something below `folder`.
+    pub fn plan(folder: &Path, first: u64, times: u64) {
+        let fault = Fault { folder: folder.into(), left: first, times, seen: 0 };
+        FAULTS.lock().expect("no test panics here").push(fault);
+    }
+
+    /// Ends the faults below a folder; returns how many operations there were.
+    pub fn end(folder: &Path) -> u64 {
+        let mut faults = FAULTS.lock().expect("no test panics here");
+        let seen = faults.iter().find(|fault| fault.folder == folder).map_or(0, |f| f.seen);
+        faults.retain(|fault| fault.folder != folder);
+        seen
+    }
+
+    /// Fails if it is time to.
+    pub fn fault(path: &Path) -> io::Result<()> {
+        let mut faults = FAULTS.lock().expect("no test panics here");
+        let Some(fault) = faults.iter_mut().find(|fault| path.starts_with(&fault.folder)) else {
+            return Ok(());
+        };
+        let number = fault.seen;
+        fault.seen += 1;
+        if (fault.left..fault.left.saturating_add(fault.times)).contains(&number) {
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "no space left on the disk"));
+        }
+        Ok(())
+    }
+}

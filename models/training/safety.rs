@@ -1,0 +1,47 @@
+//! What a run does so that nothing is lost.
+
+use serde::{Deserialize, Serialize};
+
+/// How often a checkpoint is written, how many are kept, and what happens when a number stops being
+/// finite. None of this changes what is learnt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Safety {
+    /// A checkpoint every so many steps; 0 for none by steps. There is one before every evaluation
+    /// and at every interruption anyway.
+    pub checkpoint_steps: u64,
+    /// A checkpoint every so many minutes; infinite for none by time.
+    pub checkpoint_minutes: f64,
+    /// How many checkpoints are kept, the latest ones; the best is kept beside them.
+    pub keep: usize,
+    /// What to do when the loss or a gradient is not finite.
+    pub on_nonfinite: OnNonFinite,
+    /// Looks at every parameter and gradient by name when a number is not finite, to find where it
+    /// began. Each step then waits for the device.
+    pub debug_nonfinite: bool,
+    /// Notes a hash of all parameters in the metrics every so many steps; 0 for never.
+    pub hash_steps: u64,
+}
+
+impl Default for Safety {
+    fn default() -> Safety {
+        Safety {
+            checkpoint_steps: 0,
+            checkpoint_minutes: 10.0,
+            keep: 2,
+            on_nonfinite: OnNonFinite::Stop,
+            debug_nonfinite: false,
+            hash_steps: 0,
+        }
+    }
+}
+
+/// What to do when the loss or a gradient is not finite. The parameters stay as they are in either
+/// case: the optimiser leaves such a step out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnNonFinite {
+    /// The run stops with an error.
+    Stop,
+    /// The step is left out and counted.
+    Skip,
+}

@@ -1,0 +1,276 @@
+//! Runs that are ended in the middle and gone on with: they must come to the same bits as one that
+//! was left alone.
+
+mod common;
+
+use common::programs::{program, said, text_file};
+use neutreno::engine::random::Key;
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+const FLAGS: &str = "--device cpu --variant transformer,svformer --layers 2 --width 16 --heads 2 \
+                     --context 16 --batch 4 --accumulate 2 --dropout 0.1 --steps 40 --warmup 2 \
+                     --eval-tokens 200 --eval-every 8 --sample-every 10 --checkpoint-every 3";
+
+/// A folder with a text and a run that was left alone, to compare others with.
+struct Bench {
+    folder: tempfile::TempDir,
+    text: PathBuf,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let folder = tempfile::tempdir().unwrap();
+        let text = text_file(folder.path());
+        let bench = Bench { folder, text };
+        bench.finish(bench.begin("whole"));
+        bench
+    }
+
+    fn run(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn begin(&self, name: &str) -> Command {
+        let mut command = program("lm_wikitext");
+        command.args(FLAGS.split_whitespace()).arg("--data").arg(&self.text);
+        command.arg("--out").arg(self.run(name));
+        command
+    }
+
+    fn resume(&self, name: &str) -> Command {
+        let mut command = program("lm_wikitext");
+        command.arg("--resume").arg(self.run(name));
+        command
+    }
+
+    fn finish(&self, mut command: Command) -> Output {
+        let output = command.output().expect("the program starts");
+        assert!(output.status.success(), "{}", said(&output));
+        output
+    }
+
+    /// Ends a process after `microseconds`; false if it had come to its end by then.
+    fn kill(&self, mut command: Command, microseconds: u64) -> bool {
+        let output = self.folder.path().join("output.txt");
+        let output = fs::File::create(output).unwrap();
+        command.stdout(Stdio::null()).stderr(output);
+        let mut child = command.spawn().expect("the program starts");
+        sleep(Duration::from_micros(microseconds));
+        let ended = child.try_wait().unwrap();
+        // On Unix, this is SIGKILL.
+        child.kill().unwrap();
+        let status = child.wait().unwrap();
+        let said = || fs::read_to_string(self.folder.path().join("output.txt")).unwrap();
+        assert!(ended.is_none() || status.success(), "{}", said());
+        ended.is_none() && !status.success()
+    }
+
+    /// Fails unless a run has the same weights, metrics and results as the one left alone.
+    fn compare(&self, name: &str) {
+        let (whole, other) = (self.run("whole"), self.run(name));
+        for model in ["transformer-seed1", "svformer-seed1"] {
+            let file = |run: &Path, file: &str| fs::read(run.join(model).join(file)).unwrap();
+            let weights = |run| file(run, "model.safetensors");
+            assert!(weights(&whole) == weights(&other), "{model}: the weights differ");
+            let metrics = |run| {
+                let text = String::from_utf8(file(run, "metrics.jsonl")).unwrap();
+                text.lines().map(|line| comparable(line.as_bytes())).collect::<Vec<_>>()
+            };
+            assert_eq!(metrics(&whole), metrics(&other), "{model}");
+        }
+        let summary = |run: &Path| comparable(&fs::read(run.join("summary.json")).unwrap());
+        assert_eq!(summary(&whole), summary(&other));
+        assert!(other.join("report.html").is_file());
+    }
+}
+
+/// JSON without the fields that tell time, rate, memory, and the folder's name.
+fn comparable(text: &[u8]) -> Value {
+    const VARYING: [&str; 6] =
+        ["seconds", "wall_seconds", "tokens_per_second", "peak_memory_bytes", "started", "name"];
+    fn strip(value: &mut Value) {
+        match value {
+            Value::Object(map) => {
+                VARYING.iter().for_each(|name| drop(map.remove(*name)));
+                map.values_mut().for_each(strip);
+            }
+            Value::Array(list) => list.iter_mut().for_each(strip),
+            _ => {}
+        }
+    }
+    let mut value = serde_json::from_slice(text).unwrap();
+    strip(&mut value);
+    value
+}
+
+/// Ends processes at random instants of their life, goes on each time, and compares every run that
+/// comes to its end. Returns how many did.
+fn kill_often(kills: u64) -> u64 {
+    let bench = Bench::new();
+    let started = std::time::Instant::now();
+    bench.finish(bench.begin("timed"));
+    let usual = started.elapsed().as_micros() as u64;
+    let mut instants = Key::new(5).generator();
+    let (mut killed, mut ended) = (0, 0);
+    while killed < kills || ended == 0 {
+        let name = format!("run{ended}");
+        let exists = bench.run(&name).join("run.json").is_file();
+        let command = if exists { bench.resume(&name) } else { bench.begin(&name) };
+        // Once there were enough, the run may come to its end.
+        let wait = if killed < kills { instants.below(usual) } else { 60_000_000 };
+        if killed < kills && bench.kill(command, wait) {
+            killed += 1;
+            continue;
+        }
+        bench.finish(bench.resume(&name));
+        bench.compare(&name);
+        ended += 1;
+    }
+    ended
+}
+
+#[test]
+fn killed_at_random_instants_a_run_ends_with_the_same_bits() {
+    kill_often(12);
+}
+
+/// `NEUTRENO_KILLS=1000 cargo test --test resume -- --ignored --nocapture`
+#[test]
+#[ignore = "takes minutes; tests/kills runs it"]
+fn killed_very_often_a_run_ends_with_the_same_bits() {
+    let kills = std::env::var("NEUTRENO_KILLS").map_or(1000, |kills| kills.parse().unwrap());
+    let started = std::time::Instant::now();
+    let ended = kill_often(kills);
+    let minutes = started.elapsed().as_secs_f64() / 60.0;
+    println!("{kills} kills, {ended} runs came to their end, all alike; {minutes:.1} minutes");
+}
+
+/// Starts a long run and asks it to stop once it has logged something.
+#[cfg(unix)]
+fn stop_by_signal(bench: &Bench, name: &str, signal: &str) -> Output {
+    let mut command = bench.begin(name);
+    command.args(["--steps", "100000"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().expect("the program starts");
+    let metrics = bench.run(name).join("transformer-seed1/metrics.jsonl");
+    while fs::metadata(&metrics).map_or(0, |file| file.len()) < 1000 {
+        sleep(Duration::from_millis(5));
+    }
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+    child.wait_with_output().unwrap()
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_leaves_a_checkpoint_to_go_on_from_in_other_threads() {
+    let bench = Bench::new();
+    for signal in ["-INT", "-TERM"] {
+        let name = signal.trim_start_matches('-');
+        let output = stop_by_signal(&bench, name, signal);
+        assert!(said(&output).contains("--resume"), "{}", said(&output));
+        let checkpoints = bench.run(name).join("transformer-seed1/checkpoints");
+        assert!(fs::read_dir(checkpoints).unwrap().count() > 0);
+        // Another number of steps is another schedule: the same bits in both ways of going on.
+        let reached = said(&output).contains("interrupted");
+        assert!(reached, "{}", said(&output));
+    }
+    let copy = |from: &Path, to: &Path| {
+        assert!(Command::new("cp").arg("-r").args([from, to]).status().unwrap().success());
+    };
+    copy(&bench.run("INT"), &bench.run("copy"));
+    let weights = [("INT", "1"), ("copy", "2")].map(|(name, threads)| {
+        let mut command = bench.resume(name);
+        let folder = bench.run(name).join("transformer-seed1");
+        let lines = fs::read_to_string(folder.join("metrics.jsonl")).unwrap().lines().count();
+        let steps = (lines + 20).to_string();
+        command.args(["--variant", "transformer,svformer", "--steps", &steps]);
+        bench.finish({
+            command.args(["--threads", threads]);
+            command
+        });
+        fs::read(folder.join("model.safetensors")).unwrap()
+    });
+    assert!(weights[0] == weights[1]);
+}
+
+#[test]
+fn what_cannot_be_gone_on_with_says_why() {
+    let bench = Bench::new();
+    let refused = |mut command: Command, why: &str| {
+        let output = command.output().unwrap();
+        assert!(!output.status.success());
+        assert!(said(&output).contains(why), "{}", said(&output));
+    };
+    let before = fs::read(bench.run("whole").join("run.json")).unwrap();
+    for (flags, why) in [
+        (["--lr", "0.5"], "learning_rate"),
+        (["--width", "32"], "width"),
+        (["--seed", "9"], "seeds"),
+        (["--variant", "neutreno"], "variants"),
+        (["--out", "elsewhere"], "--out"),
+    ] {
+        let mut command = bench.resume("whole");
+        command.args(flags);
+        refused(command, why);
+    }
+    assert_eq!(before, fs::read(bench.run("whole").join("run.json")).unwrap());
+    refused(bench.resume("nowhere"), "run.json");
+    // The same command again names the flag.
+    refused(bench.begin("whole"), "--resume");
+    // A run that another process works on.
+    let lock = fs::File::options().append(true).open(bench.run("whole").join(".lock")).unwrap();
+    lock.lock().unwrap();
+    refused(bench.resume("whole"), "another process");
+    drop(lock);
+    // A finished run says so, and all is well.
+    let output = bench.finish(bench.resume("whole"));
+    assert!(said(&output).contains("finished already"), "{}", said(&output));
+    // Another text under the same name.
+    fs::write(&bench.text, "something else is written here now\n".repeat(300)).unwrap();
+    refused(bench.resume("whole"), "hashes");
+}
+
+#[test]
+fn a_damaged_checkpoint_is_passed_over() {
+    let bench = Bench::new();
+    bench.finish(bench.begin("run"));
+    let model = bench.run("run/svformer-seed1");
+    let checkpoints = || {
+        let entries = fs::read_dir(model.join("checkpoints")).unwrap();
+        let mut all: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        all.sort();
+        all
+    };
+    let damage = |checkpoint: &Path| {
+        let file = checkpoint.join("optimizer.safetensors");
+        let mut bytes = fs::read(&file).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&file, bytes).unwrap();
+    };
+    let resume = |why: &str| {
+        // As if the process had been ended just before.
+        fs::remove_file(model.join("result.json")).unwrap();
+        fs::remove_file(model.join("model.safetensors")).unwrap();
+        let output = bench.finish(bench.resume("run"));
+        let said = said(&output);
+        assert!(said.contains("damaged") && said.contains(why), "{said}");
+        bench.compare("run");
+    };
+    let all = checkpoints();
+    assert!(all.len() >= 2, "{all:?}");
+    damage(all.last().unwrap());
+    resume("the one before is used");
+    checkpoints().iter().for_each(|checkpoint| damage(checkpoint));
+    resume("starting at step 0");
+    // A file that is gone, and one that was cut short.
+    fs::remove_file(checkpoints().last().unwrap().join("model.safetensors")).unwrap();
+    resume("model.safetensors");
+    fs::write(checkpoints().last().unwrap().join("SHA256SUMS"), "").unwrap();
+    resume("SHA256SUMS");
+}
