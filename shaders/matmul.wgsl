@@ -28,6 +28,7 @@ struct Uniforms {
 
 @group(0) @binding(0) var<uniform> uniforms: Uniforms;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
+@group(0) @binding(1) var<storage, read> a_vectors: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;
 @group(0) @binding(2) var<storage, read> b_vectors: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
@@ -218,7 +219,7 @@ fn four_of_b(at: vec4<u32>) -> vec4<f32> {
     return vec4(b[at.x], b[at.y], b[at.z], b[at.w]);
 }
 
-// b with any strides.
+// Any strides.
 @compute @workgroup_size(8)
 fn matmul_registers(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -248,9 +249,36 @@ fn matmul_registers(
     store_all(t.y, t.row, 1u, column, 1u);
 }
 
-// b with rows of a multiple of four numbers: four columns a load.
+// The next three make four steps of the sum at a time from vectors of four numbers: on these
+// adapters a load costs as much as many products, and a vector as much as a number. Of a matrix
+// that is not transposed (n), a vector is a piece of a row; of a transposed one (t), of a column.
+// All that vectors are counted along is a multiple of four.
+
+// Column i of each matrix belongs to step i: four rows of a, or four columns of b.
+fn accumulate_four(
+    upper: mat4x4<f32>,
+    lower: mat4x4<f32>,
+    left: mat4x4<f32>,
+    right: mat4x4<f32>,
+) {
+    accumulate(upper[0], lower[0], left[0], right[0]);
+    accumulate(upper[1], lower[1], left[1], right[1]);
+    accumulate(upper[2], lower[2], left[2], right[2]);
+    accumulate(upper[3], lower[3], left[3], right[3]);
+}
+
+fn vectors_of_a(at: vec4<u32>) -> mat4x4<f32> {
+    return mat4x4(a_vectors[at.x], a_vectors[at.y], a_vectors[at.z], a_vectors[at.w]);
+}
+
+fn vectors_of_b(at: vec4<u32>) -> mat4x4<f32> {
+    return mat4x4(b_vectors[at.x], b_vectors[at.y], b_vectors[at.z], b_vectors[at.w]);
+}
+
+const FOUR = vec4(0u, 1u, 2u, 3u);
+
 @compute @workgroup_size(8)
-fn matmul_registers_columns(
+fn matmul_registers_nn(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
@@ -263,16 +291,72 @@ fn matmul_registers_columns(
     let rows = rows_of_a(t);
     let column = t.column + 8u * lane;
     let last = uniforms.columns - 4u;
-    let left = (t.b + min(column, last)) / 4u;
-    let right = (t.b + min(column + 4u, last)) / 4u;
-    let step = uniforms.b_row / 4u;
-    for (var k = t.first; k < t.end; k++) {
-        let along_a = k * uniforms.a_column;
-        accumulate(
-            four_of_a(rows.upper + along_a),
-            four_of_a(rows.lower + along_a),
-            b_vectors[left + k * step],
-            b_vectors[right + k * step],
+    let left = t.b + min(column, last);
+    let right = t.b + min(column + 4u, last);
+    for (var k = t.first; k < t.end; k += 4u) {
+        let along_b = (k + FOUR) * uniforms.b_row;
+        accumulate_four(
+            transpose(vectors_of_a((rows.upper + k) / 4u)),
+            transpose(vectors_of_a((rows.lower + k) / 4u)),
+            vectors_of_b((left + along_b) / 4u),
+            vectors_of_b((right + along_b) / 4u),
+        );
+    }
+    store_all(t.y, t.row, 1u, column, 1u);
+}
+
+@compute @workgroup_size(8)
+fn matmul_registers_nt(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let index = group.x + group.y * groups.x;
+    if index >= uniforms.groups {
+        return;
+    }
+    let t = tile(index, 8u, 64u);
+    let rows = rows_of_a(t);
+    let column = t.column + 8u * lane;
+    let last = vec4(uniforms.columns - 1u);
+    let left = t.b + min(column + FOUR, last) * uniforms.b_column;
+    let right = t.b + min(column + 4u + FOUR, last) * uniforms.b_column;
+    for (var k = t.first; k < t.end; k += 4u) {
+        accumulate_four(
+            transpose(vectors_of_a((rows.upper + k) / 4u)),
+            transpose(vectors_of_a((rows.lower + k) / 4u)),
+            transpose(vectors_of_b((left + k) / 4u)),
+            transpose(vectors_of_b((right + k) / 4u)),
+        );
+    }
+    store_all(t.y, t.row, 1u, column, 1u);
+}
+
+@compute @workgroup_size(8)
+fn matmul_registers_tn(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let index = group.x + group.y * groups.x;
+    if index >= uniforms.groups {
+        return;
+    }
+    let t = tile(index, 8u, 64u);
+    let column = t.column + 8u * lane;
+    let last = vec2(uniforms.rows, uniforms.columns) - 4u;
+    let upper = t.a + min(t.row, last.x);
+    let lower = t.a + min(t.row + 4u, last.x);
+    let left = t.b + min(column, last.y);
+    let right = t.b + min(column + 4u, last.y);
+    for (var k = t.first; k < t.end; k += 4u) {
+        let along_a = (k + FOUR) * uniforms.a_column;
+        let along_b = (k + FOUR) * uniforms.b_row;
+        accumulate_four(
+            vectors_of_a((upper + along_a) / 4u),
+            vectors_of_a((lower + along_a) / 4u),
+            vectors_of_b((left + along_b) / 4u),
+            vectors_of_b((right + along_b) / 4u),
         );
     }
     store_all(t.y, t.row, 1u, column, 1u);

@@ -276,7 +276,8 @@ impl Op for MatMul {
         let mut cases = Vec::new();
         let tilings = [Tiling::Shared, Tiling::Registers];
         let transposes = [[false, false], [false, true], [true, false], [true, true]];
-        let sizes = [[1, 1, 1], [3, 5, 17], [17, 1, 3], [65, 68, 63], [9, 72, 257]];
+        let sizes =
+            [[1, 1, 1], [3, 5, 17], [17, 1, 3], [65, 68, 63], [9, 72, 257], [12, 68, 40]];
         for (number, [m, n, k]) in sizes.into_iter().enumerate() {
             for (turn, transpose) in transposes.into_iter().enumerate() {
                 let tiling = tilings[(number + turn) % 2];

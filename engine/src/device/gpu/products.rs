@@ -26,6 +26,13 @@ impl<'a> Matrix<'a> {
         Matrix { offset: self.offset + first * self.row_stride, rows: count, ..self }
     }
 
+    /// Whether it is made of whole vectors of four numbers, in memory and along both axes.
+    fn has_vectors(&self, batch: [usize; 4]) -> bool {
+        let stride = self.row_stride.max(self.column_stride);
+        let sizes = [self.rows, self.columns, self.offset, stride];
+        sizes.iter().chain(&batch).all(|size| size % 4 == 0)
+    }
+
     /// The same memory with rows and columns exchanged, if `transpose`.
     pub fn transposed_if(self, transpose: bool) -> Matrix<'a> {
         if !transpose {
@@ -132,8 +139,7 @@ impl<'a> Product<'a> {
     fn record_sums(&self, gpu: &mut Recorder, shared: bool, parts: usize) {
         let (entry_point, [height, width]) = match shared {
             true => ("matmul_shared", [64, 64]),
-            false if self.has_vectors() => ("matmul_registers_columns", [8, 64]),
-            false => ("matmul_registers", [8, 64]),
+            false => (self.registers(), [8, 64]),
         };
         let tiles = self.output.rows.div_ceil(height) * self.output.columns.div_ceil(width);
         let groups = tiles * self.batches() * parts;
@@ -163,11 +169,18 @@ impl<'a> Product<'a> {
         self.left.columns.div_ceil(parts).next_multiple_of(16)
     }
 
-    /// Whether each row of the right operand is whole vectors of four.
-    fn has_vectors(&self) -> bool {
-        let Matrix { columns, offset, row_stride, column_stride, .. } = self.right;
-        let starts = [columns, offset, row_stride];
-        column_stride == 1 && starts.iter().chain(&self.batch.right).all(|size| size % 4 == 0)
+    /// The entry point for software adapters, by which operands are transposed (t) or not (n);
+    /// the plain one where vectors of four do not fit.
+    fn registers(&self) -> &'static str {
+        let Batch { left, right, .. } = self.batch;
+        let fit = self.left.has_vectors(left) && self.right.has_vectors(right);
+        let is_row_major = |matrix: &Matrix| matrix.column_stride == 1;
+        match (is_row_major(&self.left), is_row_major(&self.right)) {
+            (true, true) if fit => "matmul_registers_nn",
+            (true, false) if fit => "matmul_registers_nt",
+            (false, true) if fit => "matmul_registers_tn",
+            _ => "matmul_registers",
+        }
     }
 
     fn uniforms(&self, groups: usize, parts: usize) -> [super::Word; 28] {
