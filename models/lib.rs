@@ -7,6 +7,7 @@ pub use neutreno_engine as engine;
 
 pub mod config;
 pub mod data;
+pub mod efficiency;
 pub mod language_model;
 pub mod measure;
 pub mod report;

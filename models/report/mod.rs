@@ -10,6 +10,7 @@
 
 mod curves;
 pub(crate) mod disk;
+mod efficiency;
 mod figures;
 mod format;
 mod html;
@@ -29,6 +30,7 @@ use serde::{Deserialize, Deserializer};
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use efficiency::Efficiency;
 pub use format::{bytes, duration, thousands};
 pub use html::{RunMetrics, page};
 pub use inside::{Map, MeasuredModel, measurements_page};
