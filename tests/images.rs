@@ -212,7 +212,7 @@ fn broken_pictures_stop_or_are_skipped() {
         (|path| fs::write(path, b"not a picture").unwrap(), &["not a PNG or JPEG picture"]),
         (|path| fs::write(path, &fs::read(path).unwrap()[..60]).unwrap(), &["damaged picture"]),
         (|path| fs::write(path, b"").unwrap(), &["not a PNG or JPEG picture"]),
-        (|path| colour_png(path, [5, 2], [1; 3]), &["5×2 pixels", "most are 4×2", "scale all"]),
+        (|path| colour_png(path, [5, 2], [1; 3]), &["5×2 pixels", "most are 4×2", "--image-size"]),
         (
             |path| {
                 fs::remove_file(path).unwrap();
@@ -225,7 +225,7 @@ fn broken_pictures_stop_or_are_skipped() {
         let folder = class_folder();
         damage(&folder.path().join("dog/03.png"));
         let message = refusal(folder.path());
-        assert_names(&message, &[&["dog/03.png", "skipped"], parts].concat());
+        assert_names(&message, &[&["dog/03.png", "--skip-broken"], parts].concat());
         let data = ImageData::read(folder.path(), &skipping()).unwrap();
         assert_eq!(data.splits.iter().map(|set| set.len()).sum::<usize>(), 23);
         assert_eq!(data.skipped.len(), 1);

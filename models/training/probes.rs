@@ -3,8 +3,15 @@
 use super::{Error, Task};
 use crate::measure::{Measured, measure};
 
-/// Measures a model on the first `count` probe sequences of its task, at most `batch` and at most
-/// 16 at a time; `None` if the task has none.
+/// Sequences that go through the model at once.
+const AT_ONCE: usize = 8;
+
+/// The work of a measurement grows as the square of a sequence's tokens. Once the squares of all
+/// sequences measured come to this, it is enough: 16 sequences of 512 tokens.
+const ENOUGH: usize = 16 * 512 * 512;
+
+/// Measures a model on the first `count` probe sequences of its task, fewer if they are long, in
+/// batches no larger than `batch`; `None` if the task has none.
 ///
 /// # Errors
 /// If the device fails.
@@ -14,11 +21,16 @@ pub fn measure_probes<T: Task>(
     count: usize,
     batch: usize,
 ) -> Result<Option<Measured>, Error> {
-    let batch = batch.min(16);
-    let mut parts = Vec::new();
+    let batch = batch.min(AT_ONCE);
+    let (mut parts, mut work) = (Vec::new(), 0);
     for first in (0..count).step_by(batch) {
         let Some(trace) = task.trace(model, first..(first + batch).min(count))? else { break };
-        parts.push((measure(&trace)?, trace.states[0].shape()[0]));
+        let shape = trace.states[0].shape();
+        parts.push((measure(&trace)?, shape[0]));
+        work += shape[0] * shape[1].pow(2);
+        if work >= ENOUGH {
+            break;
+        }
     }
     Ok((!parts.is_empty()).then(|| Measured::mean(&parts)))
 }

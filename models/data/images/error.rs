@@ -50,7 +50,7 @@ pub enum ImageError {
         reason: String,
     },
     /// A single sample can't be used.
-    #[error("{0}; repair or remove it, or let broken samples be skipped")]
+    #[error("{0}; repair or remove it, or leave broken samples out with --skip-broken")]
     BrokenSample(BrokenSample),
     /// More than fits in memory.
     #[error("{path}: {images} images take {bytes} bytes, more memory than there is; scale them")]

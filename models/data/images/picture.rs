@@ -36,7 +36,7 @@ pub(super) fn read_pixels(
     let found = [height as usize, width as usize];
     if wanted == Wanted::Exactly && found != target {
         let reason = format!(
-            "{} pixels, where most are {}; give a size to scale all to",
+            "{} pixels, where most are {}; --image-size scales all to one size",
             product(found),
             product(target)
         );
