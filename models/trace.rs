@@ -117,3 +117,39 @@ fn mix(own: &Tensor, first: &Tensor, mixing: &Mixing) -> Tensor {
     };
     times(own, &mixing.own).add(&times(first, &mixing.first))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::engine::{Device, Ids, Parameters};
+    use crate::{LanguageModel, LanguageModelConfig, ResformerKind, Variant, VariantConfig};
+
+    /// O = P·V′ + c·(V₁ − V) with what was recorded, layer by layer, for every variant: the record
+    /// is of what the model computes.
+    #[test]
+    fn what_is_recorded_fits_together() {
+        let learnable = VariantConfig {
+            resformer_kind: Some(ResformerKind::Learnable),
+            ..VariantConfig::new(Variant::Resformer)
+        };
+        let variants = Variant::ALL.map(VariantConfig::new).into_iter().chain([learnable]);
+        for variant in variants {
+            let mut config = LanguageModelConfig::new(20, 16, 3, 2, 8);
+            config.variant = variant;
+            let build = |builder: &mut _| LanguageModel::new(&config, builder);
+            let (model, _) = Parameters::build(&Device::cpu(), 1, build);
+            let trace = model.trace(&Ids::new(vec![1, 2, 3, 4, 5, 6], [2, 3]));
+            let first = &trace.layers[0].value;
+            for (layer, of) in trace.layers.iter().enumerate() {
+                let fidelity = match config.variant.variant {
+                    Variant::Neutreno if layer > 0 => trace.lambda,
+                    _ => 0.0,
+                };
+                let averaged = of.query.attention(&of.key, &of.mixed_value, None, trace.causal);
+                let pull = of.first_value.subtract(&of.value).scale(fidelity);
+                let rest = of.output.subtract(&averaged.add(&pull)).to_vec().unwrap();
+                assert!(rest.iter().all(|x| x.abs() < 1e-5), "{:?}, layer {layer}", config.variant);
+                assert_eq!(of.first_value.to_vec().unwrap(), first.to_vec().unwrap());
+            }
+        }
+    }
+}
