@@ -3,7 +3,7 @@
 use crate::common::program::Result;
 use crate::common::progress::Progress;
 use neutreno::data::corpus::Corpus;
-use neutreno::data::images::{ImageData, ReadOptions, Task};
+use neutreno::data::images::{Broken, ImageData, ReadOptions, Task};
 use neutreno::data::lookup::{Lookup, lookup};
 use neutreno::data::tokenizer::Tokenizer;
 use neutreno::engine::random::Key;
@@ -172,13 +172,15 @@ fn find_images(path: Option<&Path>, config: &VisionConfig) -> Result<ImageData> 
         Some(_) => Task::Segmentation,
         None => Task::Classification,
     };
-    let exact = ImageData::find(path, task, &ReadOptions::default());
+    // Had broken pictures not been left out in training, there would be no run.
+    let options = ReadOptions { broken: Broken::Skip, ..ReadOptions::default() };
+    let exact = ImageData::find(path, task, &options);
     if let Ok(data) = exact
         && [data.shape.height, data.shape.width] == size
     {
         return Ok(data);
     }
-    Ok(ImageData::find(path, task, &ReadOptions { size: Some(size), ..ReadOptions::default() })?)
+    Ok(ImageData::find(path, task, &ReadOptions { size: Some(size), ..options })?)
 }
 
 fn attention_maps(name: &str, trace: &Trace, request: &Request) -> Result<Vec<Map>> {
