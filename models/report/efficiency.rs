@@ -103,7 +103,7 @@ impl Efficiency {
 fn sentence(saving: &Saving, what: &str) -> String {
     let Spread { mean, deviation, count } = saving.spread;
     let direction = if mean < 0.0 { "more" } else { "fewer" };
-    let size = saving.spread.times(100.0 * mean.signum()).show(1);
+    let size = Spread { mean: mean.abs(), ..saving.spread }.times(100.0).show(1);
     let claim = format!(
         "{} needs {size} % {direction} {what} than {} for the same loss",
         label(&saving.variant),
@@ -211,6 +211,7 @@ mod tests {
         }
         let sentences = efficiency.sentences();
         assert_eq!(sentences.len(), 4);
+        assert!(sentences.iter().all(|sentence| !sentence.contains('−')));
         for (sentence, part) in sentences.iter().zip([
             "% fewer parameters",
             "% more parameters",
