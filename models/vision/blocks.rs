@@ -7,7 +7,7 @@ use crate::engine::{Builder, Initial, Tensor};
 use crate::trace::Carry;
 use crate::variant::{LayerMixing, VariantConfig, mixings_of};
 
-/// The deviation of initial weights, as in ViT and DeiT.
+/// The deviation of tokens that are learned, as in ViT and DeiT.
 pub(super) const DEVIATION: f32 = 0.02;
 
 /// Blocks one after another. The values of the first are V₁ for those after it.
@@ -61,7 +61,8 @@ impl Blocks {
     }
 }
 
-/// A weight (outputs, inputs) with a bias.
+/// A weight (outputs, inputs) with a bias. Weights start as in the first ViT (Glorot & Bengio
+/// 2010): narrow models learn sooner from them than from DeiT's, whose deviation is always 0.02.
 pub(super) struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
@@ -70,7 +71,7 @@ pub(super) struct Linear {
 impl Linear {
     pub fn new(name: &str, [outputs, inputs]: [usize; 2], bias: bool, scope: &Builder) -> Linear {
         let mut scope = scope.scope(name);
-        let initial = Initial::Normal { deviation: DEVIATION };
+        let initial = Initial::Normal { deviation: (2.0 / (inputs + outputs) as f32).sqrt() };
         Linear {
             weight: scope.parameter("weight", [outputs, inputs], initial, true),
             bias: bias.then(|| scope.parameter("bias", [outputs], Initial::Zeros, false)),
