@@ -13,7 +13,7 @@ pub struct Measurement {
     pub variant: Variant,
     /// The time of each step, its loss read back.
     pub seconds: Vec<f64>,
-    /// The part of it that passed before the loss was waited for.
+    /// The part of it that the program itself took: without what it waited for the device.
     host_seconds: Vec<f64>,
     pub losses: Vec<f32>,
     /// From the start of the program.
@@ -93,10 +93,11 @@ fn planned_bytes(sizes: &Sizes, config: &VariantConfig) -> Result<u64, Error> {
 
 impl Measurement {
     fn step(&mut self, work: &mut Work, device: &Device) -> Result<(), Error> {
-        let launches = device.launches();
+        let (launches, waited) = (device.launches(), device.waited());
         let start = Instant::now();
         let loss = work.step()?;
-        self.host_seconds.push(start.elapsed().as_secs_f64());
+        let host = start.elapsed().saturating_sub(device.waited() - waited);
+        self.host_seconds.push(host.as_secs_f64());
         self.losses.push(loss.wait()?[0]);
         self.seconds.push(start.elapsed().as_secs_f64());
         self.launches_per_step = device.launches() - launches;

@@ -17,6 +17,7 @@ use profile::Profiler;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// A handle to a device. Cloning it is cheap and means the same device.
 ///
@@ -130,6 +131,15 @@ impl Device {
             Backend::Cpu(cpu) => cpu.launches(),
             Backend::Gpu(gpu) => gpu.dispatches(),
             Backend::Plan(plan) => plan.launches(),
+        }
+    }
+
+    /// How long recording work for a GPU has stood still so far, because its driver was taking a
+    /// batch or had enough of them waiting; zero elsewhere. Reading back is not counted.
+    pub fn waited(&self) -> Duration {
+        match &self.0.backend {
+            Backend::Gpu(gpu) => gpu.waited(),
+            _ => Duration::ZERO,
         }
     }
 

@@ -119,6 +119,10 @@ impl Gpu {
         self.lock().queue.dispatches
     }
 
+    pub fn waited(&self) -> Duration {
+        self.lock().queue.waited
+    }
+
     pub fn largest_tensor(&self) -> usize {
         let limits = self.device.limits();
         (limits.max_storage_buffer_binding_size.min(limits.max_buffer_size) / 4) as usize

@@ -6,6 +6,7 @@ use super::{Gpu, State};
 use crate::{Ids, Shape};
 use std::collections::VecDeque;
 use std::sync::{Arc, MutexGuard};
+use std::time::{Duration, Instant};
 
 /// A kernel's argument on a GPU: a slice of a buffer with its shape.
 #[derive(Clone, Debug)]
@@ -81,6 +82,8 @@ pub(super) struct Queue {
     uniform_data: Vec<u8>,
     in_flight: VecDeque<wgpu::SubmissionIndex>,
     pub dispatches: u64,
+    /// The time that the driver took for accepting batches, and that was waited for it.
+    pub waited: Duration,
 }
 
 struct Command {
@@ -110,6 +113,7 @@ impl Queue {
             uniform_data: Vec::new(),
             in_flight: VecDeque::new(),
             dispatches: 0,
+            waited: Duration::ZERO,
         }
     }
 
@@ -135,13 +139,16 @@ impl Queue {
             }
         }
         last(&mut encoder);
-        let index = gpu.queue.submit([encoder.finish()]);
+        let commands = encoder.finish();
+        let start = Instant::now();
+        let index = gpu.queue.submit([commands]);
         self.in_flight.push_back(index.clone());
         if self.in_flight.len() > BATCHES_IN_FLIGHT
             && let Some(oldest) = self.in_flight.pop_front()
         {
             gpu.wait(Some(oldest));
         }
+        self.waited += start.elapsed();
         index
     }
 
