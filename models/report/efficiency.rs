@@ -75,7 +75,7 @@ impl Efficiency {
                     div.plots {
                         (figure(&plot(&self.parameters, &variants, "parameters"),
                             "Loss over parameters", "All trained on the same data. Parameters \
-                            without the embedding; the straighter lines are fitted power laws."))
+                            without the embedding; the smooth lines are fitted power laws."))
                         (figure(&plot(&self.tokens, &variants, "training tokens"),
                             "Loss over data", "All of the same size, each trained to the end of its \
                             own schedule on so many tokens."))
@@ -105,7 +105,7 @@ fn sentence(saving: &Saving, what: &str) -> String {
     let direction = if mean < 0.0 { "more" } else { "fewer" };
     let size = Spread { mean: mean.abs(), ..saving.spread }.times(100.0).show(1);
     let claim = format!(
-        "{} needs {size} % {direction} {what} than {} for the same loss",
+        "{} needs {size} % {direction} {what} than the {} for the same loss",
         label(&saving.variant),
         label(BASELINE)
     );
@@ -136,10 +136,13 @@ fn plot(points: &[Point], variants: &[&str], x: &'static str) -> Plot {
         let fitted = PowerLaw::fit(&pairs).map(|law| Line { colour, points: along(&law, &pairs) });
         [Some(measured), fitted].into_iter().flatten()
     });
+    let x_of = || points.iter().map(|point| point.x);
+    let ratio = x_of().fold(0.0, f64::max) / x_of().fold(f64::INFINITY, f64::min);
     Plot {
         x,
         y: "validation loss (nats a token)".to_owned(),
-        logarithmic: true,
+        // Within two powers of ten, a logarithmic axis would have hardly a label.
+        logarithmic: ratio > 100.0,
         lines: lines.collect(),
         levels: vec![],
     }
