@@ -85,10 +85,10 @@ impl ImageClassifier {
 ///
 /// ```
 /// use neutreno::vision::SoftTargets;
-/// let targets = SoftTargets::new(&[0, 2], 4, 0.2);
-/// assert_eq!(targets.row(0), [0.85, 0.05, 0.05, 0.05]);
-/// let mixed = targets.mix(&SoftTargets::new(&[2, 0], 4, 0.2), 0.5);
-/// assert_eq!(mixed.row(0), [0.45, 0.05, 0.45, 0.05]);
+/// let targets = SoftTargets::new(&[0, 2], 4, 0.5);
+/// assert_eq!(targets.row(0), [0.625, 0.125, 0.125, 0.125]);
+/// let mixed = targets.mix(&SoftTargets::new(&[2, 0], 4, 0.5), 0.5);
+/// assert_eq!(mixed.row(0), [0.375, 0.125, 0.375, 0.125]);
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct SoftTargets {
