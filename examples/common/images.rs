@@ -51,6 +51,9 @@ pub struct Images {
     /// Scale pictures in folders to this size [default: as they are; 224x224 for deit-tiny]
     #[arg(long, value_parser = size, value_name = "HEIGHTxWIDTH", help_heading = "Images")]
     pub image_size: Option<[usize; 2]>,
+    /// The names of the classes, in order of their index [default: from the data]
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', help_heading = "Images")]
+    pub classes: Option<Vec<String>>,
     /// Leave broken pictures out and count them, instead of stopping at the first
     #[arg(long, help_heading = "Images")]
     pub skip_broken: bool,
@@ -151,7 +154,8 @@ impl Images {
         sizes.augmentation.check(task).map_err(flag)
     }
 
-    /// Reads the images, or makes them, and says what they are.
+    /// Reads the images, or makes them, and says what they are. `void` is the index of pixels that
+    /// are not scored.
     ///
     /// # Errors
     /// If they cannot be read, or patches do not fit them.
@@ -159,13 +163,15 @@ impl Images {
         &self,
         task: Task,
         sizes: &ImageSettings,
+        void: Option<u8>,
         progress: &Progress,
     ) -> Result<ImageData> {
         let usual = (self.preset == "deit-tiny").then_some([224, 224]);
         let options = ReadOptions {
             broken: if self.skip_broken { Broken::Skip } else { Broken::Stop },
             size: self.image_size.or(usual),
-            ..ReadOptions::default()
+            classes: self.classes.clone(),
+            void,
         };
         let data = ImageData::find(self.data.as_deref(), task, &options).map_err(in_flags)?;
         data.describe().iter().for_each(|line| progress.line(line));

@@ -62,7 +62,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let variants = common.what.variants(sizes.layers, VariantConfig::of_images)?;
     let mut progress = Progress::new(common.output.quiet);
     let device = open_device(&common.machine, &progress)?;
-    let data = images.find(Task::Classification, &sizes, &progress)?;
+    let data = images.find(Task::Classification, &sizes, None, &progress)?;
     let task = ImageClassification::new(data, sizes, &device)?;
     if let Some(score) = task.linear_baseline() {
         progress.line(&format!("a linear model gets {:.1} % right", 100.0 * score));

@@ -34,6 +34,9 @@ struct Arguments {
     /// How far the loss makes up for rare classes, from 0 to 1
     #[arg(long, value_parser = share, value_name = "SHARE", help_heading = "Model")]
     balance: Option<f32>,
+    /// The index of pixels that are not scored [default: 255, or what is known of the data]
+    #[arg(long, value_name = "INDEX", help_heading = "Images")]
+    void: Option<u8>,
 }
 
 const AFTER_HELP: &str = "\
@@ -57,7 +60,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let variants = common.what.variants(sizes.layers, VariantConfig::of_images)?;
     let mut progress = Progress::new(common.output.quiet);
     let device = open_device(&common.machine, &progress)?;
-    let data = images.find(Task::Segmentation, &sizes, &progress)?;
+    let data = images.find(Task::Segmentation, &sizes, arguments.void, &progress)?;
     let task = ImageSegmentation::new(data, sizes, &device)?;
     if let Some(score) = task.linear_baseline() {
         progress.line(&format!("a linear model gets a mean IoU of {:.1} %", 100.0 * score));
