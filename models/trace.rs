@@ -61,6 +61,24 @@ impl Carry {
         Carry { first_value: None, trace: Some(trace) }
     }
 
+    /// One that starts with the first value already known, or with none.
+    pub(crate) fn with_first_value(first_value: Option<Tensor>) -> Carry {
+        Carry { first_value, trace: None }
+    }
+
+    pub(crate) fn first_value(&self) -> Option<&Tensor> {
+        self.first_value.as_ref()
+    }
+
+    /// Takes note of the first value where a layer was run apart from this.
+    pub(crate) fn set_first_value(&mut self, first_value: Tensor) {
+        self.first_value = Some(first_value);
+    }
+
+    pub(crate) fn is_recording(&self) -> bool {
+        self.trace.is_some()
+    }
+
     /// Attention with the variant's mix of values. `own` is the layer's value, `None` in
     /// SVFormer's layers after the first. V₁ is set by the first layer and read by the others, not
     /// detached, so that all layers' gradients flow into the first layer's value projection.

@@ -6,6 +6,10 @@
 //! its own gradient on to its inputs, once. A node is always made after its inputs, so "latest
 //! first" is the right order.
 
+mod recompute;
+
+pub use recompute::recompute;
+
 use crate::ops::Op;
 use crate::ops::copy::Copy;
 use crate::tensor::{check, launch, launch_into};
@@ -30,13 +34,18 @@ struct Node {
     is_leaf: bool,
 }
 
-/// What is needed to go back through one op.
+/// What is needed to go back through one op, or through a part that is run again.
 struct Record {
-    op: Box<dyn Op>,
+    step: Step,
     inputs: Vec<Option<Variable>>,
     saved: Saved,
     shapes: Vec<Shape>,
     device: Device,
+}
+
+enum Step {
+    Op(Box<dyn Op>),
+    Again(recompute::Body),
 }
 
 impl Node {
@@ -95,9 +104,13 @@ pub fn no_grad<R>(body: impl FnOnce() -> R) -> R {
     body()
 }
 
+fn is_enabled() -> bool {
+    ENABLED.get()
+}
+
 /// Whether an op on these tensors is going to be recorded.
 pub fn is_recording(inputs: &[&Tensor]) -> bool {
-    ENABLED.get() && inputs.iter().any(|input| input.is_tracked())
+    is_enabled() && inputs.iter().any(|input| input.is_tracked())
 }
 
 /// Runs an op and, if an input is tracked, records it. This is how every method of
@@ -153,7 +166,7 @@ fn record(
         .collect();
     let variables = inputs.iter().map(|input| input.variable.clone()).collect();
     Node::new(Some(Record {
-        op,
+        step: Step::Op(op),
         inputs: variables,
         saved: Saved { tensors: saved, shapes: inputs.iter().map(|input| input.shape()).collect() },
         shapes,
@@ -247,7 +260,6 @@ impl Gradients {
 
 /// Goes back through the graph of `loss`.
 pub(crate) fn backward(loss: &Tensor, gradients: &mut Gradients) -> Result<()> {
-    let wrong = |message: &str| Err(Error::Backward(message.into()));
     let Some(root) = &loss.variable else {
         return wrong("this tensor does not depend on any tracked tensor");
     };
@@ -256,7 +268,12 @@ pub(crate) fn backward(loss: &Tensor, gradients: &mut Gradients) -> Result<()> {
     }
     let one = Tensor::full(1.0, loss.shape(), loss.device());
     Sink::new(root, &mut gradients.slots).give(one);
-    let mut waiting = BinaryHeap::from([ById(root.node.clone())]);
+    go_back(vec![root.node.clone()], &mut gradients.slots)
+}
+
+/// Visits the nodes that `roots` depend on, whose own gradients are in their slots.
+fn go_back(roots: Vec<Arc<Node>>, slots: &mut HashMap<(u64, usize), Slot>) -> Result<()> {
+    let mut waiting: BinaryHeap<ById> = roots.into_iter().map(ById).collect();
     let mut visited = u64::MAX;
     while let Some(ById(node)) = waiting.pop() {
         if node.is_leaf || node.id == visited {
@@ -267,17 +284,40 @@ pub(crate) fn backward(loss: &Tensor, gradients: &mut Gradients) -> Result<()> {
             return wrong("its graph was consumed by an earlier backward; run forward again");
         };
         if !record.saved.is_intact() {
-            let name = record.op.name();
+            let name = record.step.name();
             return wrong(&format!("a tensor that {name} saved was changed after its forward"));
         }
-        let outputs = (0..record.op.results())
-            .map(|output| gradients.slots.remove(&(node.id, output)).map(|slot| slot.tensor))
+        let outputs = (0..record.step.results(&record.shapes))
+            .map(|output| slots.remove(&(node.id, output)).map(|slot| slot.tensor))
             .collect();
-        let mut sinks = Sinks { outputs, record: &record, slots: &mut gradients.slots };
-        record.op.backward(&record.saved, &mut sinks);
+        let mut sinks = Sinks { outputs, record: &record, slots };
+        match &record.step {
+            Step::Op(op) => op.backward(&record.saved, &mut sinks),
+            Step::Again(body) => recompute::backward(body, &mut sinks)?,
+        }
         waiting.extend(record.inputs.iter().flatten().map(|input| ById(input.node.clone())));
     }
     Ok(())
+}
+
+fn wrong(message: &str) -> Result<()> {
+    Err(Error::Backward(message.into()))
+}
+
+impl Step {
+    fn name(&self) -> &'static str {
+        match self {
+            Step::Op(op) => op.name(),
+            Step::Again(_) => "a part that is run again",
+        }
+    }
+
+    fn results(&self, shapes: &[Shape]) -> usize {
+        match self {
+            Step::Op(op) => op.results(),
+            Step::Again(_) => shapes.len(),
+        }
+    }
 }
 
 /// Orders nodes by their number.

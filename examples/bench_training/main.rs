@@ -43,6 +43,9 @@ struct Arguments {
     /// The embedding's weights serve as output layer too
     #[arg(long)]
     tied: bool,
+    /// Run blocks again on the way back instead of keeping what they computed
+    #[arg(long)]
+    recompute: bool,
     /// transformer, neutreno, resformer, svformer; or all: their steps take turns, and the times
     /// are compared pair by pair
     #[arg(long, default_value = "transformer", value_parser = variants)]
@@ -104,6 +107,7 @@ impl Arguments {
             *size = change.unwrap_or(*size);
         }
         sizes.tied = self.tied;
+        sizes.recompute = self.recompute;
         let name = named.iter().find(|(_, known)| *known == sizes);
         (sizes, name.map_or("custom".into(), |(name, _)| (*name).to_string()))
     }
@@ -173,6 +177,7 @@ fn json(
         "adapter": device.name(),
         "variant": measurement.variant.name(),
         "size": size,
+        "recompute": sizes.recompute,
         "tok_s": rounded(tokens / median, 1),
         "tok_s_best": rounded(tokens / least, 1),
         "step_ms_median": rounded(1e3 * median, 3),

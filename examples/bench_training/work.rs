@@ -18,6 +18,8 @@ pub struct Sizes {
     pub vocabulary: usize,
     /// Whether the embedding serves as output layer too.
     pub tied: bool,
+    /// Whether blocks are run again on the way back instead of keeping what they computed.
+    pub recompute: bool,
 }
 
 impl Sizes {
@@ -30,6 +32,7 @@ impl Sizes {
         batch: 16,
         vocabulary: 256,
         tied: false,
+        recompute: false,
     };
     /// 9M parameters.
     #[allow(dead_code, reason = "the test of the losses runs the small size only")]
@@ -41,6 +44,7 @@ impl Sizes {
         batch: 8,
         vocabulary: 8192,
         tied: false,
+        recompute: false,
     };
 
     pub fn config(&self, variant: VariantConfig) -> LanguageModelConfig {
@@ -66,6 +70,7 @@ pub struct Work {
     optimizer: AdamW,
     inputs: Ids,
     targets: Ids,
+    pass: Pass,
 }
 
 impl Work {
@@ -95,13 +100,14 @@ impl Work {
             parameters,
             inputs: sizes.tokens(0),
             targets: sizes.tokens(1),
+            pass: Pass { recompute: sizes.recompute, ..Pass::training(None) },
         }
     }
 
     /// Forward, backward and the update; the loss is on its way to the host.
     pub fn step(&mut self) -> Result<Reading, Error> {
         self.gradients.clear();
-        let loss = self.model.loss(&self.inputs, &self.targets, &Pass::training(None));
+        let loss = self.model.loss(&self.inputs, &self.targets, &self.pass);
         loss.backward_into(&mut self.gradients)?;
         self.optimizer.step(&self.parameters, &self.gradients, 1e-3, None);
         Ok(loss.read())

@@ -51,6 +51,10 @@ pub struct Arguments {
     #[arg(long, value_parser = share, help_heading = "Model")]
     pub label_smoothing: Option<f32>,
 
+    /// Run blocks again on the way back instead of keeping what they computed: less memory, about
+    /// a third more time
+    #[arg(long, help_heading = "Machine")]
+    pub recompute: bool,
     /// Folder with wiki.{train,valid,test}.tokens (or .raw, or {train,valid,test}.txt), or any
     /// text file [default: WikiText-2 from the cache or the network, else generated text]
     #[arg(long, value_name = "DIR", help_heading = "Text")]
@@ -111,6 +115,7 @@ impl Arguments {
         sizes.key_value_heads = self.kv_heads.or(sizes.key_value_heads);
         sizes.feed_forward = self.feed_forward.or(sizes.feed_forward);
         sizes.tied &= !self.untied;
+        sizes.recompute |= self.recompute;
         if let Some(tokens) = self.eval_tokens {
             sizes.final_evaluation_tokens = Some(tokens);
             sizes.evaluation_tokens = sizes.evaluation_tokens.min(tokens);

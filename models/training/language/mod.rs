@@ -161,8 +161,8 @@ impl Task for LanguageModelling {
 
     fn loss(&self, model: &LanguageModel, batch: &[Ids; 2], dropout: Key) -> Tensor {
         let [inputs, targets] = batch;
-        let label_smoothing = self.settings.label_smoothing;
-        model.loss(inputs, targets, &Pass { dropout: Some(dropout), label_smoothing })
+        let LanguageSettings { label_smoothing, recompute, .. } = self.settings;
+        model.loss(inputs, targets, &Pass { dropout: Some(dropout), label_smoothing, recompute })
     }
 
     /// While training, the first tokens of the validation text; at the end both texts.

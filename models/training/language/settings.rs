@@ -27,6 +27,9 @@ pub struct LanguageSettings {
     pub dropout: f32,
     /// The share of the target that label smoothing gives to all tokens alike.
     pub label_smoothing: f32,
+    /// Whether blocks are run again on the way back instead of keeping what they computed.
+    #[serde(default)]
+    pub recompute: bool,
     /// The tokens of the validation text that are scored while training.
     pub evaluation_tokens: usize,
     /// The tokens scored at the end, of each text; `None` for all.
@@ -66,6 +69,7 @@ impl LanguageSettings {
             context: 64,
             dropout: 0.0,
             label_smoothing: 0.0,
+            recompute: false,
             evaluation_tokens: 20_000,
             final_evaluation_tokens: None,
         };

@@ -1,0 +1,124 @@
+//! Recomputation of activations (Chen et al. 2016, "Training deep nets with sublinear memory
+//! cost"): a part of the graph that keeps only its inputs and is run again when backward comes to
+//! it. It trades the time of a second forward pass for the memory of what its ops save.
+
+use super::{Node, Record, Saved, Sink, Sinks, Step, Variable, go_back, no_grad};
+use crate::Tensor;
+
+/// The part of a computation that is run again: from its inputs to its outputs.
+pub(super) type Body = Box<dyn Fn(&[Tensor]) -> Vec<Tensor> + Send + Sync>;
+
+/// Runs `body` on `inputs` and returns its outputs, keeping nothing but the inputs for backward,
+/// which runs `body` a second time. Results are those of calling `body` directly, bit for bit, and so
+/// are gradients, but for rounding where an input has several uses: sums are made in another order.
+///
+/// `body` must compute the same each time: random numbers by keys, and no change of the tensors
+/// that it uses beside its inputs, such as parameters, before backward. Those are differentiated
+/// too.
+///
+/// ```
+/// use neutreno_engine::{Device, Tensor, autograd::recompute};
+/// let x = Tensor::new(&[2.0], [1], &Device::cpu()).tracked();
+/// // Nothing of what these three ops would save is kept.
+/// let outputs = recompute(&[&x], |inputs| vec![inputs[0].scale(3.0).log().exp()]);
+/// let gradients = outputs[0].sum_all().backward()?;
+/// assert!((gradients.get(&x).unwrap().to_scalar()? - 3.0).abs() < 1e-6);
+/// # Ok::<(), neutreno_engine::Error>(())
+/// ```
+#[track_caller]
+pub fn recompute(
+    inputs: &[&Tensor],
+    body: impl Fn(&[Tensor]) -> Vec<Tensor> + Send + Sync + 'static,
+) -> Vec<Tensor> {
+    let constants: Vec<Tensor> = inputs.iter().map(|input| input.detach()).collect();
+    if !super::is_enabled() {
+        return body(&constants);
+    }
+    let mut outputs = no_grad(|| body(&constants));
+    let device = inputs.first().expect("a part of a graph has inputs").device().clone();
+    let saved = constants.into_iter().map(|tensor| (tensor.clone(), tensor.version())).collect();
+    let node = Node::new(Some(Record {
+        step: Step::Again(Box::new(body)),
+        inputs: inputs.iter().map(|input| input.variable.clone()).collect(),
+        saved: Saved { tensors: saved, shapes: inputs.iter().map(|input| input.shape()).collect() },
+        shapes: outputs.iter().map(Tensor::shape).collect(),
+        device,
+    }));
+    for (output, tensor) in outputs.iter_mut().enumerate() {
+        // An output that is an input handed through becomes a result of this part all the same.
+        *tensor = tensor.detach();
+        tensor.variable = Some(Variable { node: node.clone(), output });
+    }
+    outputs
+}
+
+/// Runs the part again, this time recorded, and goes back through it.
+pub(super) fn backward(body: &Body, sinks: &mut Sinks) -> crate::Result<()> {
+    let inputs: Vec<Tensor> = (0..sinks.record.saved.inputs())
+        .map(|input| {
+            let tensor = sinks.record.saved.get(input);
+            if sinks.wants(input) { tensor.tracked() } else { tensor.clone() }
+        })
+        .collect();
+    let outputs = body(&inputs);
+    let mut roots = Vec::new();
+    for (output, gradient) in outputs.iter().zip(&mut sinks.outputs) {
+        if let (Some(variable), Some(gradient)) = (&output.variable, gradient.take()) {
+            Sink::new(variable, sinks.slots).give(gradient);
+            roots.push(variable.node.clone());
+        }
+    }
+    // What the graph holds beside its nodes would only take memory from here on.
+    drop(outputs);
+    go_back(roots, sinks.slots)?;
+    for (input, leaf) in inputs.iter().enumerate() {
+        let slot = leaf.variable.as_ref().and_then(|leaf| sinks.slots.remove(&leaf.slot()));
+        if let Some(slot) = slot {
+            sinks.give(input, slot.tensor);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Device;
+
+    /// A part with a parameter of its own, two inputs of which one is handed through, and a use of
+    /// an input outside: all gradients are those of the plain computation, bit for bit.
+    #[test]
+    fn gradients_are_those_of_the_plain_computation() {
+        let device = Device::cpu();
+        let make = |seed| {
+            let numbers = crate::random::Key::new(seed).uniforms(12, -1.0, 1.0);
+            Tensor::new(&numbers, [3, 4], &device).tracked()
+        };
+        let [x, y, weight] = [make(1), make(2), make(3)];
+        let run = |again: bool| {
+            let kept = weight.clone();
+            let body = move |inputs: &[Tensor]| {
+                let hidden = inputs[0].multiply(&kept).tanh();
+                vec![hidden.add(&inputs[1].exp()), inputs[1].clone()]
+            };
+            let outputs = match again {
+                true => recompute(&[&x, &y], body),
+                false => body(&[x.clone(), y.clone()]),
+            };
+            let loss = outputs[0].multiply(&outputs[1]).add(&x).sum_all();
+            let gradients = loss.backward().unwrap();
+            [&x, &y, &weight].map(|leaf| gradients.get(leaf).unwrap().to_vec().unwrap())
+        };
+        assert_eq!(run(true), run(false));
+    }
+
+    #[test]
+    fn a_part_inside_a_part() {
+        let x = Tensor::new(&[0.3, -0.2], [2], &Device::cpu()).tracked();
+        let inner = |x: &Tensor| recompute(&[x], |inputs| vec![inputs[0].tanh().exp()]).remove(0);
+        let outer = recompute(&[&x], move |inputs| vec![inner(&inputs[0]).multiply(&inputs[0])]);
+        let plain = x.tanh().exp().multiply(&x);
+        let gradient = |y: &Tensor| y.sum_all().backward().unwrap().get(&x).unwrap().to_vec();
+        assert_eq!(gradient(&outer[0]).unwrap(), gradient(&plain).unwrap());
+    }
+}
