@@ -158,6 +158,12 @@ fn colour_png(path: &Path, [width, height]: [u32; 2], colour: [u8; 3]) {
     png(path, [width, height], ColorType::Rgb, BitDepth::Eight, &bytes);
 }
 
+/// A picture with a header that promises more than there is.
+fn huge_header(path: &Path) {
+    let encoder = png::Encoder::new(fs::File::create(path).unwrap(), 60_000, 60_000);
+    encoder.write_header().unwrap().write_chunk(png::chunk::IDAT, &[0; 30]).unwrap();
+}
+
 /// Twelve pictures of 4×2 pixels in each of two classes, without splits.
 fn class_folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -208,8 +214,9 @@ fn folders_of_pictures_are_read() {
 #[test]
 fn broken_pictures_stop_or_are_skipped() {
     type Damage = fn(&Path);
-    let damages: [(Damage, &[&str]); 5] = [
+    let damages: [(Damage, &[&str]); 6] = [
         (|path| fs::write(path, b"not a picture").unwrap(), &["not a PNG or JPEG picture"]),
+        (huge_header, &["can't hold the 60000×60000 pixels"]),
         (|path| fs::write(path, &fs::read(path).unwrap()[..60]).unwrap(), &["damaged picture"]),
         (|path| fs::write(path, b"").unwrap(), &["not a PNG or JPEG picture"]),
         (|path| colour_png(path, [5, 2], [1; 3]), &["5×2 pixels", "most are 4×2", "--image-size"]),

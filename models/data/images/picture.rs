@@ -4,9 +4,16 @@ use super::BrokenSample;
 use image::imageops::FilterType;
 use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader};
 use png::{BitDepth, ColorType, Transformations};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufReader, ErrorKind};
 use std::path::Path;
+
+/// The most bytes of pixels that a byte of a picture file can stand for: DEFLATE makes at most
+/// 1,032 bytes of one, and each may be eight pixels of one bit.
+const MOST_FOR_A_BYTE: u64 = 8 * 1032;
+
+/// The most bytes of pixels that one picture may have.
+const MOST_BYTES: u64 = 1 << 29;
 
 /// What is done with a picture of another size.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -123,9 +130,18 @@ fn decoder(path: &Path) -> Result<impl ImageDecoder, BrokenSample> {
     let reader = ImageReader::open(path).map_err(|error| unreadable(path, error))?;
     // By its content, whatever its name says.
     let reader = reader.with_guessed_format().map_err(|error| unreadable(path, error))?;
-    reader
+    let decoder = reader
         .into_decoder()
-        .map_err(|error| BrokenSample::new(path, format!("not a PNG or JPEG picture: {error}")))
+        .map_err(|error| BrokenSample::new(path, format!("not a PNG or JPEG picture: {error}")))?;
+    let length = fs::metadata(path).map_err(|error| unreadable(path, error))?.len();
+    if decoder.total_bytes() > MOST_BYTES.min(length.saturating_mul(MOST_FOR_A_BYTE)) {
+        let (width, height) = decoder.dimensions();
+        let size = product([height as usize, width as usize]);
+        let reason =
+            format!("{length} bytes can't hold the {size} pixels that its header promises");
+        return Err(BrokenSample::new(path, reason));
+    }
+    Ok(decoder)
 }
 
 fn unreadable(path: &Path, error: std::io::Error) -> BrokenSample {
