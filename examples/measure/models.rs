@@ -95,7 +95,7 @@ impl Probes {
             }
             Some("vit" | "segmenter") => {
                 let config: VisionConfig = read(&config)?;
-                let data = find_images(path.as_deref(), &config)?;
+                let data = find_images(path.as_deref(), &config, typed_void(run)?)?;
                 let count = request.sequences.min(data.splits.validation.len());
                 let hash = data.hashes.validation.clone();
                 (Probes::Images { data: Box::new(data), count }, hash)
@@ -166,14 +166,25 @@ fn find_text(path: Option<PathBuf>, source: &str) -> Result<Corpus> {
     Ok(lookup(&Lookup { data: path, ..Lookup::default() })?.0)
 }
 
-fn find_images(path: Option<&Path>, config: &VisionConfig) -> Result<ImageData> {
+/// The index of void that the run was begun with, if one was given.
+fn typed_void(run: &RunFolder) -> Result<Option<u8>> {
+    let facts: serde_json::Value = read(&run.run_json())?;
+    let typed: Vec<&str> =
+        facts["arguments"].as_array().into_iter().flatten().filter_map(|a| a.as_str()).collect();
+    let after = typed.iter().position(|word| *word == "--void").and_then(|i| typed.get(i + 1));
+    let joined = typed.iter().find_map(|word| word.strip_prefix("--void="));
+    Ok(after.copied().or(joined).and_then(|index| index.parse().ok()))
+}
+
+fn find_images(path: Option<&Path>, config: &VisionConfig, void: Option<u8>) -> Result<ImageData> {
     let size = [config.image_size.height(), config.image_size.width()];
     let task = match config.num_decoder_layers {
         Some(_) => Task::Segmentation,
         None => Task::Classification,
     };
     // Had broken pictures not been left out in training, there would be no run.
-    let options = ReadOptions { broken: Broken::Skip, ..ReadOptions::default() };
+    let classes = Some(config.id2label.values().cloned().collect());
+    let options = ReadOptions { broken: Broken::Skip, size: None, classes, void };
     let exact = ImageData::find(path, task, &options);
     if let Ok(data) = exact
         && [data.shape.height, data.shape.width] == size
