@@ -174,3 +174,22 @@ fn an_interrupt_ends_the_run_with_its_summary() {
     assert!(out.join("report.html").is_file());
     assert!(out.join("transformer-seed1/model.safetensors").is_file());
 }
+
+#[test]
+fn numbers_that_are_not_finite_stop_the_run_or_are_skipped() {
+    let folder = tempfile::tempdir().unwrap();
+    // So large a step makes the weights infinite soon.
+    let flags =
+        ["--variant", "transformer", "--lr", "1e38", "--warmup", "0", "--decay", "constant"];
+    let stopped = run(folder.path(), &[&flags[..], &["--debug-nonfinite"]].concat());
+    let said = String::from_utf8_lossy(&stopped.stderr);
+    assert!(!stopped.status.success());
+    assert!(said.contains("is not finite at step") && said.contains("--lr"), "{said}");
+    assert!(said.contains("the first that is not finite: "), "{said}");
+    let folder = tempfile::tempdir().unwrap();
+    let skipped = run(folder.path(), &[&flags[..], &["--on-nonfinite", "skip"]].concat());
+    assert!(skipped.status.success(), "{}", String::from_utf8_lossy(&skipped.stderr));
+    let summary = json(&skipped);
+    assert_eq!(summary["variants"][0]["steps"], 6);
+    assert!(summary["variants"][0]["skipped_steps"].as_u64().unwrap() > 0);
+}

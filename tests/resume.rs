@@ -4,6 +4,7 @@
 mod common;
 
 use common::programs::{program, said, text_file};
+use image::{GrayImage, ImageFormat, Luma, Rgb, RgbImage};
 use neutreno::engine::random::Key;
 use serde_json::Value;
 use std::fs;
@@ -12,21 +13,41 @@ use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-const FLAGS: &str = "--device cpu --variant transformer,svformer --layers 2 --width 16 --heads 2 \
-                     --context 16 --batch 4 --accumulate 2 --dropout 0.1 --steps 40 --warmup 2 \
-                     --eval-tokens 200 --eval-every 8 --sample-every 10 --checkpoint-every 3";
+const SHARED: &str = "--device cpu --variant transformer,svformer --layers 2 --width 16 --heads 2 \
+                      --batch 4 --accumulate 2 --steps 40 --warmup 2 --eval-every 8 \
+                      --measure-every 16 --hash-every 5 --checkpoint-every 3";
+
+/// The programs, with what only they take.
+const PROGRAMS: [(&str, &str); 3] = [
+    ("lm_wikitext", "--context 16 --dropout 0.1 --eval-tokens 200 --sample-every 10"),
+    ("image_classification", "--patch 4 --average 0.9 --eval-images 8 --mixup 0.5"),
+    ("image_segmentation", "--patch 4 --eval-images 4"),
+];
 
 /// A folder with a text and a run that was left alone, to compare others with.
 struct Bench {
     folder: tempfile::TempDir,
-    text: PathBuf,
+    program: &'static str,
+    flags: &'static str,
+    data: PathBuf,
 }
 
 impl Bench {
+    /// For text.
     fn new() -> Bench {
+        Bench::of(0)
+    }
+
+    /// For one of [`PROGRAMS`].
+    fn of(number: usize) -> Bench {
         let folder = tempfile::tempdir().unwrap();
-        let text = text_file(folder.path());
-        let bench = Bench { folder, text };
+        let data = match number {
+            0 => text_file(folder.path()),
+            1 => digits(folder.path()),
+            _ => scenes(folder.path()),
+        };
+        let (program, flags) = PROGRAMS[number];
+        let bench = Bench { folder, program, flags, data };
         bench.finish(bench.begin("whole"));
         bench
     }
@@ -36,14 +57,15 @@ impl Bench {
     }
 
     fn begin(&self, name: &str) -> Command {
-        let mut command = program("lm_wikitext");
-        command.args(FLAGS.split_whitespace()).arg("--data").arg(&self.text);
+        let mut command = program(self.program);
+        let flags = SHARED.split_whitespace().chain(self.flags.split_whitespace());
+        command.args(flags).arg("--data").arg(&self.data);
         command.arg("--out").arg(self.run(name));
         command
     }
 
     fn resume(&self, name: &str) -> Command {
-        let mut command = program("lm_wikitext");
+        let mut command = program(self.program);
         command.arg("--resume").arg(self.run(name));
         command
     }
@@ -89,10 +111,56 @@ impl Bench {
     }
 }
 
+/// Images of 8 × 8 pixels in MNIST's files.
+fn digits(folder: &Path) -> PathBuf {
+    let folder = folder.join("digits");
+    fs::create_dir(&folder).unwrap();
+    for (split, count) in [("train", 40_u8), ("t10k", 10)] {
+        let header = |magic: u8, sizes: &[u8]| {
+            let sizes = sizes.iter().flat_map(|size| [0, 0, 0, *size]);
+            [0, 0, 8, magic].into_iter().chain(sizes).collect::<Vec<u8>>()
+        };
+        let mut pixels = header(3, &[count, 8, 8]);
+        pixels.extend((0..usize::from(count) * 64).map(|i| (i * 7919 % 251) as u8));
+        let mut labels = header(1, &[count]);
+        labels.extend((0..count).map(|index| index % 2));
+        fs::write(folder.join(format!("{split}-images-idx3-ubyte")), pixels).unwrap();
+        fs::write(folder.join(format!("{split}-labels-idx1-ubyte")), labels).unwrap();
+    }
+    folder
+}
+
+/// Pictures of 12 × 8 pixels with a class for each half.
+fn scenes(folder: &Path) -> PathBuf {
+    let folder = folder.join("scenes");
+    for (split, count) in [("train", 8), ("val", 4), ("test", 4)] {
+        let [pictures, labels] =
+            [split.to_string(), format!("{split}annot")].map(|name| folder.join(name));
+        fs::create_dir_all(&pictures).unwrap();
+        fs::create_dir_all(&labels).unwrap();
+        for number in 0..count {
+            let name = format!("{number}.png");
+            let right = |x: u32| u8::from(x > 3 + number);
+            let picture = RgbImage::from_fn(12, 8, |x, y| Rgb([200 * right(x), y as u8, 9]));
+            picture.save_with_format(pictures.join(&name), ImageFormat::Png).unwrap();
+            let label = GrayImage::from_fn(12, 8, |x, _| Luma([right(x)]));
+            label.save_with_format(labels.join(&name), ImageFormat::Png).unwrap();
+        }
+    }
+    folder
+}
+
 /// JSON without the fields that tell time, rate, memory, and the folder's name.
 fn comparable(text: &[u8]) -> Value {
-    const VARYING: [&str; 6] =
-        ["seconds", "wall_seconds", "tokens_per_second", "peak_memory_bytes", "started", "name"];
+    const VARYING: [&str; 7] = [
+        "seconds",
+        "wall_seconds",
+        "tokens_per_second",
+        "images_per_second",
+        "peak_memory_bytes",
+        "started",
+        "name",
+    ];
     fn strip(value: &mut Value) {
         match value {
             Value::Object(map) => {
@@ -110,12 +178,12 @@ fn comparable(text: &[u8]) -> Value {
 
 /// Ends processes at random instants of their life, goes on each time, and compares every run that
 /// comes to its end. Returns how many did.
-fn kill_often(kills: u64) -> u64 {
-    let bench = Bench::new();
+fn kill_often(program: usize, kills: u64) -> u64 {
+    let bench = Bench::of(program);
     let started = std::time::Instant::now();
     bench.finish(bench.begin("timed"));
     let usual = started.elapsed().as_micros() as u64;
-    let mut instants = Key::new(5).generator();
+    let mut instants = Key::new(5).fold(program as u64).generator();
     let (mut killed, mut ended) = (0, 0);
     while killed < kills || ended == 0 {
         let name = format!("run{ended}");
@@ -136,7 +204,9 @@ fn kill_often(kills: u64) -> u64 {
 
 #[test]
 fn killed_at_random_instants_a_run_ends_with_the_same_bits() {
-    kill_often(12);
+    for program in 0..PROGRAMS.len() {
+        kill_often(program, 5);
+    }
 }
 
 /// `NEUTRENO_KILLS=1000 cargo test --test resume -- --ignored --nocapture`
@@ -145,9 +215,12 @@ fn killed_at_random_instants_a_run_ends_with_the_same_bits() {
 fn killed_very_often_a_run_ends_with_the_same_bits() {
     let kills = std::env::var("NEUTRENO_KILLS").map_or(1000, |kills| kills.parse().unwrap());
     let started = std::time::Instant::now();
-    let ended = kill_often(kills);
-    let minutes = started.elapsed().as_secs_f64() / 60.0;
-    println!("{kills} kills, {ended} runs came to their end, all alike; {minutes:.1} minutes");
+    for (number, (program, _)) in PROGRAMS.iter().enumerate() {
+        let share = if number == 0 { kills / 2 } else { kills / 4 };
+        let ended = kill_often(number, share);
+        let minutes = started.elapsed().as_secs_f64() / 60.0;
+        println!("{program}: {share} kills, {ended} runs ended, all alike; {minutes:.1} minutes");
+    }
 }
 
 /// Starts a long run and asks it to stop once it has logged something.
@@ -231,7 +304,7 @@ fn what_cannot_be_gone_on_with_says_why() {
     let output = bench.finish(bench.resume("whole"));
     assert!(said(&output).contains("finished already"), "{}", said(&output));
     // Another text under the same name.
-    fs::write(&bench.text, "something else is written here now\n".repeat(300)).unwrap();
+    fs::write(&bench.data, "something else is written here now\n".repeat(300)).unwrap();
     refused(bench.resume("whole"), "hashes");
 }
 

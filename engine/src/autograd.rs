@@ -10,6 +10,7 @@ mod recompute;
 
 pub use recompute::recompute;
 
+use crate::finite::look;
 use crate::ops::Op;
 use crate::ops::copy::Copy;
 use crate::tensor::{check, launch, launch_into};
@@ -138,6 +139,7 @@ pub fn apply_boxed(op: Box<dyn Op>, inputs: &[&Tensor]) -> Vec<Tensor> {
     let destinations: Vec<(&Tensor, bool)> = outputs.iter().map(|tensor| (tensor, false)).collect();
     launch_into(&*op, inputs, &destinations);
     let results = op.results();
+    look(op.name(), inputs, &outputs[..results]);
     if is_recording(inputs) {
         if let Some(reason) = op.no_derivative() {
             panic!("{} has no derivative ({reason}); detach its input first", op.name());

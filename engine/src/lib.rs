@@ -7,6 +7,7 @@ pub mod autograd;
 pub mod checkpoint;
 pub mod device;
 mod error;
+pub mod finite;
 mod ids;
 pub mod ops;
 pub mod optim;

@@ -5,9 +5,10 @@ use super::task::Task;
 use super::{Error, Settings};
 use crate::engine::checkpoint::chunks;
 use crate::engine::device::MemoryUse;
+use crate::engine::finite::find_not_finite;
 use crate::engine::optim::{AdamW, AdamWSettings, Average, Optimizer, Schedule, clip};
 use crate::engine::random::Key;
-use crate::engine::{Device, Gradients, Parameters, Tensor};
+use crate::engine::{Device, Gradients, Parameters, Tensor, no_grad};
 use sha2::{Digest, Sha256};
 use std::path::Path;
 use std::time::Instant;
@@ -159,18 +160,31 @@ impl<'a, T: Task> Learner<'a, T> {
         Ok(hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
     }
 
-    /// The first parameter, or else the first gradient of the latest step, that is not finite
-    /// everywhere, in words.
+    /// What was the first to be not finite in the latest step, in words: a parameter, else the
+    /// result of an op, else a gradient. `step` is its number, and `batches` gives its data again.
     ///
     /// # Errors
-    /// If the device fails.
-    pub fn first_not_finite(&self) -> Result<Option<String>, Error> {
+    /// If the device fails or a batch cannot be had.
+    pub fn first_not_finite(
+        &self,
+        step: u64,
+        mut batches: impl FnMut(u64) -> Result<T::Batch, Error>,
+    ) -> Result<Option<String>, Error> {
         let odd = |tensor: &Tensor| -> Result<bool, Error> {
             Ok(tensor.to_vec()?.iter().any(|number| !number.is_finite()))
         };
         for (name, tensor) in self.parameters.iter() {
             if odd(tensor)? {
                 return Ok(Some(format!("the parameter {name}")));
+            }
+        }
+        for micro_batch in 0..self.settings.accumulate as u64 {
+            let batch = batches(step * self.settings.accumulate as u64 + micro_batch)?;
+            let dropout = self.dropout.fold(step).fold(micro_batch);
+            let (_, found) =
+                find_not_finite(|| no_grad(|| self.task.loss(&self.model, &batch, dropout)));
+            if let Some(found) = found? {
+                return Ok(Some(found.to_string()));
             }
         }
         for (name, tensor) in self.parameters.iter() {

@@ -15,8 +15,8 @@ pub struct Safety {
     pub keep: usize,
     /// What to do when the loss or a gradient is not finite.
     pub on_nonfinite: OnNonFinite,
-    /// Looks at every parameter and gradient by name when a number is not finite, to find where it
-    /// began. Each step then waits for the device.
+    /// When a number is not finite, finds the first parameter, op or gradient that was not. Each
+    /// step then waits for the device.
     pub debug_nonfinite: bool,
     /// Notes a hash of all parameters in the metrics every so many steps; 0 for never.
     pub hash_steps: u64,

@@ -225,7 +225,6 @@ impl<T: Task> Training<'_, T> {
         late: &mut Late,
     ) -> Result<(), Error> {
         const LATE: usize = 2;
-        let latest = if self.safety.debug_nonfinite { 0 } else { LATE };
         let started = Instant::now();
         let StepResult { loss, gradient_norm } = learner.step(step, batches)?;
         let (loss, gradient_norm) = (loss.read(), gradient_norm.read());
@@ -236,7 +235,8 @@ impl<T: Task> Training<'_, T> {
         let seconds = started.elapsed().as_secs_f64();
         let rate = learner.learning_rate(step);
         late.push_back(Waiting { step, rate, loss, gradient_norm, seconds });
-        if latest == 0 {
+        if self.safety.debug_nonfinite {
+            // Later steps would change what is to be looked at.
             late.drain(..).try_for_each(|result| self.logged(learner, log, result))?;
         }
         Ok(())
@@ -248,8 +248,9 @@ impl<T: Task> Training<'_, T> {
         let result = log.step(result);
         let odd = matches!(result, Err(Error::NotFinite { .. })) || log.skipped() > skipped;
         if odd && self.safety.debug_nonfinite {
-            let first = learner.first_not_finite()?;
-            let first = first.unwrap_or_else(|| "no parameter and no gradient: the loss".into());
+            let batches = self.task.batches(self.seed, self.settings.batch)?;
+            let first = learner.first_not_finite(log.state.steps - 1, batches)?;
+            let first = first.unwrap_or_else(|| "only the sum over all gradients".into());
             log.observer.notice(&format!("  the first that is not finite: {first}"));
         }
         result

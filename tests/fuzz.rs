@@ -1,0 +1,230 @@
+//! Files from strangers: every parser is given mutated files, and must neither panic nor take more
+//! memory than a small multiple of the file's size. Alone in its file, and one test, since it
+//! watches the memory of the whole process.
+//!
+//! `NEUTRENO_FUZZ=1000000 cargo test --release --test fuzz -- --nocapture` gives each parser so
+//! many files; `tests/fuzz_long` does that.
+
+mod common;
+
+use image::{GrayImage, ImageFormat, Luma, Rgb, RgbImage};
+use neutreno::data::corpus::Corpus;
+use neutreno::data::images::{ImageData, ReadOptions};
+use neutreno::data::tokenizer::{Tokenizer, TokenizerChoice};
+use neutreno::engine::checkpoint::{Metadata, load_tensors, save_tensors};
+use neutreno::engine::random::{Generator, Key};
+use neutreno::engine::{Device, Tensor};
+use neutreno::report::{
+    Metric, MetricsWriter, RunFolder, Summary, read_metrics, read_pictures, write_json,
+};
+use peak_alloc::PeakAlloc;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+#[global_allocator]
+static MEMORY: PeakAlloc = PeakAlloc;
+
+/// A parser and a file that it reads.
+struct Target {
+    name: &'static str,
+    file: PathBuf,
+    /// Whether it accepts the file. It may not panic.
+    read: Box<dyn Fn() -> bool>,
+    /// How many inputs cost as much as one of a fast parser.
+    slowness: u64,
+}
+
+/// What a parser may take beside a multiple of the file's size: buffers, tables, error messages.
+const ROOM: usize = 16 << 20;
+
+#[test]
+fn mutated_files_are_read_or_refused() {
+    let inputs = std::env::var("NEUTRENO_FUZZ").map_or(400, |count| count.parse().unwrap());
+    let every = std::env::var_os("NEUTRENO_FUZZ").is_some();
+    let only = std::env::var("NEUTRENO_FUZZ_ONLY").unwrap_or_default();
+    let folder = tempfile::tempdir().unwrap();
+    for target in targets(folder.path()) {
+        if !target.name.contains(&only) {
+            continue;
+        }
+        let original = fs::read(&target.file).unwrap();
+        assert!((target.read)(), "{}: the sound file is refused", target.name);
+        let inputs = if every { inputs } else { inputs / target.slowness };
+        let started = Instant::now();
+        let (mut accepted, mut largest) = (0_u64, 0);
+        for number in 0..inputs {
+            let mut random = Key::new(7).named(target.name).fold(number).generator();
+            let mutated = mutate(&original, &mut random);
+            fs::write(&target.file, &mutated).unwrap();
+            let before = MEMORY.current_usage();
+            MEMORY.reset_peak_usage();
+            accepted += u64::from((target.read)());
+            let taken = MEMORY.peak_usage().saturating_sub(before);
+            let allowed = ROOM + 64 * mutated.len();
+            assert!(taken < allowed, "{}, input {number}: took {taken} bytes", target.name);
+            largest = largest.max(taken);
+        }
+        fs::write(&target.file, &original).unwrap();
+        println!(
+            "{}: {inputs} inputs, {accepted} accepted, at most {} KiB taken, {:.0} s",
+            target.name,
+            largest >> 10,
+            started.elapsed().as_secs_f64()
+        );
+    }
+}
+
+/// A file with a few changes: bits, bytes, digits, pieces left out, doubled or moved, or cut off.
+fn mutate(original: &[u8], random: &mut Generator) -> Vec<u8> {
+    const ODD: [u8; 12] = [0, 1, 127, 128, 255, b'0', b'9', b'-', b'"', b'{', b'[', b'\n'];
+    let mut bytes = original.to_vec();
+    for _ in 0..=random.below(4) {
+        if bytes.is_empty() {
+            bytes.push(random.below(256) as u8);
+        }
+        // Most of a file's meaning is at its start.
+        let near = random.below(2) == 0;
+        let reach = if near { bytes.len().min(64) } else { bytes.len() };
+        let place = random.below(reach as u64) as usize;
+        let length = random.below((bytes.len() - place).min(64) as u64 + 1) as usize;
+        match random.below(8) {
+            0 => bytes[place] ^= 1 << random.below(8),
+            1 => bytes[place] = ODD[random.below(ODD.len() as u64) as usize],
+            2 => bytes[place] = random.below(256) as u8,
+            3 => drop(bytes.drain(place..place + length)),
+            4 => {
+                let piece = bytes[place..place + length].to_vec();
+                let to = random.below(bytes.len() as u64 + 1) as usize;
+                bytes.splice(to..to, piece);
+            }
+            5 => bytes[place..place + length].fill(ODD[random.below(5) as usize]),
+            6 => bytes.truncate(place),
+            _ => {
+                let digits = random.below(u64::MAX).to_string();
+                bytes.splice(place..place, digits.bytes());
+            }
+        }
+    }
+    bytes
+}
+
+fn targets(folder: &Path) -> Vec<Target> {
+    let target = |name, file: PathBuf, slowness, read: Box<dyn Fn() -> bool>| Target {
+        name,
+        file,
+        read,
+        slowness,
+    };
+    let path = |name: &str| folder.join(name);
+    let mut targets = Vec::new();
+
+    let file = path("a.safetensors");
+    let device = Device::cpu_with_threads(1);
+    let numbers: Vec<f32> = (0..60).map(|number| number as f32).collect();
+    let tensors = [
+        ("model.embed".to_string(), Tensor::new(&numbers, [12, 5], &device)),
+        ("b".to_string(), Tensor::new(&[1.0], [1], &device)),
+    ];
+    save_tensors(&file, &tensors, &Metadata::from([("steps".into(), "3".into())])).unwrap();
+    let read = file.clone();
+    let read = Box::new(move || load_tensors(&read, &device).is_ok());
+    targets.push(target("safetensors", file, 1, read));
+
+    let text = "the cat sat on the mat and the dog sat on the log\n".repeat(20);
+    for choice in ["words", "bpe:300"] {
+        let file = path(choice);
+        let choice: TokenizerChoice = choice.parse().unwrap();
+        choice.build(&text).unwrap().save(&file).unwrap();
+        let read = file.clone();
+        // What is loaded must also be usable.
+        let read = Box::new(move || {
+            let loaded = Tokenizer::load(&read);
+            loaded.is_ok_and(|loaded| loaded.decode(&loaded.encode("the cat")).len() < 1 << 16)
+        });
+        let name = if file.ends_with("words") { "tokenizer of words" } else { "tokenizer of BPE" };
+        targets.push(target(name, file, 4, read));
+    }
+
+    let file = path("metrics.jsonl");
+    let mut writer = MetricsWriter::begin(&file, b"").unwrap();
+    for step in 1..6 {
+        writer.write(&Metric { step, loss: 3.5, ..Metric::default() }).unwrap();
+    }
+    let read = file.clone();
+    targets.push(target("metrics.jsonl", file, 1, Box::new(move || read_metrics(&read).is_ok())));
+
+    let run = path("run");
+    fs::create_dir(&run).unwrap();
+    write_json(&run.join("run.json"), &Summary::default()).unwrap();
+    let file = run.join("run.json");
+    let read = Box::new(move || RunFolder::open(&run).is_ok_and(|run| run.facts().is_ok()));
+    targets.push(target("run.json", file, 1, read));
+
+    let model = RunFolder::open(&path("run")).unwrap().model("transformer", 1).unwrap();
+    fs::create_dir(model.pictures()).unwrap();
+    let file = model.pictures().join("pictures.json");
+    fs::write(model.pictures().join("a.png"), b"png").unwrap();
+    fs::write(&file, r#"[{"file": "a.png", "title": "a", "caption": "b"}]"#).unwrap();
+    targets.push(target("pictures.json", file, 1, Box::new(move || read_pictures(&model).is_ok())));
+
+    let file = path("text.txt");
+    fs::write(&file, &text).unwrap();
+    let read = file.clone();
+    targets.push(target("text", file, 2, Box::new(move || Corpus::read(&read).is_ok())));
+    targets.extend(images(folder));
+    targets
+}
+
+/// Files of images, each in a folder that is read whole.
+fn images(folder: &Path) -> Vec<Target> {
+    let target = |name, data: PathBuf, file: &str, slowness| {
+        let file = data.join(file);
+        let options = ReadOptions::default();
+        let read = Box::new(move || ImageData::read(&data, &options).is_ok());
+        Target { name, file, read, slowness }
+    };
+    let digits = folder.join("digits");
+    fs::create_dir(&digits).unwrap();
+    for (split, count) in [("train", 30_u8), ("t10k", 10)] {
+        let header = |magic: u8, sizes: &[u8]| {
+            let sizes = sizes.iter().flat_map(|size| [0, 0, 0, *size]);
+            [0, 0, 8, magic].into_iter().chain(sizes).collect::<Vec<u8>>()
+        };
+        let mut pixels = header(3, &[count, 4, 4]);
+        pixels.extend((0..usize::from(count) * 16).map(|i| (i * 7919 % 251) as u8));
+        let mut labels = header(1, &[count]);
+        labels.extend((0..count).map(|index| index % 2));
+        fs::write(digits.join(format!("{split}-images-idx3-ubyte")), pixels).unwrap();
+        fs::write(digits.join(format!("{split}-labels-idx1-ubyte")), labels).unwrap();
+    }
+    let classes = folder.join("classes");
+    for (class, shade) in [("cats", 20), ("dogs", 200)] {
+        for split in ["train", "test"] {
+            let place = classes.join(split).join(class);
+            fs::create_dir_all(&place).unwrap();
+            for number in 0..2 {
+                let picture = RgbImage::from_fn(6, 6, |x, y| Rgb([shade, x as u8, y as u8]));
+                let name = place.join(format!("{number}.png"));
+                picture.save_with_format(name, ImageFormat::Png).unwrap();
+            }
+        }
+    }
+    let scenes = folder.join("scenes");
+    for split in ["train", "val", "test"] {
+        let [pictures, labels] =
+            [split.to_string(), format!("{split}annot")].map(|name| scenes.join(name));
+        fs::create_dir_all(&pictures).unwrap();
+        fs::create_dir_all(&labels).unwrap();
+        let picture = RgbImage::from_fn(6, 6, |x, y| Rgb([9, x as u8, y as u8]));
+        picture.save_with_format(pictures.join("a.png"), ImageFormat::Png).unwrap();
+        let label = GrayImage::from_fn(6, 6, |x, _| Luma([u8::from(x > 2)]));
+        label.save_with_format(labels.join("a.png"), ImageFormat::Png).unwrap();
+    }
+    vec![
+        target("idx images", digits.clone(), "train-images-idx3-ubyte", 4),
+        target("idx labels", digits, "train-labels-idx1-ubyte", 4),
+        target("PNG picture", classes, "train/cats/0.png", 8),
+        target("PNG labels", scenes, "trainannot/a.png", 8),
+    ]
+}
