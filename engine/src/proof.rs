@@ -184,6 +184,35 @@ pub fn prove(case: &Case, device: &Device) -> Result<(), String> {
     Ok(())
 }
 
+/// How far what an op gives on a device is from what it gives on the CPU: the largest difference,
+/// relative to the largest magnitude of that result (or to 1, if that is smaller).
+///
+/// # Errors
+/// If the device fails, or one has a number where the other has none.
+pub fn difference(case: &Case, device: &Device) -> Result<f64, String> {
+    let results = |device: &Device| -> Result<Vec<Vec<f32>>, String> {
+        let tensors = case.tensors(device);
+        let outputs = apply_boxed(case.op(), &tensors.iter().collect::<Vec<_>>());
+        let read = |tensor: &Tensor| tensor.to_vec().map_err(|error| error.to_string());
+        outputs.iter().map(read).collect()
+    };
+    let mut worst: f64 = 0.0;
+    for (got, expected) in results(device)?.iter().zip(&results(&Device::cpu())?) {
+        let largest =
+            expected.iter().filter(|x| x.is_finite()).fold(1.0_f32, |m, x| m.max(x.abs()));
+        for (place, (got, expected)) in got.iter().zip(expected).enumerate() {
+            let same = got == expected || (got.is_nan() && expected.is_nan());
+            if !same && !(got - expected).is_finite() {
+                return Err(format!("{got} at {place}, on the CPU {expected}"));
+            }
+            if !same {
+                worst = worst.max(f64::from((got - expected).abs() / largest));
+            }
+        }
+    }
+    Ok(worst)
+}
+
 fn check_forward(case: &Case, expected: &[Array64], device: &Device) -> Result<(), String> {
     let op = case.op();
     let tensors = case.tensors(device);

@@ -132,7 +132,7 @@ impl<T: Task> Comparison<'_, T> {
         let problems = changes(&before, &now);
         if !problems.is_empty() {
             return Err(Error::Settings(format!(
-                "{} cannot be gone on with so: {}. Leave that out, or begin a new run",
+                "{} cannot continue like this: {}. Leave out what changes that, or begin a new run",
                 path.display(),
                 problems.join("; ")
             )));
@@ -224,14 +224,16 @@ fn changes(before: &Value, now: &Value) -> Vec<String> {
     for name in ["task", "variants", "seeds", "tokenizer"] {
         compare(name, &before[name], &now[name]);
     }
-    compare("the data's hashes", &before["data"]["hashes"], &now["data"]["hashes"]);
-    let (before, now) = (&before["settings"], &now["settings"]);
-    for (name, value) in now.as_object().into_iter().flatten() {
+    let (old, new) = (&before["settings"], &now["settings"]);
+    for (name, value) in new.as_object().into_iter().flatten() {
         // The warm-up is shortened where there are few steps.
-        let follows = name == "warmup" && before["steps"] != now["steps"];
+        let follows = name == "warmup" && old["steps"] != new["steps"];
         if !FREE.contains(&name.as_str()) && !follows {
-            compare(name, &before[name], value);
+            compare(name, &old[name], value);
         }
+    }
+    if before["data"]["hashes"] != now["data"]["hashes"] {
+        problems.push("the data is not the same: its hashes differ".into());
     }
     problems
 }

@@ -74,8 +74,11 @@ fn a_disk_that_fails_loses_nothing() {
     train(&task, whole.path(), &device).unwrap();
     let operations = faults::end(whole.path());
     assert!(operations > 50, "{operations}");
+    println!("{operations} writes, syncs, renames, and folders made or removed");
     for first in 0..operations {
-        for times in [1, u64::MAX] {
+        // Once, and at some places from then on.
+        let kinds = if first % 3 == 0 { &[1, u64::MAX][..] } else { &[1] };
+        for &times in kinds {
             let parent = tempfile::tempdir().unwrap();
             faults::plan(parent.path(), first, times);
             let result = train(&task, parent.path(), &device);

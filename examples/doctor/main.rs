@@ -1,0 +1,183 @@
+//! Looks at this machine: what is there, whether every op is right on it, how fast it is, and what
+//! fits. Paste what it prints into a report of a problem.
+
+use neutreno::VariantConfig;
+use neutreno::data::corpus::{Corpus, Source, Splits};
+use neutreno::data::tokenizer::TokenizerChoice;
+use neutreno::engine::ops::OPS;
+use neutreno::engine::{Device, Error, Tensor, device, proof};
+use neutreno::report::bytes;
+use neutreno::training::language::{LanguageModelling, LanguageSettings};
+use neutreno::training::plan;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+fn main() -> ExitCode {
+    println!("neutreno {}", env!("CARGO_PKG_VERSION"));
+    println!("system: {} on {}", std::env::consts::OS, std::env::consts::ARCH);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let memory = available_memory();
+    println!("cores: {cores}; free memory: {}", memory.map_or("unknown".into(), bytes));
+    println!("free disk here: {}", free_disk().map_or("unknown".into(), bytes));
+    println!();
+    let mut well = examine(Device::cpu(), &Device::cpu().name());
+    let adapters = device::list();
+    if adapters.is_empty() {
+        println!("no GPU: there is no driver for Vulkan, Metal or DX12, or it finds none\n");
+    }
+    for (number, adapter) in adapters.iter().enumerate() {
+        match Device::open(&format!("gpu:{number}"), 0) {
+            Ok(device) => well &= examine(device, &format!("gpu:{number} {adapter}")),
+            Err(error) => {
+                println!("gpu:{number} {adapter}\n  cannot be opened: {error}\n");
+                well = false;
+            }
+        }
+    }
+    presets(memory);
+    println!("{}", if well { "All is well." } else { "Something is wrong: see above." });
+    if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Prints what a device can do and whether its ops agree with the CPU's; false if they do not.
+fn examine(device: Device, name: &str) -> bool {
+    println!("{name}");
+    if device.kind() == "gpu" {
+        println!("  largest tensor: {}", bytes(4 * device.largest_tensor() as u64));
+    }
+    let speed = speed(&device);
+    match &speed {
+        Ok((products, memory)) => {
+            println!("  products of matrices: {products:.1} GFLOP/s; memory: {memory:.1} GB/s")
+        }
+        Err(error) => println!("  speed: {error}"),
+    }
+    let wrong = ops(&device);
+    println!();
+    speed.is_ok() && wrong == 0
+}
+
+/// Runs the ops' test cases within a limited time. Returns how many went wrong.
+fn ops(device: &Device) -> usize {
+    const LIMIT: Duration = Duration::from_secs(6);
+    const CASES: usize = 4;
+    // Farther than this from the CPU is no difference in rounding.
+    const TOLERANCE: f64 = 1e-3;
+    let started = Instant::now();
+    let (mut checked, mut wrong, mut worst) = (0, 0, (0.0, ""));
+    for op in OPS {
+        if started.elapsed() > LIMIT {
+            break;
+        }
+        checked += 1;
+        let cases = (op.cases)();
+        for case in cases.iter().filter(|case| !case.input_shapes().is_empty()).take(CASES) {
+            let difference = match device.kind() {
+                // The CPU is what others are held against; it is held against plain formulas.
+                "cpu" => proof::prove(case, device).map(|()| 0.0),
+                _ => proof::difference(case, device),
+            };
+            match difference {
+                Ok(difference) if difference <= TOLERANCE => {
+                    if difference > worst.0 {
+                        worst = (difference, op.name);
+                    }
+                }
+                Ok(difference) => {
+                    println!("  {} ({}): off by {difference:.1e}", op.name, case.label);
+                    wrong += 1;
+                }
+                Err(problem) => {
+                    println!("  {} ({}): {problem}", op.name, case.label);
+                    wrong += 1;
+                }
+            }
+        }
+    }
+    let of = OPS.len();
+    if device.kind() == "cpu" {
+        println!("  {checked} of {of} ops checked against their formulas: {wrong} wrong cases");
+    } else {
+        let (error, name) = worst;
+        println!("  {checked} of {of} ops checked against the CPU: {wrong} wrong cases");
+        println!("  the worst difference otherwise: {error:.1e} ({name})");
+    }
+    wrong
+}
+
+/// GFLOP/s of a product of matrices, and GB/s of adding long vectors.
+fn speed(device: &Device) -> Result<(f64, f64), Error> {
+    let size = 512;
+    let matrix = Tensor::full(0.5, [size, size], device);
+    let products = per_second(device, || matrix.matmul(&matrix))? * 2e-9 * (size as f64).powi(3);
+    let length = 1 << 23;
+    let vector = Tensor::full(0.5, [length], device);
+    let memory = per_second(device, || vector.add(&vector))? * 1e-9 * 8.0 * length as f64;
+    Ok((products, memory))
+}
+
+/// How often `work` is done in a second; its best of a few trials.
+fn per_second(device: &Device, work: impl Fn() -> Tensor) -> Result<f64, Error> {
+    let mut best: f64 = 0.0;
+    for _ in 0..5 {
+        let started = Instant::now();
+        const TIMES: u32 = 4;
+        (0..TIMES).for_each(|_| drop(work()));
+        device.synchronize()?;
+        best = best.max(f64::from(TIMES) / started.elapsed().as_secs_f64());
+    }
+    Ok(best)
+}
+
+/// Prints what each preset of lm_wikitext needs, and which is the largest that fits.
+fn presets(memory: Option<u64>) {
+    println!("memory that lm_wikitext's presets take in training, with WikiText-2's words:");
+    let mut largest = None;
+    for preset in LanguageSettings::PRESETS {
+        let Some(needed) = planned(preset.name) else { continue };
+        let fits = memory.is_none_or(|memory| needed < memory);
+        if fits && largest.is_none_or(|(size, _)| needed > size) {
+            largest = Some((needed, preset.name));
+        }
+        let note = if fits { "" } else { "  (more than is free)" };
+        println!("  {:<12}{:>10}{note}", preset.name, bytes(needed));
+    }
+    if let (Some((_, name)), Some(_)) = (largest, memory) {
+        println!("  the largest that fits: {name}");
+    }
+    println!();
+}
+
+/// The memory of a preset, by its plan.
+fn planned(preset: &str) -> Option<u64> {
+    const WORDS: usize = 33_278;
+    let (sizes, settings) = LanguageSettings::preset(preset)?;
+    let text = || "some words\n".repeat(100);
+    let corpus = Corpus {
+        name: "a few words".into(),
+        source: Source::Generated(0),
+        official_words: false,
+        splits: Splits { train: text(), validation: text(), test: text() },
+        hashes: Splits { train: String::new(), validation: String::new(), test: String::new() },
+        entropy: None,
+    };
+    let variant = VariantConfig::new(neutreno::Variant::Neutreno);
+    let config = sizes.model(WORDS, &variant);
+    let task = LanguageModelling::new(&corpus, TokenizerChoice::Bytes, sizes).ok()?;
+    plan(&task, &config, &settings).ok().map(|plan| plan.memory.peak)
+}
+
+/// Memory that programs can have, where the system tells.
+fn available_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    Some(1024 * line.trim().trim_end_matches(" kB").parse::<u64>().ok()?)
+}
+
+/// Room on the disk of the current folder, where the system tells.
+fn free_disk() -> Option<u64> {
+    let output = Command::new("df").args(["-Pk", "."]).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let free = text.lines().nth(1)?.split_whitespace().nth(3)?;
+    Some(1024 * free.parse::<u64>().ok()?)
+}
