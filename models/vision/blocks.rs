@@ -61,17 +61,22 @@ impl Blocks {
     }
 }
 
-/// A weight (outputs, inputs) with a bias. Weights start as in the first ViT (Glorot & Bengio
-/// 2010): narrow models learn sooner from them than from DeiT's, whose deviation is always 0.02.
+/// A weight (outputs, inputs) with a bias.
 pub(super) struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
 }
 
 impl Linear {
-    pub fn new(name: &str, [outputs, inputs]: [usize; 2], bias: bool, scope: &Builder) -> Linear {
+    pub fn new(
+        config: &VisionConfig,
+        name: &str,
+        [outputs, inputs]: [usize; 2],
+        bias: bool,
+        scope: &Builder,
+    ) -> Linear {
         let mut scope = scope.scope(name);
-        let initial = Initial::Normal { deviation: (2.0 / (inputs + outputs) as f32).sqrt() };
+        let initial = Initial::Normal { deviation: config.initializer_range };
         Linear {
             weight: scope.parameter("weight", [outputs, inputs], initial, true),
             bias: bias.then(|| scope.parameter("bias", [outputs], Initial::Zeros, false)),
@@ -93,8 +98,19 @@ pub(super) struct Norm {
 
 impl Norm {
     pub fn new(name: &str, width: usize, epsilon: f32, scope: &Builder) -> Norm {
+        Norm::with_weight(1.0, name, width, epsilon, scope)
+    }
+
+    /// The same with weights that start at `weight`.
+    pub fn with_weight(
+        weight: f32,
+        name: &str,
+        width: usize,
+        epsilon: f32,
+        scope: &Builder,
+    ) -> Norm {
         let mut scope = scope.scope(name);
-        let weight = scope.parameter("weight", [width], Initial::Ones, false);
+        let weight = scope.parameter("weight", [width], Initial::Full(weight), false);
         Norm { weight, bias: scope.parameter("bias", [width], Initial::Zeros, false), epsilon }
     }
 
@@ -129,8 +145,8 @@ impl Block {
             norm_before: norm("layernorm_before"),
             attention: Attention::new(config, own_value, mixing, &scope.scope("attention")),
             norm_after: norm("layernorm_after"),
-            widen: Linear::new("intermediate.dense", [inner, width], true, scope),
-            narrow: Linear::new("output.dense", [width, inner], true, scope),
+            widen: Linear::new(config, "intermediate.dense", [inner, width], true, scope),
+            narrow: Linear::new(config, "output.dense", [width, inner], true, scope),
             drop_path,
         }
     }
@@ -178,12 +194,12 @@ impl Attention {
     ) -> Attention {
         let sizes = [config.hidden_size; 2];
         let inner = scope.scope("attention");
-        let projection = |name: &str| Linear::new(name, sizes, config.qkv_bias, &inner);
+        let projection = |name: &str| Linear::new(config, name, sizes, config.qkv_bias, &inner);
         Attention {
             query: projection("query"),
             key: projection("key"),
             value: own_value.then(|| projection("value")),
-            output: Linear::new("output.dense", sizes, true, scope),
+            output: Linear::new(config, "output.dense", sizes, true, scope),
             mixing,
             heads: config.num_attention_heads,
         }

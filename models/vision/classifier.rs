@@ -34,7 +34,7 @@ impl ImageClassifier {
     pub fn new(config: &VisionConfig, builder: &mut Builder) -> ImageClassifier {
         let encoder = Encoder::new(config, &mut builder.scope("vit"));
         let sizes = [config.classes(), config.hidden_size];
-        ImageClassifier { encoder, head: Linear::new("classifier", sizes, true, builder) }
+        ImageClassifier { encoder, head: Linear::new(config, "classifier", sizes, true, builder) }
     }
 
     /// The encoder.

@@ -69,6 +69,9 @@ pub struct VisionConfig {
     pub hidden_act: String,
     /// ε of the layer norms.
     pub layer_norm_eps: f32,
+    /// The standard deviation of the initial weights of linear layers.
+    #[serde(default = "usual_range")]
+    pub initializer_range: f32,
     /// Whether queries, keys and values have biases.
     pub qkv_bias: bool,
     /// The classes and their names.
@@ -87,6 +90,10 @@ pub struct VisionConfig {
     /// The variant and its constants.
     #[serde(flatten)]
     pub variant: VariantConfig,
+}
+
+fn usual_range() -> f32 {
+    0.02
 }
 
 fn yes() -> bool {
@@ -115,6 +122,7 @@ impl VisionConfig {
             num_attention_heads: heads,
             hidden_act: "gelu".into(),
             layer_norm_eps: 1e-6,
+            initializer_range: usual_range(),
             qkv_bias: true,
             id2label: (0..).zip(classes.iter().cloned()).collect(),
             class_token: true,
@@ -190,6 +198,10 @@ impl VisionConfig {
             return Err(format!(
                 "{heads} heads do not divide the width {width}; choose a width that is a multiple"
             ));
+        }
+        let range = self.initializer_range;
+        if !(range.is_finite() && range > 0.0) {
+            return Err(format!("initializer_range must be more than 0, not {range}"));
         }
         if !(0.0..1.0).contains(&self.drop_path_rate) {
             return Err(format!("drop_path_rate must be in [0, 1), not {}", self.drop_path_rate));
