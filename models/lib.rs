@@ -3,6 +3,9 @@
 //! [`variant`] has all of the difference between Transformer, NeuTRENO, ResFormer and SVFormer;
 //! [`language_model`] the model around it; [`training`] the loop and the comparison.
 
+// Whether a model can be sent to another thread depends on the GPU's types, which are deeply nested.
+#![recursion_limit = "256"]
+
 pub use neutreno_engine as engine;
 
 pub mod config;
