@@ -1,18 +1,15 @@
 //! The program `measure` on runs of text and of images.
 
+mod common;
+
+use common::programs::{self, digits};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
 fn program(name: &str, arguments: &str, folder: &Path) -> Output {
-    let mut path = std::env::current_exe().expect("this test's path");
-    path.pop();
-    path.set_file_name("examples");
-    path.push(format!("{name}{}", std::env::consts::EXE_SUFFIX));
-    assert!(path.is_file(), "{} is built with the tests", path.display());
-    Command::new(path)
-        .stdin(Stdio::null())
+    programs::program(name)
         .current_dir(folder)
         .args(arguments.split_whitespace())
         .output()
@@ -28,20 +25,7 @@ fn succeed(name: &str, arguments: &str, folder: &Path) {
 fn write_data(folder: &Path) {
     let text = "the cat sat on the mat and the dog sat on the log\n".repeat(100);
     fs::write(folder.join("text.txt"), text).unwrap();
-    let images = folder.join("images");
-    fs::create_dir(&images).unwrap();
-    for (split, count) in [("train", 30_u8), ("t10k", 10)] {
-        let header = |magic: u8, sizes: &[u8]| {
-            let sizes = sizes.iter().flat_map(|size| [0, 0, 0, *size]);
-            [0, 0, 8, magic].into_iter().chain(sizes).collect::<Vec<u8>>()
-        };
-        let mut pixels = header(3, &[count, 8, 8]);
-        pixels.extend((0..usize::from(count) * 64).map(|i| (i * 7919 % 251) as u8));
-        let mut labels = header(1, &[count]);
-        labels.extend((0..count).map(|index| index % 2));
-        fs::write(images.join(format!("{split}-images-idx3-ubyte")), pixels).unwrap();
-        fs::write(images.join(format!("{split}-labels-idx1-ubyte")), labels).unwrap();
-    }
+    digits(&folder.join("images"), 30);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::programs::{program, said, text_file};
+use common::programs::{digits, program, said, text_file};
 use image::{GrayImage, ImageFormat, Luma, Rgb, RgbImage};
 use neutreno::engine::random::Key;
 use serde_json::Value;
@@ -43,7 +43,7 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let data = match number {
             0 => text_file(folder.path()),
-            1 => digits(folder.path()),
+            1 => small_digits(folder.path()),
             _ => scenes(folder.path()),
         };
         let (program, flags) = PROGRAMS[number];
@@ -111,22 +111,10 @@ impl Bench {
     }
 }
 
-/// Images of 8 × 8 pixels in MNIST's files.
-fn digits(folder: &Path) -> PathBuf {
+/// Images in MNIST's files.
+fn small_digits(folder: &Path) -> PathBuf {
     let folder = folder.join("digits");
-    fs::create_dir(&folder).unwrap();
-    for (split, count) in [("train", 40_u8), ("t10k", 10)] {
-        let header = |magic: u8, sizes: &[u8]| {
-            let sizes = sizes.iter().flat_map(|size| [0, 0, 0, *size]);
-            [0, 0, 8, magic].into_iter().chain(sizes).collect::<Vec<u8>>()
-        };
-        let mut pixels = header(3, &[count, 8, 8]);
-        pixels.extend((0..usize::from(count) * 64).map(|i| (i * 7919 % 251) as u8));
-        let mut labels = header(1, &[count]);
-        labels.extend((0..count).map(|index| index % 2));
-        fs::write(folder.join(format!("{split}-images-idx3-ubyte")), pixels).unwrap();
-        fs::write(folder.join(format!("{split}-labels-idx1-ubyte")), labels).unwrap();
-    }
+    digits(&folder, 40);
     folder
 }
 

@@ -2,11 +2,12 @@
 
 use super::figures::{figure, swatch};
 use super::format::fixed;
+use super::html::head;
 use super::plots::{Line, Plot};
 use super::summary::BASELINE;
 use super::{Spread, label};
 use crate::efficiency::{Point, PowerLaw, Saving, savings};
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{DOCTYPE, Markup, html};
 use std::collections::BTreeMap;
 
 /// What was found about efficiency so far.
@@ -53,14 +54,7 @@ impl Efficiency {
         let document = html! {
             (DOCTYPE)
             html lang="en" {
-                head {
-                    meta charset="utf-8";
-                    meta name="viewport" content="width=device-width, initial-scale=1";
-                    meta http-equiv="Content-Security-Policy"
-                        content="default-src 'none'; style-src 'unsafe-inline'";
-                    title { "Efficiency" }
-                    style { (PreEscaped(include_str!("report.css"))) }
-                }
+                (head("Efficiency", false))
                 body {
                     h1 { "Parameters and data for the same loss" }
                     p { (self.about) }

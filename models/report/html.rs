@@ -25,6 +25,21 @@ pub struct RunMetrics {
     pub pictures: Vec<Picture>,
 }
 
+/// The head of every page; `pictures` allows those that the page itself contains.
+pub(super) fn head(title: &str, pictures: bool) -> Markup {
+    let sources = if pictures { "; img-src data:" } else { "" };
+    let policy = format!("default-src 'none'; style-src 'unsafe-inline'{sources}");
+    html! {
+        head {
+            meta charset="utf-8";
+            meta name="viewport" content="width=device-width, initial-scale=1";
+            meta http-equiv="Content-Security-Policy" content=(policy);
+            title { (title) }
+            style { (PreEscaped(include_str!("report.css"))) }
+        }
+    }
+}
+
 /// The page for a run: a whole HTML document.
 ///
 /// ```
@@ -37,14 +52,7 @@ pub fn page(summary: &Summary, runs: &[RunMetrics]) -> String {
     let document = html! {
         (DOCTYPE)
         html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta http-equiv="Content-Security-Policy"
-                    content="default-src 'none'; style-src 'unsafe-inline'; img-src data:";
-                title { (summary.name) }
-                style { (PreEscaped(include_str!("report.css"))) }
-            }
+            (head(&summary.name, true))
             body {
                 (header(summary, &groups))
                 @if !groups.is_empty() {

@@ -2,10 +2,11 @@
 
 use super::curves::{Curve, over_seeds};
 use super::figures::{figure, swatch};
+use super::html::head;
 use super::plots::{Line, Plot};
 use super::{Picture, Spread, label};
 use crate::measure::{MEASUREMENTS, Measured, Measurement};
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{DOCTYPE, Markup, html};
 
 /// What was measured inside one model.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,14 +54,7 @@ pub fn measurements_page(
     let document = html! {
         (DOCTYPE)
         html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta http-equiv="Content-Security-Policy"
-                    content="default-src 'none'; style-src 'unsafe-inline'; img-src data:";
-                title { (title) }
-                style { (PreEscaped(include_str!("report.css"))) }
-            }
+            (head(title, true))
             body {
                 h1 { (title) }
                 p { (about) }

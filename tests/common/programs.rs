@@ -40,3 +40,21 @@ pub fn text_file(folder: &Path) -> PathBuf {
     std::fs::write(&path, text).expect("a file");
     path
 }
+
+/// Images of 8 × 8 pixels in MNIST's files: `train` of them for training, and ten test images.
+pub fn digits(folder: &Path, train: u8) {
+    std::fs::create_dir(folder).expect("a new folder");
+    for (split, count) in [("train", train), ("t10k", 10)] {
+        let header = |magic: u8, sizes: &[u8]| {
+            let sizes = sizes.iter().flat_map(|size| [0, 0, 0, *size]);
+            [0, 0, 8, magic].into_iter().chain(sizes).collect::<Vec<u8>>()
+        };
+        let mut pixels = header(3, &[count, 8, 8]);
+        pixels.extend((0..usize::from(count) * 64).map(|i| (i * 7919 % 251) as u8));
+        let mut labels = header(1, &[count]);
+        labels.extend((0..count).map(|index| index % 2));
+        let file = |name: &str| folder.join(format!("{split}-{name}-ubyte"));
+        std::fs::write(file("images-idx3"), pixels).expect("a file");
+        std::fs::write(file("labels-idx1"), labels).expect("a file");
+    }
+}
