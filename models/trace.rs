@@ -19,7 +19,8 @@ use crate::variant::LayerMixing;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Trace {
-    /// The residual stream (batch, tokens, width): after the embedding, and after each block.
+    /// The residual stream (batch, tokens, width): after the embedding, and after each block. A
+    /// second stack of blocks, such as a mask transformer, may have other tokens.
     pub states: Vec<Tensor>,
     /// The attention of each block.
     pub layers: Vec<AttentionTrace>,
@@ -41,7 +42,7 @@ pub struct AttentionTrace {
     pub key: Tensor,
     /// V; in SVFormer's later layers, which have none, V₁.
     pub value: Tensor,
-    /// V₁.
+    /// V₁: the value of the first layer of its stack.
     pub first_value: Tensor,
     /// a·V + b·V₁: what the attention matrix averages.
     pub mixed_value: Tensor,
@@ -73,6 +74,11 @@ impl Carry {
     /// Takes note of the first value where a layer was run apart from this.
     pub(crate) fn set_first_value(&mut self, first_value: Tensor) {
         self.first_value = Some(first_value);
+    }
+
+    /// Lets the next layer be a first one: that of another stack of layers.
+    pub(crate) fn forget_first_value(&mut self) {
+        self.first_value = None;
     }
 
     pub(crate) fn is_recording(&self) -> bool {

@@ -46,7 +46,8 @@ pub fn measure_run(
         let name = format!("{prefix}{}", model.variant);
         let shown = label(&name);
         progress.line(&format!("{shown}, seed {}, after {} steps", model.seed, model.steps));
-        let trace = probes.tracer(&run.model(&model.variant, model.seed)?, request)?;
+        let folder = run.model(&model.variant, model.seed)?;
+        let trace = probes.tracer(&folder, request)?;
         let mut parts = Vec::new();
         let mut maps = Vec::new();
         for first in (0..probes.len()).step_by(BATCH) {
@@ -58,7 +59,8 @@ pub fn measure_run(
             }
         }
         let steps = vec![(model.steps, Measured::mean(&parts))];
-        results.push((MeasuredModel { name, seed: model.seed, steps }, maps));
+        let decoder_blocks = probes.decoder_blocks(&folder)?;
+        results.push((MeasuredModel { name, seed: model.seed, decoder_blocks, steps }, maps));
     }
     Ok(results)
 }
@@ -123,6 +125,17 @@ impl Probes {
         }
     }
 
+    /// How many of a model's last blocks are those of a mask transformer.
+    fn decoder_blocks(&self, folder: &ModelFolder) -> Result<usize> {
+        match self {
+            Probes::Texts(_) => Ok(0),
+            Probes::Images { .. } => {
+                let config: VisionConfig = read(&folder.config_json())?;
+                Ok(config.num_decoder_layers.unwrap_or(0))
+            }
+        }
+    }
+
     /// Loads a model that is to be measured.
     fn tracer<'a>(&'a self, folder: &ModelFolder, request: &Request) -> Result<Tracer<'a>> {
         let device = request.device.clone();
@@ -148,7 +161,7 @@ impl Probes {
                     let build = |builder: &mut _| ImageSegmenter::new(&config, builder);
                     let (model, parameters) = Parameters::build(request.device, 0, build);
                     parameters.load(&weights)?;
-                    return Ok(Box::new(move |a, b| model.encoder().trace(&images(a, b))));
+                    return Ok(Box::new(move |a, b| model.trace(&images(a, b))));
                 }
                 let build = |builder: &mut _| ImageClassifier::new(&config, builder);
                 let (model, parameters) = Parameters::build(request.device, 0, build);

@@ -62,7 +62,7 @@ pub fn page(summary: &Summary, runs: &[RunMetrics]) -> String {
                     h2 { "Training" }
                     (legend(&groups))
                     (plots(summary, &groups, runs))
-                    (inside::section(&measured(runs), &[]))
+                    (inside::section(&measured(summary, runs), &[]))
                     h2 { "Cost" }
                     (costs(summary, &groups))
                     (table(&groups, &cost(summary)))
@@ -80,12 +80,16 @@ pub fn page(summary: &Summary, runs: &[RunMetrics]) -> String {
 }
 
 /// What was measured inside the models of a run.
-fn measured(runs: &[RunMetrics]) -> Vec<MeasuredModel> {
+fn measured(summary: &Summary, runs: &[RunMetrics]) -> Vec<MeasuredModel> {
+    // Models that classify have the setting, and no mask transformer.
+    let segmenting = summary.task == "image-segmentation";
+    let decoder = summary.settings["decoder_layers"].as_u64().filter(|_| segmenting);
+    let decoder_blocks = decoder.unwrap_or(0) as usize;
     let model = |run: &RunMetrics| {
         let line =
             |line: &Metric| Some((line.step, Measured::from_json(line.values.get(MEASURED)?)));
         let steps = run.metrics.iter().filter_map(line).collect();
-        MeasuredModel { name: run.variant.clone(), seed: run.seed, steps }
+        MeasuredModel { name: run.variant.clone(), seed: run.seed, decoder_blocks, steps }
     };
     runs.iter().map(model).filter(|model| !model.steps.is_empty()).collect()
 }

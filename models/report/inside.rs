@@ -16,6 +16,8 @@ pub struct MeasuredModel {
     pub name: String,
     /// The seed.
     pub seed: u64,
+    /// How many of its last blocks are those of a mask transformer.
+    pub decoder_blocks: usize,
     /// Steps of training made, and what was measured then; the last is the trained model.
     pub steps: Vec<(u64, Measured)>,
 }
@@ -41,7 +43,8 @@ struct Variant<'a> {
 /// use neutreno::measure::Measured;
 /// use neutreno::report::{MeasuredModel, measurements_page};
 /// let rank = Measured([("value_rank".to_string(), vec![3.0, 2.5])].into());
-/// let model = MeasuredModel { name: "resformer".into(), seed: 1, steps: vec![(100, rank)] };
+/// let steps = vec![(100, rank)];
+/// let model = MeasuredModel { name: "resformer".into(), seed: 1, decoder_blocks: 0, steps };
 /// let page = measurements_page("first", "64 sequences", &[model], &[]);
 /// assert!(page.contains("ResFormer") && page.contains("Effective rank of the values"));
 /// ```
@@ -211,9 +214,16 @@ fn reading(measurements: &[&Measurement], variants: &[Variant]) -> Markup {
     });
     let blocks = blocks.max().unwrap_or(0);
     let seeds = variants.iter().map(|variant| variant.models.len()).max().unwrap_or(0);
+    let models = variants.iter().flat_map(|variant| &variant.models);
+    let decoder = models.map(|model| model.decoder_blocks).max().unwrap_or(0);
     html! {
         h3 { "How to read this" }
         ul.notes.quiet {
+            @if decoder > 0 {
+                li { "Block 0 is the embedding. The last " (decoder) " blocks are those of the mask \
+                    transformer, whose tokens are the patches and the classes, and whose first value \
+                    is that of its own first block." }
+            }
             @if seeds > 1 {
                 li { "Lines are means over seeds, bands and ± their sample standard deviation. A \
                     difference between variants that is no larger than that may be chance." }
@@ -248,7 +258,7 @@ mod tests {
             Measured(MEASUREMENTS.iter().map(|m| (m.name.to_owned(), numbers(m))).collect())
         };
         let steps = (1..=steps).map(|step| (step, measured(step))).collect();
-        MeasuredModel { name: name.to_owned(), seed, steps }
+        MeasuredModel { name: name.to_owned(), seed, decoder_blocks: 0, steps }
     }
 
     #[test]
@@ -271,8 +281,10 @@ mod tests {
     fn what_was_not_measured_is_left_out() {
         assert!(!measurements_page("", "", &[], &[]).contains("Inside"));
         let nothing = Measured([("value_rank".to_owned(), vec![f64::NAN])].into());
-        let odd = MeasuredModel { name: "x".into(), seed: 1, steps: vec![(0, nothing)] };
+        let steps = vec![(0, nothing)];
+        let odd = MeasuredModel { name: "x".into(), seed: 1, decoder_blocks: 2, steps };
         let page = measurements_page("", "", &[odd], &[]);
         assert!(page.contains("Nothing was measured.") && !page.contains("Energy"));
+        assert!(page.contains("last 2 blocks"));
     }
 }

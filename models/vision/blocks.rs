@@ -37,21 +37,15 @@ impl Blocks {
         Blocks { blocks: mixings.into_iter().enumerate().map(block).collect() }
     }
 
-    /// The residual stream (batch, tokens, width) after all blocks.
+    /// The residual stream (batch, tokens, width) after all blocks, which `carry` takes note of.
     #[track_caller]
-    pub fn forward(&self, tokens: &Tensor, stochastic_depth: Option<Key>) -> Tensor {
-        self.carried(tokens, stochastic_depth, &mut Carry::default())
-    }
-
-    #[track_caller]
-    pub(super) fn carried(
+    pub(super) fn forward(
         &self,
         tokens: &Tensor,
         stochastic_depth: Option<Key>,
         carry: &mut Carry,
     ) -> Tensor {
         let mut states = tokens.clone();
-        carry.record(&states);
         for (layer, block) in (0..).zip(&self.blocks) {
             let key = stochastic_depth.map(|key| key.fold(layer));
             states = block.forward(&states, carry, key);

@@ -85,21 +85,27 @@ impl Encoder {
     /// If the images do not have the configured size.
     #[track_caller]
     pub fn trace(&self, images: &Tensor) -> Trace {
-        let usual = VariantConfig::NEUTRENO_LAMBDA_OF_IMAGES;
-        let mut carry = Carry::recording(false, self.config.variant.energy_lambda(usual));
+        let mut carry = self.recording();
         no_grad(|| self.carried(images, &Pass::evaluation(), &mut carry));
         carry.into_trace()
     }
 
+    /// What takes note of a pass that is to be measured.
+    pub(super) fn recording(&self) -> Carry {
+        let usual = VariantConfig::NEUTRENO_LAMBDA_OF_IMAGES;
+        Carry::recording(false, self.config.variant.energy_lambda(usual))
+    }
+
     #[track_caller]
-    fn carried(&self, images: &Tensor, pass: &Pass, carry: &mut Carry) -> Tensor {
+    pub(super) fn carried(&self, images: &Tensor, pass: &Pass, carry: &mut Carry) -> Tensor {
         let mut tokens = self.embed_patches(images);
         if let Some(class_token) = &self.class_token {
             let class_token = repeat(class_token, images.shape()[0]);
             tokens = Tensor::concatenate(&[&class_token, &tokens], 1);
         }
         let tokens = tokens.add(&self.positions);
-        self.norm.forward(&self.blocks.carried(&tokens, pass.stochastic_depth, carry))
+        carry.record(&tokens);
+        self.norm.forward(&self.blocks.forward(&tokens, pass.stochastic_depth, carry))
     }
 
     /// Each patch, its channels one after another, through a linear layer: (batch, patches, width).

@@ -3,7 +3,8 @@
 use super::blocks::{Blocks, DEVIATION, Linear, Norm};
 use super::encoder::repeat;
 use super::{Encoder, Pass, VisionConfig};
-use crate::engine::{Builder, Device, Initial, Tensor};
+use crate::engine::{Builder, Device, Initial, Tensor, no_grad};
+use crate::trace::{Carry, Trace};
 use crate::variant::VariantConfig;
 
 /// An encoder with Segmenter's mask transformer (Strudel et al. 2021, section 3.2). A class
@@ -99,15 +100,28 @@ impl ImageSegmenter {
     pub fn logits(&self, images: &Tensor, pass: &Pass) -> Tensor {
         let config = self.config();
         let [rows, columns] = config.patches();
-        let scores = self.patch_scores(images, pass);
+        let scores = self.patch_scores(images, pass, &mut Carry::default());
         let scores = scores.reshape([images.shape()[0], rows, columns, config.classes()]);
         scores.resize_bilinear(config.image_size.height(), config.image_size.width())
     }
 
+    /// What the layers compute of the images, to be measured: those of the encoder, and after them
+    /// those of the mask transformer, where the tokens are the patches and then the classes, and
+    /// V₁ is that of its own first layer.
+    ///
+    /// # Panics
+    /// If the images do not have the configured size.
+    #[track_caller]
+    pub fn trace(&self, images: &Tensor) -> Trace {
+        let mut carry = self.encoder.recording();
+        no_grad(|| self.patch_scores(images, &Pass::evaluation(), &mut carry));
+        carry.into_trace()
+    }
+
     /// How well each patch fits each class: (batch, patches, classes).
     #[track_caller]
-    fn patch_scores(&self, images: &Tensor, pass: &Pass) -> Tensor {
-        let mut tokens = self.encoder.forward(images, pass);
+    fn patch_scores(&self, images: &Tensor, pass: &Pass, carry: &mut Carry) -> Tensor {
+        let mut tokens = self.encoder.carried(images, pass, carry);
         let [batch, count] = [tokens.shape()[0], tokens.shape()[1]];
         if self.config().class_token {
             tokens = tokens.slice(1, 1..count);
@@ -117,12 +131,45 @@ impl ImageSegmenter {
         let tokens = self.projection.forward(&tokens);
         let class_embeddings = repeat(&self.class_embeddings, batch);
         let tokens = Tensor::concatenate(&[&tokens, &class_embeddings], 1);
-        let tokens = self.norm.forward(&self.blocks.forward(&tokens, pass.stochastic_depth));
+        carry.forget_first_value();
+        let tokens = self.blocks.forward(&tokens, pass.stochastic_depth, carry);
+        let tokens = self.norm.forward(&tokens);
         let directions = |range, projection: &Tensor| {
             tokens.slice(1, range).matmul(projection).rms_norm(&self.unit, 1e-12)
         };
         let of_patches = directions(0..patches, &self.project_patches);
         let of_classes = directions(patches..patches + classes, &self.project_classes);
         self.mask_norm.forward(&of_patches.matmul_with(&of_classes, false, true))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Variant;
+    use crate::engine::Parameters;
+    use crate::vision::ImageSize;
+
+    /// The record has the layers of both stacks, each with a first value of its own.
+    #[test]
+    fn encoder_and_mask_transformer_are_recorded() {
+        let names = ["sky".to_string(), "road".to_string()];
+        let mut config =
+            VisionConfig::new(ImageSize::new(8, 12), 4, 16, 3, 2, &names).segmenting(2);
+        config.variant = VariantConfig::new(Variant::Svformer);
+        let build = |builder: &mut _| ImageSegmenter::new(&config, builder);
+        let (model, _) = Parameters::build(&Device::cpu(), 1, build);
+        let image: Vec<f32> = (0..3 * 8 * 12).map(|i| (i as f32).sin()).collect();
+        let trace = model.trace(&Tensor::new(&image, [1, 3, 8, 12], model.device()));
+
+        let tokens = 6 + usize::from(config.class_token);
+        let of_states: Vec<usize> = trace.states.iter().map(|states| states.shape()[1]).collect();
+        assert_eq!(of_states, [tokens, tokens, tokens, tokens, 6 + 2, 6 + 2]);
+        let first: Vec<_> =
+            trace.layers.iter().map(|layer| layer.first_value.to_vec().unwrap()).collect();
+        assert_eq!(first.len(), 3 + 2);
+        assert_eq!(first[0], first[2]);
+        assert_eq!(first[3], first[4]);
+        assert_ne!(first[2].len(), first[3].len());
     }
 }

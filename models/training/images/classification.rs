@@ -2,7 +2,7 @@
 
 use super::pictures::{Mistake, confusion_matrix, mistakes};
 use super::{
-    Confusion, ImageSettings, data_of, facts, model_config, pixels, test_batches, trace,
+    Confusion, ImageSettings, data_of, facts, model_config, pixels, probe_images, test_batches,
     training_batches, until, validation_batches,
 };
 use crate::data::corpus::Source;
@@ -210,7 +210,8 @@ impl Task for ImageClassification {
 
     /// The encoder on validation images.
     fn trace(&self, model: &ImageClassifier, probes: Range<usize>) -> Result<Option<Trace>, Error> {
-        Ok(trace(&self.data, model.encoder(), model.device(), probes))
+        let images = probe_images(&self.data, model.device(), probes);
+        Ok(images.map(|images| model.encoder().trace(&images)))
     }
 
     fn settings(&self) -> Values {

@@ -16,9 +16,8 @@ use crate::data::images::{EvaluationImages, ImageBatch, ImageData, ImageError, T
 use crate::engine::random::Key;
 use crate::engine::{Device, Tensor};
 use crate::report::{Data, Values};
-use crate::trace::Trace;
 use crate::variant::VariantConfig;
-use crate::vision::{Encoder, VisionConfig};
+use crate::vision::VisionConfig;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -74,15 +73,10 @@ fn validation_batches(
     (0..count).map(move |index| batches.batch(index))
 }
 
-/// What an encoder computes of the validation images with these numbers.
-fn trace(
-    data: &ImageData,
-    encoder: &Encoder,
-    device: &Device,
-    probes: Range<usize>,
-) -> Option<Trace> {
+/// The validation images with these numbers, to measure a model on; `None` if there are none.
+fn probe_images(data: &ImageData, device: &Device, probes: Range<usize>) -> Option<Tensor> {
     let batch = data.validation_images(probes);
-    (batch.shape[0] > 0).then(|| encoder.trace(&pixels(&batch, device)))
+    (batch.shape[0] > 0).then(|| pixels(&batch, device))
 }
 
 /// All test images.

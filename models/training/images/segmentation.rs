@@ -2,7 +2,7 @@
 
 use super::pictures::{Scene, confusion_matrix, scenes};
 use super::{
-    Confusion, ImageSettings, data_of, facts, model_config, pixels, test_batches, trace,
+    Confusion, ImageSettings, data_of, facts, model_config, pixels, probe_images, test_batches,
     training_batches, until, validation_batches,
 };
 use crate::data::corpus::Source;
@@ -203,9 +203,9 @@ impl Task for ImageSegmentation {
         ])
     }
 
-    /// The encoder on validation images.
+    /// The encoder and the mask transformer on validation images.
     fn trace(&self, model: &ImageSegmenter, probes: Range<usize>) -> Result<Option<Trace>, Error> {
-        Ok(trace(&self.data, model.encoder(), model.device(), probes))
+        Ok(probe_images(&self.data, model.device(), probes).map(|images| model.trace(&images)))
     }
 
     fn settings(&self) -> Values {
