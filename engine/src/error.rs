@@ -1,6 +1,7 @@
 //! What the world can do wrong. A programming mistake, such as shapes that do not fit, panics at
 //! the caller's line instead.
 
+use crate::device::MemoryUse;
 use std::path::PathBuf;
 
 /// The engine's result.
@@ -17,13 +18,26 @@ pub enum Error {
         /// Why nothing matches, and what there is.
         reason: String,
     },
-    /// The device failed: lost, out of memory, or a command that its driver refused.
-    #[error("the device {device} failed: {reason}")]
+    /// The device failed: it was lost, did not come to an end, or its driver refused a command. All
+    /// that is on it is lost; another one can be opened.
+    #[error("the device {device} failed: {reason} ({memory})")]
     Device {
         /// The device's name.
         device: String,
-        /// What the driver said, and what to do.
+        /// What happened.
         reason: String,
+        /// The memory that tensors took there.
+        memory: MemoryUse,
+    },
+    /// The device had no room for a tensor, or was not allowed to take more.
+    #[error("the device {device} ran out of memory: {reason} ({memory})")]
+    OutOfMemory {
+        /// The device's name.
+        device: String,
+        /// What was asked for, and why it was refused.
+        reason: String,
+        /// The memory that tensors took there.
+        memory: MemoryUse,
     },
     /// `backward` was called where there is nothing to differentiate, or no longer.
     #[error("backward: {0}")]
@@ -44,4 +58,16 @@ pub enum Error {
         /// Every missing, unexpected and misshapen parameter.
         problems: String,
     },
+}
+
+impl Error {
+    /// Whether the device is of no use any more, so that only another one can help.
+    ///
+    /// ```
+    /// use neutreno_engine::Device;
+    /// assert!(!Device::open("no such card", 0).unwrap_err().is_of_device());
+    /// ```
+    pub fn is_of_device(&self) -> bool {
+        matches!(self, Error::Device { .. } | Error::OutOfMemory { .. })
+    }
 }

@@ -1,11 +1,11 @@
 //! The flags that all training programs share.
 
+use super::safeguards::Safeguards;
 use clap::{Args, ValueEnum};
 use neutreno::engine::optim::Curve;
-use neutreno::training::{OnNonFinite, Safety, Settings};
+use neutreno::training::Settings;
 use neutreno::{ResformerKind, Variant, VariantConfig};
 use std::path::PathBuf;
-use std::str::FromStr;
 
 /// All of them; a program adds those of its own task.
 #[derive(Debug, Args)]
@@ -16,6 +16,8 @@ pub struct Common {
     pub training: Training,
     #[command(flatten)]
     pub machine: Machine,
+    #[command(flatten)]
+    pub safeguards: Safeguards,
     #[command(flatten)]
     pub output: Output,
 }
@@ -108,25 +110,9 @@ pub struct Output {
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub out: Option<PathBuf>,
     /// Go on with a run, from its latest checkpoint. No other flag is needed; some may be changed:
-    /// --steps, --threads, --device, and those under Output
+    /// --steps, --threads, --device, and those under Safeguards and Output
     #[arg(long, value_name = "RUN", conflicts_with = "out", help_heading = "Output")]
     pub resume: Option<PathBuf>,
-    /// Write a checkpoint every so many steps, or minutes (10min). There is one before every
-    /// evaluation and when the program is interrupted anyway
-    #[arg(long, value_name = "STEPS", default_value = "10min", help_heading = "Output")]
-    pub checkpoint_every: CheckpointEvery,
-    /// Keep so many checkpoints, the latest; the best is kept beside them
-    #[arg(long, value_name = "COUNT", default_value_t = 2, value_parser = positive, help_heading = "Output")]
-    pub keep_checkpoints: usize,
-    /// What to do when the loss or a gradient is not a finite number
-    #[arg(long, value_enum, default_value = "stop", help_heading = "Output")]
-    pub on_nonfinite: OnNonFiniteName,
-    /// Find the first parameter or gradient that is not finite; slower
-    #[arg(long, help_heading = "Output")]
-    pub debug_nonfinite: bool,
-    /// Note a hash of all parameters in the metrics every so many steps; 0 for never
-    #[arg(long, value_name = "STEPS", default_value_t = 0, help_heading = "Output")]
-    pub hash_every: u64,
     /// Validate every so many steps; 0 for only at the end
     #[arg(long, value_name = "STEPS", help_heading = "Output")]
     pub eval_every: Option<u64>,
@@ -169,33 +155,6 @@ pub enum KindName {
     Learnable,
     /// the layers' factors are learned shares of a learned total
     LearnablePlus,
-}
-
-/// What to do about numbers that are not finite, as typed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum OnNonFiniteName {
-    /// Stop with an error
-    Stop,
-    /// Leave the step out, and count
-    Skip,
-}
-
-/// How often to write checkpoints, as typed: `500`, `10min`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum CheckpointEvery {
-    Steps(u64),
-    Minutes(f64),
-}
-
-impl FromStr for CheckpointEvery {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<CheckpointEvery, String> {
-        match text.strip_suffix("min") {
-            Some(text) => minutes(text.trim()).map(CheckpointEvery::Minutes),
-            None => number(text).map(CheckpointEvery::Steps),
-        }
-    }
 }
 
 /// A decay as typed.
@@ -277,27 +236,6 @@ impl Training {
 pub fn set<T: Clone>(value: &mut T, flag: &Option<T>) {
     if let Some(flag) = flag {
         *value = flag.clone();
-    }
-}
-
-impl Output {
-    /// What is done so that nothing is lost.
-    pub fn safety(&self) -> Safety {
-        let (checkpoint_steps, checkpoint_minutes) = match self.checkpoint_every {
-            CheckpointEvery::Steps(steps) => (steps, f64::INFINITY),
-            CheckpointEvery::Minutes(minutes) => (0, minutes),
-        };
-        Safety {
-            checkpoint_steps,
-            checkpoint_minutes,
-            keep: self.keep_checkpoints,
-            on_nonfinite: match self.on_nonfinite {
-                OnNonFiniteName::Stop => OnNonFinite::Stop,
-                OnNonFiniteName::Skip => OnNonFinite::Skip,
-            },
-            debug_nonfinite: self.debug_nonfinite,
-            hash_steps: self.hash_every,
-        }
     }
 }
 

@@ -8,3 +8,4 @@ pub mod images;
 pub mod program;
 pub mod progress;
 pub mod resume;
+pub mod safeguards;

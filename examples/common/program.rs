@@ -71,7 +71,8 @@ pub fn open_device(machine: &Machine, progress: &Progress) -> Result<Device> {
     Ok(device)
 }
 
-/// Trains all variants with all seeds, writes the run's folder and prints the results.
+/// Trains all variants with all seeds, writes the run's folder and prints the results. The device is
+/// given away, so that nothing holds on to it if it fails and another one is opened.
 ///
 /// # Errors
 /// Whatever stops the run.
@@ -80,7 +81,7 @@ pub fn train(
     settings: Settings,
     variants: &[VariantConfig],
     common: &Common,
-    device: &Device,
+    device: Device,
     progress: &mut Progress,
     interrupted: &AtomicBool,
 ) -> Result<()> {
@@ -93,10 +94,11 @@ pub fn train(
         settings,
         minutes,
         device,
+        open: &|| Device::open(&common.machine.device, common.machine.threads.into()),
         parent,
         name,
         resume: common.output.resume.clone(),
-        safety: common.output.safety(),
+        safety: common.safeguards.safety(),
         arguments: resume::to_keep(resume::typed()?),
         started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         interrupted,

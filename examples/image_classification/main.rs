@@ -67,5 +67,5 @@ fn run(arguments: &Arguments) -> Result<()> {
     if let Some(score) = task.linear_baseline() {
         progress.line(&format!("a linear model gets {:.1} % right", 100.0 * score));
     }
-    train(&task, settings, &variants, common, &device, &mut progress, interrupted)
+    train(&task, settings, &variants, common, device, &mut progress, interrupted)
 }

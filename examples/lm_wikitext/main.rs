@@ -34,7 +34,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let (sizes, settings) = if generated { arguments.settings("generated")? } else { chosen };
     let tokenizer = arguments.tokenizer.unwrap_or_else(|| usual_tokenizer(&corpus));
     let task = LanguageModelling::new(&corpus, tokenizer, sizes)?;
-    train(&task, settings, &variants, common, &device, &mut progress, interrupted)
+    train(&task, settings, &variants, common, device, &mut progress, interrupted)
 }
 
 fn find_text(arguments: &Arguments, progress: &Progress) -> Result<Corpus> {

@@ -1,10 +1,12 @@
 //! A run: several variants and seeds on the same data, in the same order, and what came out.
 
-use super::learner::{Plan, plan, seconds_per_step};
+use super::learner::seconds_per_step;
+use super::needs::needs;
+use super::recovery::Recovery;
 use super::task::{Task, all_settings};
 use super::trainer::{Outcome, Training};
 use super::{Error, Observer, Safety, Settings, Started, checkpoint};
-use crate::engine::Device;
+use crate::engine::{self, Device};
 use crate::report::{
     ModelFolder, RunFolder, RunLock, RunMetrics, Summary, VariantSummary, page, read_metrics,
     read_pictures, write_atomically, write_json,
@@ -28,7 +30,9 @@ pub struct Comparison<'a, T: Task> {
     /// the first variant, and is the same for all.
     pub minutes: Option<f64>,
     /// Where the models are trained.
-    pub device: &'a Device,
+    pub device: Device,
+    /// Opens the same device again after it has failed; see [`Safety::on_device_loss`].
+    pub open: &'a dyn Fn() -> engine::Result<Device>,
     /// The folder in which the run's own folder is made.
     pub parent: PathBuf,
     /// The name of the run's folder; `None` to make one from the time.
@@ -54,11 +58,12 @@ impl<T: Task> Comparison<'_, T> {
     /// Anything that stops the run; what was finished until then is in its folder.
     pub fn run(mut self, observer: &mut dyn Observer) -> Result<(Summary, RunFolder), Error> {
         // Finds what cannot work before anything is allocated or written.
-        let config = |variant| self.task.config(variant, self.device);
+        let config = |variant| self.task.config(variant, &self.device);
         let configs = self.variants.iter().map(config).collect::<Result<Vec<_>, _>>()?;
         self.task.check()?;
+        self.limit_memory(&configs)?;
         if let (Some(minutes), Some(config)) = (self.minutes, configs.first()) {
-            let seconds = seconds_per_step(self.task, config, &self.settings, self.device)?;
+            let seconds = seconds_per_step(self.task, config, &self.settings, &self.device)?;
             self.settings.steps = ((60.0 * minutes / seconds) as u64).max(1);
             observer.notice(&format!(
                 "{minutes} minutes are {} steps of {:.0} ms each; every model takes as many",
@@ -83,8 +88,8 @@ impl<T: Task> Comparison<'_, T> {
                 summary.variants.push(result);
                 continue;
             }
-            let run = Run { comparison: &self, folder: &model, variant, config, seed };
-            let result = run.train((number, total), observer);
+            let run = Run { folder: &model, variant, config, seed, number, models: total };
+            let result = self.train(&run, observer);
             let result = result.map_err(|error| resumable(error, &folder, &model))?;
             trained += 1;
             observer.finished(&result);
@@ -101,6 +106,37 @@ impl<T: Task> Comparison<'_, T> {
             self.write_results(&folder, &summary)?;
         }
         Ok((summary, folder))
+    }
+
+    /// Refuses what would not fit, and lets the device see to it as well.
+    fn limit_memory(&self, configs: &[T::Config]) -> Result<(), Error> {
+        let Some(limit) = self.safety.memory_limit else { return Ok(()) };
+        self.safety.limit_memory(&self.device);
+        for (variant, config) in self.variants.iter().zip(configs) {
+            let needs = needs(self.task, config, &self.settings)?;
+            needs.check(&variant.name(), limit, self.task.memory_flags())?;
+        }
+        Ok(())
+    }
+
+    /// Trains a model, or goes on with it, on another device if the first one fails.
+    fn train(
+        &mut self,
+        run: &Run<T>,
+        observer: &mut dyn Observer,
+    ) -> Result<VariantSummary, Error> {
+        run.begin(self, observer)?;
+        let (safety, flags) = (self.safety.clone(), self.task.memory_flags());
+        let mut recovery = Recovery::new(self.open, &safety, self.interrupted, flags);
+        loop {
+            match run.train(self, observer) {
+                Err(Error::Engine(error)) if error.is_of_device() => {
+                    let step = checkpoint::latest_step(run.folder);
+                    recovery.recover(&mut self.device, error, step, observer)?;
+                }
+                result => return result,
+            }
+        }
     }
 
     /// Makes the run's folder, which appears with `run.json` and the task's own files in it.
@@ -180,6 +216,7 @@ impl<T: Task> Comparison<'_, T> {
             "minutes": self.minutes,
             "arguments": self.arguments,
             "settings": summary.settings,
+            "safety": self.safety,
             "device": self.device.kind(),
             "adapter": self.device.name(),
         });
@@ -251,40 +288,48 @@ fn resumable(error: Error, folder: &RunFolder, model: &ModelFolder) -> Error {
 
 /// One model of a run.
 struct Run<'a, T: Task> {
-    comparison: &'a Comparison<'a, T>,
     folder: &'a ModelFolder,
     variant: &'a VariantConfig,
     config: &'a T::Config,
     seed: u64,
+    /// Which model of the run it is, from 1.
+    number: usize,
+    /// How many there are.
+    models: usize,
 }
 
 impl<T: Task> Run<'_, T> {
+    /// Says what is to be trained.
+    fn begin(&self, comparison: &Comparison<T>, observer: &mut dyn Observer) -> Result<(), Error> {
+        let Comparison { task, settings, .. } = comparison;
+        write_json(&self.folder.config_json(), self.config)?;
+        let needs = needs(*task, self.config, settings)?;
+        observer.started(&Started {
+            variant: self.variant.name(),
+            unit: task.unit(),
+            seed: self.seed,
+            number: self.number,
+            models: self.models,
+            parameters: needs.parameters,
+            steps: settings.steps,
+            planned_memory_bytes: needs.most().1,
+        });
+        Ok(())
+    }
+
     fn train(
         &self,
-        (number, models): (usize, usize),
+        comparison: &Comparison<T>,
         observer: &mut dyn Observer,
     ) -> Result<VariantSummary, Error> {
-        let Comparison { task, settings, safety, device, interrupted, .. } = self.comparison;
-        let (variant, seed) = (self.variant.name(), self.seed);
-        let folder = self.folder;
-        write_json(&folder.config_json(), self.config)?;
-        let Plan { memory, parameters } = plan(*task, self.config, settings)?;
-        observer.started(&Started {
-            variant: variant.clone(),
-            unit: task.unit(),
-            seed,
-            number,
-            models,
-            parameters,
-            steps: settings.steps,
-            planned_memory_bytes: memory.peak,
-        });
+        let Comparison { task, settings, safety, device, interrupted, .. } = comparison;
+        let (folder, seed) = (self.folder, self.seed);
         device.reset_peak();
         let training =
             Training { task: *task, settings, safety, seed, device, folder, interrupted };
         let outcome = device.install(|| training.run(self.config, observer))?;
-        let Outcome { finished, steps, train_loss, scores, skipped, training_seconds, seconds } =
-            outcome;
+        let Outcome { finished, parameters, steps, train_loss, scores, skipped, .. } = outcome;
+        let (training_seconds, seconds) = (outcome.training_seconds, outcome.seconds);
         let unit = task.unit();
         let seen = steps * settings.units_per_step(*task);
         let mut results = task
@@ -296,7 +341,7 @@ impl<T: Task> Run<'_, T> {
             results.set("skipped_steps", skipped);
         }
         let result = VariantSummary {
-            variant,
+            variant: self.variant.name(),
             seed,
             finished,
             parameters,

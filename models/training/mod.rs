@@ -9,8 +9,10 @@ pub mod images;
 pub mod language;
 mod learner;
 mod log;
+mod needs;
 mod observer;
 mod probes;
+mod recovery;
 mod safety;
 mod settings;
 pub mod task;
@@ -20,9 +22,10 @@ mod trainer;
 
 pub use comparison::Comparison;
 pub use learner::{Learner, Plan, StepResult, plan, seconds_per_step};
+pub use needs::{Needs, needs};
 pub use observer::{Observer, Silent, Started, Step};
 pub use probes::measure_probes;
-pub use safety::{OnNonFinite, Safety};
+pub use safety::{OnDeviceLoss, OnNonFinite, Safety};
 pub use settings::{Preset, Settings};
 pub use task::{Batches, Best, Extent, Stop, Task};
 pub use trainer::{Outcome, Training};
@@ -51,6 +54,14 @@ pub enum Error {
         step: u64,
         /// The model's folder.
         folder: String,
+    },
+    /// The device failed, and the run does not go on by itself.
+    #[error("{source}. {advice}")]
+    Device {
+        /// What the device says.
+        source: engine::Error,
+        /// What helps.
+        advice: String,
     },
     /// A run that stopped, but can go on.
     #[error("{source}\nwhat was learnt until step {step} is kept; go on with --resume {}", folder.display())]

@@ -1,9 +1,10 @@
 //! What a run does so that nothing is lost.
 
+use crate::engine::Device;
 use serde::{Deserialize, Serialize};
 
 /// How often a checkpoint is written, how many are kept, and what happens when a number stops being
-/// finite. None of this changes what is learnt.
+/// finite or the device fails. None of this changes what is learnt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Safety {
     /// A checkpoint every so many steps; 0 for none by steps. There is one before every evaluation
@@ -20,6 +21,20 @@ pub struct Safety {
     pub debug_nonfinite: bool,
     /// Notes a hash of all parameters in the metrics every so many steps; 0 for never.
     pub hash_steps: u64,
+    /// What to do when the device fails.
+    pub on_device_loss: OnDeviceLoss,
+    /// The bytes that tensors may take. A run that would need more is refused.
+    pub memory_limit: Option<u64>,
+}
+
+impl Safety {
+    /// Lets a device see to the limit on its memory: a sixteenth above it, as kernels on a GPU take
+    /// memory for their own use, of which the plan of a run knows nothing.
+    pub(super) fn limit_memory(&self, device: &Device) {
+        if let Some(limit) = self.memory_limit {
+            device.set_memory_limit(limit + limit / 16);
+        }
+    }
 }
 
 impl Default for Safety {
@@ -31,6 +46,8 @@ impl Default for Safety {
             on_nonfinite: OnNonFinite::Stop,
             debug_nonfinite: false,
             hash_steps: 0,
+            on_device_loss: OnDeviceLoss::Stop,
+            memory_limit: None,
         }
     }
 }
@@ -44,4 +61,15 @@ pub enum OnNonFinite {
     Stop,
     /// The step is left out and counted.
     Skip,
+}
+
+/// What to do when the device fails: it is lost, does not come to an end, or has no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDeviceLoss {
+    /// The run stops with an error.
+    Stop,
+    /// The device is opened again, and the model goes on from its latest checkpoint. The run stops
+    /// if that fails three times without reaching a new checkpoint.
+    Retry,
 }

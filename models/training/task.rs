@@ -9,7 +9,7 @@ use crate::variant::VariantConfig;
 use serde::Serialize;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// A task: a model, the data that it learns from, and how it is scored. The loop
 /// ([`Learner`](super::Learner), [`Comparison`](super::Comparison)) does the rest, the same for
@@ -44,6 +44,12 @@ pub trait Task: Sync {
     /// [`Error::Settings`] where sizes contradict each other or do not fit the device. Called for
     /// every variant before anything is written.
     fn config(&self, variant: &VariantConfig, device: &Device) -> Result<Self::Config, Error>;
+
+    /// The flags that make a run take less memory, as the end of a sentence.
+    fn memory_flags(&self) -> &'static str {
+        "a smaller --batch (with a larger --accumulate the steps stay the same), or a smaller model \
+         (--layers, --width)"
+    }
 
     /// Finds what is wrong with the data before anything is written.
     ///
@@ -179,24 +185,44 @@ pub enum Extent {
     All,
 }
 
-/// Says when the user wants to stop.
-#[derive(Clone, Copy, Debug)]
-pub struct Stop<'a>(Option<&'a AtomicBool>);
+/// Says when to stop: once the user wants to.
+#[derive(Debug)]
+pub struct Stop<'a>(When<'a>);
+
+#[derive(Debug)]
+enum When<'a> {
+    Never,
+    Told(&'a AtomicBool),
+    /// So many times more the answer is no.
+    After(AtomicU32),
+}
 
 impl<'a> Stop<'a> {
     /// Stops once the flag is true.
     pub fn when(flag: &'a AtomicBool) -> Stop<'a> {
-        Stop(Some(flag))
+        Stop(When::Told(flag))
     }
 
     /// Never stops.
     pub fn never() -> Stop<'a> {
-        Stop(None)
+        Stop(When::Never)
+    }
+
+    /// Stops after so many batches.
+    pub(super) fn after(batches: u32) -> Stop<'a> {
+        Stop(When::After(batches.into()))
     }
 
     /// Whether to stop now.
     pub fn now(&self) -> bool {
-        self.0.is_some_and(|flag| flag.load(Ordering::Relaxed))
+        match &self.0 {
+            When::Never => false,
+            When::Told(flag) => flag.load(Ordering::Relaxed),
+            When::After(left) => {
+                let step = |left: u32| left.checked_sub(1);
+                left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step).is_err()
+            }
+        }
     }
 
     /// Fails if it is time to stop; to be called between batches.

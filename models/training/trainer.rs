@@ -42,6 +42,8 @@ pub struct Training<'a, T: Task> {
 pub struct Outcome {
     /// Whether it came to its end.
     pub finished: bool,
+    /// Trained numbers.
+    pub parameters: u64,
     /// The steps made.
     pub steps: u64,
     /// The training loss, averaged over the last steps.
@@ -92,6 +94,7 @@ impl<T: Task> Training<'_, T> {
         log.observer.evaluated(log.state.steps, &scores);
         Ok(Outcome {
             finished: !interrupted,
+            parameters: learner.parameters.count() as u64,
             steps: log.state.steps,
             train_loss: log.recent_loss(),
             scores,

@@ -3,16 +3,19 @@
 
 pub mod choice;
 pub mod cpu;
+mod failure;
 pub mod gpu;
 mod kernel;
 mod plan;
 mod profile;
 
 pub use choice::{DeviceDescription, list};
+pub use failure::{Fault, Injection};
 pub use kernel::{Cost, Kernel, View, ViewMut};
 pub use profile::KernelTime;
 
 use crate::{Result, Shape};
+use failure::{Failure, mebibytes};
 use profile::Profiler;
 use std::fmt;
 use std::sync::Arc;
@@ -53,6 +56,13 @@ pub struct MemoryUse {
     pub reserved: u64,
     /// How often memory was taken from the system.
     pub allocations: u64,
+}
+
+impl fmt::Display for MemoryUse {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let [now, most] = [self.in_use, self.peak].map(mebibytes);
+        write!(f, "tensors took {now} there, and {most} at most")
+    }
 }
 
 impl Device {
@@ -158,7 +168,57 @@ impl Device {
     pub fn synchronize(&self) -> Result<()> {
         match &self.0.backend {
             Backend::Gpu(gpu) => gpu.synchronize(),
-            _ => Ok(()),
+            Backend::Cpu(cpu) => cpu.check(),
+            Backend::Plan(_) => Ok(()),
+        }
+    }
+
+    /// Allows tensors so many bytes in all from now on. Whatever would take more is refused, which
+    /// the program learns of as of any failure: where it waits, by [`Error::OutOfMemory`]. The plan
+    /// knows no limit.
+    ///
+    /// ```
+    /// use neutreno_engine::{Device, Error, Tensor};
+    /// let device = Device::cpu();
+    /// device.set_memory_limit(1 << 20);
+    /// let x = Tensor::zeros([1 << 17], &device);
+    /// assert!(x.to_vec().is_ok());
+    /// let y = Tensor::zeros([1 << 18], &device);
+    /// assert!(matches!(y.to_vec(), Err(Error::OutOfMemory { .. })));
+    /// ```
+    ///
+    /// [`Error::OutOfMemory`]: crate::Error::OutOfMemory
+    pub fn set_memory_limit(&self, bytes: u64) {
+        match &self.0.backend {
+            Backend::Cpu(cpu) => cpu.set_memory_limit(bytes),
+            Backend::Gpu(gpu) => gpu.set_memory_limit(bytes),
+            Backend::Plan(_) => {}
+        }
+    }
+
+    /// Lets a fault happen on purpose, once, after the device has come past `after` places where it
+    /// can happen. For tests of programs that must survive such faults: what follows is what
+    /// follows a real one. It takes the place of a fault planned before. On the CPU only memory can
+    /// run out; on the plan nothing can happen.
+    ///
+    /// ```
+    /// use neutreno_engine::device::Fault;
+    /// use neutreno_engine::{Device, Tensor};
+    /// let device = Device::cpu();
+    /// device.inject(Fault::NoMemory, 1);
+    /// let x = Tensor::zeros([4], &device);
+    /// assert!(x.to_vec().is_ok());
+    /// assert!((&x + &x).to_vec().is_err());
+    /// ```
+    pub fn inject(&self, fault: Fault, after: u64) -> Injection {
+        self.failure().inject(fault, after)
+    }
+
+    fn failure(&self) -> &Failure {
+        match &self.0.backend {
+            Backend::Cpu(cpu) => cpu.failure(),
+            Backend::Gpu(gpu) => gpu.failure(),
+            Backend::Plan(plan) => plan.failure(),
         }
     }
 
@@ -209,7 +269,7 @@ impl Device {
     pub(crate) fn upload(&self, data: &[f32], to: &Storage) {
         to.memory.version.fetch_add(1, Ordering::Relaxed);
         match (&self.0.backend, &to.memory.block) {
-            (Backend::Cpu(_), Block::Cpu(block)) => block.write(to.offset, data),
+            (Backend::Cpu(cpu), Block::Cpu(block)) => cpu.write(block, to.offset, data),
             (Backend::Gpu(gpu), Block::Gpu(block)) => {
                 gpu.upload(block, to.offset, bytemuck::cast_slice(data));
             }
@@ -219,13 +279,13 @@ impl Device {
 
     pub(crate) fn read(&self, from: &Storage, elements: usize) -> Reading {
         Reading(match (&self.0.backend, &from.memory.block) {
-            (Backend::Cpu(_), Block::Cpu(block)) => {
-                Pending::Ready(block.read(from.offset, elements))
+            (Backend::Cpu(cpu), Block::Cpu(block)) => {
+                Pending::Ready(cpu.read(block, from.offset, elements))
             }
             (Backend::Gpu(gpu), Block::Gpu(block)) => {
                 Pending::Gpu(gpu.read(block, from.offset, elements))
             }
-            _ => Pending::Ready(vec![0.0; elements]),
+            _ => Pending::Ready(Ok(vec![0.0; elements])),
         })
     }
 
@@ -338,7 +398,7 @@ pub(crate) struct Destination<'a> {
 pub struct Reading(Pending);
 
 enum Pending {
-    Ready(Vec<f32>),
+    Ready(Result<Vec<f32>>),
     Gpu(gpu::Download),
 }
 
@@ -349,7 +409,7 @@ impl Reading {
     /// If the device failed.
     pub fn wait(self) -> Result<Vec<f32>> {
         match self.0 {
-            Pending::Ready(data) => Ok(data),
+            Pending::Ready(data) => data,
             Pending::Gpu(download) => download.wait(),
         }
     }

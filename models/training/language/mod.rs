@@ -128,6 +128,11 @@ impl Task for LanguageModelling {
         Ok(config)
     }
 
+    fn memory_flags(&self) -> &'static str {
+        "--recompute, a smaller --batch (with a larger --accumulate the steps stay the same), a \
+         smaller --context, or a smaller model (--layers, --width)"
+    }
+
     fn check(&self) -> Result<(), Error> {
         let context = self.settings.context;
         let Splits { train, validation, test } = &self.texts;

@@ -3,7 +3,8 @@
 //! A fresh page from the system costs about as much as an op that writes it, so freed blocks are
 //! kept by size and used again: after the first steps a training run allocates nothing.
 
-use crate::device::{Destination, MemoryUse, Operand, View, ViewMut};
+use crate::device::failure::{Failure, mebibytes};
+use crate::device::{Destination, Fault, MemoryUse, Operand, View, ViewMut};
 use std::cell::UnsafeCell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -18,7 +19,8 @@ const LINE: usize = 16;
 
 type Lines = Box<[UnsafeCell<Line>]>;
 
-/// Memory of one tensor, or of several that share it. Its last handle returns it to the pool.
+/// Memory of one tensor, or of several that share it. Its last handle returns it to the pool. It is
+/// empty if there was no room; then the failure was noted before it was made, and nobody looks at it.
 pub(crate) struct Block {
     lines: Option<Lines>,
     pool: Arc<Pool>,
@@ -34,31 +36,56 @@ unsafe impl Sync for Block {}
 #[derive(Default)]
 pub(crate) struct Pool {
     state: Mutex<PoolState>,
+    failure: Failure,
 }
 
 #[derive(Default)]
 struct PoolState {
     free: HashMap<usize, Vec<Lines>>,
     memory: MemoryUse,
+    limit: Option<u64>,
 }
 
 impl Pool {
     pub fn allocate(self: &Arc<Pool>, elements: usize) -> Block {
-        let count = rounded_lines(elements);
+        let lines = self.take(rounded_lines(elements)).unwrap_or_default();
+        Block { lines: Some(lines), pool: self.clone(), borrowed: AtomicI32::new(0) }
+    }
+
+    /// `count` lines, or `None`, with the failure noted, if there is no room.
+    fn take(&self, count: usize) -> Option<Lines> {
         let bytes = line_bytes(count);
         let mut state = self.lock();
-        let free = state.free.get_mut(&count).and_then(Vec::pop);
+        let in_use = state.memory.in_use;
+        if let Some(limit) = state.limit.filter(|limit| in_use + bytes > *limit) {
+            self.failure.no_memory(bytes, &format!("the limit is {}", mebibytes(limit)));
+            return None;
+        }
+        let lines = match state.free.get_mut(&count).and_then(Vec::pop) {
+            Some(lines) => lines,
+            None => {
+                let lines = (!self.failure.is_due(Fault::NoMemory)).then(|| new_lines(count));
+                let Some(lines) = lines.flatten() else {
+                    self.failure.no_memory(bytes, "the system did not give them");
+                    return None;
+                };
+                state.memory.reserved += bytes;
+                state.memory.allocations += 1;
+                lines
+            }
+        };
         let memory = &mut state.memory;
         memory.in_use += bytes;
         memory.peak = memory.peak.max(memory.in_use);
-        if free.is_none() {
-            memory.reserved += bytes;
-            memory.allocations += 1;
-        }
-        drop(state);
-        let lines = free
-            .unwrap_or_else(|| (0..count).map(|_| UnsafeCell::new(Line([0.0; LINE]))).collect());
-        Block { lines: Some(lines), pool: self.clone(), borrowed: AtomicI32::new(0) }
+        Some(lines)
+    }
+
+    pub fn failure(&self) -> &Failure {
+        &self.failure
+    }
+
+    pub fn set_limit(&self, bytes: u64) {
+        self.lock().limit = Some(bytes);
     }
 
     pub fn memory(&self) -> MemoryUse {
@@ -73,6 +100,14 @@ impl Pool {
     fn lock(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().expect("no code panics while it holds the pool")
     }
+}
+
+/// Fresh memory, unless the system refuses it.
+fn new_lines(count: usize) -> Option<Lines> {
+    let mut lines = Vec::new();
+    lines.try_reserve_exact(count).ok()?;
+    lines.extend((0..count).map(|_| UnsafeCell::new(Line([0.0; LINE]))));
+    Some(lines.into_boxed_slice())
 }
 
 impl Drop for Block {

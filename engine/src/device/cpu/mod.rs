@@ -11,7 +11,9 @@ pub mod simd;
 
 pub(crate) use memory::{Block, rounded_bytes};
 
+use super::failure::Failure;
 use super::{Destination, Kernel, MemoryUse, Operand};
+use crate::Result;
 use memory::Pool;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -51,8 +53,31 @@ impl Cpu {
         self.launches.load(Ordering::Relaxed)
     }
 
+    pub fn set_memory_limit(&self, bytes: u64) {
+        self.pool.set_limit(bytes);
+    }
+
+    pub fn failure(&self) -> &Failure {
+        self.pool.failure()
+    }
+
+    pub fn check(&self) -> Result<()> {
+        self.failure().check(&self.name(), || self.memory())
+    }
+
     pub fn allocate(&self, elements: usize) -> Block {
         self.pool.allocate(elements)
+    }
+
+    pub fn write(&self, block: &Block, offset: usize, data: &[f32]) {
+        if !self.failure().is_set() {
+            block.write(offset, data);
+        }
+    }
+
+    pub fn read(&self, block: &Block, offset: usize, elements: usize) -> Result<Vec<f32>> {
+        self.check()?;
+        Ok(block.read(offset, elements))
     }
 
     pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
@@ -61,6 +86,10 @@ impl Cpu {
 
     pub fn run(&self, kernel: &dyn Kernel, inputs: &[Operand], outputs: &[Destination]) {
         self.launches.fetch_add(1, Ordering::Relaxed);
+        // Where memory ran out there are blocks without any.
+        if self.failure().is_set() {
+            return;
+        }
         memory::borrow(inputs, outputs, |inputs, outputs| {
             self.install(|| kernel.cpu(inputs, outputs));
         });

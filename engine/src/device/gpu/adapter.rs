@@ -2,6 +2,7 @@
 
 use super::super::choice::DeviceDescription;
 use super::Gpu;
+use crate::device::MemoryUse;
 use crate::{Error, Result};
 use wgpu::{Adapter, Backend, DeviceType};
 
@@ -94,6 +95,7 @@ pub(crate) fn open(adapter: &Adapter) -> Result<Gpu> {
     let (device, queue) = device.map_err(|error| Error::Device {
         device: description.name.clone(),
         reason: format!("it could not be opened: {error}"),
+        memory: MemoryUse::default(),
     })?;
     Ok(Gpu::new(device, queue, &description))
 }

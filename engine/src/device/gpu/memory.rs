@@ -3,7 +3,8 @@
 //! A buffer may be used again as soon as its tensor is dropped, even while commands that use it
 //! are still queued: commands run in the order in which they were recorded.
 
-use crate::device::MemoryUse;
+use crate::device::failure::{Failure, mebibytes};
+use crate::device::{Fault, MemoryUse};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -12,6 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 pub(crate) struct Buffer {
     pub raw: wgpu::Buffer,
     pub id: u64,
+    /// What it counts for: its size, or nothing if there was no room for it.
+    bytes: u64,
 }
 
 /// Memory of one tensor, or of several that share it. Its last handle returns it to the pool.
@@ -23,16 +26,19 @@ pub(crate) struct Block {
 impl Drop for Block {
     fn drop(&mut self) {
         let mut state = self.pool.lock();
-        let bytes = self.buffer.raw.size();
+        let bytes = self.buffer.bytes;
         state.memory.in_use -= bytes;
-        state.free.entry(bytes).or_default().insert(self.buffer.id, self.buffer.clone());
+        if bytes > 0 {
+            state.free.entry(bytes).or_default().insert(self.buffer.id, self.buffer.clone());
+        }
     }
 }
 
 /// Freed buffers by their size.
-#[derive(Default)]
 pub(crate) struct Pool {
     state: Mutex<PoolState>,
+    device: wgpu::Device,
+    failure: Failure,
 }
 
 #[derive(Default)]
@@ -41,32 +47,58 @@ struct PoolState {
     /// gets the same buffers, and finds its bind groups made.
     free: HashMap<u64, BTreeMap<u64, Arc<Buffer>>>,
     memory: MemoryUse,
+    limit: Option<u64>,
     created: u64,
 }
 
 impl Pool {
-    pub fn allocate(self: &Arc<Pool>, device: &wgpu::Device, elements: usize) -> Block {
+    pub fn new(device: wgpu::Device, failure: Failure) -> Pool {
+        Pool { state: Mutex::default(), device, failure }
+    }
+
+    /// A buffer for so many numbers. Where there is no room the failure is noted, and the buffer is
+    /// an invalid one: whatever uses it does nothing.
+    pub fn allocate(self: &Arc<Pool>, elements: usize) -> Block {
         let bytes = crate::device::cpu::rounded_bytes(elements);
         let mut state = self.lock();
-        let free = state.free.get_mut(&bytes).and_then(BTreeMap::pop_first);
-        let buffer = free.map(|(_, buffer)| buffer).unwrap_or_else(|| {
-            state.memory.reserved += bytes;
-            state.memory.allocations += 1;
-            state.created += 1;
-            let raw = device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("tensor"),
-                size: bytes,
-                usage: wgpu::BufferUsages::STORAGE
-                    | wgpu::BufferUsages::COPY_SRC
-                    | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            });
-            Arc::new(Buffer { raw, id: state.created })
-        });
+        let in_use = state.memory.in_use;
+        let limit = state.limit.filter(|limit| in_use + bytes > *limit);
+        let buffer = match limit {
+            Some(limit) => {
+                self.failure.no_memory(bytes, &format!("the limit is {}", mebibytes(limit)));
+                self.invalid(&mut state)
+            }
+            None => match state.free.get_mut(&bytes).and_then(BTreeMap::pop_first) {
+                Some((_, buffer)) => buffer,
+                None => self.create(&mut state, bytes),
+            },
+        };
         let memory = &mut state.memory;
-        memory.in_use += bytes;
+        memory.in_use += buffer.bytes;
         memory.peak = memory.peak.max(memory.in_use);
         Block { buffer, pool: self.clone() }
+    }
+
+    fn create(&self, state: &mut PoolState, bytes: u64) -> Arc<Buffer> {
+        const USAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
+            .union(wgpu::BufferUsages::COPY_SRC)
+            .union(wgpu::BufferUsages::COPY_DST);
+        let Some(raw) = create_buffer(&self.device, &self.failure, "tensor", bytes, USAGE) else {
+            return self.invalid(state);
+        };
+        state.memory.reserved += bytes;
+        state.memory.allocations += 1;
+        state.created += 1;
+        Arc::new(Buffer { raw, id: state.created, bytes })
+    }
+
+    fn invalid(&self, state: &mut PoolState) -> Arc<Buffer> {
+        state.created += 1;
+        Arc::new(Buffer { raw: invalid_buffer(&self.device), id: state.created, bytes: 0 })
+    }
+
+    pub fn set_limit(&self, bytes: u64) {
+        self.lock().limit = Some(bytes);
     }
 
     pub fn memory(&self) -> MemoryUse {
@@ -81,4 +113,40 @@ impl Pool {
     fn lock(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().expect("no code panics while it holds the pool")
     }
+}
+
+/// A buffer of the driver's, or `None`, with the failure noted, if it has no room.
+pub(super) fn create_buffer(
+    device: &wgpu::Device,
+    failure: &Failure,
+    label: &str,
+    bytes: u64,
+    usage: wgpu::BufferUsages,
+) -> Option<wgpu::Buffer> {
+    let descriptor = wgpu::BufferDescriptor {
+        label: Some(label),
+        size: bytes,
+        usage,
+        mapped_at_creation: false,
+    };
+    let scope = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+    let buffer = device.create_buffer(&descriptor);
+    let refused = pollster::block_on(scope.pop()).is_some();
+    if refused || failure.is_due(Fault::NoMemory) {
+        failure.no_memory(bytes, "the driver did not give them");
+        return None;
+    }
+    Some(buffer)
+}
+
+/// What wgpu gives where there is no room: a buffer that every use of is an error.
+pub(super) fn invalid_buffer(device: &wgpu::Device) -> wgpu::Buffer {
+    let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
+    // No driver has such large ones.
+    let size = u64::MAX / 4 * 4;
+    let usage = wgpu::BufferUsages::STORAGE;
+    let descriptor = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false };
+    let buffer = device.create_buffer(&descriptor);
+    drop(pollster::block_on(scope.pop()));
+    buffer
 }

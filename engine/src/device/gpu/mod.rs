@@ -13,15 +13,18 @@ pub(crate) use adapter::{adapters, describe, open};
 pub(crate) use memory::Block;
 pub use recorder::{Binding, Recorder, Word};
 
-use super::{Destination, DeviceDescription, Kernel, MemoryUse, Operand};
-use crate::{Error, Result};
-use memory::{Buffer, Pool};
+use super::failure::{Cause, Failure};
+use super::{Destination, DeviceDescription, Fault, Kernel, MemoryUse, Operand};
+use crate::Result;
+use memory::{Buffer, Pool, create_buffer, invalid_buffer};
 use recorder::Queue;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::time::Duration;
 
-/// How long to wait for the device before it counts as hung.
+/// How long to wait for the device before it counts as hung. What is waited for is some hundreds
+/// of dispatches at most; on slow software they may take a minute.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// An open GPU.
@@ -43,38 +46,19 @@ struct State {
 /// Buffers that results were read through, to be used again.
 type Staging = Arc<Mutex<Vec<wgpu::Buffer>>>;
 
-/// The first thing that went wrong; it is reported where the program waits.
-#[derive(Clone, Default)]
-struct Failure(Arc<Mutex<Option<String>>>);
-
-impl Failure {
-    fn set(&self, reason: String) {
-        self.0.lock().expect("no code panics with it").get_or_insert(reason);
-    }
-
-    fn check(&self, device: &str) -> Result<()> {
-        match &*self.0.lock().expect("no code panics with it") {
-            None => Ok(()),
-            Some(reason) => Err(Error::Device { device: device.into(), reason: reason.clone() }),
-        }
-    }
-}
-
 impl Gpu {
     fn new(device: wgpu::Device, queue: wgpu::Queue, description: &DeviceDescription) -> Gpu {
         static OPENED: AtomicU64 = AtomicU64::new(0);
         let failure = Failure::default();
         let on_error = failure.clone();
-        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-            let advice = match &error {
-                wgpu::Error::OutOfMemory { .. } => " (a smaller --batch or --context needs less)",
-                _ => "",
-            };
-            on_error.set(format!("{error}{advice}"));
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| match &error {
+            wgpu::Error::OutOfMemory { .. } => on_error.set(Cause::NoMemory(error.to_string())),
+            _ => on_error.set(Cause::Other(error.to_string())),
         }));
         let on_loss = failure.clone();
         device.set_device_lost_callback(move |reason, message| {
-            on_loss.set(format!("the device was lost ({reason:?}): {message}"));
+            let detail = if message.is_empty() { format!("{reason:?}") } else { message };
+            on_loss.set(Cause::Other(format!("it was lost: {detail}")));
         });
         // On CPU drivers a barrier costs in proportion to the workgroup's size.
         let lanes = if description.is_software() { 8 } else { 64 };
@@ -82,9 +66,9 @@ impl Gpu {
         Gpu {
             id: OPENED.fetch_add(1, Ordering::Relaxed),
             description: description.clone(),
+            pool: Arc::new(Pool::new(device.clone(), failure.clone())),
             device,
             queue,
-            pool: Arc::default(),
             state: Mutex::new(state),
             failure,
         }
@@ -129,7 +113,22 @@ impl Gpu {
     }
 
     pub fn allocate(&self, elements: usize) -> Block {
-        self.pool.allocate(&self.device, elements)
+        self.pool.allocate(elements)
+    }
+
+    pub fn set_memory_limit(&self, bytes: u64) {
+        self.pool.set_limit(bytes);
+    }
+
+    pub fn failure(&self) -> &Failure {
+        &self.failure
+    }
+
+    /// Loses the device if a fault was planned that is to happen now.
+    fn lose_if_due(&self, fault: Fault) {
+        if self.failure.is_due(fault) {
+            self.device.destroy();
+        }
     }
 
     pub fn upload(&self, block: &Block, offset: usize, data: &[u8]) {
@@ -158,17 +157,15 @@ impl Gpu {
 
     /// Starts reading `elements` numbers; the commands so far are sent to the device.
     pub fn read(&self, block: &Block, offset: usize, elements: usize) -> Download {
+        const USAGE: wgpu::BufferUsages =
+            wgpu::BufferUsages::MAP_READ.union(wgpu::BufferUsages::COPY_DST);
+        self.lose_if_due(Fault::LostAtReading);
         let bytes = 4 * elements.max(1) as u64;
         let mut state = self.lock();
-        let pool = state.staging.clone();
-        let staging = take(&pool, bytes).unwrap_or_else(|| {
-            self.device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("reading"),
-                size: bytes,
-                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            })
-        });
+        let used_before = state.staging.clone();
+        let staging = take(&used_before, bytes)
+            .or_else(|| create_buffer(&self.device, &self.failure, "reading", bytes, USAGE))
+            .unwrap_or_else(|| invalid_buffer(&self.device));
         let start = 4 * offset as u64;
         let submission = state.queue.submit(self, |encoder| {
             encoder.copy_buffer_to_buffer(&block.buffer.raw, start, &staging, 0, bytes);
@@ -182,8 +179,9 @@ impl Gpu {
             device: self.device.clone(),
             name: self.name(),
             failure: self.failure.clone(),
+            pool: self.pool.clone(),
             staging,
-            pool,
+            used_before,
             submission,
             mapped,
             elements,
@@ -195,7 +193,7 @@ impl Gpu {
         let submission = state.queue.submit(self, |_| {});
         drop(state);
         self.wait(Some(submission));
-        self.failure.check(&self.name())
+        self.failure.check(&self.name(), || self.memory())
     }
 
     fn wait(&self, submission_index: Option<wgpu::SubmissionIndex>) {
@@ -203,11 +201,41 @@ impl Gpu {
     }
 }
 
-fn wait(device: &wgpu::Device, failure: &Failure, submission_index: Option<wgpu::SubmissionIndex>) {
-    let patience = Some(PATIENCE);
-    if let Err(error) = device.poll(wgpu::PollType::Wait { submission_index, timeout: patience }) {
-        failure.set(format!("waiting for it: {error}"));
+impl Drop for Gpu {
+    fn drop(&mut self) {
+        if self.failure.is_hang() {
+            // Its last handle would wait for the queue to come to an end.
+            std::mem::forget(self.queue.clone());
+        }
     }
+}
+
+fn wait(device: &wgpu::Device, failure: &Failure, submission_index: Option<wgpu::SubmissionIndex>) {
+    if failure.is_set() {
+        return;
+    }
+    let hangs = failure.is_due(Fault::Hang);
+    let timeout = Some(if hangs { Duration::ZERO } else { PATIENCE });
+    let poll = |poll_type| {
+        // wgpu panics if the device is lost while it is waited for.
+        catch_unwind(AssertUnwindSafe(|| device.poll(poll_type)))
+    };
+    match poll(wgpu::PollType::Wait { submission_index, timeout }) {
+        Ok(Err(wgpu::PollError::Timeout)) => failure.set(hang()),
+        Ok(Ok(_)) if hangs => failure.set(hang()),
+        Ok(Ok(_)) => {}
+        // It was lost before the work was sent to it: that is said now, and only here.
+        Ok(Err(error)) => {
+            let _ = poll(wgpu::PollType::Poll);
+            failure.set(Cause::Other(format!("waiting for it: {error}")));
+        }
+        Err(_) => failure.set(Cause::Other("it was lost".into())),
+    }
+}
+
+fn hang() -> Cause {
+    let seconds = PATIENCE.as_secs();
+    Cause::Hang(format!("it did not come to an end with its work within {seconds} seconds"))
 }
 
 /// Numbers on their way to the host.
@@ -215,8 +243,9 @@ pub(crate) struct Download {
     device: wgpu::Device,
     name: String,
     failure: Failure,
+    pool: Arc<Pool>,
     staging: wgpu::Buffer,
-    pool: Staging,
+    used_before: Staging,
     submission: wgpu::SubmissionIndex,
     mapped: mpsc::Receiver<std::result::Result<(), String>>,
     elements: usize,
@@ -225,15 +254,22 @@ pub(crate) struct Download {
 impl Download {
     pub fn wait(self) -> Result<Vec<f32>> {
         wait(&self.device, &self.failure, Some(self.submission));
-        self.failure.check(&self.name)?;
-        let failed = |reason| Error::Device { device: self.name.clone(), reason };
+        let check = || self.failure.check(&self.name, || self.pool.memory());
+        check()?;
         let arrived = self.mapped.recv_timeout(PATIENCE).map_err(|error| error.to_string());
-        arrived.and_then(|result| result).map_err(failed)?;
-        let view = self.staging.get_mapped_range(..).map_err(|error| failed(error.to_string()))?;
-        let numbers = bytemuck::cast_slice(&view[..4 * self.elements]).to_vec();
-        drop(view);
+        let view = arrived
+            .and_then(|mapped| mapped)
+            .and_then(|()| self.staging.get_mapped_range(..).map_err(|error| error.to_string()));
+        let numbers = match view {
+            Ok(view) => bytemuck::cast_slice(&view[..4 * self.elements]).to_vec(),
+            Err(error) => {
+                self.failure.set(Cause::Other(format!("reading from it: {error}")));
+                Vec::new()
+            }
+        };
+        check()?;
         self.staging.unmap();
-        self.pool.lock().expect("no code panics with it").push(self.staging);
+        self.used_before.lock().expect("no code panics with it").push(self.staging);
         Ok(numbers)
     }
 }

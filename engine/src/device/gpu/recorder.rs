@@ -3,6 +3,7 @@
 use super::memory::{Block, Buffer};
 use super::pipelines::{Pipeline, Pipelines, Slice};
 use super::{Gpu, State};
+use crate::device::Fault;
 use crate::{Ids, Shape};
 use std::collections::VecDeque;
 use std::sync::{Arc, MutexGuard};
@@ -126,6 +127,7 @@ impl Queue {
         gpu: &Gpu,
         last: impl FnOnce(&mut wgpu::CommandEncoder),
     ) -> wgpu::SubmissionIndex {
+        gpu.lose_if_due(Fault::LostAtSubmission);
         gpu.queue.write_buffer(&self.uniforms, 0, &self.uniform_data);
         self.uniform_data.clear();
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
@@ -188,6 +190,7 @@ impl Recorder<'_> {
             return;
         }
         assert!(groups.iter().all(|g| *g <= MOST_GROUPS), "{entry_point}: a grid of {groups:?}");
+        self.gpu.lose_if_due(Fault::LostAtDispatch);
         let queue = &mut self.state.queue;
         let signature = (inputs.len(), outputs.len());
         let pipeline = queue.pipelines.pipeline(entry_point, signature);
