@@ -82,7 +82,7 @@ fn refused(arguments: &[&str]) -> String {
 
 #[test]
 fn bad_flags_are_named() {
-    let cases: [(&[&str], &str); 14] = [
+    let cases: [(&[&str], &str); 17] = [
         (&["--batch", "0"], "--batch"),
         (&["--heads", "3"], "--heads 3 does not divide --width 16"),
         (&["--kv-heads", "3", "--heads", "4"], "--kv-heads 3 does not divide --heads 4"),
@@ -97,6 +97,9 @@ fn bad_flags_are_named() {
         (&["--preset", "huge"], "--preset"),
         (&["--variant", "transformer", "--neutreno-lambda", "1"], "--neutreno-lambda"),
         (&["--resformer-kind", "sparse", "--resformer-layers", "0"], "--resformer-layers"),
+        (&["--memory-limit", "much"], "--memory-limit"),
+        (&["--memory-limit", "200KiB"], "--memory-limit allows 200.0 KiB. Less is needed with"),
+        (&["--on-device-loss", "ignore"], "--on-device-loss"),
     ];
     for (arguments, expected) in cases {
         let said = refused(arguments);

@@ -288,8 +288,14 @@ fn what_cannot_be_gone_on_with_says_why() {
     lock.lock().unwrap();
     refused(bench.resume("whole"), "another process");
     drop(lock);
-    // A finished run says so, and all is well.
-    let output = bench.finish(bench.resume("whole"));
+    // A finished run says so, and all is well; what only guards a run may be changed.
+    let mut command = bench.resume("whole");
+    command.args(["--memory-limit", "1GiB", "--on-device-loss", "retry"]);
+    let output = bench.finish(command);
+    let facts = fs::read(bench.run("whole").join("run.json")).unwrap();
+    let facts: Value = serde_json::from_slice(&facts).unwrap();
+    assert_eq!(facts["safety"]["on_device_loss"], "retry");
+    assert_eq!(facts["safety"]["memory_limit"], 1 << 30);
     assert!(said(&output).contains("finished already"), "{}", said(&output));
     // Another text under the same name.
     fs::write(&bench.data, "something else is written here now\n".repeat(300)).unwrap();
