@@ -187,6 +187,10 @@ fn kill_often(program: usize, kills: u64) -> u64 {
         bench.compare(&name);
         ended += 1;
     }
+    // What was left by those that were killed before their run had a name, a later one removed.
+    let entries = fs::read_dir(bench.folder.path()).unwrap().flatten();
+    let mut names = entries.map(|entry| entry.file_name().into_string().unwrap());
+    assert_eq!(names.find(|name| name.ends_with(".partial")), None);
     ended
 }
 
@@ -324,9 +328,12 @@ fn a_damaged_checkpoint_is_passed_over() {
         // As if the process had been ended just before.
         fs::remove_file(model.join("result.json")).unwrap();
         fs::remove_file(model.join("model.safetensors")).unwrap();
+        let half = model.join(".model.safetensors.41.partial");
+        fs::write(&half, "half of it").unwrap();
         let output = bench.finish(bench.resume("run"));
         let said = said(&output);
         assert!(said.contains("damaged") && said.contains(why), "{said}");
+        assert!(!half.exists());
         bench.compare("run");
     };
     let all = checkpoints();

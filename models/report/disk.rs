@@ -4,7 +4,7 @@
 use super::Error;
 use sha2::{Digest, Sha256};
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, DirEntry, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
@@ -50,6 +50,16 @@ pub(crate) fn replace_file<E: From<Error>>(
         let _ = fs::remove_file(&partial);
     }
     written
+}
+
+/// Whether this is a file that [`replace_file`] was writing, of whatever process.
+pub(crate) fn is_partial_file(entry: &DirEntry) -> bool {
+    let name = entry.file_name();
+    let process = name.to_str().and_then(|name| {
+        let (_, process) = name.strip_prefix('.')?.strip_suffix(".partial")?.rsplit_once('.')?;
+        process.parse::<u32>().ok()
+    });
+    process.is_some() && entry.file_type().is_ok_and(|kind| kind.is_file())
 }
 
 /// Appends to an open file.

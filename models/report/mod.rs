@@ -10,6 +10,7 @@
 
 mod curves;
 pub(crate) mod disk;
+mod draft;
 mod efficiency;
 mod figures;
 mod format;

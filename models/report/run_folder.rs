@@ -9,12 +9,12 @@
 //! A folder that was there before is never written to, and a file is either the old one or the
 //! new one, whatever happens in between.
 
+use super::draft::Draft;
 use super::{Error, disk};
 use serde::Serialize;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, DirEntry, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The folder of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,8 +63,8 @@ impl RunFolder {
             };
             let path = parent.join(&name);
             if free(&path) {
-                let draft = Draft::new(parent, &name).map_err(failed)?;
-                fill(&draft.0, &name)?;
+                let draft = Draft::new(parent, &name)?;
+                fill(draft.folder(), &name)?;
                 // Only one of two programs can win: a folder that is not empty is not replaced.
                 if draft.publish(&path)? {
                     return Ok(RunFolder { path });
@@ -117,7 +117,7 @@ impl RunFolder {
     /// # Errors
     /// Another process does, or the folder cannot be written.
     pub fn lock(&self) -> Result<RunLock, Error> {
-        let path = self.path.join(".lock");
+        let path = self.lock_file();
         let open = || File::options().create(true).append(true).read(true).open(&path);
         let mut file = open().map_err(Error::file("write", &path))?;
         match file.try_lock() {
@@ -136,6 +136,29 @@ impl RunFolder {
             }
             Err(TryLockError::Error(error)) => Err(Error::file("write", &path)(error)),
         }
+    }
+
+    /// Removes the files that were being written when a process was killed. For whoever holds the
+    /// lock: nobody else writes here.
+    pub(crate) fn remove_leftovers(&self) {
+        let entries = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();
+        let is_folder = |entry: &DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let models = entries(&self.path).filter(is_folder).map(|entry| entry.path());
+        for path in models.chain([self.path.clone()]) {
+            for entry in entries(&path).filter(disk::is_partial_file) {
+                // What cannot be removed does no harm.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    pub(super) fn at(path: PathBuf) -> RunFolder {
+        RunFolder { path }
+    }
+
+    /// What is locked while a process trains here; it holds the number of the process.
+    pub(super) fn lock_file(&self) -> PathBuf {
+        self.path.join(".lock")
     }
 
     /// The folder itself.
@@ -188,45 +211,9 @@ impl RunFolder {
 }
 
 /// Whether there is nothing of that name, or an empty folder, which was made for us.
-fn free(path: &Path) -> bool {
+pub(super) fn free(path: &Path) -> bool {
     let empty = || fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
     fs::symlink_metadata(path).is_err() || empty()
-}
-
-/// A run's folder before it has its name; removed again unless it gets there.
-struct Draft(RunFolder);
-
-impl Draft {
-    fn new(parent: &Path, name: &str) -> io::Result<Draft> {
-        // Several threads of a process may want the same name.
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = parent.join(format!(".{name}.{}-{number}.partial", std::process::id()));
-        fs::create_dir(&path)?;
-        Ok(Draft(RunFolder { path }))
-    }
-
-    /// Gives the folder its name; false if that is taken.
-    fn publish(self, path: &Path) -> Result<bool, Error> {
-        disk::sync_folder(self.0.path())?;
-        // Some systems do not even replace an empty folder. This removes no other.
-        let _ = fs::remove_dir(path);
-        match disk::rename(self.0.path(), path) {
-            Ok(()) => {
-                path.parent().map_or(Ok(()), disk::sync_folder)?;
-                Ok(true)
-            }
-            Err(_) if !free(path) => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        // After the rename there is nothing to remove.
-        let _ = fs::remove_dir_all(self.0.path());
-    }
 }
 
 /// The sign that a process is training in a folder. It ends with the process, however that ends.

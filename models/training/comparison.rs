@@ -174,6 +174,7 @@ impl<T: Task> Comparison<'_, T> {
             )));
         }
         observer.notice(&format!("going on with {}", path.display()));
+        folder.remove_leftovers();
         if before != now {
             write_json(&folder.run_json(), &now)?;
         }
