@@ -6,7 +6,7 @@ use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ShaderStage};
 use neutreno_shaders::{SHADERS, Shader};
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 fn parse(shader: &Shader) -> (Module, ModuleInfo) {
     let module = naga::front::wgsl::parse_str(shader.source)
@@ -73,8 +73,11 @@ fn shaders_keep_to_the_portable_limits() {
     }
 }
 
+/// With `NEUTRENO_TRANSLATIONS` set to a folder, the translations are left there, for the checkers of
+/// others (`tests/validate_shaders`).
 #[test]
 fn shaders_translate_to_every_platform() {
+    let folder = std::env::var_os("NEUTRENO_TRANSLATIONS").map(PathBuf::from);
     for shader in SHADERS {
         let (module, info) = parse(shader);
         for entry in &module.entry_points {
@@ -88,42 +91,63 @@ fn shaders_translate_to_every_platform() {
                 &constants,
             )
             .unwrap_or_else(|error| panic!("{name}: {error}"));
-            translate(&module, &info, name);
+            for (extension, bytes) in translate(&module, &info, name) {
+                if let Some(folder) = &folder {
+                    let file = folder.join(format!("{name}.{extension}"));
+                    std::fs::write(&file, bytes)
+                        .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+                }
+            }
         }
     }
 }
 
-fn translate(module: &Module, info: &ModuleInfo, name: &str) {
+/// An entry point in four languages, each with the extension of its files. As on the devices,
+/// workgroup memory is not cleared first.
+fn translate(module: &Module, info: &ModuleInfo, name: &str) -> [(&'static str, Vec<u8>); 4] {
     let stage = ShaderStage::Compute;
     let pipeline = spv::PipelineOptions { shader_stage: stage, entry_point: name.into() };
-    let words = spv::write_vec(module, info, &spv::Options::default(), Some(&pipeline))
+    let options = spv::Options {
+        zero_initialize_workgroup_memory: spv::ZeroInitializeWorkgroupMemoryMode::None,
+        ..spv::Options::default()
+    };
+    let words = spv::write_vec(module, info, &options, Some(&pipeline))
         .unwrap_or_else(|error| panic!("{name} to SPIR-V: {error}"));
     assert!(words.len() > 5, "{name}: SPIR-V of {} words", words.len());
+    let spirv = words.into_iter().flat_map(u32::to_le_bytes).collect();
 
     let pipeline = msl::PipelineOptions {
         entry_point: Some((stage, name.into())),
         ..msl::PipelineOptions::default()
     };
-    let options = msl::Options { lang_version: (2, 0), ..msl::Options::default() };
-    let (text, _) = msl::write_string(module, info, &options, &pipeline)
+    let options = msl::Options {
+        lang_version: (2, 0),
+        zero_initialize_workgroup_memory: false,
+        ..msl::Options::default()
+    };
+    let (metal, _) = msl::write_string(module, info, &options, &pipeline)
         .unwrap_or_else(|error| panic!("{name} to MSL: {error}"));
-    assert!(text.contains("kernel void"), "{name}: {text}");
+    assert!(metal.contains("kernel void"), "{name}: {metal}");
 
     let pipeline = hlsl::PipelineOptions { entry_point: Some((stage, name.into())) };
-    let options = hlsl::Options::default();
-    let mut text = String::new();
-    hlsl::Writer::new(&mut text, &options, &pipeline)
+    let options =
+        hlsl::Options { zero_initialize_workgroup_memory: false, ..hlsl::Options::default() };
+    let mut direct = String::new();
+    hlsl::Writer::new(&mut direct, &options, &pipeline)
         .write(module, info, None)
         .unwrap_or_else(|error| panic!("{name} to HLSL: {error}"));
-    assert!(text.contains("numthreads"), "{name}: {text}");
+    assert!(direct.contains("numthreads"), "{name}: {direct}");
 
     let pipeline =
         glsl::PipelineOptions { shader_stage: stage, entry_point: name.into(), multiview: None };
-    let options = glsl::Options::default();
-    let mut text = String::new();
+    let options =
+        glsl::Options { zero_initialize_workgroup_memory: false, ..glsl::Options::default() };
+    let mut open = String::new();
     let policies = naga::proc::BoundsCheckPolicies::default();
-    glsl::Writer::new(&mut text, module, info, &options, &pipeline, policies)
+    glsl::Writer::new(&mut open, module, info, &options, &pipeline, policies)
         .and_then(|mut writer| writer.write())
         .unwrap_or_else(|error| panic!("{name} to GLSL: {error}"));
-    assert!(text.contains("void main"), "{name}: {text}");
+    assert!(open.contains("void main"), "{name}: {open}");
+    let [metal, direct, open] = [metal, direct, open].map(String::into_bytes);
+    [("spv", spirv), ("metal", metal), ("hlsl", direct), ("comp", open)]
 }

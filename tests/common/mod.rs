@@ -21,7 +21,8 @@ pub fn devices() -> Vec<(String, Device)> {
     devices
 }
 
-/// The CPU and every GPU adapter, if any, each with its name.
+/// The CPU and every GPU adapter, if any, each with its name. `NEUTRENO_EXPECT_GPU` may say a part
+/// of a name, instead of 1: then such an adapter must be among them.
 fn open_devices() -> Vec<(String, Device)> {
     let mut devices = vec![("cpu".to_string(), Device::cpu())];
     for (index, found) in neutreno::engine::device::list().iter().enumerate() {
@@ -29,6 +30,9 @@ fn open_devices() -> Vec<(String, Device)> {
         let name = found.name.split(" (").next().unwrap_or_default();
         devices.push((format!("{} {name}", found.interface), device));
     }
+    let expected = std::env::var("NEUTRENO_EXPECT_GPU").unwrap_or_default();
+    let found = expected == "1" || devices.iter().any(|(name, _)| name.contains(&expected));
+    assert!(found, "NEUTRENO_EXPECT_GPU is {expected}, and there is no such adapter");
     devices
 }
 

@@ -106,7 +106,8 @@ impl Op for Argmax {
     }
 
     fn cases() -> Vec<Case> {
-        let shapes: [&[usize]; 6] = [&[1], &[17], &[2, 3, 5], &[63, 65], &[3, 257], &[5_000, 7]];
+        // The last has more rows than a grid on a GPU may be wide.
+        let shapes: [&[usize]; 6] = [&[1], &[17], &[2, 3, 5], &[63, 65], &[3, 257], &[70_000, 3]];
         let case = |shape: &[usize]| {
             Case::new(format!("{shape:?}"), Argmax).distinct(shape, -1.0, 1.0).tolerance(0.0)
         };
