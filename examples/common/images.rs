@@ -32,7 +32,7 @@ pub struct Images {
     #[arg(long, value_parser = positive, help_heading = "Model")]
     pub feed_forward: Option<usize>,
     /// Side of the patches in pixels; must divide both sides of the images [default: the largest
-    /// such up to 8; 16 for deit-tiny]
+    /// such up to 8 that leaves seven a side; 16 for deit-tiny]
     #[arg(long, value_parser = positive, help_heading = "Model")]
     pub patch: Option<usize>,
     /// Whether a class token goes through the encoder with the patches
@@ -73,6 +73,9 @@ pub struct Images {
     /// The least and the largest magnification
     #[arg(long, value_parser = range, value_name = "LEAST,MOST", help_heading = "Changing images")]
     pub scale: Option<[f32; 2]>,
+    /// How much brightness, contrast and saturation change, from 0 to 1
+    #[arg(long, value_name = "SHARE", help_heading = "Changing images")]
+    pub color_jitter: Option<f32>,
     /// How many random changes of colour and geometry (RandAugment)
     #[arg(long, value_name = "COUNT", help_heading = "Changing images")]
     pub operations: Option<usize>,
@@ -132,6 +135,7 @@ impl Images {
         set(&mut augmentation.padding, &self.padding);
         set(&mut augmentation.flip, &self.flip);
         set(&mut augmentation.scale, &self.scale);
+        set(&mut augmentation.color_jitter, &self.color_jitter);
         set(&mut augmentation.operations, &self.operations);
         set(&mut augmentation.magnitude, &self.magnitude);
         self.common.training.apply(&mut training);

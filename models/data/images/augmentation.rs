@@ -25,6 +25,9 @@ pub struct Augmentation {
     /// The least and the largest magnification, drawn evenly on a logarithmic scale; the part that
     /// is seen is drawn too.
     pub scale: [f32; 2],
+    /// Brightness, contrast and saturation are each multiplied by a factor drawn from 1 − this to
+    /// 1 + this.
+    pub color_jitter: f32,
     /// How many of RandAugment's 14 changes of colour and geometry are made.
     pub operations: usize,
     /// How strong they are, in 0..=1: ten times this is RandAugment's magnitude.
@@ -47,6 +50,7 @@ impl Augmentation {
             padding: 0,
             flip: 0.0,
             scale: [1.0, 1.0],
+            color_jitter: 0.0,
             operations: 0,
             magnitude: 0.0,
             erasing: 0.0,
@@ -84,9 +88,12 @@ impl Augmentation {
     /// # Errors
     /// A message that names the number.
     pub fn check(&self, task: Task) -> Result<(), String> {
-        for (name, share) in
-            [("flip", self.flip), ("erasing", self.erasing), ("magnitude", self.magnitude)]
-        {
+        for (name, share) in [
+            ("flip", self.flip),
+            ("color-jitter", self.color_jitter),
+            ("magnitude", self.magnitude),
+            ("erasing", self.erasing),
+        ] {
             if !(0.0..=1.0).contains(&share) {
                 return Err(format!("{name} is {share} and must be in 0..=1"));
             }
@@ -128,6 +135,9 @@ impl Augmentation {
             map = operation.geometry(signed, shape).then(map);
             operation.colour(signed, shape, &mut image);
         }
+        if self.color_jitter > 0.0 {
+            self.jitter(shape, &mut generator, &mut image);
+        }
         map.image(&image, shape, pixels);
         normalize(pixels, shape, normalization);
         if generator.uniform() < self.erasing {
@@ -137,6 +147,14 @@ impl Augmentation {
             Task::Classification => set.labels(index).to_vec(),
             Task::Segmentation => map.labels(set.labels(index), shape),
         }
+    }
+
+    /// Light and colours as another day or camera would have them.
+    fn jitter(&self, shape: ImageShape, generator: &mut Generator, image: &mut [u8]) {
+        let mut factor = || 1.0 + self.color_jitter * (2.0 * generator.uniform() - 1.0);
+        colours::brightness(image, factor());
+        colours::contrast(image, shape, factor());
+        colours::saturation(image, shape, factor());
     }
 
     /// Flip, magnification, and which part is seen.
@@ -314,6 +332,23 @@ mod tests {
             let seen = labels.iter().filter(|label| **label != VOID).count();
             assert!((16..=25).contains(&seen), "{seen}");
         }
+    }
+
+    /// Grey stays grey, and becomes darker and brighter by up to the jitter.
+    #[test]
+    fn colours_change_within_their_range() {
+        let shape = ImageShape { channels: 3, ..SHAPE };
+        let set = ImageSet::new(shape, Task::Classification, vec![100; 3 * 64], vec![0]);
+        let jitter = Augmentation { color_jitter: 0.3, ..Augmentation::none() };
+        let normalization = Normalization { mean: vec![0.0; 3], deviation: vec![1.0 / 255.0; 3] };
+        let mut seen = [f32::MAX, f32::MIN];
+        for number in 0..50 {
+            let mut pixels = vec![0.0; 3 * 64];
+            jitter.apply(&set, 0, &normalization, Key::new(3).fold(number), &mut pixels);
+            assert!(pixels.iter().all(|pixel| (pixel - pixels[0]).abs() < 1e-3));
+            seen = [seen[0].min(pixels[0]), seen[1].max(pixels[0])];
+        }
+        assert!((69.0..85.0).contains(&seen[0]) && (115.0..131.0).contains(&seen[1]), "{seen:?}");
     }
 
     #[test]
