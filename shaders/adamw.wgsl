@@ -2,6 +2,7 @@
 // gradients are not finite: then nothing changes.
 
 struct Uniforms {
+    first_group: u32,
     quads: u32,
     beta1: f32,
     beta2: f32,
@@ -29,7 +30,7 @@ fn adamw_step(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let i = id.x + id.y * groups.x * 64u;
+    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
     if i >= uniforms.quads || factor[0] == 0.0 {
         return;
     }

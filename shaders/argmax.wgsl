@@ -3,6 +3,7 @@
 override lanes: u32 = 64u;
 
 struct Uniforms {
+    first_group: u32,
     rows: u32,
     width: u32,
 }
@@ -20,7 +21,7 @@ fn argmax_forward(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let row = group.x + group.y * groups.x;
+    let row = uniforms.first_group + group.x + group.y * groups.x;
     if row >= uniforms.rows {
         return;
     }

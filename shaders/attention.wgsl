@@ -11,6 +11,7 @@
 override lanes: u32 = 64u;
 
 struct Uniforms {
+    first_group: u32,
     batch: u32,
     queries: u32,
     keys: u32,
@@ -211,7 +212,7 @@ fn attention_forward(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let tiles = (uniforms.queries + 31u) / 32u;
-    let place = group.x + group.y * groups.x;
+    let place = uniforms.first_group + group.x + group.y * groups.x;
     if place >= tiles * uniforms.heads * uniforms.batch {
         return;
     }

@@ -9,6 +9,7 @@
 override lanes: u32 = 64u;
 
 struct Uniforms {
+    first_group: u32,
     batch: u32,
     queries: u32,
     keys: u32,
@@ -213,7 +214,7 @@ fn attention_backward_queries(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let tiles = (uniforms.queries + 31u) / 32u;
-    let number = group.x + group.y * groups.x;
+    let number = uniforms.first_group + group.x + group.y * groups.x;
     if number >= tiles * uniforms.heads * uniforms.batch {
         return;
     }
@@ -299,7 +300,7 @@ fn attention_backward_keys(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let tiles = (uniforms.keys + 31u) / 32u;
-    let number = group.x + group.y * groups.x;
+    let number = uniforms.first_group + group.x + group.y * groups.x;
     if number >= tiles * uniforms.kv_heads * uniforms.batch {
         return;
     }

@@ -5,6 +5,7 @@
 override lanes: u32 = 64u;
 
 struct Factors {
+    first_group: u32,
     constant_0: f32,
     constant_1: f32,
     constant_2: f32,
@@ -14,6 +15,7 @@ struct Factors {
 }
 
 struct Uniforms {
+    first_group: u32,
     // Elements or rows.
     count: u32,
     queries: u32,
@@ -63,7 +65,7 @@ fn attention_values_mix(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let i = id.x + id.y * groups.x * 64u;
+    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
     if i < uniforms.count {
         mixed[i] = mix_factors[0] * mix_v[i] + mix_factors[1] * mix_v1[i];
     }
@@ -82,7 +84,7 @@ fn attention_values_row_sums(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let row = id.x + id.y * groups.x * 64u;
+    let row = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
     if row >= uniforms.count {
         return;
     }
@@ -131,7 +133,7 @@ fn attention_values_gradients(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let i = id.x + id.y * groups.x * 64u;
+    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
     if i >= uniforms.count {
         return;
     }
@@ -164,7 +166,7 @@ fn attention_values_scalar(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let piece = group.x + group.y * groups.x;
+    let piece = uniforms.first_group + group.x + group.y * groups.x;
     if piece * uniforms.more >= uniforms.count {
         return;
     }

@@ -3,6 +3,7 @@
 override lanes: u32 = 64u;
 
 struct Uniforms {
+    first_group: u32,
     parts: u32,
     // Of x.
     elements: u32,
@@ -36,7 +37,7 @@ fn clip_squares(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let part = group.x + group.y * groups.x;
+    let part = uniforms.first_group + group.x + group.y * groups.x;
     if part >= uniforms.parts {
         return;
     }

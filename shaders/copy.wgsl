@@ -1,6 +1,7 @@
 // y = x, or y += x.
 
 struct Uniforms {
+    first_group: u32,
     elements: u32,
     add: u32,
 }
@@ -14,7 +15,7 @@ fn copy_forward(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let i = id.x + id.y * groups.x * 64u;
+    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
     if i >= uniforms.elements {
         return;
     }

@@ -3,6 +3,7 @@
 override lanes: u32 = 64u;
 
 struct Uniforms {
+    first_group: u32,
     rows: u32,
     width: u32,
     // The part of a target that is spread evenly.
@@ -65,7 +66,7 @@ fn cross_entropy_forward(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let row = group.x + group.y * groups.x;
+    let row = uniforms.first_group + group.x + group.y * groups.x;
     if row >= uniforms.rows {
         return;
     }
@@ -117,7 +118,7 @@ fn cross_entropy_backward(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let i = id.x + id.y * groups.x * 64u;
+    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
     let row = i / uniforms.width;
     if row >= uniforms.rows {
         return;

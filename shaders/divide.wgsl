@@ -1,6 +1,7 @@
 // y = a / b, with broadcasting.
 
 struct Uniforms {
+    first_group: u32,
     elements: u32,
     // For each of six axes: the size of y, and how far apart neighbours lie in a and b
     // (0 where an operand is repeated).
@@ -35,7 +36,7 @@ fn divide_forward(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let i = id.x + id.y * groups.x * 64u;
+    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
     if i < uniforms.elements {
         let at = positions(i);
         y[i] = a[at.x] / b[at.y];

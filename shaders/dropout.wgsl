@@ -1,6 +1,7 @@
 // y = x * factor where the element's random word is large enough, else 0; or y += that.
 
 struct Uniforms {
+    first_group: u32,
     elements: u32,
     add: u32,
     key_0: u32,
@@ -47,7 +48,7 @@ fn dropout_forward(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let block = id.x + id.y * groups.x * 64u;
+    let block = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
     let words = threefry(block);
     write(2u * block, words.x);
     write(2u * block + 1u, words.y);

@@ -3,6 +3,7 @@
 override lanes: u32 = 64u;
 
 struct Uniforms {
+    first_group: u32,
     // Forward: the elements of y. Backward: the pairs of an i and an id that occurs.
     total: u32,
     // The sizes of the middle and last axis of x.
@@ -32,7 +33,7 @@ fn gather_forward(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let index = id.x + id.y * groups.x * 64u;
+    let index = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
     if index >= uniforms.total {
         return;
     }
@@ -48,7 +49,7 @@ fn gather_backward(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let place = group.x + group.y * groups.x;
+    let place = uniforms.first_group + group.x + group.y * groups.x;
     if place >= uniforms.total {
         return;
     }

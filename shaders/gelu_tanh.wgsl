@@ -2,6 +2,7 @@
 // dx = dy * s * (1 + x * (1 - s) * u').
 
 struct Uniforms {
+    first_group: u32,
     elements: u32,
     add: u32,
 }
@@ -25,7 +26,7 @@ fn gelu_tanh_forward(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let i = id.x + id.y * groups.x * 64u;
+    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
     if i < uniforms.elements {
         let v = x[i];
         y[i] = v * sigmoid(FACTOR * (v + CUBIC * v * v * v));
@@ -41,7 +42,7 @@ fn gelu_tanh_backward(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let i = id.x + id.y * groups.x * 64u;
+    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
     if i < uniforms.elements {
         let before = select(0.0, dx[i], uniforms.add != 0u);
         let x = saved_x[i];

@@ -3,6 +3,7 @@
 override lanes: u32 = 64u;
 
 struct Uniforms {
+    first_group: u32,
     rows: u32,
     width: u32,
     epsilon: f32,
@@ -52,7 +53,7 @@ fn layer_norm_forward(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let row = group.x + group.y * groups.x;
+    let row = uniforms.first_group + group.x + group.y * groups.x;
     if row >= uniforms.rows {
         return;
     }
@@ -83,7 +84,7 @@ fn layer_norm_backward_input(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let row = group.x + group.y * groups.x;
+    let row = uniforms.first_group + group.x + group.y * groups.x;
     if row >= uniforms.rows {
         return;
     }
@@ -117,7 +118,7 @@ fn layer_norm_backward_weight(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let i = id.x + id.y * groups.x * 64u;
+    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
     let first = i / uniforms.width * uniforms.block;
     if first >= uniforms.rows {
         return;

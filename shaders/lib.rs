@@ -7,7 +7,10 @@
 //! - a dispatch over elements has workgroups of 64; one over rows gives each row a workgroup of
 //!   `lanes` invocations (`override lanes: u32 = 64u;`), which is set to suit the adapter;
 //! - grids wider than the limit continue in y, so an index is made from x, y and
-//!   `num_workgroups.x`, and checked against the number of elements or rows.
+//!   `num_workgroups.x`, and checked against the number of elements or rows;
+//! - work that would take long is dispatched in several pieces, and a piece begins at workgroup
+//!   `first_group`, the first member of every uniform structure. The one that records dispatches
+//!   fills it in; kernels give the members after it.
 
 /// A shader file.
 #[derive(Clone, Copy, Debug)]

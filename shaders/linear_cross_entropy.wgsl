@@ -3,6 +3,7 @@
 override lanes: u32 = 64u;
 
 struct Uniforms {
+    first_group: u32,
     // Rows, or elements in linear_cross_entropy_scale.
     count: u32,
     // The first of these rows among all.
@@ -60,7 +61,7 @@ fn linear_cross_entropy_rows(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let row = group.x + group.y * groups.x;
+    let row = uniforms.first_group + group.x + group.y * groups.x;
     if row >= uniforms.count {
         return;
     }
@@ -128,7 +129,7 @@ fn linear_cross_entropy_scale(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let i = id.x + id.y * groups.x * 64u;
+    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
     if i >= uniforms.count {
         return;
     }

@@ -3,6 +3,7 @@
 override lanes: u32 = 64u;
 
 struct Uniforms {
+    first_group: u32,
     rows: u32,
     width: u32,
 }
@@ -53,7 +54,7 @@ fn log_softmax_forward(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let row = group.x + group.y * groups.x;
+    let row = uniforms.first_group + group.x + group.y * groups.x;
     if row >= uniforms.rows {
         return;
     }
@@ -79,7 +80,7 @@ fn log_softmax_backward(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let row = group.x + group.y * groups.x;
+    let row = uniforms.first_group + group.x + group.y * groups.x;
     if row >= uniforms.rows {
         return;
     }

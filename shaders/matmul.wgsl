@@ -6,6 +6,7 @@
 //   and read memory directly, the element of a being the same for all of them.
 
 struct Uniforms {
+    first_group: u32,
     groups: u32,
     rows: u32,
     columns: u32,
@@ -172,7 +173,7 @@ fn matmul_shared(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let index = group.x + group.y * groups.x;
+    let index = uniforms.first_group + group.x + group.y * groups.x;
     if index >= uniforms.groups {
         return;
     }
@@ -226,7 +227,7 @@ fn matmul_registers(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let index = group.x + group.y * groups.x;
+    let index = uniforms.first_group + group.x + group.y * groups.x;
     if index >= uniforms.groups {
         return;
     }
@@ -283,7 +284,7 @@ fn matmul_registers_nn(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let index = group.x + group.y * groups.x;
+    let index = uniforms.first_group + group.x + group.y * groups.x;
     if index >= uniforms.groups {
         return;
     }
@@ -311,7 +312,7 @@ fn matmul_registers_nt(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let index = group.x + group.y * groups.x;
+    let index = uniforms.first_group + group.x + group.y * groups.x;
     if index >= uniforms.groups {
         return;
     }
@@ -338,7 +339,7 @@ fn matmul_registers_tn(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let index = group.x + group.y * groups.x;
+    let index = uniforms.first_group + group.x + group.y * groups.x;
     if index >= uniforms.groups {
         return;
     }
@@ -368,7 +369,7 @@ fn matmul_combine(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let i = id.x + id.y * groups.x * 64u;
+    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
     let elements = uniforms.batches * uniforms.rows * uniforms.columns;
     if i >= elements {
         return;

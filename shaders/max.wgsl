@@ -3,6 +3,7 @@
 override lanes: u32 = 64u;
 
 struct Uniforms {
+    first_group: u32,
     outputs: u32,
     // How many k and how many j there are.
     count: u32,
@@ -36,7 +37,7 @@ fn max_forward(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let output = group.x + group.y * groups.x;
+    let output = uniforms.first_group + group.x + group.y * groups.x;
     if output >= uniforms.outputs {
         return;
     }
@@ -62,7 +63,7 @@ fn max_backward(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let output = id.x + id.y * groups.x * 64u;
+    let output = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
     if output >= uniforms.outputs {
         return;
     }

@@ -1,6 +1,7 @@
 // y = x with its axes in another order, or y += that.
 
 struct Uniforms {
+    first_group: u32,
     elements: u32,
     add: u32,
     // For each of six axes of y: its size, and how far apart neighbours lie in x.
@@ -33,7 +34,7 @@ fn permute_forward(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let i = id.x + id.y * groups.x * 64u;
+    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
     if i >= uniforms.elements {
         return;
     }

@@ -1,6 +1,7 @@
 // y = x^p; dx = dy * p * x^(p - 1).
 
 struct Uniforms {
+    first_group: u32,
     elements: u32,
     add: u32,
     exponent: f32,
@@ -29,7 +30,7 @@ fn power_forward(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let i = id.x + id.y * groups.x * 64u;
+    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
     if i < uniforms.elements {
         let sign = select(1.0, uniforms.sign, x[i] < 0.0);
         y[i] = sign * raise(abs(x[i]), uniforms.exponent);
@@ -45,7 +46,7 @@ fn power_backward(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let i = id.x + id.y * groups.x * 64u;
+    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
     if i < uniforms.elements {
         let before = select(0.0, dx[i], uniforms.add != 0u);
         let x = saved_x[i];

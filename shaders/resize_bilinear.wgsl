@@ -2,6 +2,7 @@
 // from the input's pixels next to it, each by its share.
 
 struct Uniforms {
+    first_group: u32,
     // Of what is made: of y forward, of dx backward.
     elements: u32,
     // The sides of x and of y.
@@ -51,7 +52,7 @@ fn resize_bilinear_forward(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let index = id.x + id.y * groups.x * 64u;
+    let index = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
     if index >= uniforms.elements {
         return;
     }
@@ -79,7 +80,7 @@ fn resize_bilinear_backward(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let index = id.x + id.y * groups.x * 64u;
+    let index = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
     if index >= uniforms.elements {
         return;
     }

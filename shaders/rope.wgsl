@@ -1,6 +1,7 @@
 // Turns each pair of coordinates i and i + size/2 of a head by the angle of its position.
 
 struct Uniforms {
+    first_group: u32,
     pairs: u32,
     time: u32,
     // The elements of all heads at one time, and of one head.
@@ -24,7 +25,7 @@ fn rope_forward(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let index = id.x + id.y * groups.x * 64u;
+    let index = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
     if index >= uniforms.pairs {
         return;
     }

@@ -1,6 +1,7 @@
 // y = factor * x + offset, or y += factor * x + offset.
 
 struct Uniforms {
+    first_group: u32,
     elements: u32,
     add: u32,
     factor: f32,
@@ -16,7 +17,7 @@ fn scale_forward(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let i = id.x + id.y * groups.x * 64u;
+    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
     if i < uniforms.elements {
         let before = select(0.0, y[i], uniforms.add != 0u);
         y[i] = before + uniforms.factor * x[i] + uniforms.offset;

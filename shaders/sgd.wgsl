@@ -2,6 +2,7 @@
 // factor of 0 says that the gradients are not finite: then nothing changes.
 
 struct Uniforms {
+    first_group: u32,
     quads: u32,
     momentum: f32,
     weight_decay: f32,
@@ -22,7 +23,7 @@ fn sgd_step(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let i = id.x + id.y * groups.x * 64u;
+    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
     if i >= uniforms.quads || factor[0] == 0.0 {
         return;
     }

@@ -1,6 +1,7 @@
 // y = s(x) = 1 / (1 + e^-x); dx = dy * y * (1 - y).
 
 struct Uniforms {
+    first_group: u32,
     elements: u32,
     add: u32,
 }
@@ -20,7 +21,7 @@ fn sigmoid_forward(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let i = id.x + id.y * groups.x * 64u;
+    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
     if i < uniforms.elements {
         y[i] = sigmoid(x[i]);
     }
@@ -35,7 +36,7 @@ fn sigmoid_backward(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let i = id.x + id.y * groups.x * 64u;
+    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
     if i < uniforms.elements {
         let before = select(0.0, dx[i], uniforms.add != 0u);
         let y = saved_y[i];

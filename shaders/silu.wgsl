@@ -1,6 +1,7 @@
 // y = x * s(x) with s(x) = 1 / (1 + e^-x); dx = dy * s(x) * (1 + x * (1 - s(x))).
 
 struct Uniforms {
+    first_group: u32,
     elements: u32,
     add: u32,
 }
@@ -20,7 +21,7 @@ fn silu_forward(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let i = id.x + id.y * groups.x * 64u;
+    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
     if i < uniforms.elements {
         y[i] = x[i] * sigmoid(x[i]);
     }
@@ -35,7 +36,7 @@ fn silu_backward(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let i = id.x + id.y * groups.x * 64u;
+    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
     if i < uniforms.elements {
         let x = saved_x[i];
         let s = sigmoid(x);

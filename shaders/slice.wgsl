@@ -1,6 +1,7 @@
 // Forward: y[i, k] = x[i, start + k]. Backward: y[i, start + k] += x[i, k]. Without `add`: =.
 
 struct Uniforms {
+    first_group: u32,
     // Of the shorter array.
     elements: u32,
     // The elements for each i, in the shorter and in the longer array.
@@ -25,7 +26,7 @@ fn slice_forward(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let index = id.x + id.y * groups.x * 64u;
+    let index = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
     if index >= uniforms.elements {
         return;
     }
@@ -41,7 +42,7 @@ fn slice_backward(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let index = id.x + id.y * groups.x * 64u;
+    let index = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
     if index >= uniforms.elements {
         return;
     }

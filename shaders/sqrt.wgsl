@@ -1,6 +1,7 @@
 // y = sqrt(x); dx = dy / (2 * y).
 
 struct Uniforms {
+    first_group: u32,
     elements: u32,
     add: u32,
 }
@@ -15,7 +16,7 @@ fn sqrt_forward(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let i = id.x + id.y * groups.x * 64u;
+    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
     if i < uniforms.elements {
         y[i] = sqrt(x[i]);
     }
@@ -30,7 +31,7 @@ fn sqrt_backward(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let i = id.x + id.y * groups.x * 64u;
+    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
     if i < uniforms.elements {
         let before = select(0.0, dx[i], uniforms.add != 0u);
         dx[i] = before + dy[i] * 0.5 / saved_y[i];

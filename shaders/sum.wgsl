@@ -3,6 +3,7 @@
 override lanes: u32 = 64u;
 
 struct Uniforms {
+    first_group: u32,
     // Of y: a workgroup each.
     outputs: u32,
     // How many k there are.
@@ -24,7 +25,7 @@ fn sum_forward(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let output = group.x + group.y * groups.x;
+    let output = uniforms.first_group + group.x + group.y * groups.x;
     if output >= uniforms.outputs {
         return;
     }

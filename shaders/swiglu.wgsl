@@ -2,6 +2,7 @@
 // d_gate = dy * up * s * (1 + gate * (1 - s)), d_up = dy * gate * s.
 
 struct Uniforms {
+    first_group: u32,
     elements: u32,
     add_gate: u32,
     add_up: u32,
@@ -23,7 +24,7 @@ fn swiglu_forward(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let i = id.x + id.y * groups.x * 64u;
+    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
     if i < uniforms.elements {
         y[i] = gate[i] * sigmoid(gate[i]) * up[i];
     }
@@ -40,7 +41,7 @@ fn swiglu_backward(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let i = id.x + id.y * groups.x * 64u;
+    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
     if i < uniforms.elements {
         let g = saved_gate[i];
         let s = sigmoid(g);

@@ -1,6 +1,7 @@
 // y = tanh(x); dx = dy * (1 - y * y).
 
 struct Uniforms {
+    first_group: u32,
     elements: u32,
     add: u32,
 }
@@ -27,7 +28,7 @@ fn tanh_forward(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let i = id.x + id.y * groups.x * 64u;
+    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
     if i < uniforms.elements {
         y[i] = hyperbolic_tangent(x[i]);
     }
@@ -42,7 +43,7 @@ fn tanh_backward(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let i = id.x + id.y * groups.x * 64u;
+    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
     if i < uniforms.elements {
         let before = select(0.0, dx[i], uniforms.add != 0u);
         let y = saved_y[i];

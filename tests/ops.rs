@@ -1,5 +1,5 @@
 //! The proof of every op, on the CPU and on every GPU adapter of this machine: a test for each op,
-//! case and device.
+//! case and device. Adapters stand there twice, once with all dispatches split.
 
 mod common;
 
@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 fn main() -> std::process::ExitCode {
     let arguments = Arguments::from_args();
-    let devices = Devices::open();
+    let devices = Devices::open().with_dispatches_split();
     let mut trials = vec![Trial::test("every op is registered", every_op_is_registered)];
     for op in OPS {
         for (number, case) in (op.cases)().into_iter().enumerate() {

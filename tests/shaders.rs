@@ -46,6 +46,25 @@ fn entry_points_are_named_after_their_file_and_found() {
     }
 }
 
+/// Long work is dispatched in pieces, so every index counts from the piece's first workgroup.
+#[test]
+fn indices_begin_at_the_first_workgroup_of_a_piece() {
+    let of_rows = "uniforms.first_group + group.x + group.y * groups.x";
+    let of_elements = "id.x + (uniforms.first_group + id.y * groups.x) * 64u";
+    for shader in SHADERS {
+        let (module, _) = parse(shader);
+        for (_, variable) in module.global_variables.iter() {
+            if let naga::TypeInner::Struct { members, .. } = &module.types[variable.ty].inner {
+                let first = members[0].name.as_deref();
+                assert_eq!(first, Some("first_group"), "{}", shader.name);
+            }
+        }
+        let count = |text: &str| shader.source.matches(text).count();
+        let indices = count(of_rows) + count(of_elements);
+        assert_eq!(indices, count("@builtin(num_workgroups)"), "{}", shader.name);
+    }
+}
+
 #[test]
 fn shaders_keep_to_the_portable_limits() {
     for shader in SHADERS {

@@ -4,6 +4,7 @@ use super::{gpu_is_expected, open_devices};
 use libtest_mimic::{Failed, Trial};
 use neutreno::engine::Device;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The CPU and every GPU adapter, with their names; `None` stands for an adapter where there is
 /// none.
@@ -18,6 +19,15 @@ impl Devices {
             devices.push(("gpu".into(), None));
         }
         Devices(devices)
+    }
+
+    /// Opens each adapter a second time, with dispatches in small pieces.
+    pub fn with_dispatches_split(mut self) -> Devices {
+        for (name, device) in open_devices().into_iter().skip(1) {
+            device.split_dispatches(Duration::from_micros(1));
+            self.0.push((format!("{name}, split"), Some(Arc::new(device))));
+        }
+        self
     }
 
     /// A trial of `test` for each device. Where there is no adapter its trial shows as ignored;

@@ -153,6 +153,24 @@ impl Device {
         }
     }
 
+    /// The longest that any dispatch on a GPU so far would take on slow hardware, by an estimate
+    /// from what it computes and moves; zero elsewhere. Longer ones are split, see
+    /// [`Device::split_dispatches`], so it stays below 200 ms, unless a single workgroup takes more.
+    pub fn longest_dispatch(&self) -> Duration {
+        match &self.0.backend {
+            Backend::Gpu(gpu) => gpu.longest_dispatch(),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Sets how long a dispatch on a GPU may take by the estimate for slow hardware (200 ms unless
+    /// told) before it is split, and a batch of them before it is sent. Results do not depend on it.
+    pub fn split_dispatches(&self, limit: Duration) {
+        if let Backend::Gpu(gpu) = &self.0.backend {
+            gpu.split_dispatches(limit);
+        }
+    }
+
     /// The largest tensor that ops can use here, in elements.
     pub fn largest_tensor(&self) -> usize {
         match &self.0.backend {

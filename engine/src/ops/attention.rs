@@ -198,12 +198,13 @@ impl Kernel for Attention {
         let mut uniforms = sizes.words();
         let flags = [self.factors.mixes(), self.factors.fidelity_acts()];
         uniforms.extend_from_slice(words![flags[0], flags[1]]);
-        gpu.dispatch_rows(
+        gpu.dispatch(
             "attention_forward",
             &[q, k, v, first, &coefficients],
             &[&outputs[0], &outputs[1]],
             &uniforms,
             sizes.batch * sizes.heads * sizes.queries.div_ceil(sizes::TILE),
+            sizes.gpu_flops(2),
         );
     }
 }

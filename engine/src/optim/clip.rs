@@ -139,6 +139,6 @@ impl Kernel for Factor {
         let parts = inputs[0].shape.elements();
         let uniforms = words![parts, 0_u32, 0_u32, self.max_norm];
         let outputs = [&outputs[0], &outputs[1]];
-        gpu.dispatch("clip_factor", &[&inputs[0]], &outputs, uniforms, [1, 1, 1]);
+        gpu.dispatch_rows("clip_factor", &[&inputs[0]], &outputs, uniforms, 1);
     }
 }

@@ -5,6 +5,7 @@
 
 mod adapter;
 mod memory;
+mod pace;
 mod pipelines;
 pub mod products;
 mod recorder;
@@ -17,6 +18,7 @@ use super::failure::{Cause, Failure};
 use super::{Destination, DeviceDescription, Fault, Kernel, MemoryUse, Operand};
 use crate::Result;
 use memory::{Buffer, Pool, create_buffer, invalid_buffer};
+use pace::Speed;
 use recorder::Queue;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -61,8 +63,10 @@ impl Gpu {
             on_loss.set(Cause::Other(format!("it was lost: {detail}")));
         });
         // On CPU drivers a barrier costs in proportion to the workgroup's size.
-        let lanes = if description.is_software() { 8 } else { 64 };
-        let state = State { queue: Queue::new(&device, lanes), staging: Staging::default() };
+        let (lanes, speed) =
+            if description.is_software() { (8, Speed::SOFTWARE) } else { (64, Speed::HARDWARE) };
+        let queue_of_commands = Queue::new(&device, lanes, speed);
+        let state = State { queue: queue_of_commands, staging: Staging::default() };
         Gpu {
             id: OPENED.fetch_add(1, Ordering::Relaxed),
             description: description.clone(),
@@ -105,6 +109,14 @@ impl Gpu {
 
     pub fn waited(&self) -> Duration {
         self.lock().queue.waited
+    }
+
+    pub fn longest_dispatch(&self) -> Duration {
+        self.lock().queue.longest
+    }
+
+    pub fn split_dispatches(&self, limit: Duration) {
+        self.lock().queue.limit = limit;
     }
 
     pub fn largest_tensor(&self) -> usize {

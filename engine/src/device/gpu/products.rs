@@ -143,10 +143,12 @@ impl<'a> Product<'a> {
         };
         let tiles = self.output.rows.div_ceil(height) * self.output.columns.div_ceil(width);
         let groups = tiles * self.batches() * parts;
+        let flops = 2 * groups as u64 * (height * width * self.length(parts)) as u64;
         let inputs =
             [self.left.binding, self.right.binding, self.bias.unwrap_or(self.right.binding)];
         let outputs = [self.output.binding];
-        gpu.dispatch_rows(entry_point, &inputs, &outputs, &self.uniforms(groups, parts), groups);
+        let uniforms = self.uniforms(groups, parts);
+        gpu.dispatch(entry_point, &inputs, &outputs, &uniforms, groups, flops);
     }
 
     fn batches(&self) -> usize {

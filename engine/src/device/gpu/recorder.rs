@@ -1,9 +1,10 @@
 //! Recording dispatches: kernels add them one by one, and they go to the device in batches.
 
 use super::memory::{Block, Buffer};
+use super::pace::{LONGEST, MOST_GROUPS, Speed, pieces};
 use super::pipelines::{Pipeline, Pipelines, Slice};
 use super::{Gpu, State};
-use crate::device::Fault;
+use crate::device::{Cost, Fault};
 use crate::{Ids, Shape};
 use std::collections::VecDeque;
 use std::sync::{Arc, MutexGuard};
@@ -58,7 +59,8 @@ impl From<f32> for Word {
     }
 }
 
-/// The members of a shader's uniform structure, in their order: `words![rows, width, epsilon]`.
+/// The members of a shader's uniform structure after `first_group`, in their order:
+/// `words![rows, width, epsilon]`.
 #[macro_export]
 macro_rules! words {
     ($($value:expr),* $(,)?) => { &[$($crate::gpu::Word::from($value)),*] };
@@ -68,8 +70,6 @@ macro_rules! words {
 const BATCH: usize = 64;
 /// The batches that may wait on the device before recording pauses.
 const BATCHES_IN_FLIGHT: usize = 4;
-/// The widest that a grid may be.
-const MOST_GROUPS: usize = 65_535;
 /// The invocations of a workgroup in a dispatch over elements.
 const ELEMENTS_A_GROUP: usize = 64;
 /// The largest uniform structure, in bytes.
@@ -82,6 +82,13 @@ pub(super) struct Queue {
     uniforms: wgpu::Buffer,
     uniform_data: Vec<u8>,
     in_flight: VecDeque<wgpu::SubmissionIndex>,
+    speed: Speed,
+    /// The longest that a dispatch may be estimated to take, or all of a batch but the last.
+    pub limit: Duration,
+    /// The estimate for what waits.
+    estimate: Duration,
+    /// The longest estimate for a dispatch so far.
+    pub longest: Duration,
     pub dispatches: u64,
     /// The time that the driver took for accepting batches, and that was waited for it.
     pub waited: Duration,
@@ -91,11 +98,11 @@ struct Command {
     pipeline: Arc<Pipeline>,
     group: wgpu::BindGroup,
     uniform_offset: u32,
-    groups: [u32; 3],
+    grid: [u32; 2],
 }
 
 impl Queue {
-    pub fn new(device: &wgpu::Device, lanes: u32) -> Queue {
+    pub fn new(device: &wgpu::Device, lanes: u32, speed: Speed) -> Queue {
         let uniforms = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("uniforms"),
             size: (BATCH * UNIFORM_BYTES) as u64,
@@ -113,6 +120,10 @@ impl Queue {
             uniforms,
             uniform_data: Vec::new(),
             in_flight: VecDeque::new(),
+            speed,
+            limit: LONGEST,
+            estimate: Duration::ZERO,
+            longest: Duration::ZERO,
             dispatches: 0,
             waited: Duration::ZERO,
         }
@@ -130,14 +141,15 @@ impl Queue {
         gpu.lose_if_due(Fault::LostAtSubmission);
         gpu.queue.write_buffer(&self.uniforms, 0, &self.uniform_data);
         self.uniform_data.clear();
+        self.estimate = Duration::ZERO;
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
         if !self.commands.is_empty() {
             let mut pass = encoder.begin_compute_pass(&Default::default());
             for command in self.commands.drain(..) {
-                let [x, y, z] = command.groups;
+                let [x, y] = command.grid;
                 pass.set_pipeline(&command.pipeline.raw);
                 pass.set_bind_group(0, &command.group, &[command.uniform_offset]);
-                pass.dispatch_workgroups(x, y, z);
+                pass.dispatch_workgroups(x, y, 1);
             }
         }
         last(&mut encoder);
@@ -157,6 +169,16 @@ impl Queue {
     pub fn is_empty(&self) -> bool {
         self.commands.is_empty()
     }
+
+    /// Notes the uniforms of a command, and returns where.
+    fn add_uniforms(&mut self, first_group: Word, rest: &[Word]) -> u32 {
+        let offset = self.uniform_data.len();
+        for Word(word) in std::iter::once(&first_group).chain(rest) {
+            self.uniform_data.extend(word.to_le_bytes());
+        }
+        self.uniform_data.resize(offset + UNIFORM_BYTES, 0);
+        offset as u32
+    }
 }
 
 /// Where a kernel records its dispatches.
@@ -174,22 +196,20 @@ impl Recorder<'_> {
         self.gpu.is_software()
     }
 
-    /// Records a dispatch of `groups` workgroups in x, y and z.
+    /// Records a dispatch of `groups` workgroups that compute `flops` operations together; 0 where
+    /// it is moving what is bound that takes the time. If it is long it goes in several pieces.
     ///
     /// # Panics
-    /// If no shader has that entry point or the grid is too large.
+    /// If no shader has that entry point.
     pub fn dispatch(
         &mut self,
         entry_point: &str,
         inputs: &[&Binding],
         outputs: &[&Binding],
         uniforms: &[Word],
-        groups: [usize; 3],
+        groups: usize,
+        flops: u64,
     ) {
-        if groups.contains(&0) {
-            return;
-        }
-        assert!(groups.iter().all(|g| *g <= MOST_GROUPS), "{entry_point}: a grid of {groups:?}");
         self.gpu.lose_if_due(Fault::LostAtDispatch);
         let queue = &mut self.state.queue;
         let signature = (inputs.len(), outputs.len());
@@ -197,17 +217,21 @@ impl Recorder<'_> {
         let slices: Vec<Slice> =
             inputs.iter().chain(outputs).map(|binding| binding.slice.clone()).collect();
         let group = queue.pipelines.group(&pipeline, signature, &slices);
-        let uniform_offset = queue.uniform_data.len() as u32;
-        assert!(4 * uniforms.len() <= UNIFORM_BYTES, "{entry_point}: too many uniforms");
-        for Word(word) in uniforms {
-            queue.uniform_data.extend(word.to_le_bytes());
-        }
-        queue.uniform_data.resize(uniform_offset as usize + UNIFORM_BYTES, 0);
-        let groups = groups.map(|g| g as u32);
-        queue.commands.push(Command { pipeline, group, uniform_offset, groups });
-        queue.dispatches += 1;
-        if queue.commands.len() == BATCH {
-            queue.submit(self.gpu, |_| {});
+        assert!(4 * (1 + uniforms.len()) <= UNIFORM_BYTES, "{entry_point}: too many uniforms");
+        let bytes = slices.iter().map(|slice| slice.size).sum();
+        let time = queue.speed.time(Cost { flops, bytes });
+        for (first_group, count, time) in pieces(groups, time, queue.limit) {
+            let x = count.min(MOST_GROUPS);
+            let grid = [x, count.div_ceil(x)].map(|size| size as u32);
+            let uniform_offset = queue.add_uniforms(Word::from(first_group), uniforms);
+            let (pipeline, group) = (pipeline.clone(), group.clone());
+            queue.commands.push(Command { pipeline, group, uniform_offset, grid });
+            queue.dispatches += 1;
+            queue.longest = queue.longest.max(time);
+            queue.estimate += time;
+            if queue.commands.len() == BATCH || queue.estimate >= queue.limit {
+                queue.submit(self.gpu, |_| {});
+            }
         }
     }
 
@@ -220,8 +244,7 @@ impl Recorder<'_> {
         uniforms: &[Word],
         rows: usize,
     ) {
-        let x = rows.min(MOST_GROUPS);
-        self.dispatch(entry_point, inputs, outputs, uniforms, [x, rows.div_ceil(x.max(1)), 1]);
+        self.dispatch(entry_point, inputs, outputs, uniforms, rows, 0);
     }
 
     /// Records a dispatch over elements: an invocation each, in workgroups of 64.

@@ -69,7 +69,15 @@ impl Kernel for AttentionBackward {
             let mut uniforms = sizes.words();
             uniforms.extend_from_slice(words![dq.add]);
             let groups = tiles(sizes.queries) * sizes.heads;
-            gpu.dispatch_rows("attention_backward_queries", &inputs, &[dq], &uniforms, groups);
+            let flops = sizes.gpu_flops(3);
+            gpu.dispatch(
+                "attention_backward_queries",
+                &inputs,
+                &[dq],
+                &uniforms,
+                groups,
+                flops,
+            );
         }
         if dk.is_none() && dv.is_none() {
             return;
@@ -81,6 +89,8 @@ impl Kernel for AttentionBackward {
         let mut uniforms = sizes.words();
         uniforms.extend_from_slice(words![dk.add, dv.add]);
         let groups = tiles(sizes.keys) * sizes.kv_heads;
-        gpu.dispatch_rows("attention_backward_keys", &inputs, &[&dk, &dv], &uniforms, groups);
+        let flops = sizes.gpu_flops(4);
+        let made = [&dk, &dv];
+        gpu.dispatch("attention_backward_keys", &inputs, &made, &uniforms, groups, flops);
     }
 }

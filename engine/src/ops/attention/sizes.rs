@@ -75,6 +75,13 @@ impl Sizes {
         (self.batch * self.heads) as u64 * a_head
     }
 
+    /// The operations of `products` products of queries and keys on a GPU. Tiles that the mask
+    /// hides are counted: they are not the same for every workgroup.
+    pub fn gpu_flops(&self, products: usize) -> u64 {
+        let pairs = self.batch * self.heads * self.queries.next_multiple_of(TILE) * self.keys;
+        pairs as u64 * (2 * products * self.head_size) as u64
+    }
+
     /// The row of the values (of batch, keys and kv heads) at the position, and of the kv head, of
     /// a row of the queries (of batch, queries and heads).
     #[inline(always)]

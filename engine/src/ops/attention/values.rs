@@ -69,7 +69,7 @@ impl Factors {
         let [a, b, c] = sources;
         let constants = sources.map(|(value, _)| value.unwrap_or(0.0));
         let learnt = sources.map(|(value, _)| value.is_none());
-        gpu.dispatch(
+        gpu.dispatch_rows(
             "attention_values_factors",
             &[a.1, b.1, c.1],
             &[&gathered],
@@ -81,7 +81,7 @@ impl Factors {
                 learnt[1],
                 learnt[2],
             ],
-            [1, 1, 1],
+            1,
         );
         gathered
     }

@@ -1,0 +1,89 @@
+//! Long dispatches go in pieces. Some systems take a GPU for hung when it is at work on one thing
+//! for too long (Windows after two seconds) and take it away from the program; on others the screen
+//! stands still meanwhile. How long a dispatch takes is not known beforehand, so it is estimated for
+//! hardware that is slow.
+
+use crate::device::Cost;
+use std::time::Duration;
+
+/// The longest that a dispatch may be estimated to take, unless told otherwise. A batch of them
+/// takes less than twice that: a fifth of the two seconds.
+pub(super) const LONGEST: Duration = Duration::from_millis(200);
+
+/// The widest that a grid may be.
+pub(super) const MOST_GROUPS: usize = 65_535;
+
+/// What slow hardware does in a second.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Speed {
+    flops: f64,
+    bytes: f64,
+}
+
+impl Speed {
+    /// For adapters that are programs on the CPU: what our slower kernels reach on two cores.
+    pub const SOFTWARE: Speed = Speed { flops: 3e9, bytes: 2e9 };
+    /// For GPUs: graphics that were built into processors of 2012 do 300 billion operations and
+    /// move 20 billion bytes at best; a sixth and a fourth of it are left for kernels and drivers
+    /// that do not suit them.
+    pub const HARDWARE: Speed = Speed { flops: 50e9, bytes: 5e9 };
+
+    /// The time that slow hardware takes.
+    pub fn time(self, work: Cost) -> Duration {
+        let seconds = work.flops as f64 / self.flops + work.bytes as f64 / self.bytes;
+        Duration::from_secs_f64(seconds)
+    }
+}
+
+/// Cuts `groups` workgroups, which take `time` together, into pieces that take at most `longest`:
+/// the first of each, how many, and the time. A workgroup is not cut. Grids wider than
+/// [`MOST_GROUPS`] continue in y, so a piece is narrower than that or whole rows of it.
+pub(super) fn pieces(
+    groups: usize,
+    time: Duration,
+    longest: Duration,
+) -> impl Iterator<Item = (usize, usize, Duration)> {
+    let each = time.as_secs_f64() / groups as f64;
+    let fitting = (longest.as_secs_f64() / each) as usize;
+    let length = match fitting {
+        0..=MOST_GROUPS => fitting.max(1),
+        _ => fitting / MOST_GROUPS * MOST_GROUPS,
+    };
+    (0..groups).step_by(length).map(move |first| {
+        let count = length.min(groups - first);
+        (first, count, time.mul_f64(count as f64 / groups as f64))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cut(groups: usize, seconds: u64) -> Vec<(usize, usize)> {
+        let pieces = pieces(groups, Duration::from_secs(seconds), Duration::from_secs(1));
+        pieces.map(|(first, count, _)| (first, count)).collect()
+    }
+
+    #[test]
+    fn pieces_cover_all_groups_once_and_take_no_longer_than_allowed() {
+        assert_eq!(cut(100, 1), [(0, 100)]);
+        assert_eq!(cut(100, 0), [(0, 100)]);
+        assert_eq!(cut(0, 0), []);
+        assert_eq!(cut(10, 3), [(0, 3), (3, 3), (6, 3), (9, 1)]);
+        // A workgroup is not cut.
+        assert_eq!(cut(2, 5), [(0, 1), (1, 1)]);
+        // Whole rows of the grid: 80,000 groups would fit.
+        assert_eq!(cut(160_000, 2), [(0, 65_535), (65_535, 65_535), (131_070, 28_930)]);
+        let limit = Duration::from_secs(1);
+        for (_, _, time) in pieces(1_000, Duration::from_secs(7), limit) {
+            assert!(time <= limit);
+        }
+    }
+
+    #[test]
+    fn what_takes_time_is_computing_or_moving() {
+        let speed = Speed { flops: 1e9, bytes: 1e8 };
+        assert_eq!(speed.time(Cost { flops: 2_000_000_000, bytes: 0 }), Duration::from_secs(2));
+        assert_eq!(speed.time(Cost { flops: 0, bytes: 50_000_000 }), Duration::from_millis(500));
+    }
+}
