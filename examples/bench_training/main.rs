@@ -46,6 +46,9 @@ struct Arguments {
     /// Run blocks again on the way back instead of keeping what they computed
     #[arg(long)]
     recompute: bool,
+    /// Clip the gradients by their norm, which is also the check that all numbers are finite
+    #[arg(long)]
+    clip: bool,
     /// transformer, neutreno, resformer, svformer; or all: their steps take turns, and the times
     /// are compared pair by pair
     #[arg(long, default_value = "transformer", value_parser = variants)]
@@ -108,6 +111,7 @@ impl Arguments {
         }
         sizes.tied = self.tied;
         sizes.recompute = self.recompute;
+        sizes.clip = self.clip;
         let name = named.iter().find(|(_, known)| *known == sizes);
         (sizes, name.map_or("custom".into(), |(name, _)| (*name).to_string()))
     }
@@ -178,6 +182,7 @@ fn json(
         "variant": measurement.variant.name(),
         "size": size,
         "recompute": sizes.recompute,
+        "clip": sizes.clip,
         "tok_s": rounded(tokens / median, 1),
         "tok_s_best": rounded(tokens / least, 1),
         "step_ms_median": rounded(1e3 * median, 3),

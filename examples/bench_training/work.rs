@@ -2,7 +2,7 @@
 //! and tokens by a rule, so that other frameworks can be given exactly the same work and must
 //! find the same losses.
 
-use neutreno::engine::optim::{AdamW, AdamWSettings, Optimizer};
+use neutreno::engine::optim::{AdamW, AdamWSettings, Optimizer, clip};
 use neutreno::engine::{Device, Error, Gradients, Ids, Parameters, Reading};
 use neutreno::language_model::Pass;
 use neutreno::{LanguageModel, LanguageModelConfig, VariantConfig};
@@ -20,6 +20,8 @@ pub struct Sizes {
     pub tied: bool,
     /// Whether blocks are run again on the way back instead of keeping what they computed.
     pub recompute: bool,
+    /// Whether the gradients are clipped by their norm, and steps that are not finite left out.
+    pub clip: bool,
 }
 
 impl Sizes {
@@ -33,6 +35,7 @@ impl Sizes {
         vocabulary: 256,
         tied: false,
         recompute: false,
+        clip: false,
     };
     /// 9M parameters.
     #[allow(dead_code, reason = "the test of the losses runs the small size only")]
@@ -45,6 +48,7 @@ impl Sizes {
         vocabulary: 8192,
         tied: false,
         recompute: false,
+        clip: false,
     };
 
     pub fn config(&self, variant: VariantConfig) -> LanguageModelConfig {
@@ -71,6 +75,7 @@ pub struct Work {
     inputs: Ids,
     targets: Ids,
     pass: Pass,
+    clip: bool,
 }
 
 impl Work {
@@ -101,6 +106,7 @@ impl Work {
             inputs: sizes.tokens(0),
             targets: sizes.tokens(1),
             pass: Pass { recompute: sizes.recompute, ..Pass::training(None) },
+            clip: sizes.clip,
         }
     }
 
@@ -109,7 +115,8 @@ impl Work {
         self.gradients.clear();
         let loss = self.model.loss(&self.inputs, &self.targets, &self.pass);
         loss.backward_into(&mut self.gradients)?;
-        self.optimizer.step(&self.parameters, &self.gradients, 1e-3, None);
+        let clipped = self.clip.then(|| clip(&self.parameters, &self.gradients, 1.0));
+        self.optimizer.step(&self.parameters, &self.gradients, 1e-3, clipped.as_ref());
         Ok(loss.read())
     }
 }

@@ -191,9 +191,10 @@ impl Device {
         }
     }
 
-    /// Allows tensors so many bytes in all from now on. Whatever would take more is refused, which
-    /// the program learns of as of any failure: where it waits, by [`Error::OutOfMemory`]. The plan
-    /// knows no limit.
+    /// Allows tensors so many bytes in all from now on, with what waits in the pool to be used
+    /// again; near the limit that is given back, which costs time. Whatever would take more is
+    /// refused, which the program learns of as of any failure: where it waits, by
+    /// [`Error::OutOfMemory`]. The plan knows no limit.
     ///
     /// ```
     /// use neutreno_engine::{Device, Error, Tensor};

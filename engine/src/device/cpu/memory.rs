@@ -64,6 +64,11 @@ impl Pool {
         let lines = match state.free.get_mut(&count).and_then(Vec::pop) {
             Some(lines) => lines,
             None => {
+                // What waits to be used again counts too, and is given back first.
+                if state.limit.is_some_and(|limit| state.memory.reserved + bytes > limit) {
+                    state.free.clear();
+                    state.memory.reserved = in_use;
+                }
                 let lines = (!self.failure.is_due(Fault::NoMemory)).then(|| new_lines(count));
                 let Some(lines) = lines.flatten() else {
                     self.failure.no_memory(bytes, "the system did not give them");

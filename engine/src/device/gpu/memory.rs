@@ -49,6 +49,8 @@ struct PoolState {
     memory: MemoryUse,
     limit: Option<u64>,
     created: u64,
+    /// Whether buffers were given back that bind groups may still hold.
+    gave_back: bool,
 }
 
 impl Pool {
@@ -80,6 +82,12 @@ impl Pool {
     }
 
     fn create(&self, state: &mut PoolState, bytes: u64) -> Arc<Buffer> {
+        // What waits to be used again counts too, and is given back first.
+        if state.limit.is_some_and(|limit| state.memory.reserved + bytes > limit) {
+            state.free.clear();
+            state.memory.reserved = state.memory.in_use;
+            state.gave_back = true;
+        }
         const USAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
             .union(wgpu::BufferUsages::COPY_SRC)
             .union(wgpu::BufferUsages::COPY_DST);
@@ -99,6 +107,11 @@ impl Pool {
 
     pub fn set_limit(&self, bytes: u64) {
         self.lock().limit = Some(bytes);
+    }
+
+    /// Whether buffers were given back since this was asked last.
+    pub fn gave_back(&self) -> bool {
+        std::mem::take(&mut self.lock().gave_back)
     }
 
     pub fn memory(&self) -> MemoryUse {

@@ -91,6 +91,11 @@ impl Pipelines {
         pipeline
     }
 
+    /// Lets go of all bind groups, and of the buffers that nothing but they hold.
+    pub fn forget_groups(&mut self) {
+        self.groups.clear();
+    }
+
     /// The bind group of these slices, inputs first.
     pub fn group(
         &mut self,
@@ -104,7 +109,7 @@ impl Pipelines {
             return group.clone();
         }
         if self.groups.len() >= MOST_GROUPS {
-            self.groups.clear();
+            self.forget_groups();
         }
         let binding = |buffer, offset, size| {
             let size = std::num::NonZeroU64::new(size);

@@ -152,6 +152,9 @@ impl Queue {
                 pass.dispatch_workgroups(x, y, 1);
             }
         }
+        if gpu.pool.gave_back() {
+            self.pipelines.forget_groups();
+        }
         last(&mut encoder);
         let commands = encoder.finish();
         let start = Instant::now();
