@@ -56,3 +56,17 @@ fn what_would_take_long_is_split() {
         assert!(longest <= Duration::from_millis(20), "{name}: {longest:?}");
     }
 }
+
+/// A feed-forward product, and attention with its gradients, of a micro-batch of the preset `medium`.
+#[test]
+fn nothing_of_the_largest_preset_is_estimated_above_200_ms() {
+    for (name, device) in devices().into_iter().skip(1) {
+        Tensor::zeros([2048, 512], &device).matmul(&Tensor::zeros([512, 1408], &device));
+        let x = Tensor::full(0.1, [8, 256, 8, 64], &device).tracked();
+        x.attention(&x, &x, None, true).sum_all().backward().unwrap();
+        device.synchronize().unwrap();
+        let longest = device.longest_dispatch();
+        assert!(longest > Duration::ZERO, "{name}");
+        assert!(longest <= Duration::from_millis(200), "{name}: {longest:?}");
+    }
+}
