@@ -161,12 +161,18 @@ fn fail_often(open: &dyn Fn() -> Device, fault: Fault, count: u64) -> u64 {
         match result {
             Ok(_) if retries => {
                 let said = notices.0.join("\n");
+                if number == 0 {
+                    println!("{said}");
+                }
                 assert!(said.contains(&name) && said.contains("attempt 1"), "{after}: {said}");
             }
             // What fails after everything was read does no harm.
             Ok(_) => {}
             Err(error) => {
                 let said = error.to_string();
+                if number == 1 {
+                    println!("{said}");
+                }
                 assert!(!retries, "{fault:?} {after}: {said}");
                 assert!(said.contains(&name) && said.contains("tensors took"), "{said}");
                 let advice = if fault == Fault::NoMemory { "--batch" } else { "--on-device-loss" };
