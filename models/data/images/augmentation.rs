@@ -78,9 +78,15 @@ impl Augmentation {
         }
     }
 
-    /// For segmentation: magnification with a crop, flips, and no more than moderate colours.
+    /// For segmentation: magnification with a crop, moves, flips, and moderate changes of colour.
     pub fn segmentation() -> Augmentation {
-        Augmentation { flip: 0.5, scale: [0.75, 1.75], ..Augmentation::none() }
+        Augmentation {
+            padding: 4,
+            flip: 0.5,
+            scale: [0.75, 1.75],
+            color_jitter: 0.3,
+            ..Augmentation::none()
+        }
     }
 
     /// What is wrong with the numbers for this task, if anything.

@@ -77,7 +77,7 @@ impl ImageSettings {
             "deit-tiny" => {
                 let augmentation = match task {
                     Task::Classification => Augmentation::deit(),
-                    Task::Segmentation => sizes.augmentation.clone(),
+                    Task::Segmentation => Augmentation::segmentation(),
                 };
                 let sizes = ImageSettings {
                     layers: 12,
@@ -148,7 +148,7 @@ fn small(sizes: ImageSettings, task: Task) -> ImageSettings {
     };
     match task {
         Task::Classification => ImageSettings { augmentation: Augmentation::light(), ..sizes },
-        Task::Segmentation => sizes,
+        Task::Segmentation => ImageSettings { augmentation: Augmentation::segmentation(), ..sizes },
     }
 }
 
@@ -194,12 +194,15 @@ fn classification() -> (ImageSettings, Settings) {
 fn segmentation() -> (ImageSettings, Settings) {
     let (sizes, training) = classification();
     let sizes = ImageSettings {
+        width: 128,
+        heads: 4,
         initial_deviation: 0.02,
         label_smoothing: 0.0,
-        balance: 0.3,
-        augmentation: Augmentation::segmentation(),
+        balance: 0.6,
+        // Magnified images take many more steps to learn from.
+        augmentation: Augmentation { scale: [1.0, 1.0], ..Augmentation::segmentation() },
         evaluation_images: 40,
         ..sizes
     };
-    (sizes, Settings { batch: 4, learning_rate: 1e-3, ..training })
+    (sizes, Settings { batch: 4, ..training })
 }

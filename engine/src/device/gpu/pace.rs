@@ -21,7 +21,8 @@ pub(super) struct Speed {
 }
 
 impl Speed {
-    /// For adapters that are programs on the CPU: what our slower kernels reach on two cores.
+    /// For adapters that are programs on the CPU, which no system takes away for being slow: between
+    /// what products reach on two cores (6 billion operations) and what attention does (1 billion).
     pub const SOFTWARE: Speed = Speed { flops: 3e9, bytes: 2e9 };
     /// For GPUs: graphics that were built into processors of 2012 do 300 billion operations and
     /// move 20 billion bytes at best; a sixth and a fourth of it are left for kernels and drivers
