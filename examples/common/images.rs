@@ -32,7 +32,7 @@ pub struct Images {
     #[arg(long, value_parser = positive, help_heading = "Model")]
     pub feed_forward: Option<usize>,
     /// Side of the patches in pixels; must divide both sides of the images [default: the largest
-    /// such up to 8 that leaves seven a side; 16 for deit-tiny]
+    /// such up to 8, or what the preset says]
     #[arg(long, value_parser = positive, help_heading = "Model")]
     pub patch: Option<usize>,
     /// Whether a class token goes through the encoder with the patches

@@ -20,7 +20,7 @@ pub struct ImageSettings {
     /// The number of heads.
     pub heads: usize,
     /// The side of the patches, in pixels; `None` for the largest divisor of both of the images' sides
-    /// up to 8 that leaves at least seven patches a side.
+    /// up to 8.
     pub patch: Option<usize>,
     /// Whether a class token is read, instead of the mean of the tokens. A segmenter does without.
     pub class_token: bool,
@@ -103,14 +103,13 @@ impl ImageSettings {
     /// # use neutreno::data::images::{ImageShape, Task};
     /// # use neutreno::training::images::ImageSettings;
     /// let (sizes, _) = ImageSettings::preset("tiny", Task::Segmentation).unwrap();
-    /// assert_eq!(sizes.patch_of(ImageShape { channels: 1, height: 28, width: 28 }), 4);
+    /// assert_eq!(sizes.patch_of(ImageShape { channels: 1, height: 28, width: 28 }), 7);
     /// assert_eq!(sizes.patch_of(ImageShape { channels: 3, height: 120, width: 160 }), 8);
     /// ```
     pub fn patch_of(&self, shape: ImageShape) -> usize {
         let divides =
             |side: &usize| shape.height.is_multiple_of(*side) && shape.width.is_multiple_of(*side);
-        let most = (shape.height.min(shape.width) / 7).clamp(1, 8);
-        let largest = || (1..=most).rev().find(divides).expect("1 divides all sizes");
+        let largest = || (1..=8).rev().find(divides).expect("1 divides all sizes");
         self.patch.unwrap_or_else(largest)
     }
 
@@ -147,7 +146,9 @@ fn small(sizes: ImageSettings, task: Task) -> ImageSettings {
         ..sizes
     };
     match task {
-        Task::Classification => ImageSettings { augmentation: Augmentation::light(), ..sizes },
+        Task::Classification => {
+            ImageSettings { patch: Some(4), augmentation: Augmentation::light(), ..sizes }
+        }
         Task::Segmentation => ImageSettings { augmentation: Augmentation::segmentation(), ..sizes },
     }
 }
