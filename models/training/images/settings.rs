@@ -205,5 +205,5 @@ fn segmentation() -> (ImageSettings, Settings) {
         evaluation_images: 40,
         ..sizes
     };
-    (sizes, Settings { batch: 4, ..training })
+    (sizes, Settings { batch: 4, steps: 3_000, ..training })
 }
