@@ -185,19 +185,7 @@ fn images(folder: &Path) -> Vec<Target> {
         Target { name, file, read, slowness }
     };
     let digits = folder.join("digits");
-    fs::create_dir(&digits).unwrap();
-    for (split, count) in [("train", 30_u8), ("t10k", 10)] {
-        let header = |magic: u8, sizes: &[u8]| {
-            let sizes = sizes.iter().flat_map(|size| [0, 0, 0, *size]);
-            [0, 0, 8, magic].into_iter().chain(sizes).collect::<Vec<u8>>()
-        };
-        let mut pixels = header(3, &[count, 4, 4]);
-        pixels.extend((0..usize::from(count) * 16).map(|i| (i * 7919 % 251) as u8));
-        let mut labels = header(1, &[count]);
-        labels.extend((0..count).map(|index| index % 2));
-        fs::write(digits.join(format!("{split}-images-idx3-ubyte")), pixels).unwrap();
-        fs::write(digits.join(format!("{split}-labels-idx1-ubyte")), labels).unwrap();
-    }
+    common::programs::digits(&digits, 30);
     let classes = folder.join("classes");
     for (class, shade) in [("cats", 20), ("dogs", 200)] {
         for split in ["train", "test"] {

@@ -153,14 +153,8 @@ fn planned(preset: &str) -> Option<u64> {
     const WORDS: usize = 33_278;
     let (sizes, settings) = LanguageSettings::preset(preset)?;
     let text = || "some words\n".repeat(100);
-    let corpus = Corpus {
-        name: "a few words".into(),
-        source: Source::Generated(0),
-        official_words: false,
-        splits: Splits { train: text(), validation: text(), test: text() },
-        hashes: Splits { train: String::new(), validation: String::new(), test: String::new() },
-        entropy: None,
-    };
+    let splits = Splits { train: text(), validation: text(), test: text() };
+    let corpus = Corpus::new("a few words".into(), Source::Generated(0), false, splits, None);
     let variant = VariantConfig::new(neutreno::Variant::Neutreno);
     let config = sizes.model(WORDS, &variant);
     let task = LanguageModelling::new(&corpus, TokenizerChoice::Bytes, sizes).ok()?;

@@ -47,7 +47,7 @@ pub fn measure_run(
         let shown = label(&name);
         progress.line(&format!("{shown}, seed {}, after {} steps", model.seed, model.steps));
         let folder = run.model(&model.variant, model.seed)?;
-        let trace = probes.tracer(&folder, request)?;
+        let (trace, decoder_blocks) = probes.tracer(&folder, request)?;
         let mut parts = Vec::new();
         let mut maps = Vec::new();
         for first in (0..probes.len()).step_by(BATCH) {
@@ -59,7 +59,6 @@ pub fn measure_run(
             }
         }
         let steps = vec![(model.steps, Measured::mean(&parts))];
-        let decoder_blocks = probes.decoder_blocks(&folder)?;
         results.push((MeasuredModel { name, seed: model.seed, decoder_blocks, steps }, maps));
     }
     Ok(results)
@@ -125,19 +124,13 @@ impl Probes {
         }
     }
 
-    /// How many of a model's last blocks are those of a mask transformer.
-    fn decoder_blocks(&self, folder: &ModelFolder) -> Result<usize> {
-        match self {
-            Probes::Texts(_) => Ok(0),
-            Probes::Images { .. } => {
-                let config: VisionConfig = read(&folder.config_json())?;
-                Ok(config.num_decoder_layers.unwrap_or(0))
-            }
-        }
-    }
-
-    /// Loads a model that is to be measured.
-    fn tracer<'a>(&'a self, folder: &ModelFolder, request: &Request) -> Result<Tracer<'a>> {
+    /// Loads a model that is to be measured, and says how many of its last blocks are those of a
+    /// mask transformer.
+    fn tracer<'a>(
+        &'a self,
+        folder: &ModelFolder,
+        request: &Request,
+    ) -> Result<(Tracer<'a>, usize)> {
         let device = request.device.clone();
         let weights = folder.model_safetensors();
         match self {
@@ -146,10 +139,11 @@ impl Probes {
                 let build = |builder: &mut _| LanguageModel::new(&config, builder);
                 let (model, parameters) = Parameters::build(&device, 0, build);
                 parameters.load(&weights)?;
-                Ok(Box::new(move |first, last| {
+                let tracer = move |first, last| {
                     let windows = &windows[first..last];
                     model.trace(&Ids::new(windows.concat(), [windows.len(), windows[0].len()]))
-                }))
+                };
+                Ok((Box::new(tracer), 0))
             }
             Probes::Images { data, .. } => {
                 let config: VisionConfig = read(&folder.config_json())?;
@@ -157,16 +151,16 @@ impl Probes {
                     let batch = data.validation_images(first..last);
                     Tensor::new(&batch.pixels, batch.shape, &device)
                 };
-                if config.num_decoder_layers.is_some() {
+                if let Some(blocks) = config.num_decoder_layers {
                     let build = |builder: &mut _| ImageSegmenter::new(&config, builder);
                     let (model, parameters) = Parameters::build(request.device, 0, build);
                     parameters.load(&weights)?;
-                    return Ok(Box::new(move |a, b| model.trace(&images(a, b))));
+                    return Ok((Box::new(move |a, b| model.trace(&images(a, b))), blocks));
                 }
                 let build = |builder: &mut _| ImageClassifier::new(&config, builder);
                 let (model, parameters) = Parameters::build(request.device, 0, build);
                 parameters.load(&weights)?;
-                Ok(Box::new(move |a, b| model.encoder().trace(&images(a, b))))
+                Ok((Box::new(move |a, b| model.encoder().trace(&images(a, b))), 0))
             }
         }
     }

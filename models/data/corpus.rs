@@ -172,7 +172,17 @@ pub enum DataError {
 }
 
 impl Corpus {
-    pub(super) fn new(
+    /// A corpus of texts that are at hand; their hashes are computed. The other arguments are as the
+    /// fields of their names.
+    ///
+    /// ```
+    /// use neutreno::data::corpus::{Corpus, Source, Splits};
+    /// let text = |words: &str| words.to_string();
+    /// let splits = Splits { train: text("a b a"), validation: text("b"), test: text("a") };
+    /// let corpus = Corpus::new("two words".into(), Source::Generated(0), false, splits, None);
+    /// assert_eq!(corpus.hashes.train.len(), 64);
+    /// ```
+    pub fn new(
         name: String,
         source: Source,
         official_words: bool,

@@ -52,6 +52,11 @@ pub(crate) fn replace_file<E: From<Error>>(
     written
 }
 
+/// Whether this is a folder itself, not a link to one.
+pub(super) fn is_folder(entry: &DirEntry) -> bool {
+    entry.file_type().is_ok_and(|kind| kind.is_dir())
+}
+
 /// Whether this is a file that [`replace_file`] was writing, of whatever process.
 pub(crate) fn is_partial_file(entry: &DirEntry) -> bool {
     let name = entry.file_name();

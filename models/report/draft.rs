@@ -2,7 +2,7 @@
 
 use super::run_folder::free;
 use super::{Error, RunFolder, RunLock, disk};
-use std::fs::{self, DirEntry, File};
+use std::fs::{self, File};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -76,7 +76,7 @@ fn remove_leftovers(parent: &Path) {
         let name = entry.file_name();
         let Some(process) = name.to_str().and_then(process_of) else { continue };
         // Its process was killed before it was locked. This removes no folder that is not empty.
-        if !is_folder(&entry) || fs::remove_dir(entry.path()).is_ok() {
+        if !disk::is_folder(&entry) || fs::remove_dir(entry.path()).is_ok() {
             continue;
         }
         let lock = RunFolder::at(entry.path()).lock_file();
@@ -91,11 +91,6 @@ fn remove_leftovers(parent: &Path) {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
-}
-
-fn is_folder(entry: &DirEntry) -> bool {
-    // Not what a link points to.
-    entry.file_type().is_ok_and(|kind| kind.is_dir())
 }
 
 /// The process in the name of a draft, if it is one.

@@ -12,7 +12,7 @@
 use super::draft::Draft;
 use super::{Error, disk};
 use serde::Serialize;
-use std::fs::{self, DirEntry, File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -142,8 +142,7 @@ impl RunFolder {
     /// lock: nobody else writes here.
     pub(crate) fn remove_leftovers(&self) {
         let entries = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();
-        let is_folder = |entry: &DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
-        let models = entries(&self.path).filter(is_folder).map(|entry| entry.path());
+        let models = entries(&self.path).filter(disk::is_folder).map(|entry| entry.path());
         for path in models.chain([self.path.clone()]) {
             for entry in entries(&path).filter(disk::is_partial_file) {
                 // What cannot be removed does no harm.

@@ -25,14 +25,8 @@ fn task() -> LanguageModelling {
         ..LanguageSettings::preset("tiny").expect("a preset").0
     };
     let text = || "a few words, again and again\n".repeat(10);
-    let corpus = Corpus {
-        name: "a few words".into(),
-        source: Source::Generated(0),
-        official_words: false,
-        splits: Splits { train: text(), validation: text(), test: text() },
-        hashes: Splits { train: String::new(), validation: String::new(), test: String::new() },
-        entropy: None,
-    };
+    let splits = Splits { train: text(), validation: text(), test: text() };
+    let corpus = Corpus::new("a few words".into(), Source::Generated(0), false, splits, None);
     LanguageModelling::new(&corpus, TokenizerChoice::Words, sizes).expect("a corpus")
 }
 

@@ -38,14 +38,8 @@ pub fn task() -> LanguageModelling {
     };
     // Bytes below 50, the vocabulary of [`config`].
     let text = || " 0/\n".repeat(100);
-    let corpus = Corpus {
-        name: "a few bytes".into(),
-        source: Source::Generated(0),
-        official_words: false,
-        splits: Splits { train: text(), validation: text(), test: text() },
-        hashes: Splits { train: String::new(), validation: String::new(), test: String::new() },
-        entropy: None,
-    };
+    let splits = Splits { train: text(), validation: text(), test: text() };
+    let corpus = Corpus::new("a few bytes".into(), Source::Generated(0), false, splits, None);
     LanguageModelling::new(&corpus, TokenizerChoice::Bytes, sizes).expect("a corpus")
 }
 
