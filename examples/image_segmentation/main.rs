@@ -31,6 +31,10 @@ struct Arguments {
     /// Number of blocks of the mask transformer
     #[arg(long, value_parser = positive, help_heading = "Model")]
     decoder_layers: Option<usize>,
+    /// Scores along each side of a patch, by sub-pixel convolution; 1 is Segmenter's own, and must
+    /// divide the patch and the width
+    #[arg(long, value_parser = positive, value_name = "COUNT", help_heading = "Model")]
+    mask_upscale: Option<usize>,
     /// How far the loss makes up for rare classes, from 0 to 1
     #[arg(long, value_parser = share, value_name = "SHARE", help_heading = "Model")]
     balance: Option<f32>,
@@ -55,6 +59,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     // Whatever is wrong with the flags comes out before anything is loaded.
     let (mut sizes, settings) = images.settings(Task::Segmentation)?;
     set(&mut sizes.decoder_layers, &arguments.decoder_layers);
+    set(&mut sizes.mask_upscale, &arguments.mask_upscale);
     set(&mut sizes.balance, &arguments.balance);
     images.check(&sizes, Task::Segmentation)?;
     let variants = common.what.variants(sizes.layers, VariantConfig::of_images)?;

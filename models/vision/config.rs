@@ -87,6 +87,10 @@ pub struct VisionConfig {
     /// The number of blocks of a segmenter's mask transformer; none in a classifier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub num_decoder_layers: Option<usize>,
+    /// The scores that a segmenter's mask has along each side of a patch, by sub-pixel convolution
+    /// (Shi et al. 2016): 1 as in Segmenter, or more, for what is smaller than a patch.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub mask_upscale: usize,
     /// The variant and its constants.
     #[serde(flatten)]
     pub variant: VariantConfig,
@@ -98,6 +102,14 @@ fn usual_range() -> f32 {
 
 fn yes() -> bool {
     true
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(count: &usize) -> bool {
+    *count == 1
 }
 
 impl VisionConfig {
@@ -128,6 +140,7 @@ impl VisionConfig {
             class_token: true,
             drop_path_rate: 0.0,
             num_decoder_layers: None,
+            mask_upscale: 1,
             variant: VariantConfig::of_images(crate::Variant::Transformer),
         }
     }
@@ -181,6 +194,7 @@ impl VisionConfig {
             ("num_attention_heads", self.num_attention_heads),
             ("id2label", self.classes()),
             ("num_decoder_layers", self.num_decoder_layers.unwrap_or(1)),
+            ("mask_upscale", self.mask_upscale),
         ];
         if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
             return Err(format!("{name} must be at least 1"));
@@ -197,6 +211,12 @@ impl VisionConfig {
         if !width.is_multiple_of(heads) {
             return Err(format!(
                 "{heads} heads do not divide the width {width}; choose a width that is a multiple"
+            ));
+        }
+        let upscale = self.mask_upscale;
+        if !width.is_multiple_of(upscale) || !patch.is_multiple_of(upscale) {
+            return Err(format!(
+                "mask_upscale {upscale} must divide the width {width} and patch_size {patch}"
             ));
         }
         let range = self.initializer_range;

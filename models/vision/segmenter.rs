@@ -16,6 +16,11 @@ use crate::variant::VariantConfig;
 /// last layer norm's weights start at 3 instead of 1, so that a short training can become sure of a
 /// class.
 ///
+/// With a [`mask_upscale`](VisionConfig::mask_upscale) of u a patch has u × u parts, each of which is
+/// compared with the classes: the patch's projection is u² times as wide, and the directions are u
+/// times narrower, which keeps it cheap. Segmenter itself has u = 1, where nothing that is smaller
+/// than a patch can be told from what surrounds it.
+///
 /// ```
 /// use neutreno::engine::{Device, Ids, Parameters, Tensor};
 /// use neutreno::vision::{ImageSegmenter, ImageSize, Pass, VisionConfig};
@@ -40,7 +45,7 @@ pub struct ImageSegmenter {
     norm: Norm,
     project_patches: Tensor,
     project_classes: Tensor,
-    /// 1/√width everywhere: an RMS norm with these weights makes rows of length 1.
+    /// 1/√size everywhere: an RMS norm with these weights makes rows of length 1.
     unit: Tensor,
     mask_norm: Norm,
 }
@@ -62,17 +67,18 @@ impl ImageSegmenter {
         // Which layers mix is said of the encoder's.
         let variant = VariantConfig { resformer_layers: None, ..config.variant.clone() };
         let blocks = Blocks::new(config, &variant, layers, 0.0, &mut scope);
-        let unit = (width as f32).sqrt().recip();
-        let initial = Initial::Normal { deviation: unit };
+        let directions = width / config.mask_upscale;
+        let of_patch = directions * config.mask_upscale * config.mask_upscale;
+        let initial = Initial::Normal { deviation: (width as f32).sqrt().recip() };
         ImageSegmenter {
             encoder,
             projection,
             class_embeddings,
             blocks,
             norm: Norm::new("decoder_norm", width, config.layer_norm_eps, &scope),
-            project_patches: scope.parameter("proj_patch", [width, width], initial, true),
-            project_classes: scope.parameter("proj_classes", [width, width], initial, true),
-            unit: Tensor::full(unit, [width], builder.device()),
+            project_patches: scope.parameter("proj_patch", [width, of_patch], initial, true),
+            project_classes: scope.parameter("proj_classes", [width, directions], initial, true),
+            unit: Tensor::full((directions as f32).sqrt().recip(), [directions], builder.device()),
             mask_norm: Norm::with_weight(3.0, "mask_norm", classes, config.layer_norm_eps, &scope),
         }
     }
@@ -98,10 +104,13 @@ impl ImageSegmenter {
     /// If the images do not have the configured size.
     #[track_caller]
     pub fn logits(&self, images: &Tensor, pass: &Pass) -> Tensor {
-        let config = self.config();
-        let [rows, columns] = config.patches();
-        let scores = self.patch_scores(images, pass, &mut Carry::default());
-        let scores = scores.reshape([images.shape()[0], rows, columns, config.classes()]);
+        let (config, batch) = (self.config(), images.shape()[0]);
+        let ([rows, columns], upscale) = (config.patches(), config.mask_upscale);
+        let scores = self.scores(images, pass, &mut Carry::default());
+        let scores = scores
+            .reshape([batch, rows, columns, upscale, upscale, config.classes()])
+            .permute(&[0, 1, 3, 2, 4, 5])
+            .reshape([batch, rows * upscale, columns * upscale, config.classes()]);
         scores.resize_bilinear(config.image_size.height(), config.image_size.width())
     }
 
@@ -114,13 +123,13 @@ impl ImageSegmenter {
     #[track_caller]
     pub fn trace(&self, images: &Tensor) -> Trace {
         let mut carry = self.encoder.recording();
-        no_grad(|| self.patch_scores(images, &Pass::evaluation(), &mut carry));
+        no_grad(|| self.scores(images, &Pass::evaluation(), &mut carry));
         carry.into_trace()
     }
 
-    /// How well each patch fits each class: (batch, patches, classes).
+    /// How well each part of each patch fits each class: (batch, patches · parts, classes).
     #[track_caller]
-    fn patch_scores(&self, images: &Tensor, pass: &Pass, carry: &mut Carry) -> Tensor {
+    fn scores(&self, images: &Tensor, pass: &Pass, carry: &mut Carry) -> Tensor {
         let mut tokens = self.encoder.carried(images, pass, carry);
         let [batch, count] = [tokens.shape()[0], tokens.shape()[1]];
         if self.config().class_token {
@@ -135,7 +144,8 @@ impl ImageSegmenter {
         let tokens = self.blocks.forward(&tokens, pass.stochastic_depth, carry);
         let tokens = self.norm.forward(&tokens);
         let directions = |range, projection: &Tensor| {
-            tokens.slice(1, range).matmul(projection).rms_norm(&self.unit, 1e-12)
+            let projected = tokens.slice(1, range).matmul(projection);
+            projected.reshape([batch, usize::MAX, self.unit.elements()]).rms_norm(&self.unit, 1e-12)
         };
         let of_patches = directions(0..patches, &self.project_patches);
         let of_classes = directions(patches..patches + classes, &self.project_classes);

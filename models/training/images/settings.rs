@@ -26,6 +26,9 @@ pub struct ImageSettings {
     pub class_token: bool,
     /// The blocks of a segmenter's mask transformer.
     pub decoder_layers: usize,
+    /// The scores of a segmenter along each side of a patch
+    /// ([`mask_upscale`](VisionConfig::mask_upscale)).
+    pub mask_upscale: usize,
     /// The standard deviation of the initial weights of linear layers.
     pub initial_deviation: f32,
     /// The probability with which a sample skips a branch of the last block.
@@ -130,7 +133,10 @@ impl ImageSettings {
         };
         match data.task {
             Task::Classification => config,
-            Task::Segmentation => config.segmenting(self.decoder_layers),
+            Task::Segmentation => VisionConfig {
+                mask_upscale: self.mask_upscale,
+                ..config.segmenting(self.decoder_layers)
+            },
         }
     }
 }
@@ -163,6 +169,7 @@ fn classification() -> (ImageSettings, Settings) {
         patch: None,
         class_token: false,
         decoder_layers: 2,
+        mask_upscale: 1,
         // More than the 0.02 of larger models: a short training of a narrow one gains by it.
         initial_deviation: 0.1,
         drop_path: 0.0,
