@@ -36,6 +36,9 @@ pub enum Error {
         device: String,
         /// What was asked for, and why it was refused.
         reason: String,
+        /// Whether it will be refused each time, because a limit stands against it, and not what
+        /// else takes memory at the moment.
+        lasting: bool,
         /// The memory that tensors took there.
         memory: MemoryUse,
     },

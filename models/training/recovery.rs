@@ -57,7 +57,8 @@ impl<'a> Recovery<'a> {
         loop {
             let retries = self.safety.on_device_loss == OnDeviceLoss::Retry;
             let interrupted = self.interrupted.load(Ordering::Relaxed);
-            if !retries || interrupted || self.attempts == ATTEMPTS {
+            let lasting = matches!(error, engine::Error::OutOfMemory { lasting: true, .. });
+            if !retries || interrupted || lasting || self.attempts == ATTEMPTS {
                 return Err(self.stopped(error));
             }
             self.attempts += 1;

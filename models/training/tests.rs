@@ -6,7 +6,7 @@ use super::{Comparison, Error, Observer, OnDeviceLoss, Safety, Settings, Silent,
 use crate::data::corpus::{Corpus, Source, Splits};
 use crate::data::tokenizer::TokenizerChoice;
 use crate::engine::device::Fault;
-use crate::engine::{self, Device};
+use crate::engine::{self, Device, Tensor};
 use crate::report::Summary;
 use crate::report::disk::faults;
 use crate::{Variant, VariantConfig};
@@ -239,6 +239,29 @@ fn a_device_that_keeps_failing_ends_the_run() {
         let said = result.unwrap_err().to_string();
         assert!(said.contains(what) && said.contains("3 attempts"), "{said}");
         assert_eq!(notices.0.iter().filter(|line| line.contains("attempt")).count(), 3);
+    }
+}
+
+#[test]
+fn a_tensor_too_large_for_a_driver_is_refused_for_good() {
+    let Some(device) = software_gpu() else { return };
+    let error = Tensor::zeros([device.largest_tensor() + 1], &device).to_vec().unwrap_err();
+    assert!(matches!(error, engine::Error::OutOfMemory { lasting: true, .. }), "{error}");
+    assert!(error.to_string().contains("the limit of one tensor on this device"), "{error}");
+}
+
+/// What a limit stands against would be refused again.
+#[test]
+fn a_device_at_its_limit_is_not_opened_again() {
+    for device in [Some(Device::cpu_with_threads(1)), software_gpu()].into_iter().flatten() {
+        device.set_memory_limit(1 << 14);
+        let parent = tempfile::tempdir().unwrap();
+        let safety = Safety { on_device_loss: OnDeviceLoss::Retry, ..Safety::default() };
+        let open = || unreachable!("it is not tried");
+        let result = train_with(&task(), parent.path(), device, &open, safety, &mut Silent);
+        let said = result.unwrap_err().to_string();
+        assert!(said.contains("the limit of all tensors is 16.0 KiB"), "{said}");
+        assert!(said.contains("--batch") && !said.contains("attempts"), "{said}");
     }
 }
 

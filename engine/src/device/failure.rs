@@ -22,8 +22,8 @@ struct State {
 /// What went wrong, in words that say what the device did.
 #[derive(Clone, Debug)]
 pub(crate) enum Cause {
-    /// There is no room for what was asked.
-    NoMemory(String),
+    /// There is no room for what was asked, or a limit stands against it and always will.
+    NoMemory { reason: String, lasting: bool },
     /// It did not come to an end with its work.
     Hang(String),
     /// Anything else: it was lost, or its driver refused a command.
@@ -38,7 +38,15 @@ impl Failure {
 
     /// Notes that `bytes` more were refused, and why.
     pub fn no_memory(&self, bytes: u64, why: &str) {
-        self.set(Cause::NoMemory(format!("{} more were asked for, and {why}", mebibytes(bytes))));
+        let reason = format!("{} more were asked for, and {why}", amount(bytes));
+        self.set(Cause::NoMemory { reason, lasting: false });
+    }
+
+    /// Notes that `bytes` more were refused because of a limit, and what that limits.
+    pub fn above_limit(&self, bytes: u64, limit: u64, of_what: &str) {
+        let [asked, limit] = [bytes, limit].map(amount);
+        let reason = format!("{asked} more were asked for, and the limit {of_what} is {limit}");
+        self.set(Cause::NoMemory { reason, lasting: true });
     }
 
     /// Whether something went wrong.
@@ -56,7 +64,9 @@ impl Failure {
         let Some(cause) = self.0.first.get() else { return Ok(()) };
         let (device, memory) = (device.to_owned(), memory());
         Err(match cause.clone() {
-            Cause::NoMemory(reason) => Error::OutOfMemory { device, reason, memory },
+            Cause::NoMemory { reason, lasting } => {
+                Error::OutOfMemory { device, reason, lasting, memory }
+            }
             Cause::Hang(reason) | Cause::Other(reason) => Error::Device { device, reason, memory },
         })
     }
@@ -119,7 +129,12 @@ impl Injection {
     }
 }
 
-/// A number of bytes in MiB, in words.
-pub(crate) fn mebibytes(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+/// A number of bytes in words.
+pub(crate) fn amount(bytes: u64) -> String {
+    let kibibytes = bytes as f64 / 1024.0;
+    if bytes < 1 << 20 {
+        format!("{kibibytes:.1} KiB")
+    } else {
+        format!("{:.1} MiB", kibibytes / 1024.0)
+    }
 }

@@ -15,7 +15,7 @@ pub use kernel::{Cost, Kernel, View, ViewMut};
 pub use profile::KernelTime;
 
 use crate::{Result, Shape};
-use failure::{Failure, mebibytes};
+use failure::{Failure, amount};
 use profile::Profiler;
 use std::fmt;
 use std::sync::Arc;
@@ -60,7 +60,7 @@ pub struct MemoryUse {
 
 impl fmt::Display for MemoryUse {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let [now, most] = [self.in_use, self.peak].map(mebibytes);
+        let [now, most] = [self.in_use, self.peak].map(amount);
         write!(f, "tensors took {now} there, and {most} at most")
     }
 }

@@ -3,7 +3,7 @@
 //! A fresh page from the system costs about as much as an op that writes it, so freed blocks are
 //! kept by size and used again: after the first steps a training run allocates nothing.
 
-use crate::device::failure::{Failure, mebibytes};
+use crate::device::failure::Failure;
 use crate::device::{Destination, Fault, MemoryUse, Operand, View, ViewMut};
 use std::cell::UnsafeCell;
 use std::collections::HashMap;
@@ -58,7 +58,7 @@ impl Pool {
         let mut state = self.lock();
         let in_use = state.memory.in_use;
         if let Some(limit) = state.limit.filter(|limit| in_use + bytes > *limit) {
-            self.failure.no_memory(bytes, &format!("the limit is {}", mebibytes(limit)));
+            self.failure.above_limit(bytes, limit, "of all tensors");
             return None;
         }
         let lines = match state.free.get_mut(&count).and_then(Vec::pop) {

@@ -3,7 +3,7 @@
 //! A buffer may be used again as soon as its tensor is dropped, even while commands that use it
 //! are still queued: commands run in the order in which they were recorded.
 
-use crate::device::failure::{Failure, mebibytes};
+use crate::device::failure::Failure;
 use crate::device::{Fault, MemoryUse};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -38,6 +38,8 @@ impl Drop for Block {
 pub(crate) struct Pool {
     state: Mutex<PoolState>,
     device: wgpu::Device,
+    /// The most bytes that a buffer of a tensor may have.
+    largest: u64,
     failure: Failure,
 }
 
@@ -55,7 +57,14 @@ struct PoolState {
 
 impl Pool {
     pub fn new(device: wgpu::Device, failure: Failure) -> Pool {
-        Pool { state: Mutex::default(), device, failure }
+        let limits = device.limits();
+        let largest = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+        Pool { state: Mutex::default(), device, largest, failure }
+    }
+
+    /// The most numbers that a buffer can hold.
+    pub fn most_elements(&self) -> usize {
+        (self.largest / 4) as usize
     }
 
     /// A buffer for so many numbers. Where there is no room the failure is noted, and the buffer is
@@ -64,16 +73,17 @@ impl Pool {
         let bytes = crate::device::cpu::rounded_bytes(elements);
         let mut state = self.lock();
         let in_use = state.memory.in_use;
-        let limit = state.limit.filter(|limit| in_use + bytes > *limit);
-        let buffer = match limit {
-            Some(limit) => {
-                self.failure.no_memory(bytes, &format!("the limit is {}", mebibytes(limit)));
-                self.invalid(&mut state)
-            }
-            None => match state.free.get_mut(&bytes).and_then(BTreeMap::pop_first) {
+        let buffer = if let Some(limit) = state.limit.filter(|limit| in_use + bytes > *limit) {
+            self.failure.above_limit(bytes, limit, "of all tensors");
+            self.invalid(&mut state)
+        } else if bytes > self.largest {
+            self.failure.above_limit(bytes, self.largest, "of one tensor on this device");
+            self.invalid(&mut state)
+        } else {
+            match state.free.get_mut(&bytes).and_then(BTreeMap::pop_first) {
                 Some((_, buffer)) => buffer,
                 None => self.create(&mut state, bytes),
-            },
+            }
         };
         let memory = &mut state.memory;
         memory.in_use += buffer.bytes;

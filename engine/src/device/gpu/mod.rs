@@ -54,7 +54,9 @@ impl Gpu {
         let failure = Failure::default();
         let on_error = failure.clone();
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| match &error {
-            wgpu::Error::OutOfMemory { .. } => on_error.set(Cause::NoMemory(error.to_string())),
+            wgpu::Error::OutOfMemory { .. } => {
+                on_error.set(Cause::NoMemory { reason: error.to_string(), lasting: false });
+            }
             _ => on_error.set(Cause::Other(error.to_string())),
         }));
         let on_loss = failure.clone();
@@ -120,8 +122,7 @@ impl Gpu {
     }
 
     pub fn largest_tensor(&self) -> usize {
-        let limits = self.device.limits();
-        (limits.max_storage_buffer_binding_size.min(limits.max_buffer_size) / 4) as usize
+        self.pool.most_elements()
     }
 
     pub fn allocate(&self, elements: usize) -> Block {
