@@ -17,9 +17,10 @@ use crate::variant::VariantConfig;
 /// class.
 ///
 /// With a [`mask_upscale`](VisionConfig::mask_upscale) of u a patch has u × u parts, each of which is
-/// compared with the classes: the patch's projection is u² times as wide, and the directions are u
-/// times narrower, which keeps it cheap. Segmenter itself has u = 1, where nothing that is smaller
-/// than a patch can be told from what surrounds it.
+/// compared with the classes: `proj_parts` gives what is to be added to the patch's direction for each
+/// of them. It starts at 0, so that a model begins as Segmenter itself, which has u = 1 and cannot tell
+/// what is smaller than a patch from what surrounds it (as the sub-pixel convolutions of Aitken et al.
+/// 2017 do). Directions are u times narrower than tokens, which keeps this cheap.
 ///
 /// ```
 /// use neutreno::engine::{Device, Ids, Parameters, Tensor};
@@ -44,6 +45,8 @@ pub struct ImageSegmenter {
     blocks: Blocks,
     norm: Norm,
     project_patches: Tensor,
+    /// None with a mask_upscale of 1.
+    project_parts: Option<Tensor>,
     project_classes: Tensor,
     /// 1/√size everywhere: an RMS norm with these weights makes rows of length 1.
     unit: Tensor,
@@ -68,7 +71,7 @@ impl ImageSegmenter {
         let variant = VariantConfig { resformer_layers: None, ..config.variant.clone() };
         let blocks = Blocks::new(config, &variant, layers, 0.0, &mut scope);
         let directions = width / config.mask_upscale;
-        let of_patch = directions * config.mask_upscale * config.mask_upscale;
+        let parts = config.mask_upscale * config.mask_upscale;
         let initial = Initial::Normal { deviation: (width as f32).sqrt().recip() };
         ImageSegmenter {
             encoder,
@@ -76,7 +79,10 @@ impl ImageSegmenter {
             class_embeddings,
             blocks,
             norm: Norm::new("decoder_norm", width, config.layer_norm_eps, &scope),
-            project_patches: scope.parameter("proj_patch", [width, of_patch], initial, true),
+            project_patches: scope.parameter("proj_patch", [width, directions], initial, true),
+            project_parts: (parts > 1).then(|| {
+                scope.parameter("proj_parts", [width, parts * directions], Initial::Zeros, true)
+            }),
             project_classes: scope.parameter("proj_classes", [width, directions], initial, true),
             unit: Tensor::full((directions as f32).sqrt().recip(), [directions], builder.device()),
             mask_norm: Norm::with_weight(3.0, "mask_norm", classes, config.layer_norm_eps, &scope),
@@ -143,12 +149,17 @@ impl ImageSegmenter {
         carry.forget_first_value();
         let tokens = self.blocks.forward(&tokens, pass.stochastic_depth, carry);
         let tokens = self.norm.forward(&tokens);
-        let directions = |range, projection: &Tensor| {
-            let projected = tokens.slice(1, range).matmul(projection);
-            projected.reshape([batch, usize::MAX, self.unit.elements()]).rms_norm(&self.unit, 1e-12)
-        };
-        let of_patches = directions(0..patches, &self.project_patches);
-        let of_classes = directions(patches..patches + classes, &self.project_classes);
+        let of_classes = tokens.slice(1, patches..patches + classes);
+        let of_classes = of_classes.matmul(&self.project_classes).rms_norm(&self.unit, 1e-12);
+        let tokens = tokens.slice(1, 0..patches);
+        let mut of_patches = tokens.matmul(&self.project_patches);
+        if let Some(project_parts) = &self.project_parts {
+            let parts = tokens.matmul(project_parts);
+            let parts = parts.reshape([batch * patches, usize::MAX, self.unit.elements()]);
+            let patch = of_patches.reshape([batch * patches, 1, self.unit.elements()]);
+            of_patches = parts.add(&patch).reshape([batch, usize::MAX, self.unit.elements()]);
+        }
+        let of_patches = of_patches.rms_norm(&self.unit, 1e-12);
         self.mask_norm.forward(&of_patches.matmul_with(&of_classes, false, true))
     }
 }
