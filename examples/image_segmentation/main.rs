@@ -31,8 +31,8 @@ struct Arguments {
     /// Number of blocks of the mask transformer
     #[arg(long, value_parser = positive, help_heading = "Model")]
     decoder_layers: Option<usize>,
-    /// Scores along each side of a patch, by sub-pixel convolution; 1 is Segmenter's own, and must
-    /// divide the patch and the width
+    /// Scores along each side of a patch; must divide the patch and the width; 1 as in Segmenter
+    /// [default: the most up to 4 that fit]
     #[arg(long, value_parser = positive, value_name = "COUNT", help_heading = "Model")]
     mask_upscale: Option<usize>,
     /// How far the loss makes up for rare classes, from 0 to 1
@@ -59,7 +59,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     // Whatever is wrong with the flags comes out before anything is loaded.
     let (mut sizes, settings) = images.settings(Task::Segmentation)?;
     set(&mut sizes.decoder_layers, &arguments.decoder_layers);
-    set(&mut sizes.mask_upscale, &arguments.mask_upscale);
+    sizes.mask_upscale = arguments.mask_upscale.or(sizes.mask_upscale);
     set(&mut sizes.balance, &arguments.balance);
     images.check(&sizes, Task::Segmentation)?;
     let variants = common.what.variants(sizes.layers, VariantConfig::of_images)?;

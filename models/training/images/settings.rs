@@ -27,8 +27,8 @@ pub struct ImageSettings {
     /// The blocks of a segmenter's mask transformer.
     pub decoder_layers: usize,
     /// The scores of a segmenter along each side of a patch
-    /// ([`mask_upscale`](VisionConfig::mask_upscale)).
-    pub mask_upscale: usize,
+    /// ([`mask_upscale`](VisionConfig::mask_upscale)); `None` for the most up to 4 that fit.
+    pub mask_upscale: Option<usize>,
     /// The standard deviation of the initial weights of linear layers.
     pub initial_deviation: f32,
     /// The probability with which a sample skips a branch of the last block.
@@ -88,6 +88,7 @@ impl ImageSettings {
                     heads: 3,
                     patch: Some(16),
                     class_token: true,
+                    mask_upscale: Some(1),
                     initial_deviation: 0.02,
                     drop_path: 0.1,
                     label_smoothing: if task == Task::Classification { 0.1 } else { 0.0 },
@@ -116,6 +117,14 @@ impl ImageSettings {
         self.patch.unwrap_or_else(largest)
     }
 
+    /// The scores of a segmenter along each side of patches of this side.
+    pub fn mask_upscale_of(&self, patch: usize) -> usize {
+        let divides =
+            |count: &usize| patch.is_multiple_of(*count) && self.width.is_multiple_of(*count);
+        let most = || (1..=4).rev().find(divides).expect("1 divides all sizes");
+        self.mask_upscale.unwrap_or_else(most)
+    }
+
     /// The configuration of a model of this size for these images.
     pub fn model(&self, data: &ImageData, variant: &VariantConfig) -> VisionConfig {
         let size = ImageSize::new(data.shape.height, data.shape.width);
@@ -134,7 +143,7 @@ impl ImageSettings {
         match data.task {
             Task::Classification => config,
             Task::Segmentation => VisionConfig {
-                mask_upscale: self.mask_upscale,
+                mask_upscale: self.mask_upscale_of(patch),
                 ..config.segmenting(self.decoder_layers)
             },
         }
@@ -169,7 +178,7 @@ fn classification() -> (ImageSettings, Settings) {
         patch: None,
         class_token: false,
         decoder_layers: 2,
-        mask_upscale: 1,
+        mask_upscale: None,
         // More than the 0.02 of larger models: a short training of a narrow one gains by it.
         initial_deviation: 0.1,
         drop_path: 0.0,
@@ -204,7 +213,7 @@ fn segmentation() -> (ImageSettings, Settings) {
     let sizes = ImageSettings {
         width: 128,
         heads: 4,
-        initial_deviation: 0.02,
+        initial_deviation: 0.08,
         label_smoothing: 0.0,
         balance: 0.6,
         // Magnified images take many more steps to learn from.
@@ -212,5 +221,5 @@ fn segmentation() -> (ImageSettings, Settings) {
         evaluation_images: 40,
         ..sizes
     };
-    (sizes, Settings { batch: 4, steps: 3_000, ..training })
+    (sizes, Settings { batch: 4, steps: 3_000, learning_rate: 1e-3, ..training })
 }
