@@ -118,6 +118,13 @@ impl ImageSettings {
     }
 
     /// The scores of a segmenter along each side of patches of this side.
+    ///
+    /// ```
+    /// # use neutreno::data::images::Task;
+    /// # use neutreno::training::images::ImageSettings;
+    /// let (sizes, _) = ImageSettings::preset("tiny", Task::Segmentation).unwrap();
+    /// assert_eq!([7, 8, 10].map(|patch| sizes.mask_upscale_of(patch)), [1, 4, 2]);
+    /// ```
     pub fn mask_upscale_of(&self, patch: usize) -> usize {
         let divides =
             |count: &usize| patch.is_multiple_of(*count) && self.width.is_multiple_of(*count);
