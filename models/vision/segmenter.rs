@@ -142,25 +142,31 @@ impl ImageSegmenter {
             tokens = tokens.slice(1, 1..count);
         }
         let patches = tokens.shape()[1];
-        let classes = self.config().classes();
         let tokens = self.projection.forward(&tokens);
         let class_embeddings = repeat(&self.class_embeddings, batch);
         let tokens = Tensor::concatenate(&[&tokens, &class_embeddings], 1);
         carry.forget_first_value();
         let tokens = self.blocks.forward(&tokens, pass.stochastic_depth, carry);
         let tokens = self.norm.forward(&tokens);
-        let of_classes = tokens.slice(1, patches..patches + classes);
+        let of_parts = self.directions_of_parts(&tokens.slice(1, 0..patches));
+        let of_classes = tokens.slice(1, patches..patches + self.config().classes());
         let of_classes = of_classes.matmul(&self.project_classes).rms_norm(&self.unit, 1e-12);
-        let tokens = tokens.slice(1, 0..patches);
-        let mut of_patches = tokens.matmul(&self.project_patches);
+        self.mask_norm.forward(&of_parts.matmul_with(&of_classes, false, true))
+    }
+
+    /// A direction of length 1 for each part of each patch: (batch, patches · parts, size).
+    #[track_caller]
+    fn directions_of_parts(&self, patches: &Tensor) -> Tensor {
+        let ([batch, count], size) =
+            ([patches.shape()[0], patches.shape()[1]], self.unit.elements());
+        let mut directions = patches.matmul(&self.project_patches);
         if let Some(project_parts) = &self.project_parts {
-            let parts = tokens.matmul(project_parts);
-            let parts = parts.reshape([batch * patches, usize::MAX, self.unit.elements()]);
-            let patch = of_patches.reshape([batch * patches, 1, self.unit.elements()]);
-            of_patches = parts.add(&patch).reshape([batch, usize::MAX, self.unit.elements()]);
+            let parts = patches.matmul(project_parts);
+            let parts = parts.reshape([batch * count, usize::MAX, size]);
+            let parts = parts.add(&directions.reshape([batch * count, 1, size]));
+            directions = parts.reshape([batch, usize::MAX, size]);
         }
-        let of_patches = of_patches.rms_norm(&self.unit, 1e-12);
-        self.mask_norm.forward(&of_patches.matmul_with(&of_classes, false, true))
+        directions.rms_norm(&self.unit, 1e-12)
     }
 }
 
