@@ -191,13 +191,6 @@ impl Images {
             )
             .into());
         }
-        let (upscale, width) = (sizes.mask_upscale_of(patch), sizes.width);
-        if !patch.is_multiple_of(upscale) || !width.is_multiple_of(upscale) {
-            return Err(format!(
-                "--mask-upscale {upscale} must divide --patch {patch} and --width {width}"
-            )
-            .into());
-        }
         Ok(data)
     }
 }

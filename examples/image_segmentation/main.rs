@@ -12,7 +12,7 @@ use common::program::{Result, catch_interrupts, open_device, train};
 use common::progress::Progress;
 use neutreno::VariantConfig;
 use neutreno::data::images::Task;
-use neutreno::training::images::ImageSegmentation;
+use neutreno::training::images::{ImageSegmentation, ImageSettings};
 use std::process::ExitCode;
 
 /// Trains small vision transformers with Segmenter's mask transformer to tell what every pixel of an
@@ -66,9 +66,19 @@ fn run(arguments: &Arguments) -> Result<()> {
     let mut progress = Progress::new(common.output.quiet);
     let device = open_device(&common.machine, &progress)?;
     let data = images.find(Task::Segmentation, &sizes, arguments.void, &progress)?;
+    check_mask_upscale(&sizes, sizes.patch_of(data.shape))?;
     let task = ImageSegmentation::new(data, sizes, &device)?;
     if let Some(score) = task.linear_baseline() {
         progress.line(&format!("a linear model gets a mean IoU of {:.1} %", 100.0 * score));
     }
     train(&task, settings, &variants, common, device, &mut progress, interrupted)
+}
+
+/// Says by the names of the flags what the model's configuration would refuse.
+fn check_mask_upscale(sizes: &ImageSettings, patch: usize) -> Result<()> {
+    let (upscale, width) = (sizes.mask_upscale_of(patch), sizes.width);
+    if patch.is_multiple_of(upscale) && width.is_multiple_of(upscale) {
+        return Ok(());
+    }
+    Err(format!("--mask-upscale {upscale} must divide --patch {patch} and --width {width}").into())
 }

@@ -38,15 +38,17 @@ impl Failure {
 
     /// Notes that `bytes` more were refused, and why.
     pub fn no_memory(&self, bytes: u64, why: &str) {
-        let reason = format!("{} more were asked for, and {why}", amount(bytes));
-        self.set(Cause::NoMemory { reason, lasting: false });
+        self.refuse(bytes, why, false);
     }
 
     /// Notes that `bytes` more were refused because of a limit, and what that limits.
     pub fn above_limit(&self, bytes: u64, limit: u64, of_what: &str) {
-        let [asked, limit] = [bytes, limit].map(amount);
-        let reason = format!("{asked} more were asked for, and the limit {of_what} is {limit}");
-        self.set(Cause::NoMemory { reason, lasting: true });
+        self.refuse(bytes, &format!("the limit {of_what} is {}", amount(limit)), true);
+    }
+
+    fn refuse(&self, bytes: u64, why: &str, lasting: bool) {
+        let reason = format!("{} more were asked for, and {why}", amount(bytes));
+        self.set(Cause::NoMemory { reason, lasting });
     }
 
     /// Whether something went wrong.

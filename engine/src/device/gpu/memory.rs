@@ -73,17 +73,16 @@ impl Pool {
         let bytes = crate::device::cpu::rounded_bytes(elements);
         let mut state = self.lock();
         let in_use = state.memory.in_use;
-        let buffer = if let Some(limit) = state.limit.filter(|limit| in_use + bytes > *limit) {
-            self.failure.above_limit(bytes, limit, "of all tensors");
-            self.invalid(&mut state)
-        } else if bytes > self.largest {
-            self.failure.above_limit(bytes, self.largest, "of one tensor on this device");
-            self.invalid(&mut state)
-        } else {
-            match state.free.get_mut(&bytes).and_then(BTreeMap::pop_first) {
+        let limit = state.limit.filter(|limit| in_use + bytes > *limit);
+        let buffer = match limit {
+            Some(limit) => {
+                self.failure.above_limit(bytes, limit, "of all tensors");
+                self.invalid(&mut state)
+            }
+            None => match state.free.get_mut(&bytes).and_then(BTreeMap::pop_first) {
                 Some((_, buffer)) => buffer,
                 None => self.create(&mut state, bytes),
-            }
+            },
         };
         let memory = &mut state.memory;
         memory.in_use += buffer.bytes;
@@ -92,6 +91,10 @@ impl Pool {
     }
 
     fn create(&self, state: &mut PoolState, bytes: u64) -> Arc<Buffer> {
+        if bytes > self.largest {
+            self.failure.above_limit(bytes, self.largest, "of one tensor on this device");
+            return self.invalid(state);
+        }
         // What waits to be used again counts too, and is given back first.
         if state.limit.is_some_and(|limit| state.memory.reserved + bytes > limit) {
             state.free.clear();
