@@ -4,9 +4,9 @@
 //! Rates count each kernel's operations and the bytes that it must move at least once; percents are
 //! of what a product of 1024 × 1024 matrices and the doubling of a large tensor reach here.
 
-use neutreno_engine::optim::{AdamW, AdamWSettings, Optimizer};
-use neutreno_engine::random::Key;
-use neutreno_engine::{Cost, Device, Ids, Initial, Parameters, Shape, Tensor};
+use neutreno::engine::optim::{AdamW, AdamWSettings, Optimizer};
+use neutreno::engine::random::Key;
+use neutreno::engine::{Cost, Device, Ids, Initial, Parameters, Shape, Tensor};
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ fn main() {
     let filter = filter.as_deref().unwrap_or_default();
     let cpu = Device::cpu();
     cpu.install(|| report(&cpu, false, filter));
-    for (index, found) in neutreno_engine::device::list().iter().enumerate() {
+    for (index, found) in neutreno::engine::device::list().iter().enumerate() {
         let device = Device::open(&format!("gpu:{index}"), 0).expect("a listed adapter opens");
         report(&device, found.is_software(), filter);
     }
@@ -119,7 +119,7 @@ fn vocabularies(size: usize) -> [Kernel; 2] {
 }
 
 fn adamw(device: &Device) -> Run {
-    let make = |builder: &mut neutreno_engine::Builder| {
+    let make = |builder: &mut neutreno::engine::Builder| {
         builder.parameter("weight", [4 << 20], Initial::Ones, true)
     };
     let (weight, parameters) = Parameters::build(device, 1, make);

@@ -8,8 +8,8 @@ use crate::variant::LayerMixing;
 /// What a pass through a model computed, for [`crate::measure`].
 ///
 /// ```
-/// use neutreno::engine::{Device, Ids, Parameters};
-/// use neutreno::{LanguageModel, LanguageModelConfig};
+/// use neutreno_models::engine::{Device, Ids, Parameters};
+/// use neutreno_models::{LanguageModel, LanguageModelConfig};
 /// let config = LanguageModelConfig::new(50, 16, 3, 2, 8);
 /// let (model, _) =
 ///     Parameters::build(&Device::cpu(), 1, |builder| LanguageModel::new(&config, builder));

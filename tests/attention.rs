@@ -3,9 +3,9 @@
 
 mod common;
 
-use neutreno_engine::ops::attention::Mixing;
-use neutreno_engine::random::Key;
-use neutreno_engine::{Device, Tensor};
+use neutreno::engine::ops::attention::Mixing;
+use neutreno::engine::random::Key;
+use neutreno::engine::{Device, Tensor};
 
 const SIZES: [usize; 4] = [2, 37, 4, 8];
 

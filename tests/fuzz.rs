@@ -14,7 +14,7 @@ use neutreno::data::tokenizer::{Tokenizer, TokenizerChoice};
 use neutreno::engine::checkpoint::{Metadata, load_tensors, save_tensors};
 use neutreno::engine::random::{Generator, Key};
 use neutreno::engine::{Device, Tensor};
-use neutreno::report::{
+use neutreno::run::{
     Metric, MetricsWriter, RunFolder, Summary, read_metrics, read_pictures, write_json,
 };
 use peak_alloc::PeakAlloc;

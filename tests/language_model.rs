@@ -6,7 +6,7 @@ mod common;
 use common::devices;
 use common::reference::{check_gradients, check_logits, near, values};
 use neutreno::engine::{Device, Ids, Parameters, no_grad};
-use neutreno::language_model::Pass;
+use neutreno::language::Pass;
 use neutreno::{LanguageModel, LanguageModelConfig, Variant, VariantConfig};
 use serde_json::Value;
 

@@ -5,8 +5,8 @@ mod common;
 
 use common::trials::Devices;
 use libtest_mimic::{Arguments, Failed, Trial};
-use neutreno_engine::ops::OPS;
-use neutreno_engine::proof;
+use neutreno::engine::ops::OPS;
+use neutreno::engine::proof;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;

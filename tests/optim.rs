@@ -5,9 +5,9 @@ mod common;
 
 use common::trials::Devices;
 use libtest_mimic::{Arguments, Failed};
-use neutreno_engine::optim::{AdamW, AdamWSettings, Clip, Optimizer, Sgd, SgdSettings, clip};
-use neutreno_engine::random::Key;
-use neutreno_engine::{Builder, Device, Gradients, Initial, Parameters, Result, Tensor};
+use neutreno::engine::optim::{AdamW, AdamWSettings, Clip, Optimizer, Sgd, SgdSettings, clip};
+use neutreno::engine::random::Key;
+use neutreno::engine::{Builder, Device, Gradients, Initial, Parameters, Result, Tensor};
 
 type Test = fn(&Device) -> std::result::Result<(), Failed>;
 

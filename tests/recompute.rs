@@ -5,7 +5,7 @@ mod common;
 use common::devices;
 use neutreno::engine::random::Key;
 use neutreno::engine::{Device, Ids, Parameters};
-use neutreno::language_model::Pass;
+use neutreno::language::Pass;
 use neutreno::{LanguageModel, LanguageModelConfig, Variant, VariantConfig};
 
 /// The loss, all gradients, and the most memory that a pass took.

@@ -4,7 +4,7 @@
 
 use neutreno::engine::optim::{AdamW, AdamWSettings, Optimizer, clip};
 use neutreno::engine::{Device, Error, Gradients, Ids, Parameters, Reading};
-use neutreno::language_model::Pass;
+use neutreno::language::Pass;
 use neutreno::{LanguageModel, LanguageModelConfig, VariantConfig};
 
 /// The sizes of a job.

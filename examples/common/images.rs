@@ -6,8 +6,8 @@ use super::progress::Progress;
 use clap::Args;
 use neutreno::data::corpus::Source;
 use neutreno::data::images::{Broken, ImageData, ImageError, ReadOptions, Task};
+use neutreno::tasks::images::ImageSettings;
 use neutreno::training::Settings;
-use neutreno::training::images::ImageSettings;
 use std::path::PathBuf;
 
 /// All of them.

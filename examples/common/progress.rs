@@ -1,7 +1,8 @@
 //! What a run shows while it goes on: one progress line on a terminal, a few plain lines elsewhere.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use neutreno::report::{Values, VariantSummary, bytes, describe, duration, label, thousands};
+use neutreno::report::{bytes, describe, duration, label, thousands};
+use neutreno::run::{Values, VariantSummary};
 use neutreno::training::{Observer, Started, Step};
 use std::io::IsTerminal;
 

@@ -1,7 +1,7 @@
 //! Going on with a run: its `run.json` holds what was typed, and what is typed now comes on top.
 
 use super::program::Result;
-use neutreno::report::RunFolder;
+use neutreno::run::RunFolder;
 use std::path::{Path, PathBuf};
 
 /// What was typed: the program's name, the arguments of the run to go on with, and those of now.

@@ -7,7 +7,7 @@ use neutreno::data::tokenizer::TokenizerChoice;
 use neutreno::engine::ops::OPS;
 use neutreno::engine::{Device, Error, Tensor, device, proof};
 use neutreno::report::bytes;
-use neutreno::training::language::{LanguageModelling, LanguageSettings};
+use neutreno::tasks::language::{LanguageModelling, LanguageSettings};
 use neutreno::training::plan;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};

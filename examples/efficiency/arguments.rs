@@ -4,8 +4,8 @@ use crate::common::arguments::{Machine, VariantName, What, average, non_negative
 use clap::Parser;
 use neutreno::VariantConfig;
 use neutreno::data::tokenizer::TokenizerChoice;
+use neutreno::tasks::language::LanguageSettings;
 use neutreno::training::Settings;
-use neutreno::training::language::LanguageSettings;
 use std::path::PathBuf;
 
 /// Finds how many fewer parameters, and how much less data, a variant of the transformer needs for

@@ -12,7 +12,7 @@ use common::program::{Result, catch_interrupts, open_device, train};
 use common::progress::Progress;
 use neutreno::VariantConfig;
 use neutreno::data::images::Task;
-use neutreno::training::images::{ImageSegmentation, ImageSettings};
+use neutreno::tasks::images::{ImageSegmentation, ImageSettings};
 use std::process::ExitCode;
 
 /// Trains small vision transformers with Segmenter's mask transformer to tell what every pixel of an

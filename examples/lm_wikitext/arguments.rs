@@ -3,8 +3,8 @@
 use crate::common::arguments::{Common, number, positive, set, share};
 use clap::Parser;
 use neutreno::data::tokenizer::TokenizerChoice;
+use neutreno::tasks::language::LanguageSettings;
 use neutreno::training::Settings;
-use neutreno::training::language::LanguageSettings;
 use std::path::PathBuf;
 
 /// Trains small language models on WikiText, or any text, and compares four transformer variants:

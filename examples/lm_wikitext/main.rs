@@ -14,7 +14,7 @@ use neutreno::data::corpus::{Corpus, Source};
 use neutreno::data::lookup::{Lookup, lookup};
 use neutreno::data::tokenizer::TokenizerChoice;
 use neutreno::report::thousands;
-use neutreno::training::language::LanguageModelling;
+use neutreno::tasks::language::LanguageModelling;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -9,7 +9,8 @@ use neutreno::data::tokenizer::Tokenizer;
 use neutreno::engine::random::Key;
 use neutreno::engine::{Device, Ids, Parameters, Tensor};
 use neutreno::measure::{Measured, attention_map, measure, probe};
-use neutreno::report::{Map, MeasuredModel, ModelFolder, Picture, RunFolder, Summary, label};
+use neutreno::report::{Map, MeasuredModel, draw_map, label};
+use neutreno::run::{ModelFolder, Picture, RunFolder, Summary};
 use neutreno::trace::Trace;
 use neutreno::vision::{ImageClassifier, ImageSegmenter, VisionConfig};
 use neutreno::{LanguageModel, LanguageModelConfig};
@@ -218,7 +219,7 @@ fn attention_maps(name: &str, trace: &Trace, request: &Request) -> Result<Vec<Ma
         let picture = Picture {
             file: format!("attention-{block}-{head}.png"),
             title: format!("block {block}, head {head}"),
-            bytes: attention_map(trace, block - 1, head - 1, 0)?,
+            bytes: draw_map(&attention_map(trace, block - 1, head - 1, 0)?),
             ..Picture::default()
         };
         Ok(Map { model: name.to_owned(), picture })

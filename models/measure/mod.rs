@@ -12,7 +12,7 @@ pub mod probe;
 mod rank;
 mod states;
 
-pub use maps::attention_map;
+pub use maps::{AttentionMap, attention_map};
 pub use rank::effective_rank;
 pub use states::{first_to_mean, token_similarity};
 
@@ -133,7 +133,7 @@ impl Measured {
     /// What was written as JSON, where a number that is not finite became null.
     ///
     /// ```
-    /// use neutreno::measure::Measured;
+    /// use neutreno_models::measure::Measured;
     /// let json = serde_json::json!({ "value_rank": [1.5, null] });
     /// let measured = Measured::from_json(&json);
     /// assert_eq!(measured.get("value_rank").unwrap()[0], 1.5);
@@ -153,7 +153,7 @@ impl Measured {
     /// The mean over several batches, weighted by how many sequences each had.
     ///
     /// ```
-    /// use neutreno::measure::Measured;
+    /// use neutreno_models::measure::Measured;
     /// let one = |x| Measured([("value_rank".to_string(), vec![x])].into());
     /// let mean = Measured::mean(&[(one(1.0), 3), (one(5.0), 1)]);
     /// assert_eq!(mean.get("value_rank"), Some(&[2.0][..]));
@@ -178,9 +178,9 @@ impl Measured {
 /// If the device failed.
 ///
 /// ```
-/// use neutreno::engine::{Device, Ids, Parameters};
-/// use neutreno::measure::{MEASUREMENTS, measure};
-/// use neutreno::{LanguageModel, LanguageModelConfig};
+/// use neutreno_models::engine::{Device, Ids, Parameters};
+/// use neutreno_models::measure::{MEASUREMENTS, measure};
+/// use neutreno_models::{LanguageModel, LanguageModelConfig};
 /// let config = LanguageModelConfig::new(50, 16, 3, 2, 8);
 /// let (model, _) =
 ///     Parameters::build(&Device::cpu(), 1, |builder| LanguageModel::new(&config, builder));
@@ -189,7 +189,7 @@ impl Measured {
 ///     let numbers = measured.get(measurement.name).unwrap();
 ///     assert_eq!(numbers.len(), 3 + usize::from(measurement.of_states));
 /// }
-/// # Ok::<(), neutreno::engine::Error>(())
+/// # Ok::<(), neutreno_models::engine::Error>(())
 /// ```
 pub fn measure(trace: &Trace) -> Result<Measured> {
     let mut measured: BTreeMap<String, Vec<f64>> = BTreeMap::new();

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 /// many. `None` if the text is shorter than a window.
 ///
 /// ```
-/// use neutreno::engine::random::Key;
-/// use neutreno::measure::probe::windows;
+/// use neutreno_models::engine::random::Key;
+/// use neutreno_models::measure::probe::windows;
 /// let text = [7, 1, 2, 7, 3, 4, 7, 5, 6, 9];
 /// let mut windows = windows(&text, 3, 10, Key::new(1)).unwrap();
 /// windows.sort();

@@ -6,7 +6,7 @@
 /// vectors are zero.
 ///
 /// ```
-/// use neutreno::measure::effective_rank;
+/// use neutreno_models::measure::effective_rank;
 /// assert!((effective_rank(&[1.0, 0.0, 0.0, 2.0], 2) - 1.6493).abs() < 1e-4);
 /// ```
 ///

@@ -4,7 +4,7 @@
 /// two vectors. A vector of zeros is like no other.
 ///
 /// ```
-/// use neutreno::measure::token_similarity;
+/// use neutreno_models::measure::token_similarity;
 /// assert_eq!(token_similarity(&[3.0, 4.0, 6.0, 8.0], 2), 1.0);
 /// assert_eq!(token_similarity(&[3.0, 0.0, 0.0, 8.0], 2), 0.0);
 /// ```
@@ -29,7 +29,7 @@ pub fn token_similarity(vectors: &[f64], size: usize) -> f64 {
 /// The norm of the first vector, divided by the mean norm of the others.
 ///
 /// ```
-/// use neutreno::measure::first_to_mean;
+/// use neutreno_models::measure::first_to_mean;
 /// assert_eq!(first_to_mean(&[3.0, 4.0, 1.0, 0.0, 0.0, 3.0], 2), 2.5);
 /// ```
 pub fn first_to_mean(vectors: &[f64], size: usize) -> f64 {

@@ -7,8 +7,8 @@ use crate::engine::{Builder, Device, Tensor};
 /// An encoder with a linear layer on its class token, or on the mean of its tokens if it has none.
 ///
 /// ```
-/// use neutreno::engine::{Device, Parameters, Tensor};
-/// use neutreno::vision::{ImageClassifier, ImageSize, Pass, SoftTargets, VisionConfig};
+/// use neutreno_models::engine::{Device, Parameters, Tensor};
+/// use neutreno_models::vision::{ImageClassifier, ImageSize, Pass, SoftTargets, VisionConfig};
 /// let device = Device::cpu();
 /// let names = ["shirt".to_string(), "shoe".to_string()];
 /// let config = VisionConfig::new(ImageSize::new(8, 8), 4, 16, 2, 2, &names);
@@ -19,7 +19,7 @@ use crate::engine::{Builder, Device, Tensor};
 /// let loss = model.loss(&images, &targets, &Pass::evaluation());
 /// let gradients = loss.backward()?;
 /// assert!(parameters.missing_gradients(&gradients).is_empty());
-/// # Ok::<(), neutreno::engine::Error>(())
+/// # Ok::<(), neutreno_models::engine::Error>(())
 /// ```
 pub struct ImageClassifier {
     encoder: Encoder,
@@ -84,7 +84,7 @@ impl ImageClassifier {
 /// For each image, how likely each class is meant to be: (images, classes).
 ///
 /// ```
-/// use neutreno::vision::SoftTargets;
+/// use neutreno_models::vision::SoftTargets;
 /// let targets = SoftTargets::new(&[0, 2], 4, 0.5);
 /// assert_eq!(targets.row(0), [0.625, 0.125, 0.125, 0.125]);
 /// let mixed = targets.mix(&SoftTargets::new(&[2, 0], 4, 0.5), 0.5);

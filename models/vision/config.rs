@@ -40,7 +40,7 @@ impl ImageSize {
 /// Sizes and constants of a model of images. Keys as in Hugging Face's `ViTConfig`, and a few more.
 ///
 /// ```
-/// use neutreno::vision::VisionConfig;
+/// use neutreno_models::vision::VisionConfig;
 /// let config = VisionConfig::deit_tiny(&["cat".into(), "dog".into()]);
 /// let (layers, width, heads) = (12, 192, 3);
 /// assert_eq!(config.num_hidden_layers, layers);

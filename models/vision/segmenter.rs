@@ -23,8 +23,8 @@ use crate::variant::VariantConfig;
 /// 2017 do). Directions are u times narrower than tokens, which keeps this cheap.
 ///
 /// ```
-/// use neutreno::engine::{Device, Ids, Parameters, Tensor};
-/// use neutreno::vision::{ImageSegmenter, ImageSize, Pass, VisionConfig};
+/// use neutreno_models::engine::{Device, Ids, Parameters, Tensor};
+/// use neutreno_models::vision::{ImageSegmenter, ImageSize, Pass, VisionConfig};
 /// let device = Device::cpu();
 /// let names = ["sky".to_string(), "road".to_string()];
 /// let config = VisionConfig::new(ImageSize::new(8, 12), 4, 16, 2, 2, &names).segmenting(2);
@@ -35,7 +35,7 @@ use crate::variant::VariantConfig;
 /// let logits = model.logits(&images, &Pass::evaluation());
 /// assert_eq!(logits.shape().to_string(), "[3, 8, 12, 2]");
 /// assert!(logits.cross_entropy(&labels, 0.0).to_scalar()? > 0.0);
-/// # Ok::<(), neutreno::engine::Error>(())
+/// # Ok::<(), neutreno_models::engine::Error>(())
 /// ```
 pub struct ImageSegmenter {
     encoder: Encoder,

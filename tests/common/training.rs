@@ -6,7 +6,7 @@ use neutreno::data::corpus::{Corpus, Source, Splits};
 use neutreno::data::tokenizer::TokenizerChoice;
 use neutreno::engine::Ids;
 use neutreno::engine::random::Key;
-use neutreno::training::language::{LanguageModelling, LanguageSettings};
+use neutreno::tasks::language::{LanguageModelling, LanguageSettings};
 use neutreno::training::{Batches, Settings};
 use neutreno::{LanguageModelConfig, Variant, VariantConfig};
 

@@ -1,0 +1,138 @@
+//! The configuration of a language model: `config.json`, with the keys of Hugging Face's Llama
+//! and those of the variant.
+
+use crate::variant::VariantConfig;
+use serde::{Deserialize, Serialize};
+
+/// Sizes and constants of a language model. Keys as in Hugging Face's `LlamaConfig`.
+///
+/// ```
+/// use neutreno_models::{LanguageModelConfig, Variant, VariantConfig};
+/// let mut config = LanguageModelConfig::new(1000, 64, 8, 4, 128);
+/// assert_eq!(config.kv_cache_bytes_per_token(), 2 * 8 * 64 * 4);
+/// config.variant = VariantConfig::new(Variant::Svformer);
+/// assert_eq!(config.kv_cache_bytes_per_token(), 9 * 64 * 4);
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LanguageModelConfig {
+    /// Always `llama`.
+    pub model_type: String,
+    /// The number of different tokens.
+    pub vocab_size: usize,
+    /// The width of the residual stream.
+    pub hidden_size: usize,
+    /// The width inside the feed-forward part.
+    pub intermediate_size: usize,
+    /// The number of blocks.
+    pub num_hidden_layers: usize,
+    /// The number of query heads.
+    pub num_attention_heads: usize,
+    /// The number of key and value heads; a divisor of the number of query heads.
+    pub num_key_value_heads: usize,
+    /// The longest context.
+    pub max_position_embeddings: usize,
+    /// ε of the norms.
+    pub rms_norm_eps: f32,
+    /// The base of the rotary position embedding's wavelengths.
+    pub rope_theta: f32,
+    /// Whether the output layer uses the embedding's weights.
+    pub tie_word_embeddings: bool,
+    /// The activation: always `silu`.
+    pub hidden_act: String,
+    /// The probability with which dropout drops, on the embedding and on what each part of a
+    /// block adds; 0 for none.
+    #[serde(default)]
+    pub dropout: f32,
+    /// The variant and its constants.
+    #[serde(flatten)]
+    pub variant: VariantConfig,
+}
+
+impl LanguageModelConfig {
+    /// A plain Transformer: heads of their own for keys and values, a feed-forward part of 8/3 of
+    /// the width rounded up to a multiple of 32, tied weights, no dropout.
+    pub fn new(
+        vocabulary: usize,
+        width: usize,
+        layers: usize,
+        heads: usize,
+        context: usize,
+    ) -> LanguageModelConfig {
+        LanguageModelConfig {
+            model_type: "llama".into(),
+            vocab_size: vocabulary,
+            hidden_size: width,
+            intermediate_size: (8 * width).div_ceil(3).next_multiple_of(32),
+            num_hidden_layers: layers,
+            num_attention_heads: heads,
+            num_key_value_heads: heads,
+            max_position_embeddings: context,
+            rms_norm_eps: 1e-5,
+            rope_theta: 10_000.0,
+            tie_word_embeddings: true,
+            hidden_act: "silu".into(),
+            dropout: 0.0,
+            variant: VariantConfig::new(crate::Variant::Transformer),
+        }
+    }
+
+    /// The channels of one head.
+    pub fn head_size(&self) -> usize {
+        self.hidden_size / self.num_attention_heads
+    }
+
+    /// The bytes of keys and values that generation must keep for each token and sequence: K and
+    /// V of every layer, except that SVFormer keeps its one V once.
+    pub fn kv_cache_bytes_per_token(&self) -> usize {
+        let layers = self.num_hidden_layers;
+        let values = (0..layers).filter(|layer| self.variant.has_own_value(*layer)).count();
+        (layers + values) * self.num_key_value_heads * self.head_size() * size_of::<f32>()
+    }
+
+    /// What is wrong with the sizes, if anything.
+    ///
+    /// # Errors
+    /// A message that names the key and the numbers.
+    pub fn check(&self) -> Result<(), String> {
+        let sizes = [
+            ("vocab_size", self.vocab_size),
+            ("hidden_size", self.hidden_size),
+            ("intermediate_size", self.intermediate_size),
+            ("num_hidden_layers", self.num_hidden_layers),
+            ("num_attention_heads", self.num_attention_heads),
+            ("num_key_value_heads", self.num_key_value_heads),
+            ("max_position_embeddings", self.max_position_embeddings),
+        ];
+        if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
+            return Err(format!("{name} must be at least 1"));
+        }
+        let (width, heads) = (self.hidden_size, self.num_attention_heads);
+        if !width.is_multiple_of(heads) {
+            return Err(format!(
+                "{heads} heads do not divide the width {width}; choose a width that is a multiple"
+            ));
+        }
+        if !self.head_size().is_multiple_of(2) {
+            return Err(format!(
+                "a head has {} channels ({width} / {heads}); rotary positions need an even number",
+                self.head_size()
+            ));
+        }
+        let key_value_heads = self.num_key_value_heads;
+        if !heads.is_multiple_of(key_value_heads) {
+            return Err(format!(
+                "{key_value_heads} key-value heads do not divide the {heads} query heads"
+            ));
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return Err(format!("dropout must be in [0, 1), not {}", self.dropout));
+        }
+        if self.model_type != "llama" || self.hidden_act != "silu" {
+            return Err(format!(
+                "only model_type llama with hidden_act silu is known, not {} with {}",
+                self.model_type, self.hidden_act
+            ));
+        }
+        self.variant.check(self.num_hidden_layers)
+    }
+}

@@ -1,0 +1,7 @@
+//! Models of text, in the four variants: Llama blocks with Hugging Face's names.
+
+mod config;
+mod model;
+
+pub use config::LanguageModelConfig;
+pub use model::{LanguageModel, Pass};

@@ -1,0 +1,34 @@
+//! Batches made ahead: while the device computes one step, a thread prepares the next.
+
+use crate::error::Error;
+use crate::task::Batches;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::Scope;
+
+/// How many batches may wait.
+const AHEAD: usize = 2;
+
+/// Makes the batches from number `first` on in a thread of its own, as long as someone takes them.
+/// They are the same as without it, since each follows from its number.
+pub(super) fn make_ahead<'scope, B: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    mut batches: Batches<'scope, B>,
+    first: u64,
+) -> impl FnMut(u64) -> Result<B, Error> + use<B> {
+    let (sender, receiver) = sync_channel(AHEAD);
+    scope.spawn(move || {
+        for number in first.. {
+            // Whoever took the batches has gone: the training is over.
+            if sender.send((number, batches(number))).is_err() {
+                break;
+            }
+        }
+    });
+    move |number| take(&receiver, number)
+}
+
+fn take<B>(receiver: &Receiver<(u64, Result<B, Error>)>, number: u64) -> Result<B, Error> {
+    let (made, batch) = receiver.recv().expect("the thread makes batches until nobody takes them");
+    assert!(made == number, "batch {number} was asked for, and {made} is next");
+    batch
+}

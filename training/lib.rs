@@ -1,0 +1,62 @@
+//! neutreno: four transformer variants, trained on text and images, with no machine-learning framework
+//! underneath.
+//!
+//! Four floors, each of which knows only those below it: [`neutreno_shaders`](https://docs.rs) under
+//! the [`engine`], the models on it ([`variant`], [`language`], [`vision`]), and here their training:
+//!
+//! - [`data`] finds text and images and deals them out in batches;
+//! - [`tasks`] say what a model learns from them, and how it is scored;
+//! - [`training`] is the loop, the same for every task;
+//! - [`run`] is the folder that a run leaves behind, with its checkpoints and metrics;
+//! - [`report`] makes tables and pages of it.
+
+// Whether a model can be sent to another thread depends on the GPU's types, which are deeply nested.
+#![recursion_limit = "256"]
+
+pub use neutreno_models::{
+    LanguageModel, LanguageModelConfig, ResformerKind, Variant, VariantConfig, engine, language,
+    measure, trace, variant, vision,
+};
+
+pub mod data;
+pub mod efficiency;
+pub mod report;
+pub mod run;
+pub mod tasks;
+
+mod ahead;
+mod comparison;
+mod error;
+mod learner;
+mod log;
+mod needs;
+mod observer;
+mod probes;
+mod recovery;
+mod safety;
+mod settings;
+mod task;
+#[cfg(test)]
+mod tests;
+mod trainer;
+
+/// The training loop, one for every [`Task`](training::Task): [`Learner`](training::Learner) makes
+/// one step, [`Training`](training::Training) trains one model, and
+/// [`Comparison`](training::Comparison) several.
+pub mod training {
+    pub use crate::comparison::Comparison;
+    pub use crate::error::Error;
+    pub use crate::learner::{Learner, Plan, StepResult, plan, seconds_per_step};
+    pub use crate::needs::{Needs, needs};
+    pub use crate::observer::{Observer, Silent, Started, Step};
+    pub use crate::probes::measure_probes;
+    pub use crate::safety::{OnDeviceLoss, OnNonFinite, Safety};
+    pub use crate::settings::{Preset, Settings};
+    pub use crate::task::{Batches, Best, Extent, Stop, Task};
+    pub use crate::trainer::{Outcome, Training};
+}
+
+/// The README's example, run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

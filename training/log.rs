@@ -1,0 +1,225 @@
+//! The record of a model's training: `metrics.jsonl`, and what the observer is told.
+
+use crate::engine::device::Reading;
+use crate::error::Error;
+use crate::measure::Measured;
+use crate::observer::{Observer, Step};
+use crate::run::state::LogState;
+use crate::run::{MEASURED, Metric, MetricsWriter, Values};
+use crate::safety::OnNonFinite;
+use crate::task::{Best, Task};
+use crate::trainer::Training;
+use serde_json::json;
+use std::time::Instant;
+
+/// The results of a step on their way from the device.
+pub(super) struct Waiting {
+    /// Its number, from 0.
+    pub step: u64,
+    /// The learning rate.
+    pub rate: f64,
+    /// The loss.
+    pub loss: Reading,
+    /// The norm of all gradients.
+    pub gradient_norm: Reading,
+    /// What the step took, waiting for an earlier one included.
+    pub seconds: f64,
+}
+
+/// Keeps `metrics.jsonl` and tells the observer.
+pub(super) struct Log<'a> {
+    /// Who watches.
+    pub observer: &'a mut dyn Observer,
+    /// Where it stands.
+    pub state: LogState,
+    writer: MetricsWriter,
+    /// Whether lines wait because the disk did not take them.
+    waiting: bool,
+    folder: String,
+    unit: &'static str,
+    units_per_step: u64,
+    total_steps: u64,
+    parameters: usize,
+    on_nonfinite: OnNonFinite,
+    best: Best,
+    started: Instant,
+}
+
+impl<'a> Log<'a> {
+    /// A log that goes on from a state and the lines that belong to it.
+    pub fn new<T: Task>(
+        training: &Training<T>,
+        parameters: usize,
+        (state, lines): (LogState, &[u8]),
+        observer: &'a mut dyn Observer,
+    ) -> Result<Log<'a>, Error> {
+        Ok(Log {
+            observer,
+            state,
+            writer: MetricsWriter::begin(&training.folder.metrics_jsonl(), lines)?,
+            waiting: false,
+            folder: training.folder.path().display().to_string(),
+            unit: training.task.unit(),
+            units_per_step: training.settings.units_per_step(training.task),
+            total_steps: training.settings.steps,
+            parameters,
+            on_nonfinite: training.safety.on_nonfinite,
+            best: training.task.best(),
+            started: Instant::now(),
+        })
+    }
+
+    pub fn step(&mut self, result: Waiting) -> Result<(), Error> {
+        let Waiting { step, rate, loss, gradient_norm, seconds } = result;
+        let loss = f64::from(loss.wait()?[0]);
+        let gradient_norm = f64::from(gradient_norm.wait()?[0]);
+        self.write();
+        let unit = self.unit;
+        let units = self.units_per_step;
+        let rate_of = |seconds: f64| units as f64 / seconds.max(1e-9);
+        let total_seconds = self.seconds();
+        let state = &mut self.state;
+        state.training_seconds += seconds;
+        state.steps = step + 1;
+        state.line = Some(Metric {
+            step: state.steps,
+            loss,
+            learning_rate: rate,
+            gradient_norm,
+            seconds: total_seconds,
+            values: Values::default()
+                .with(&format!("{unit}s"), state.steps * self.units_per_step)
+                .with(&format!("{unit}s_per_second"), rate_of(seconds)),
+            ..Metric::default()
+        });
+        let odd = [("loss", loss), ("gradient", gradient_norm)];
+        match odd.into_iter().find(|(_, value)| !value.is_finite()) {
+            Some((what, _)) => self.not_finite(what)?,
+            None => {
+                self.state.recent.push_back(loss);
+                if self.state.recent.len() > 20 {
+                    self.state.recent.pop_front();
+                }
+            }
+        }
+        let each = self.state.training_seconds / self.state.steps as f64;
+        self.observer.step(&Step {
+            step: self.state.steps,
+            steps: self.total_steps,
+            parameters: self.parameters,
+            loss: self.recent_loss(),
+            units_per_second: rate_of(each),
+            seconds_left: each * (self.total_steps - self.state.steps) as f64,
+        });
+        Ok(())
+    }
+
+    /// The optimiser has left this step out already: it does where the gradients' norm is not
+    /// finite.
+    fn not_finite(&mut self, what: &'static str) -> Result<(), Error> {
+        let step = self.state.steps;
+        if self.on_nonfinite == OnNonFinite::Stop {
+            self.write();
+            return Err(Error::NotFinite { what, step, folder: self.folder.clone() });
+        }
+        self.state.skipped += 1;
+        let skipped = self.state.skipped;
+        if let Some(line) = &mut self.state.line {
+            line.values.set("skipped_steps", skipped);
+        }
+        self.observer.notice(&format!(
+            "  step {step}: the {what} is not finite; the step is skipped ({skipped} so far)"
+        ));
+        Ok(())
+    }
+
+    pub fn evaluated(&mut self, scores: Values) {
+        self.observer.evaluated(self.state.steps, &scores);
+        let score = scores.number(self.best.name());
+        let best = self.state.best.map_or(f64::NAN, |(_, score)| score);
+        if self.best.prefers(score, best) {
+            self.state.best = Some((self.state.steps, score));
+        }
+        if let Some(line) = &mut self.state.line {
+            line.values.extend(scores);
+        }
+    }
+
+    pub fn measured(&mut self, measured: Option<Measured>) {
+        if let (Some(line), Some(measured)) = (&mut self.state.line, measured) {
+            line.values.set(MEASURED, json!(measured));
+        }
+    }
+
+    pub fn sampled(&mut self, text: Option<String>) {
+        let Some(text) = text else { return };
+        self.observer.sample(self.state.steps, &text);
+        if let Some(line) = &mut self.state.line {
+            line.sample = Some(text);
+        }
+    }
+
+    /// Notes a number with the latest line.
+    pub fn note(&mut self, name: &str, value: impl Into<serde_json::Value>) {
+        if let Some(line) = &mut self.state.line {
+            line.values.set(name, value);
+        }
+    }
+
+    /// Hands the latest line on. Where the disk does not take it, it waits in memory, and training
+    /// goes on.
+    pub fn write(&mut self) {
+        let Some(line) = self.state.line.take() else { return };
+        let written = self.writer.write(&line);
+        match (&written, self.waiting) {
+            (Err(error), false) => self.observer.notice(&format!(
+                "{error}. The metrics are kept in memory and training goes on; they are written \
+                 once there is room"
+            )),
+            (Ok(()), true) => self.observer.notice("the metrics could be written again"),
+            _ => {}
+        }
+        self.waiting = written.is_err();
+    }
+
+    /// The last line, and whatever still waits.
+    ///
+    /// # Errors
+    /// If the disk still does not take it.
+    pub fn finish(&mut self) -> Result<(), Error> {
+        self.write();
+        Ok(self.writer.flush()?)
+    }
+
+    /// The lines written so far, for a checkpoint.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn lines(&self) -> Result<Vec<u8>, Error> {
+        Ok(self.writer.contents()?)
+    }
+
+    /// The state as it is now, for a checkpoint.
+    pub fn snapshot(&self) -> LogState {
+        LogState { seconds: self.seconds(), ..self.state.clone() }
+    }
+
+    /// Seconds of training in all, those before a resumption included.
+    pub fn seconds(&self) -> f64 {
+        self.state.seconds + self.started.elapsed().as_secs_f64()
+    }
+
+    /// The step with the best score so far.
+    pub fn best_step(&self) -> Option<u64> {
+        self.state.best.map(|(step, _)| step)
+    }
+
+    /// Steps that were left out.
+    pub fn skipped(&self) -> u64 {
+        self.state.skipped
+    }
+
+    pub fn recent_loss(&self) -> f64 {
+        self.state.recent.iter().sum::<f64>() / self.state.recent.len() as f64
+    }
+}

@@ -1,0 +1,215 @@
+//! The figures of the page: curves over training for all variants, and bars for what they cost.
+
+use super::curves::{Curve, difference, moving_average, over_seeds};
+use super::format::{bytes, fixed};
+use super::measures::{Measure, Style};
+use super::plots::{COLOURS, Line, Plot};
+use super::summary::BASELINE;
+use super::table::{KV_CACHE, peak_memory};
+use super::{Group, RunMetrics, label};
+use crate::run::{Metric, Summary};
+use maud::{Markup, PreEscaped, html};
+
+/// Steps of the moving average of the relative loss (Zhou et al. 2024, value residual learning).
+const RELATIVE_WINDOW: u64 = 100;
+
+/// A dash in a variant's colour.
+pub(super) fn swatch(colour: usize) -> Markup {
+    html! { span class={ "swatch c" (colour % COLOURS) } {} }
+}
+
+/// Which colour is which variant.
+pub(super) fn legend(groups: &[Group]) -> Markup {
+    html! {
+        ul.legend {
+            @for (i, group) in groups.iter().enumerate() { li { (swatch(i)) (label(group.variant)) } }
+        }
+    }
+}
+
+/// The curves over training, all variants in each plot.
+pub(super) fn plots(summary: &Summary, groups: &[Group], runs: &[RunMetrics]) -> Markup {
+    let unit = &summary.unit;
+    let last = runs.iter().flat_map(|run| &run.metrics).map(|line| line.step).max().unwrap_or(0);
+    let longest = (last / 40).clamp(1, RELATIVE_WINDOW);
+    // Shorter at the start, where the loss falls fast and the axis stretches the steps.
+    let window = |step: u64| (step / 10).clamp(1, longest);
+    let averaged = |number: fn(&Metric) -> f64| {
+        lines(groups, |variant| {
+            let curves = of_variant(runs, variant).map(|run| curve(run, |line| Some(number(line))));
+            curves.map(|curve| moving_average(&curve, window)).collect()
+        })
+    };
+    let training = Plot {
+        x: "step",
+        y: format!("training loss (nats a {unit})"),
+        logarithmic: true,
+        lines: averaged(|line| line.loss),
+        levels: levels(summary),
+    };
+    let relative = Plot {
+        x: "step",
+        y: "loss less the Transformer's (nats)".to_owned(),
+        logarithmic: false,
+        lines: lines(groups, |variant| relative_loss(runs, variant)),
+        levels: vec![(0.0, "")],
+    };
+    let validation = Plot {
+        x: "step",
+        y: format!("validation loss (nats a {unit})"),
+        logarithmic: false,
+        lines: lines(groups, |variant| {
+            of_variant(runs, variant).map(|run| score(run, "validation_loss")).collect()
+        }),
+        levels: vec![],
+    };
+    let gradient = Plot {
+        x: "step",
+        y: "norm of all gradients".to_owned(),
+        logarithmic: true,
+        lines: averaged(|line| line.gradient_norm),
+        levels: vec![],
+    };
+    let compared = relative.lines.iter().any(|line| !line.points.is_empty());
+    let average = format!("Moving average of {longest} steps, of fewer at the start.");
+    html! {
+        div.plots {
+            (figure(&training, "Training loss", &average))
+            @if compared {
+                (figure(&relative, "Relative loss", &format!(
+                    "Training loss less the Transformer's on the same data in the same order, moving \
+                     average of {RELATIVE_WINDOW} steps. Below zero is better than the Transformer."
+                )))
+            }
+            (figure(&validation, "Validation loss",
+                "On the part of the validation data that is scored while training."))
+            @for measure in Measure::present(summary).filter(|m| m.style == Style::Fraction) {
+                @let plot = fraction(measure, groups, runs);
+                @if plot.lines.iter().any(|line| !line.points.is_empty()) {
+                    (figure(&plot, measure.words, "On the validation data, while training."))
+                }
+            }
+            (figure(&gradient, "Gradient norm", &format!("Before clipping. {average}")))
+        }
+        @if groups.iter().any(|group| group.runs.len() > 1) {
+            p.quiet { "Lines are means over seeds, bands their sample standard deviation." }
+        }
+    }
+}
+
+/// What the loss can be held against, in nats a token.
+fn levels(summary: &Summary) -> Vec<(f64, &'static str)> {
+    let fact = |name: &str| summary.facts.number(name);
+    let per_token = |nats_per_word: f64| nats_per_word / fact("tokens_per_word");
+    let levels = [
+        (per_token(fact("unigram_perplexity").ln()), "unigram model"),
+        (per_token(fact("entropy_floor")), "entropy of the text"),
+    ];
+    levels.into_iter().filter(|(level, _)| level.is_finite()).collect()
+}
+
+/// A line for each variant, the mean over its curves.
+fn lines(groups: &[Group], curves: impl Fn(&str) -> Vec<Curve>) -> Vec<Line> {
+    let line = |(colour, group): (usize, &Group)| Line {
+        colour,
+        points: over_seeds(&curves(group.variant)),
+    };
+    groups.iter().enumerate().map(line).collect()
+}
+
+fn of_variant<'a>(
+    runs: &'a [RunMetrics],
+    variant: &'a str,
+) -> impl Iterator<Item = &'a RunMetrics> {
+    runs.iter().filter(move |run| run.variant == variant)
+}
+
+/// One of a run's numbers over its steps, where it is finite.
+fn curve(run: &RunMetrics, number: impl Fn(&Metric) -> Option<f64>) -> Curve {
+    let points = run.metrics.iter().filter_map(|line| Some((line.step, number(line)?)));
+    points.filter(|(_, y)| y.is_finite()).collect()
+}
+
+/// One of a run's scores over its steps.
+fn score(run: &RunMetrics, name: &str) -> Curve {
+    curve(run, |line| Some(line.values.number(name)))
+}
+
+/// The curves of an accuracy.
+fn fraction(measure: &Measure, groups: &[Group], runs: &[RunMetrics]) -> Plot {
+    Plot {
+        x: "step",
+        y: measure.words.to_owned(),
+        logarithmic: false,
+        lines: lines(groups, |variant| {
+            of_variant(runs, variant).map(|run| score(run, measure.name)).collect()
+        }),
+        levels: vec![],
+    }
+}
+
+/// Training loss less the baseline's with the same seed, one curve for each seed.
+fn relative_loss(runs: &[RunMetrics], variant: &str) -> Vec<Curve> {
+    if variant == BASELINE {
+        return Vec::new();
+    }
+    let loss = |run: &RunMetrics| curve(run, |line| Some(line.loss));
+    let against_baseline = |run: &RunMetrics| {
+        let baseline = of_variant(runs, BASELINE).find(|other| other.seed == run.seed)?;
+        Some(moving_average(&difference(&loss(run), &loss(baseline)), |_| RELATIVE_WINDOW))
+    };
+    of_variant(runs, variant).filter_map(against_baseline).collect()
+}
+
+pub(super) fn figure(plot: &Plot, title: &str, caption: &str) -> Markup {
+    html! {
+        figure {
+            h3 { (title) }
+            @match plot.svg() {
+                Some(svg) => div role="img" aria-label=(title) { (PreEscaped(svg)) },
+                None => p.quiet { "Nothing was measured." },
+            }
+            figcaption { (caption) }
+        }
+    }
+}
+
+/// Speed and memory as bars.
+pub(super) fn costs(summary: &Summary, groups: &[Group]) -> Markup {
+    let name = format!("{}s_per_second", summary.unit);
+    let speed = format!("Training speed, {}s/s", summary.unit);
+    let rate = |group: &Group| group.spread(|run| run.number(&name)).mean;
+    let memory = |group: &Group| peak_memory(group) as f64;
+    let cache = |group: &Group| group.runs[0].number(KV_CACHE);
+    let size = |number: f64| bytes(number as u64);
+    html! {
+        div.bar-charts {
+            (bars(groups, &speed, &rate, &|number| fixed(number, 0)))
+            (bars(groups, "Peak memory", &memory, &size))
+            @if groups.iter().any(|group| cache(group).is_finite()) {
+                (bars(groups, "KV cache for each token of context", &cache, &size))
+            }
+        }
+    }
+}
+
+fn bars(
+    groups: &[Group],
+    title: &str,
+    number: &dyn Fn(&Group) -> f64,
+    show: &dyn Fn(f64) -> String,
+) -> Markup {
+    let largest = groups.iter().map(number).filter(|x| x.is_finite()).fold(0.0, f64::max);
+    html! {
+        figure {
+            h3 { (title) }
+            div.bars { @for (i, group) in groups.iter().enumerate() {
+                @let percent = (100.0 * number(group) / largest).clamp(0.0, 100.0);
+                span { (label(group.variant)) }
+                span class={ "bar c" (i % COLOURS) }
+                    style={ "width:" (if percent.is_finite() { percent } else { 0.0 }) "%" } {}
+                span.value { (show(number(group))) }
+            } }
+        }
+    }
+}

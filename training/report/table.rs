@@ -1,0 +1,185 @@
+//! The table over the variants: its columns, for the terminal and the page, and the terminal's
+//! layout.
+
+use super::format::{bytes, duration, fixed, thousands};
+use super::measures::{Measure, scaled};
+use super::{Group, label};
+use crate::run::Summary;
+
+/// The most characters in a line on the terminal.
+const WIDTH: usize = 100;
+
+/// One column: its title, in two lines, and its cell for a variant.
+pub(super) struct Column {
+    pub title: [String; 2],
+    pub cell: Box<dyn Fn(&Group) -> String>,
+}
+
+impl Column {
+    fn new(title: [&str; 2], cell: impl Fn(&Group) -> String + 'static) -> Column {
+        Column { title: title.map(str::to_owned), cell: Box::new(cell) }
+    }
+}
+
+/// How well a variant does: a column for each score.
+pub(super) fn quality(summary: &Summary) -> Vec<Column> {
+    let column = |measure: &'static Measure| {
+        let cell = |group: &Group| measure.show(&group.spread(|run| run.number(measure.name)));
+        Column::new(measure.title, cell)
+    };
+    Measure::present(summary).map(column).collect()
+}
+
+/// What a variant costs.
+pub(super) fn cost(summary: &Summary) -> Vec<Column> {
+    let has = |name: &str| summary.variants.iter().any(|run| run.results.get(name).is_some());
+    let rate = format!("{}s_per_second", summary.unit);
+    let mut columns =
+        vec![Column::new(["", "parameters"], |group| thousands(group.runs[0].parameters))];
+    if has(KV_CACHE) {
+        columns.push(Column::new(["KV cache", "per token"], |group| {
+            bytes(group.runs[0].number(KV_CACHE) as u64)
+        }));
+    }
+    let unit = format!("{}s", summary.unit);
+    let speed = move |group: &Group| scaled(&group.spread(|run| run.number(&rate)));
+    columns.push(Column::new([&unit, "per second"], speed));
+    columns.push(Column::new(["peak", "memory"], |group| bytes(peak_memory(group))));
+    let steps = |group: &Group| fixed(group.spread(|run| run.steps as f64).mean, 0);
+    columns.push(Column::new(["", "steps"], steps));
+    let time = |group: &Group| duration(group.spread(|run| run.wall_seconds).mean);
+    columns.push(Column::new(["", "time"], time));
+    columns
+}
+
+/// The result of language models that tells what generation keeps in memory.
+pub(super) const KV_CACHE: &str = "kv_cache_bytes_per_token";
+
+/// The most memory that any of the runs had in use at once.
+pub(super) fn peak_memory(group: &Group) -> u64 {
+    group.runs.iter().map(|run| run.peak_memory_bytes).max().unwrap_or(0)
+}
+
+impl Summary {
+    /// The results for a terminal, at most 100 characters wide: how well each variant predicts,
+    /// what it costs, and notes. Ends with a line end.
+    ///
+    /// ```
+    /// # use neutreno::run::{Summary, VariantSummary};
+    /// let run = VariantSummary { variant: "transformer".into(), ..VariantSummary::default() };
+    /// let summary = Summary { variants: vec![run], ..Summary::default() };
+    /// assert!(summary.table().contains("Transformer"));
+    /// ```
+    pub fn table(&self) -> String {
+        let groups = self.groups();
+        let mut text = aligned(&groups, &quality(self));
+        text.push('\n');
+        text += &aligned(&groups, &cost(self));
+        text.push('\n');
+        for note in self.notes() {
+            text += &wrapped(&note);
+        }
+        text
+    }
+}
+
+/// Two lines of titles and a line for each variant; names to the left, numbers to the right.
+fn aligned(groups: &[Group], columns: &[Column]) -> String {
+    let mut rows = vec![vec![String::new()]; 2];
+    for (i, row) in rows.iter_mut().enumerate() {
+        row.extend(columns.iter().map(|column| column.title[i].clone()));
+    }
+    for group in groups {
+        let mut row = vec![name(group)];
+        row.extend(columns.iter().map(|column| (column.cell)(group)));
+        rows.push(row);
+    }
+    let length = |text: &String| text.chars().count();
+    let widths: Vec<usize> = (0..=columns.len())
+        .map(|i| rows.iter().map(|row| length(&row[i])).max().unwrap_or(0))
+        .collect();
+    let mut text = String::new();
+    for row in &rows {
+        let mut line = format!("{:<1$}", row[0], widths[0]);
+        for (cell, width) in row.iter().zip(&widths).skip(1) {
+            line += &format!("  {cell:>width$}");
+        }
+        text += line.trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+/// The variant's name, at most 18 characters of it.
+fn name(group: &Group) -> String {
+    let name = label(group.variant);
+    if name.chars().count() <= 18 {
+        return name;
+    }
+    name.chars().take(17).chain(['…']).collect()
+}
+
+/// A note as lines of at most [`WIDTH`] characters.
+fn wrapped(note: &str) -> String {
+    let mut text = String::new();
+    let mut length = 0;
+    for word in note.split_whitespace() {
+        let width = word.chars().count();
+        if length > 0 && length + 1 + width > WIDTH {
+            text.push('\n');
+            length = 0;
+        } else if length > 0 {
+            text.push(' ');
+            length += 1;
+        }
+        text += word;
+        length += width;
+    }
+    text + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::summary;
+
+    #[test]
+    fn columns_line_up() {
+        let text = summary(1).table();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[2].starts_with("Transformer "), "{text}");
+        for table in [&lines[1..6], &lines[8..13]] {
+            let widths: Vec<usize> = table.iter().map(|line| line.chars().count()).collect();
+            assert!(widths.iter().all(|width| *width == widths[0]), "{text}");
+        }
+        assert!(text.contains("4.0 KiB") && text.contains("312.4 MiB"), "{text}");
+        assert!(!text.contains('±') && !text.contains("inside"), "{text}");
+        assert!(text.contains("--seeds 3"), "{text}");
+    }
+
+    #[test]
+    fn even_extreme_numbers_fit_100_columns() {
+        let mut summary = summary(3);
+        for (i, run) in summary.variants.iter_mut().enumerate() {
+            run.variant = format!("neutreno+resformer-learnable-plus-{}", i / 3);
+            run.parameters = 9_999_999_999;
+            run.peak_memory_bytes = 1023 << 30;
+            for (name, number) in [
+                ("kv_cache_bytes_per_token", f64::from(1023 << 20)),
+                ("validation_loss", 10.0 * (i + 1) as f64),
+                ("validation_perplexity", 900.0 * (i + 1) as f64),
+                ("test_perplexity", f64::MAX),
+                ("test_loss", f64::NAN),
+                ("bits_per_byte", 33.0 + i as f64),
+                ("tokens_per_second", 999_999.0 + i as f64),
+            ] {
+                run.results.set(name, number);
+            }
+            run.steps = 100_000;
+            run.wall_seconds = 9e5;
+        }
+        let text = summary.table();
+        for line in text.lines() {
+            assert!(line.chars().count() <= 100, "{} characters: {line}", line.chars().count());
+        }
+    }
+}

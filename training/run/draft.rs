@@ -1,0 +1,170 @@
+//! A run's folder before it has its name.
+
+use super::folder::free;
+use super::{Error, RunFolder, RunLock, disk};
+use std::fs::{self, File};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// `.NAME.PROCESS-NUMBER.partial`; removed again unless it gets its name. It is locked: where a
+/// process was killed, the next one sees by the free lock that nobody needs the folder any more.
+pub(super) struct Draft {
+    folder: RunFolder,
+    lock: Option<RunLock>,
+}
+
+impl Draft {
+    /// Makes one, after removing those that were left in `parent`.
+    pub fn new(parent: &Path, name: &str) -> Result<Draft, Error> {
+        // Several threads of a process may want the same name.
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        remove_leftovers(parent);
+        loop {
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            let path = parent.join(format!(".{name}.{}-{number}.partial", std::process::id()));
+            let failed = |source| Error::Create { path: parent.join(name), source };
+            fs::create_dir(&path).map_err(failed)?;
+            let folder = RunFolder::at(path);
+            let lock = folder.lock();
+            // Another process may have taken it for a leftover before it was locked.
+            if !matches!(lock, Err(Error::Running { .. })) && folder.path().is_dir() {
+                // From here on it is removed where something fails.
+                let mut draft = Draft { folder, lock: None };
+                draft.lock = Some(lock?);
+                return Ok(draft);
+            }
+        }
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &RunFolder {
+        &self.folder
+    }
+
+    /// Gives the folder its name; false if that is taken.
+    pub fn publish(mut self, path: &Path) -> Result<bool, Error> {
+        disk::sync_folder(self.folder.path())?;
+        // Some systems do not even replace an empty folder. This removes no other.
+        let _ = fs::remove_dir(path);
+        if cfg!(windows) {
+            // A folder with an open file in it cannot be renamed there.
+            self.lock = None;
+        }
+        match disk::rename(self.folder.path(), path) {
+            Ok(()) => {
+                path.parent().map_or(Ok(()), disk::sync_folder)?;
+                Ok(true)
+            }
+            Err(_) if !free(path) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // After the rename there is nothing to remove.
+        let _ = fs::remove_dir_all(self.folder.path());
+    }
+}
+
+/// Removes what killed processes have left: folders with the name of a draft in which a lock holds
+/// the number of the process of that name, and which nobody holds; and empty ones. What cannot be
+/// removed stays; it does no harm.
+fn remove_leftovers(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(process) = name.to_str().and_then(process_of) else { continue };
+        // Its process was killed before it was locked. This removes no folder that is not empty.
+        if !disk::is_folder(&entry) || fs::remove_dir(entry.path()).is_ok() {
+            continue;
+        }
+        let lock = RunFolder::at(entry.path()).lock_file();
+        let is_its_own = fs::read_to_string(&lock).is_ok_and(|id| id == process);
+        let Some(lock) = File::options().append(true).open(lock).ok().filter(|_| is_its_own) else {
+            continue;
+        };
+        if lock.try_lock().is_ok() {
+            if cfg!(windows) {
+                drop(lock);
+            }
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// The process in the name of a draft, if it is one.
+fn process_of(name: &str) -> Option<&str> {
+    let (_, end) = name.strip_prefix('.')?.strip_suffix(".partial")?.rsplit_once('.')?;
+    let (process, number) = end.split_once('-')?;
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    (digits(process) && digits(number)).then_some(process)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(parent: &Path) -> Vec<String> {
+        let entries = fs::read_dir(parent).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn what_killed_processes_left_is_removed_and_nothing_else() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = |name: &str, lock: Option<&str>| {
+            let folder = parent.path().join(name);
+            fs::create_dir(&folder).unwrap();
+            if let Some(process) = lock {
+                fs::write(folder.join(".lock"), process).unwrap();
+                fs::write(folder.join("run.json"), "{}").unwrap();
+            }
+            folder
+        };
+        folder(".a.41-0.partial", Some("41"));
+        folder(".2031-05-07-093000-lm.41-12.partial", Some("41"));
+        folder(".empty.41-1.partial", None);
+        folder(".another's.41-0.partial", Some("somebody"));
+        folder(".no-process.partial", Some("41"));
+        folder("b.41-0.partial", Some("41"));
+        fs::write(folder(".no-lock.41-0.partial", None).join("precious"), "data").unwrap();
+        fs::write(parent.path().join(".file.41-0.partial"), "data").unwrap();
+        let other = tempfile::tempdir().unwrap();
+        fs::write(other.path().join(".lock"), "41").unwrap();
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(other.path(), parent.path().join(".link.41-0.partial")).unwrap();
+        let busy = folder(".busy.41-0.partial", Some("41"));
+        let busy = File::options().append(true).open(busy.join(".lock")).unwrap();
+        busy.lock().unwrap();
+
+        let draft = Draft::new(parent.path(), "new").unwrap();
+        let own = draft.folder().name();
+        // A second one leaves the first alone.
+        drop(Draft::new(parent.path(), "new").unwrap());
+        let mut kept = vec![
+            ".another's.41-0.partial",
+            ".busy.41-0.partial",
+            ".file.41-0.partial",
+            ".no-lock.41-0.partial",
+            ".no-process.partial",
+            &own,
+            "b.41-0.partial",
+        ];
+        if cfg!(unix) {
+            kept.push(".link.41-0.partial");
+        }
+        kept.sort();
+        assert_eq!(names(parent.path()), kept);
+        drop(busy);
+        assert!(draft.publish(&parent.path().join("new")).unwrap());
+        let draft = Draft::new(parent.path(), "other").unwrap();
+        assert!(!names(parent.path()).iter().any(|name| name.contains("busy")));
+        // A run is not removed, whether a process trains in it or not.
+        drop(draft);
+        assert!(parent.path().join("new").is_dir() && other.path().join(".lock").is_file());
+    }
+}

@@ -1,0 +1,25 @@
+//! What a run leaves behind: its folder with its lock, checkpoints, metrics and summary.
+//!
+//! Everything here works on plain data, knows no tensor and no device, and can be read back:
+//!
+//! - [`RunFolder`] makes `runs/NAME/` and writes files that are never half there;
+//! - [`Metric`] is one line of `metrics.jsonl`, [`MetricsWriter`] appends them;
+//! - [`Summary`] is `summary.json`.
+
+pub(crate) mod checkpoint;
+pub(crate) mod disk;
+mod draft;
+mod error;
+mod folder;
+mod metrics;
+mod pictures;
+pub(crate) mod state;
+mod summary;
+mod values;
+
+pub use error::Error;
+pub use folder::{ModelFolder, RunFolder, RunLock, write_atomically, write_json};
+pub use metrics::{MEASURED, Metric, MetricsWriter, read_metrics};
+pub use pictures::{Picture, read_pictures, write_pictures};
+pub use summary::{Data, Summary, VariantSummary};
+pub use values::Values;

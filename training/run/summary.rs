@@ -1,0 +1,83 @@
+//! `summary.json`: what ran, and what came out for each variant and seed.
+
+use super::Values;
+use super::values::null_is_nan;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The results of a run. What depends on the task is in [`Summary::facts`] and
+/// [`VariantSummary::results`], whose entries stand beside the others in JSON.
+///
+/// A number that is not finite, or was never measured, is NaN; it becomes null in JSON and NaN
+/// again when it is read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The name of the run's folder.
+    pub name: String,
+    /// What was learnt, such as `language-modelling`.
+    pub task: String,
+    /// Version of this program.
+    pub version: String,
+    /// When the run began, in RFC 3339.
+    pub started: String,
+    /// What was learnt from.
+    pub data: Data,
+    /// What a loss is the mean over, and speed is counted in: `token`, `image`.
+    pub unit: String,
+    /// All settings, as in `run.json`.
+    pub settings: serde_json::Value,
+    /// What is known of the task and its data, such as `vocabulary`.
+    #[serde(flatten)]
+    pub facts: Values,
+    /// One entry for each trained model, in the order of training.
+    pub variants: Vec<VariantSummary>,
+}
+
+/// Where the data came from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Data {
+    /// How it was found: `given`, `cache`, `download`, `generated`.
+    pub source: String,
+    /// What it is, such as `WikiText-2`.
+    pub name: String,
+    /// Hash of each file, by its name.
+    pub hashes: BTreeMap<String, String>,
+}
+
+/// What came out for one variant and seed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct VariantSummary {
+    /// The variant, as on the command line: `transformer`, `neutreno`, `resformer`, `svformer`.
+    pub variant: String,
+    /// The seed of weights, order of data and dropout.
+    pub seed: u64,
+    /// Whether training came to its end; false when it was interrupted.
+    pub finished: bool,
+    /// Number of trained numbers.
+    pub parameters: u64,
+    /// Updates made.
+    pub steps: u64,
+    /// Training loss at the end, in nats.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub train_loss: f64,
+    /// The most memory in use at once, in bytes.
+    pub peak_memory_bytes: u64,
+    /// Seconds that training took, evaluation included.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub wall_seconds: f64,
+    /// The kind of device: `cpu` or `gpu`.
+    pub device: String,
+    /// The name of the GPU's adapter; none on the CPU.
+    pub adapter: Option<String>,
+    /// What depends on the task: its scores, such as `validation_loss`, and the training tokens or
+    /// images seen in all (`tokens_seen`) and a second (`tokens_per_second`).
+    #[serde(flatten)]
+    pub results: Values,
+}
+
+impl VariantSummary {
+    /// The result of that name; NaN if there is none.
+    pub fn number(&self, name: &str) -> f64 {
+        self.results.number(name)
+    }
+}

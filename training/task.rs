@@ -1,0 +1,243 @@
+//! What a model can learn: the part of training that differs between text and images.
+
+use crate::engine::random::Key;
+use crate::engine::{Builder, Device, Tensor};
+use crate::error::Error;
+use crate::run::{Data, Picture, Values};
+use crate::settings::Settings;
+use crate::trace::Trace;
+use crate::variant::VariantConfig;
+use serde::Serialize;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+/// A task: a model, the data that it learns from, and how it is scored. The loop
+/// ([`Learner`](crate::Learner), [`Comparison`](crate::Comparison)) does the rest, the same for
+/// all tasks: steps, schedule, logging, evaluation, files, the report.
+///
+/// Nothing here may keep a random state: whatever is random is drawn from the seed and the number
+/// of the batch or step, so that a run is repeated, and resumed, to the bit.
+pub trait Task: Sync {
+    /// The sizes of one model, as `config.json` holds them.
+    type Config: Serialize + Sync;
+    /// A model: its tensors are windows of the parameters.
+    type Model;
+    /// The data of one micro-batch, on the host. It is made on a thread of its own, ahead of the
+    /// step that needs it.
+    type Batch: Send;
+
+    /// What the task is called in the run's folder and summary, such as `language-modelling`.
+    fn name(&self) -> &'static str;
+
+    /// What a loss is the mean over, and speed is counted in: `token`, `image`.
+    fn unit(&self) -> &'static str;
+
+    /// How many units one micro-batch of `batch` examples has.
+    fn units(&self, batch: usize) -> u64;
+
+    /// The score by which one checkpoint is better than another.
+    fn best(&self) -> Best;
+
+    /// The sizes of the model of a variant.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] where sizes contradict each other or do not fit the device. Called for
+    /// every variant before anything is written.
+    fn config(&self, variant: &VariantConfig, device: &Device) -> Result<Self::Config, Error>;
+
+    /// The flags that make a run take less memory, as the end of a sentence.
+    fn memory_flags(&self) -> &'static str {
+        "a smaller --batch (with a larger --accumulate the steps stay the same), or a smaller model \
+         (--layers, --width)"
+    }
+
+    /// Finds what is wrong with the data before anything is written.
+    ///
+    /// # Errors
+    /// Whatever would fail later, such as too little text.
+    fn check(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Makes the model's parameters.
+    fn build(&self, config: &Self::Config, builder: &mut Builder) -> Self::Model;
+
+    /// The training data: micro-batches of `batch` examples, each a pure function of the seed and
+    /// its number. The closure may keep what saves time, such as an epoch's order.
+    ///
+    /// # Errors
+    /// If the data cannot be dealt out so.
+    fn batches(&self, seed: u64, batch: usize) -> Result<Batches<'_, Self::Batch>, Error>;
+
+    /// The mean loss of a micro-batch, in nats a unit: a tensor of one element that the gradients
+    /// are taken of. `dropout` is the key of this micro-batch's masks.
+    fn loss(&self, model: &Self::Model, batch: &Self::Batch, dropout: Key) -> Tensor;
+
+    /// Scores the model on the validation data, and at the end on the test data too, in batches of
+    /// `batch` examples. The names of the scores become keys of `metrics.jsonl` and
+    /// `summary.json`; `validation_loss` must be among them.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] if `stop` says so; or if the device or the data fails.
+    fn evaluate(
+        &self,
+        model: &Self::Model,
+        batch: usize,
+        extent: Extent,
+        stop: &Stop,
+    ) -> Result<Values, Error>;
+
+    /// Something that the model wrote, to be read while it learns. `key` is fresh at each step.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn sample(&self, _model: &Self::Model, _key: Key) -> Result<Option<String>, Error> {
+        Ok(None)
+    }
+
+    /// What the model's layers compute of the probe sequences (texts, images) with these numbers,
+    /// which are the same for every model; of fewer if there are not so many. `None` if the task
+    /// has none.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn trace(&self, _model: &Self::Model, _probes: Range<usize>) -> Result<Option<Trace>, Error> {
+        Ok(None)
+    }
+
+    /// Pictures of what the trained model does, for the report.
+    ///
+    /// # Errors
+    /// If the device or the data fails.
+    fn pictures(&self, _model: &Self::Model) -> Result<Vec<Picture>, Error> {
+        Ok(Vec::new())
+    }
+
+    /// The task's own settings beside [`Settings`], by name, for `run.json` and the report.
+    fn settings(&self) -> Values;
+
+    /// Where the data came from.
+    fn data(&self) -> Data;
+
+    /// What is known of the task and its data, for `run.json` and `summary.json`.
+    fn facts(&self) -> Values {
+        Values::default()
+    }
+
+    /// What is known of a model before it is trained, for `summary.json`.
+    fn model_facts(&self, _config: &Self::Config) -> Values {
+        Values::default()
+    }
+
+    /// Writes files of the task's own into the run's folder, such as a tokenizer.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    fn save(&self, _folder: &Path) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// Micro-batches by their number, counted from 0 through the whole run.
+pub type Batches<'a, B> = Box<dyn FnMut(u64) -> Result<B, Error> + Send + 'a>;
+
+/// The score by which checkpoints and models are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Best {
+    /// The smaller the score of that name, the better.
+    Lowest(&'static str),
+    /// The larger the score of that name, the better.
+    Highest(&'static str),
+}
+
+impl Best {
+    /// The score's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Best::Lowest(name) | Best::Highest(name) => name,
+        }
+    }
+
+    /// Whether a score is better than another; NaN is worse than anything.
+    ///
+    /// ```
+    /// use neutreno::training::Best;
+    /// assert!(Best::Lowest("validation_loss").prefers(1.0, 2.0));
+    /// assert!(Best::Highest("mean_iou").prefers(0.5, f64::NAN));
+    /// assert!(!Best::Highest("mean_iou").prefers(0.5, 0.5));
+    /// ```
+    pub fn prefers(self, score: f64, other: f64) -> bool {
+        match self {
+            _ if score.is_nan() => false,
+            _ if other.is_nan() => true,
+            Best::Lowest(_) => score < other,
+            Best::Highest(_) => score > other,
+        }
+    }
+}
+
+/// How much of the data is scored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// The part of the validation data that is scored while training, and after an interruption.
+    Part,
+    /// All of the validation and test data, at the end.
+    All,
+}
+
+/// Says when to stop: once the user wants to.
+#[derive(Debug)]
+pub struct Stop<'a>(When<'a>);
+
+#[derive(Debug)]
+enum When<'a> {
+    Never,
+    Told(&'a AtomicBool),
+    /// So many times more the answer is no.
+    After(AtomicU32),
+}
+
+impl<'a> Stop<'a> {
+    /// Stops once the flag is true.
+    pub fn when(flag: &'a AtomicBool) -> Stop<'a> {
+        Stop(When::Told(flag))
+    }
+
+    /// Never stops.
+    pub fn never() -> Stop<'a> {
+        Stop(When::Never)
+    }
+
+    /// Stops after so many batches.
+    pub(super) fn after(batches: u32) -> Stop<'a> {
+        Stop(When::After(batches.into()))
+    }
+
+    /// Whether to stop now.
+    pub fn now(&self) -> bool {
+        match &self.0 {
+            When::Never => false,
+            When::Told(flag) => flag.load(Ordering::Relaxed),
+            When::After(left) => {
+                let step = |left: u32| left.checked_sub(1);
+                left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step).is_err()
+            }
+        }
+    }
+
+    /// Fails if it is time to stop; to be called between batches.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`].
+    pub fn check(&self) -> Result<(), Error> {
+        if self.now() { Err(Error::Interrupted) } else { Ok(()) }
+    }
+}
+
+/// All settings of a run: the shared ones and the task's own.
+pub(super) fn all_settings(settings: &Settings, task: &impl Task) -> serde_json::Value {
+    let mut all = task.settings();
+    all.extend(Values::of(settings));
+    serde_json::json!(all)
+}

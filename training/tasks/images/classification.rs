@@ -1,0 +1,257 @@
+//! Classification of images as a task: top-1, top-5, the images that were mistaken.
+
+use super::pictures::{Mistake, confusion_matrix, mistakes};
+use super::{
+    Confusion, ImageSettings, data_of, facts, model_config, pixels, probe_images, test_batches,
+    training_batches, until, validation_batches,
+};
+use crate::data::corpus::Source;
+use crate::data::images::{ImageBatch, ImageData, linear_baseline};
+use crate::engine::random::Key;
+use crate::engine::{Builder, Device, Tensor, no_grad};
+use crate::error::Error;
+use crate::run::{Data, Picture, Values};
+use crate::task::{Batches, Best, Extent, Stop, Task};
+use crate::trace::Trace;
+use crate::variant::VariantConfig;
+use crate::vision::{ImageClassifier, Pass, SoftTargets, VisionConfig};
+use std::ops::Range;
+
+/// Learning to tell what an image shows.
+#[derive(Clone, Debug)]
+pub struct ImageClassification {
+    /// The sizes.
+    pub settings: ImageSettings,
+    /// The images.
+    pub data: ImageData,
+    facts: Values,
+}
+
+impl ImageClassification {
+    /// The task of learning these images. For generated ones, it also finds out how well a linear
+    /// model does, for comparison.
+    ///
+    /// # Errors
+    /// If the device fails.
+    ///
+    /// # Panics
+    /// If the data is for segmentation.
+    pub fn new(
+        data: ImageData,
+        settings: ImageSettings,
+        device: &Device,
+    ) -> Result<ImageClassification, Error> {
+        assert_eq!(data.task, crate::data::images::Task::Classification);
+        let mut facts = facts(&data);
+        if matches!(data.source, Source::Generated(_)) {
+            let score = linear_baseline(&data, 300, device)?;
+            facts.set("linear_top1_accuracy", score.accuracy);
+        }
+        Ok(ImageClassification { settings, data, facts })
+    }
+
+    /// The share of test images that a linear model gets right, known for generated images.
+    pub fn linear_baseline(&self) -> Option<f64> {
+        self.facts.get("linear_top1_accuracy").and_then(serde_json::Value::as_f64)
+    }
+
+    fn classes(&self) -> usize {
+        self.data.classes.len()
+    }
+
+    fn score(
+        &self,
+        model: &ImageClassifier,
+        batches: impl Iterator<Item = Result<ImageBatch, Error>>,
+    ) -> Result<Score, Error> {
+        let mut score = Score::default();
+        for batch in batches {
+            let batch = batch?;
+            let logits = evaluate(model, &batch)?;
+            for (logits, label) in logits.chunks_exact(self.classes()).zip(&batch.labels) {
+                score.add(logits, *label as usize);
+            }
+        }
+        Ok(score)
+    }
+}
+
+/// The logits of a batch, on the host.
+fn evaluate(model: &ImageClassifier, batch: &ImageBatch) -> Result<Vec<f32>, Error> {
+    let images = pixels(batch, model.device());
+    Ok(no_grad(|| model.logits(&images, &Pass::evaluation())).to_vec()?)
+}
+
+/// Sums over images.
+#[derive(Clone, Copy, Debug, Default)]
+struct Score {
+    images: u64,
+    nats: f64,
+    first: u64,
+    among_five: u64,
+}
+
+impl Score {
+    fn add(&mut self, logits: &[f32], label: usize) {
+        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f64 = logits.iter().map(|logit| f64::from(logit - largest).exp()).sum();
+        self.images += 1;
+        self.nats += sum.ln() - f64::from(logits[label] - largest);
+        // A tie counts as a mistake.
+        let before = logits.iter().enumerate().filter(|(class, logit)| {
+            *class != label && logits[label].partial_cmp(logit) != Some(std::cmp::Ordering::Greater)
+        });
+        let before = before.count();
+        self.first += u64::from(before == 0);
+        self.among_five += u64::from(before < 5);
+    }
+
+    /// The scores with their names, after a prefix.
+    fn values(&self, prefix: &str) -> [(String, f64); 3] {
+        let mean = |sum: f64| sum / self.images as f64;
+        let loss =
+            if prefix.is_empty() { "validation_loss".into() } else { format!("{prefix}loss") };
+        [
+            (loss, mean(self.nats)),
+            (format!("{prefix}top1_accuracy"), mean(self.first as f64)),
+            (format!("{prefix}top5_accuracy"), mean(self.among_five as f64)),
+        ]
+    }
+}
+
+impl Task for ImageClassification {
+    type Config = VisionConfig;
+    type Model = ImageClassifier;
+    type Batch = ImageBatch;
+
+    fn name(&self) -> &'static str {
+        "image-classification"
+    }
+
+    fn unit(&self) -> &'static str {
+        "image"
+    }
+
+    fn units(&self, batch: usize) -> u64 {
+        batch as u64
+    }
+
+    fn best(&self) -> Best {
+        Best::Highest("top1_accuracy")
+    }
+
+    fn config(&self, variant: &VariantConfig, _device: &Device) -> Result<VisionConfig, Error> {
+        model_config(&self.data, &self.settings, variant)
+    }
+
+    fn build(&self, config: &VisionConfig, builder: &mut Builder) -> ImageClassifier {
+        ImageClassifier::new(config, builder)
+    }
+
+    fn batches(&self, seed: u64, batch: usize) -> Result<Batches<'_, ImageBatch>, Error> {
+        training_batches(&self.data, &self.settings, seed, batch)
+    }
+
+    fn loss(&self, model: &ImageClassifier, batch: &ImageBatch, dropout: Key) -> Tensor {
+        let soft = |labels: &[u32]| {
+            SoftTargets::new(labels, self.classes(), self.settings.label_smoothing)
+        };
+        let mut targets = soft(&batch.labels);
+        if let Some(mixed) = &batch.mixed {
+            targets = targets.mix(&soft(&mixed.labels), mixed.share);
+        }
+        model.loss(&pixels(batch, model.device()), &targets, &Pass::training(dropout))
+    }
+
+    fn evaluate(
+        &self,
+        model: &ImageClassifier,
+        batch: usize,
+        extent: Extent,
+        stop: &Stop,
+    ) -> Result<Values, Error> {
+        let mut scores = Values::default();
+        let validation = validation_batches(&self.data, &self.settings, batch, extent);
+        for (name, score) in self.score(model, until(stop, validation))?.values("") {
+            scores.set(&name, score);
+        }
+        if extent == Extent::All {
+            let test = test_batches(&self.data, batch);
+            for (name, score) in self.score(model, until(stop, test))?.values("test_") {
+                scores.set(&name, score);
+            }
+        }
+        Ok(scores)
+    }
+
+    /// The confusion matrix of the validation images, and those that were mistaken most surely.
+    fn pictures(&self, model: &ImageClassifier) -> Result<Vec<Picture>, Error> {
+        const BATCH: usize = 64;
+        let mut confusion = Confusion::new(self.classes());
+        let mut mistaken: Vec<Mistake> = Vec::new();
+        let batches = validation_batches(&self.data, &self.settings, BATCH, Extent::All);
+        for (number, batch) in batches.enumerate() {
+            let logits = evaluate(model, &batch)?;
+            let rows = logits.chunks_exact(self.classes()).zip(&batch.labels).enumerate();
+            for (place, (logits, label)) in rows {
+                let (given, probability) = most_likely(logits);
+                confusion.add(&[*label], &[given]);
+                if given != *label {
+                    let image = number * BATCH + place;
+                    mistaken.push(Mistake { image, label: *label, given, probability });
+                }
+            }
+        }
+        mistaken.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+        Ok(vec![
+            mistakes(&self.data, &mistaken)?,
+            confusion_matrix(&confusion, &self.data.classes, "images"),
+        ])
+    }
+
+    /// The encoder on validation images.
+    fn trace(&self, model: &ImageClassifier, probes: Range<usize>) -> Result<Option<Trace>, Error> {
+        let images = probe_images(&self.data, model.device(), probes);
+        Ok(images.map(|images| model.encoder().trace(&images)))
+    }
+
+    fn settings(&self) -> Values {
+        Values::of(&self.settings)
+    }
+
+    fn data(&self) -> Data {
+        data_of(&self.data)
+    }
+
+    fn facts(&self) -> Values {
+        self.facts.clone()
+    }
+}
+
+/// The class with the largest logit, and its probability.
+fn most_likely(logits: &[f32]) -> (u32, f32) {
+    let (class, largest) =
+        (0..).zip(logits).fold((0, f32::NEG_INFINITY), |(best, largest), (class, logit)| {
+            if *logit > largest { (class, *logit) } else { (best, largest) }
+        });
+    (class, 1.0 / logits.iter().map(|logit| (logit - largest).exp()).sum::<f32>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_of_known_logits() {
+        let mut score = Score::default();
+        score.add(&[0.0, 2.0_f32.ln(), 0.0, 0.0, 0.0, 0.0], 1);
+        score.add(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 1);
+        score.add(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 0);
+        assert_eq!((score.images, score.first, score.among_five), (3, 1, 2));
+        let mut even = Score::default();
+        even.add(&[0.5; 4], 2);
+        assert!((even.nats - 4.0_f64.ln()).abs() < 1e-7);
+        assert_eq!(even.first, 0);
+        assert_eq!(most_likely(&[0.0, 3.0_f32.ln(), -1e4]).0, 1);
+    }
+}

@@ -1,0 +1,223 @@
+//! Segmentation of images as a task: mean intersection over union, pixels that are right.
+
+use super::pictures::{Scene, confusion_matrix, scenes};
+use super::{
+    Confusion, ImageSettings, data_of, facts, model_config, pixels, probe_images, test_batches,
+    training_batches, until, validation_batches,
+};
+use crate::data::corpus::Source;
+use crate::data::images::{ImageBatch, ImageData, linear_baseline};
+use crate::engine::random::Key;
+use crate::engine::{Builder, Device, Ids, Tensor, no_grad};
+use crate::error::Error;
+use crate::run::{Data, Picture, Values};
+use crate::task::{Batches, Best, Extent, Stop, Task};
+use crate::trace::Trace;
+use crate::variant::VariantConfig;
+use crate::vision::{ImageSegmenter, Pass, VisionConfig};
+use serde_json::json;
+use std::ops::Range;
+
+/// Learning to tell what every pixel of an image belongs to.
+#[derive(Clone, Debug)]
+pub struct ImageSegmentation {
+    /// The sizes.
+    pub settings: ImageSettings,
+    /// The images.
+    pub data: ImageData,
+    facts: Values,
+    /// What is added to the logits of each class while it learns.
+    offsets: Vec<f32>,
+}
+
+impl ImageSegmentation {
+    /// The task of learning these images. For generated ones, it also finds out how well a linear
+    /// model does, for comparison.
+    ///
+    /// # Errors
+    /// If the device fails.
+    ///
+    /// # Panics
+    /// If the data is for classification.
+    pub fn new(
+        data: ImageData,
+        settings: ImageSettings,
+        device: &Device,
+    ) -> Result<ImageSegmentation, Error> {
+        assert_eq!(data.task, crate::data::images::Task::Segmentation);
+        let mut facts = facts(&data);
+        if matches!(data.source, Source::Generated(_)) {
+            let score = linear_baseline(&data, 300, device)?;
+            facts.set("linear_mean_iou", score.mean_iou);
+        }
+        let offsets = offsets(&data, settings.balance);
+        Ok(ImageSegmentation { settings, data, facts, offsets })
+    }
+
+    /// The mean IoU that a linear model gets on the test images, known for generated ones.
+    pub fn linear_baseline(&self) -> Option<f64> {
+        self.facts.get("linear_mean_iou").and_then(serde_json::Value::as_f64)
+    }
+
+    fn score(
+        &self,
+        model: &ImageSegmenter,
+        batches: impl Iterator<Item = Result<ImageBatch, Error>>,
+    ) -> Result<Score, Error> {
+        let mut score = Score { nats: 0.0, confusion: Confusion::new(self.data.classes.len()) };
+        for batch in batches {
+            let batch = batch?;
+            let (loss, given) = evaluate(model, &batch)?;
+            let counted = batch.labels.iter().filter(|label| **label != Ids::IGNORED).count();
+            score.nats += f64::from(loss) * counted as f64;
+            score.confusion.add(&batch.labels, given.as_slice());
+        }
+        Ok(score)
+    }
+}
+
+/// The mean loss of a batch, and the class given to each pixel.
+fn evaluate(model: &ImageSegmenter, batch: &ImageBatch) -> Result<(f32, Ids), Error> {
+    let images = pixels(batch, model.device());
+    no_grad(|| {
+        let logits = model.logits(&images, &Pass::evaluation());
+        Ok((logits.cross_entropy(&labels(batch), 0.0).to_scalar()?, logits.argmax()?))
+    })
+}
+
+/// The labels of a batch's pixels.
+fn labels(batch: &ImageBatch) -> Ids {
+    let [images, _, height, width] = batch.shape;
+    Ids::new(&batch.labels[..], [images, height, width])
+}
+
+/// For each class the logarithm of how frequent it is among the training pixels, times `balance`.
+fn offsets(data: &ImageData, balance: f32) -> Vec<f32> {
+    let counts = data.class_counts(&data.splits.train);
+    let total = counts.iter().sum::<u64>() as f32;
+    // One more of each, as there may be none.
+    counts.iter().map(|count| balance * ((count + 1) as f32 / total).ln()).collect()
+}
+
+/// What the scores are made from.
+struct Score {
+    nats: f64,
+    confusion: Confusion,
+}
+
+impl Score {
+    fn loss(&self) -> f64 {
+        self.nats / self.confusion.total() as f64
+    }
+}
+
+impl Task for ImageSegmentation {
+    type Config = VisionConfig;
+    type Model = ImageSegmenter;
+    type Batch = ImageBatch;
+
+    fn name(&self) -> &'static str {
+        "image-segmentation"
+    }
+
+    fn unit(&self) -> &'static str {
+        "image"
+    }
+
+    fn units(&self, batch: usize) -> u64 {
+        batch as u64
+    }
+
+    fn best(&self) -> Best {
+        Best::Highest("mean_iou")
+    }
+
+    fn config(&self, variant: &VariantConfig, _device: &Device) -> Result<VisionConfig, Error> {
+        model_config(&self.data, &self.settings, variant)
+    }
+
+    fn build(&self, config: &VisionConfig, builder: &mut Builder) -> ImageSegmenter {
+        ImageSegmenter::new(config, builder)
+    }
+
+    fn batches(&self, seed: u64, batch: usize) -> Result<Batches<'_, ImageBatch>, Error> {
+        training_batches(&self.data, &self.settings, seed, batch)
+    }
+
+    fn loss(&self, model: &ImageSegmenter, batch: &ImageBatch, dropout: Key) -> Tensor {
+        let device = model.device();
+        let mut logits = model.logits(&pixels(batch, device), &Pass::training(dropout));
+        if self.settings.balance != 0.0 {
+            logits = logits.add(&Tensor::new(&self.offsets, [self.offsets.len()], device));
+        }
+        logits.cross_entropy(&labels(batch), self.settings.label_smoothing)
+    }
+
+    fn evaluate(
+        &self,
+        model: &ImageSegmenter,
+        batch: usize,
+        extent: Extent,
+        stop: &Stop,
+    ) -> Result<Values, Error> {
+        let validation = validation_batches(&self.data, &self.settings, batch, extent);
+        let score = self.score(model, until(stop, validation))?;
+        let ious = |score: &Score| -> serde_json::Map<String, serde_json::Value> {
+            let names = self.data.classes.iter().cloned();
+            names.zip(score.confusion.ious().iter().map(|iou| json!(iou))).collect()
+        };
+        let mut scores = Values::default()
+            .with("validation_loss", score.loss())
+            .with("mean_iou", score.confusion.mean_iou())
+            .with("pixel_accuracy", score.confusion.accuracy());
+        if extent == Extent::All {
+            scores.set("class_iou", ious(&score));
+            let test = self.score(model, until(stop, test_batches(&self.data, batch)))?;
+            scores.set("test_loss", test.loss());
+            scores.set("test_mean_iou", test.confusion.mean_iou());
+            scores.set("test_pixel_accuracy", test.confusion.accuracy());
+            scores.set("test_class_iou", ious(&test));
+        }
+        Ok(scores)
+    }
+
+    /// Some validation images with what they are and what the model sees, and the confusion
+    /// matrix of all their pixels.
+    fn pictures(&self, model: &ImageSegmenter) -> Result<Vec<Picture>, Error> {
+        const SHOWN: usize = 6;
+        let mut confusion = Confusion::new(self.data.classes.len());
+        let mut shown: Vec<Scene> = Vec::new();
+        let images = self.data.splits.validation.len();
+        // Evenly spread, since neighbours are often alike.
+        let apart = images.div_ceil(SHOWN);
+        let batches = validation_batches(&self.data, &self.settings, 1, Extent::All);
+        for (image, batch) in batches.enumerate() {
+            let (_, given) = evaluate(model, &batch)?;
+            confusion.add(&batch.labels, given.as_slice());
+            if image % apart == apart / 2 {
+                shown.push(Scene { image, given: given.as_slice().to_vec() });
+            }
+        }
+        Ok(vec![
+            scenes(&self.data, &shown)?,
+            confusion_matrix(&confusion, &self.data.classes, "pixels"),
+        ])
+    }
+
+    /// The encoder and the mask transformer on validation images.
+    fn trace(&self, model: &ImageSegmenter, probes: Range<usize>) -> Result<Option<Trace>, Error> {
+        Ok(probe_images(&self.data, model.device(), probes).map(|images| model.trace(&images)))
+    }
+
+    fn settings(&self) -> Values {
+        Values::of(&self.settings)
+    }
+
+    fn data(&self) -> Data {
+        data_of(&self.data)
+    }
+
+    fn facts(&self) -> Values {
+        self.facts.clone()
+    }
+}

@@ -1,0 +1,118 @@
+//! Scoring a text: every token but the first exactly once.
+
+use crate::data::batches::{EvaluationWindows, IGNORED};
+use crate::data::tokenizer::{Tokenizer, words_and_line_ends};
+use crate::engine::{Ids, no_grad};
+use crate::error::Error;
+use crate::language::{LanguageModel, Pass};
+use crate::task::Stop;
+use std::sync::Arc;
+
+/// A text as tokens, with the counts that its scores are divided by.
+#[derive(Clone, Debug)]
+pub struct TokenizedText {
+    /// The tokens.
+    pub tokens: Arc<[u32]>,
+    /// Words and line ends.
+    pub words: u64,
+    /// Bytes of UTF-8.
+    pub bytes: u64,
+}
+
+impl TokenizedText {
+    /// Tokenizes a text.
+    pub fn new(text: &str, tokenizer: &Tokenizer) -> TokenizedText {
+        let tokens = tokenizer.encode(text);
+        TokenizedText {
+            tokens: tokens.into(),
+            words: words_and_line_ends(text) as u64,
+            bytes: text.len() as u64,
+        }
+    }
+
+    /// The first `limit` tokens, counted as the text they stand for.
+    pub fn head(&self, limit: usize, tokenizer: &Tokenizer) -> TokenizedText {
+        if limit >= self.tokens.len() {
+            return self.clone();
+        }
+        let tokens = &self.tokens[..limit];
+        let text = tokenizer.decode(tokens);
+        TokenizedText {
+            tokens: tokens.into(),
+            words: words_and_line_ends(&text) as u64,
+            bytes: text.len() as u64,
+        }
+    }
+}
+
+/// The score of a text.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Score {
+    /// Σ −ln p over the scored tokens.
+    pub nats: f64,
+    /// The scored tokens.
+    pub tokens: u64,
+    words: u64,
+    bytes: u64,
+}
+
+impl Score {
+    /// A score from its total.
+    pub fn new(nats: f64, text: &TokenizedText) -> Score {
+        let tokens = text.tokens.len() as u64 - 1;
+        // With words as tokens, the first word is not scored either.
+        let words = if tokens + 1 == text.words { tokens } else { text.words };
+        Score { nats, tokens, words, bytes: text.bytes }
+    }
+
+    /// Nats a token.
+    pub fn loss(&self) -> f64 {
+        self.nats / self.tokens as f64
+    }
+
+    /// exp(nats / words), line ends counted as words: the same whatever the tokenizer.
+    pub fn perplexity(&self) -> f64 {
+        (self.nats / self.words as f64).exp()
+    }
+
+    /// Bits for each byte of the text.
+    pub fn bits_per_byte(&self) -> f64 {
+        self.nats / std::f64::consts::LN_2 / self.bytes as f64
+    }
+}
+
+/// Scores a text in windows of `context` tokens, `rows` at a time. Each window but the first sees
+/// half a window of the tokens before those it scores.
+///
+/// # Errors
+/// If the text has fewer than two tokens, the device fails, or `stop` says so.
+pub fn evaluate(
+    model: &LanguageModel,
+    text: &TokenizedText,
+    context: usize,
+    rows: usize,
+    stop: &Stop,
+) -> Result<Score, Error> {
+    let windows = EvaluationWindows::new(&text.tokens, context, context.div_ceil(2))?;
+    let mut nats = 0.0;
+    let mut waiting = None;
+    for (inputs, targets) in windows.batches(rows) {
+        stop.check()?;
+        let shape = [inputs.len() / context, context];
+        let counted = targets.iter().filter(|target| **target != IGNORED).count();
+        let (inputs, targets) = (Ids::new(inputs, shape), Ids::new(targets, shape));
+        let loss = no_grad(|| model.loss(&inputs, &targets, &Pass::evaluation()));
+        // The number of one batch is read while the next is computed.
+        let previous = waiting.replace((loss.read(), counted));
+        nats += total(previous)?;
+    }
+    nats += total(waiting)?;
+    Ok(Score::new(nats, text))
+}
+
+fn total(batch: Option<(crate::engine::device::Reading, usize)>) -> Result<f64, Error> {
+    match batch {
+        Some((loss, counted)) => Ok(f64::from(loss.wait()?[0]) * counted as f64),
+        None => Ok(0.0),
+    }
+}

@@ -1,0 +1,242 @@
+//! Language modelling as a task: windows of tokens, perplexity, text that the model writes.
+
+pub mod evaluation;
+pub mod sampling;
+mod settings;
+
+pub use evaluation::{Score, TokenizedText, evaluate};
+pub use settings::LanguageSettings;
+
+use crate::data::batches::{TrainingBatches, uniform_nats, unigram_nats};
+use crate::data::corpus::{Corpus, Splits};
+use crate::data::tokenizer::{Tokenizer, TokenizerChoice};
+use crate::engine::random::Key;
+use crate::engine::{Builder, Device, Ids, Tensor};
+use crate::error::Error;
+use crate::language::LanguageModelConfig;
+use crate::language::{LanguageModel, Pass};
+use crate::measure::probe;
+use crate::run::{Data, Values};
+use crate::task::{Batches, Best, Extent, Stop, Task};
+use crate::trace::Trace;
+use crate::variant::VariantConfig;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+
+/// Always the same, so that all models are measured on the same windows.
+const PROBE_SEED: u64 = 1;
+
+/// Learning to predict the next token of a text.
+#[derive(Clone, Debug)]
+pub struct LanguageModelling {
+    /// The sizes.
+    pub settings: LanguageSettings,
+    /// How text becomes tokens.
+    pub tokenizer: Tokenizer,
+    /// The texts as tokens.
+    pub texts: Splits<TokenizedText>,
+    data: Data,
+    facts: Values,
+}
+
+impl LanguageModelling {
+    /// The task of learning a corpus.
+    ///
+    /// # Errors
+    /// If the tokenizer cannot be made of its text.
+    pub fn new(
+        corpus: &Corpus,
+        tokenizer: TokenizerChoice,
+        settings: LanguageSettings,
+    ) -> Result<LanguageModelling, Error> {
+        let tokenizer = tokenizer.build(&corpus.splits.train)?;
+        let texts = corpus.splits.as_ref().map(|text| TokenizedText::new(text, &tokenizer));
+        let facts = facts(corpus, &tokenizer, &texts);
+        let hashes = corpus.hashes.as_ref();
+        let hashes =
+            [("train", hashes.train), ("validation", hashes.validation), ("test", hashes.test)];
+        let data = Data {
+            source: corpus.source.to_string(),
+            name: corpus.name.clone(),
+            hashes: BTreeMap::from(hashes.map(|(name, hash)| (name.into(), hash.clone()))),
+        };
+        Ok(LanguageModelling { settings, tokenizer, texts, data, facts })
+    }
+}
+
+/// What a score can be held against. Perplexities are for each word of the text that was scored:
+/// exp(nats / (words + line ends)), so that they do not depend on the tokenizer.
+fn facts(corpus: &Corpus, tokenizer: &Tokenizer, texts: &Splits<TokenizedText>) -> Values {
+    let (validation, vocabulary) = (&texts.validation, tokenizer.vocabulary());
+    let perplexity = |nats: f64| Score::new(nats, validation).perplexity();
+    let scorable = validation.tokens.len() > 1;
+    let unigram =
+        |text: &TokenizedText| unigram_nats(&texts.train.tokens, &text.tokens, vocabulary);
+    let mut facts = Values::default()
+        .with("official_words", corpus.official_words)
+        .with("tokenizer", tokenizer.name())
+        .with("vocabulary", vocabulary)
+        .with("tokens_per_word", validation.tokens.len() as f64 / validation.words as f64);
+    if scorable {
+        let uniform = uniform_nats(&validation.tokens, vocabulary);
+        facts.set("uniform_perplexity", perplexity(uniform));
+        facts.set("unigram_perplexity", perplexity(unigram(validation)));
+    }
+    // The entropy of a generated text, in nats a word: no model can do better for long.
+    if let Some(entropy) = corpus.entropy {
+        facts.set("entropy_floor", entropy);
+    }
+    facts
+}
+
+impl Task for LanguageModelling {
+    type Config = LanguageModelConfig;
+    type Model = LanguageModel;
+    type Batch = [Ids; 2];
+
+    fn name(&self) -> &'static str {
+        "language-modelling"
+    }
+
+    fn unit(&self) -> &'static str {
+        "token"
+    }
+
+    fn units(&self, batch: usize) -> u64 {
+        (self.settings.context * batch) as u64
+    }
+
+    fn best(&self) -> Best {
+        Best::Lowest("validation_loss")
+    }
+
+    fn config(
+        &self,
+        variant: &VariantConfig,
+        device: &Device,
+    ) -> Result<LanguageModelConfig, Error> {
+        let (vocabulary, width) = (self.tokenizer.vocabulary(), self.settings.width);
+        let config = self.settings.model(vocabulary, variant);
+        config.check().map_err(Error::Settings)?;
+        if vocabulary * width > device.largest_tensor() {
+            return Err(Error::Settings(format!(
+                "{vocabulary} tokens of width {width} are more than one tensor can hold on \
+                 {device}; choose a smaller --width, or fewer tokens with --tokenizer bpe:N"
+            )));
+        }
+        Ok(config)
+    }
+
+    fn memory_flags(&self) -> &'static str {
+        "--recompute, a smaller --batch (with a larger --accumulate the steps stay the same), a \
+         smaller --context, or a smaller model (--layers, --width)"
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let context = self.settings.context;
+        let Splits { train, validation, test } = &self.texts;
+        for (name, text) in [("training", train), ("validation", validation), ("test", test)] {
+            let needed = if name == "training" { context + 1 } else { 2 };
+            if text.tokens.len() < needed {
+                return Err(Error::Settings(format!(
+                    "the {name} text has {} tokens and needs at least {needed} with a context of \
+                     {context}; choose a smaller --context or more text (--data)",
+                    text.tokens.len()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn build(&self, config: &LanguageModelConfig, builder: &mut Builder) -> LanguageModel {
+        LanguageModel::new(config, builder)
+    }
+
+    fn batches(&self, seed: u64, batch: usize) -> Result<Batches<'_, [Ids; 2]>, Error> {
+        let key = Key::new(seed).named("data");
+        let context = self.settings.context;
+        let tokens = self.texts.train.tokens.clone();
+        let mut batches = TrainingBatches::new(tokens, context, batch, key)?;
+        Ok(Box::new(move |number| {
+            let (inputs, targets) = batches.batch(number);
+            Ok([inputs, targets].map(|ids| Ids::new(ids, [batch, context])))
+        }))
+    }
+
+    fn loss(&self, model: &LanguageModel, batch: &[Ids; 2], dropout: Key) -> Tensor {
+        let [inputs, targets] = batch;
+        let LanguageSettings { label_smoothing, recompute, .. } = self.settings;
+        model.loss(inputs, targets, &Pass { dropout: Some(dropout), label_smoothing, recompute })
+    }
+
+    /// While training, the first tokens of the validation text; at the end both texts.
+    fn evaluate(
+        &self,
+        model: &LanguageModel,
+        batch: usize,
+        extent: Extent,
+        stop: &Stop,
+    ) -> Result<Values, Error> {
+        let limit = match extent {
+            Extent::Part => self.settings.evaluation_tokens,
+            Extent::All => self.settings.final_evaluation_tokens.unwrap_or(usize::MAX),
+        };
+        // In batches as large as those of training, so that it takes no more memory.
+        let score = |text: &TokenizedText| {
+            let text = text.head(limit, &self.tokenizer);
+            evaluate(model, &text, self.settings.context, batch, stop)
+        };
+        let validation = score(&self.texts.validation)?;
+        let mut scores = Values::default()
+            .with("validation_loss", validation.loss())
+            .with("validation_perplexity", validation.perplexity());
+        if extent == Extent::All {
+            let test = score(&self.texts.test)?;
+            scores.set("test_loss", test.loss());
+            scores.set("test_perplexity", test.perplexity());
+            scores.set("bits_per_byte", test.bits_per_byte());
+        }
+        Ok(scores)
+    }
+
+    fn sample(&self, model: &LanguageModel, key: Key) -> Result<Option<String>, Error> {
+        const PROMPT: usize = 8;
+        let length = if matches!(self.tokenizer, Tokenizer::Bytes) { 160 } else { 40 };
+        let prompt = &self.texts.validation.tokens;
+        let prompt = &prompt[..PROMPT.min(prompt.len()).min(self.settings.context)];
+        Ok(Some(sampling::sample(model, &self.tokenizer, prompt, length, key)?))
+    }
+
+    /// Windows of the validation text that begin with the same token.
+    fn trace(&self, model: &LanguageModel, probes: Range<usize>) -> Result<Option<Trace>, Error> {
+        let (tokens, context) = (&self.texts.validation.tokens, self.settings.context);
+        let length = context.min(tokens.len());
+        let windows = probe::windows(tokens, length, probes.end, Key::new(PROBE_SEED));
+        let windows = windows.unwrap_or_default();
+        let Some(chosen) = windows.get(probes.start..).filter(|chosen| !chosen.is_empty()) else {
+            return Ok(None);
+        };
+        Ok(Some(model.trace(&Ids::new(chosen.concat(), [chosen.len(), length]))))
+    }
+
+    fn settings(&self) -> Values {
+        Values::of(&self.settings)
+    }
+
+    fn data(&self) -> Data {
+        self.data.clone()
+    }
+
+    fn facts(&self) -> Values {
+        self.facts.clone()
+    }
+
+    fn model_facts(&self, config: &LanguageModelConfig) -> Values {
+        Values::default().with("kv_cache_bytes_per_token", config.kv_cache_bytes_per_token())
+    }
+
+    fn save(&self, folder: &Path) -> Result<(), Error> {
+        Ok(self.tokenizer.save(folder.join("tokenizer.json"))?)
+    }
+}

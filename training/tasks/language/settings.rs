@@ -1,0 +1,175 @@
+//! The settings of a language model's training, and the presets.
+
+use crate::engine::optim::Curve;
+use crate::language::LanguageModelConfig;
+use crate::settings::{Preset, Settings};
+use crate::variant::VariantConfig;
+use serde::{Deserialize, Serialize};
+
+/// How large a language model is, and how it is scored. The same for every variant of a comparison.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LanguageSettings {
+    /// The number of blocks.
+    pub layers: usize,
+    /// The width of the residual stream.
+    pub width: usize,
+    /// The width inside the feed-forward part; `None` for 8/3 of the width.
+    pub feed_forward: Option<usize>,
+    /// The number of query heads.
+    pub heads: usize,
+    /// The number of key and value heads; `None` for as many as query heads.
+    pub key_value_heads: Option<usize>,
+    /// Whether the output layer uses the embedding's weights.
+    pub tied: bool,
+    /// The tokens of one training window.
+    pub context: usize,
+    /// The probability with which dropout drops.
+    pub dropout: f32,
+    /// The share of the target that label smoothing gives to all tokens alike.
+    pub label_smoothing: f32,
+    /// Whether blocks are run again on the way back instead of keeping what they computed.
+    #[serde(default)]
+    pub recompute: bool,
+    /// The tokens of the validation text that are scored while training.
+    pub evaluation_tokens: usize,
+    /// The tokens scored at the end, of each text; `None` for all.
+    pub final_evaluation_tokens: Option<usize>,
+}
+
+impl LanguageSettings {
+    /// All presets.
+    pub const PRESETS: [Preset; 5] = [
+        Preset { name: "tiny", purpose: "all four variants in minutes on two CPU cores" },
+        Preset { name: "generated", purpose: "tiny with more steps, which few tokens make cheap" },
+        Preset {
+            name: "wikitext2",
+            purpose: "the best perplexity on WikiText-2 in 10 CPU minutes",
+        },
+        Preset { name: "small", purpose: "15M parameters with WikiText-2's words; hours on a CPU" },
+        Preset { name: "medium", purpose: "55M parameters with WikiText-2's words; for a GPU" },
+    ];
+
+    /// The settings of a preset; `None` if there is no such preset.
+    ///
+    /// ```
+    /// use neutreno::tasks::language::LanguageSettings;
+    /// for preset in LanguageSettings::PRESETS {
+    ///     assert!(LanguageSettings::preset(preset.name).is_some());
+    /// }
+    /// assert!(LanguageSettings::preset("huge").is_none());
+    /// ```
+    pub fn preset(name: &str) -> Option<(LanguageSettings, Settings)> {
+        let sizes = LanguageSettings {
+            layers: 3,
+            width: 64,
+            feed_forward: None,
+            heads: 4,
+            key_value_heads: None,
+            tied: true,
+            context: 64,
+            dropout: 0.0,
+            label_smoothing: 0.0,
+            recompute: false,
+            evaluation_tokens: 20_000,
+            final_evaluation_tokens: None,
+        };
+        let training = Settings {
+            batch: 32,
+            accumulate: 1,
+            steps: 300,
+            learning_rate: 4e-3,
+            warmup: 20,
+            decay: Curve::Cosine,
+            final_fraction: 0.1,
+            weight_decay: 0.1,
+            betas: [0.9, 0.95],
+            clip: 1.0,
+            average: None,
+            evaluate_every: 100,
+            measure_every: 0,
+            sample_every: 100,
+        };
+        Some(match name {
+            "tiny" => (sizes, training),
+            "generated" => (
+                sizes,
+                Settings {
+                    steps: 2_400,
+                    warmup: 50,
+                    evaluate_every: 400,
+                    sample_every: 800,
+                    ..training
+                },
+            ),
+            // Small steps: the text is seen only about twice, and more updates gain more than the
+            // time that larger batches save.
+            "wikitext2" => (
+                LanguageSettings { layers: 4, width: 128, heads: 4, context: 128, ..sizes },
+                Settings {
+                    batch: 8,
+                    steps: 3_200,
+                    learning_rate: 3e-3,
+                    warmup: 200,
+                    final_fraction: 0.0,
+                    evaluate_every: 500,
+                    sample_every: 1_000,
+                    ..training
+                },
+            ),
+            "small" => (
+                LanguageSettings {
+                    layers: 8,
+                    width: 256,
+                    heads: 8,
+                    context: 128,
+                    dropout: 0.1,
+                    ..sizes
+                },
+                Settings {
+                    batch: 16,
+                    steps: 5_000,
+                    learning_rate: 1e-3,
+                    warmup: 200,
+                    evaluate_every: 500,
+                    sample_every: 500,
+                    ..training
+                },
+            ),
+            "medium" => (
+                LanguageSettings {
+                    layers: 12,
+                    width: 512,
+                    heads: 8,
+                    context: 256,
+                    dropout: 0.2,
+                    ..sizes
+                },
+                Settings {
+                    batch: 8,
+                    accumulate: 4,
+                    steps: 10_000,
+                    learning_rate: 6e-4,
+                    warmup: 500,
+                    evaluate_every: 1_000,
+                    sample_every: 1_000,
+                    ..training
+                },
+            ),
+            _ => return None,
+        })
+    }
+
+    /// The configuration of a model of this size.
+    pub fn model(&self, vocabulary: usize, variant: &VariantConfig) -> LanguageModelConfig {
+        let mut config =
+            LanguageModelConfig::new(vocabulary, self.width, self.layers, self.heads, self.context);
+        if let Some(width) = self.feed_forward {
+            config.intermediate_size = width;
+        }
+        config.num_key_value_heads = self.key_value_heads.unwrap_or(self.heads);
+        config.tie_word_embeddings = self.tied;
+        config.dropout = self.dropout;
+        config.variant = variant.clone();
+        config
+    }
+}

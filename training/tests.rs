@@ -1,0 +1,301 @@
+//! Training on disks and devices that fail.
+
+use crate::comparison::Comparison;
+use crate::data::corpus::{Corpus, Source, Splits};
+use crate::data::tokenizer::TokenizerChoice;
+use crate::engine::device::Fault;
+use crate::engine::{self, Device, Tensor};
+use crate::error::Error;
+use crate::needs::needs;
+use crate::observer::{Observer, Silent};
+use crate::run::Summary;
+use crate::run::disk::faults;
+use crate::safety::{OnDeviceLoss, Safety};
+use crate::settings::Settings;
+use crate::task::Task;
+use crate::tasks::language::{LanguageModelling, LanguageSettings};
+use crate::{Variant, VariantConfig};
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+fn task() -> LanguageModelling {
+    let sizes = LanguageSettings {
+        layers: 2,
+        width: 4,
+        heads: 1,
+        context: 8,
+        evaluation_tokens: 20,
+        final_evaluation_tokens: Some(20),
+        ..LanguageSettings::preset("tiny").expect("a preset").0
+    };
+    let text = || "a few words, again and again\n".repeat(10);
+    let splits = Splits { train: text(), validation: text(), test: text() };
+    let corpus = Corpus::new("a few words".into(), Source::Generated(0), false, splits, None);
+    LanguageModelling::new(&corpus, TokenizerChoice::Words, sizes).expect("a corpus")
+}
+
+/// Trains in `parent`/run, or goes on with what is there.
+fn train(task: &LanguageModelling, parent: &Path, device: &Device) -> Result<(), Error> {
+    let open = || Ok(device.clone());
+    let (safety, observer) = (Safety::default(), &mut Silent);
+    train_with(task, parent, device.clone(), &open, safety, observer).map(drop)
+}
+
+fn settings() -> Settings {
+    Settings {
+        batch: 1,
+        steps: 2,
+        evaluate_every: 1,
+        sample_every: 0,
+        ..LanguageSettings::preset("tiny").expect("a preset").1
+    }
+}
+
+fn train_with(
+    task: &LanguageModelling,
+    parent: &Path,
+    device: Device,
+    open: &dyn Fn() -> engine::Result<Device>,
+    safety: Safety,
+    observer: &mut dyn Observer,
+) -> Result<Summary, Error> {
+    let run = parent.join("run");
+    let comparison = Comparison {
+        task,
+        variants: &[VariantConfig::new(Variant::Resformer)],
+        seeds: &[1],
+        settings: settings(),
+        minutes: None,
+        device,
+        open,
+        parent: parent.into(),
+        name: Some("run".into()),
+        resume: run.exists().then_some(run),
+        safety: Safety { checkpoint_steps: 1, ..safety },
+        arguments: Vec::new(),
+        started: "2031-05-07T09:30:00Z".into(),
+        interrupted: &AtomicBool::new(false),
+    };
+    comparison.run(observer).map(|(summary, _)| summary)
+}
+
+/// The weights that were trained.
+fn weights(parent: &Path) -> Vec<u8> {
+    fs::read(parent.join("run/resformer-seed1/model.safetensors")).expect("trained weights")
+}
+
+/// Whatever fails on the disk, once or from then on: an error that names a file, no panic, and what
+/// was there can be gone on with to the same bits.
+#[test]
+fn a_disk_that_fails_loses_nothing() {
+    let (task, device) = (task(), Device::cpu_with_threads(1));
+    let whole = tempfile::tempdir().unwrap();
+    faults::plan(whole.path(), u64::MAX, 0);
+    train(&task, whole.path(), &device).unwrap();
+    let operations = faults::end(whole.path());
+    assert!(operations > 50, "{operations}");
+    println!("{operations} writes, syncs, renames, and folders made or removed");
+    for first in 0..operations {
+        // Once, and at some places from then on.
+        let kinds = if first % 3 == 0 { &[1, u64::MAX][..] } else { &[1] };
+        for &times in kinds {
+            let parent = tempfile::tempdir().unwrap();
+            faults::plan(parent.path(), first, times);
+            let result = train(&task, parent.path(), &device);
+            faults::end(parent.path());
+            if let Err(error) = result {
+                let said = error.to_string();
+                assert!(said.contains("no space left on the disk"), "{first}: {said}");
+            }
+            train(&task, parent.path(), &device).unwrap_or_else(|e| panic!("{first}: {e}"));
+            assert!(weights(parent.path()) == weights(whole.path()), "{first}");
+        }
+    }
+}
+
+/// Keeps what a run says.
+#[derive(Default)]
+struct Notices(Vec<String>);
+
+impl Observer for Notices {
+    fn notice(&mut self, line: &str) {
+        self.0.push(line.into());
+    }
+}
+
+/// The software GPU, if this machine has it.
+///
+/// # Panics
+/// Where `NEUTRENO_EXPECT_GPU` is set and there is none.
+fn software_gpu() -> Option<Device> {
+    let device = Device::open("llvmpipe", 0).ok();
+    assert!(device.is_some() || std::env::var_os("NEUTRENO_EXPECT_GPU").is_none(), "no llvmpipe");
+    device
+}
+
+/// Lets a fault happen at `count` of the places where it can, one a run, and goes on: half of the
+/// runs by themselves, the others by being resumed. Whatever fails is an error that says on which
+/// device, and ends with the same bits. Returns the number of places.
+fn fail_often(open: &dyn Fn() -> Device, fault: Fault, count: u64) -> u64 {
+    let task = task();
+    let whole = tempfile::tempdir().unwrap();
+    let device = open();
+    let injection = device.inject(fault, u64::MAX);
+    train(&task, whole.path(), &device).unwrap();
+    let (name, places) = (device.name(), injection.seen());
+    let count = count.min(places);
+    for number in 0..count {
+        let after = (2 * number + 1) * places / (2 * count);
+        let parent = tempfile::tempdir().unwrap();
+        let device = open();
+        let injection = device.inject(fault, after);
+        let retries = number % 2 == 0;
+        let on_device_loss = if retries { OnDeviceLoss::Retry } else { OnDeviceLoss::Stop };
+        let safety = Safety { on_device_loss, ..Safety::default() };
+        let mut notices = Notices::default();
+        let reopen = || Ok(open());
+        let result = train_with(&task, parent.path(), device, &reopen, safety, &mut notices);
+        assert!(injection.seen() > after, "{fault:?} {after}: it did not happen");
+        match result {
+            Ok(_) if retries => {
+                let said = notices.0.join("\n");
+                if number == 0 {
+                    println!("{said}");
+                }
+                assert!(said.contains(&name) && said.contains("attempt 1"), "{after}: {said}");
+            }
+            // What fails after everything was read does no harm.
+            Ok(_) => {}
+            Err(error) => {
+                let said = error.to_string();
+                if number == 1 {
+                    println!("{said}");
+                }
+                assert!(!retries, "{fault:?} {after}: {said}");
+                assert!(said.contains(&name) && said.contains("tensors took"), "{said}");
+                let advice = if fault == Fault::NoMemory { "--batch" } else { "--on-device-loss" };
+                assert!(said.contains(advice), "{said}");
+                let checkpoint = parent.path().join("run/resformer-seed1/checkpoints/step-000001");
+                assert!(said.contains("--resume") || !checkpoint.exists(), "{said}");
+                train(&task, parent.path(), &open()).unwrap();
+            }
+        }
+        assert!(weights(parent.path()) == weights(whole.path()), "{fault:?} {after}");
+    }
+    places
+}
+
+/// So many faults of each kind on the software GPU.
+fn fail_on_gpu(counts: [u64; 5]) {
+    let Some(_) = software_gpu() else { return };
+    let open = || software_gpu().expect("it was there just now");
+    let faults = [
+        Fault::NoMemory,
+        Fault::LostAtDispatch,
+        Fault::LostAtSubmission,
+        Fault::LostAtReading,
+        Fault::Hang,
+    ];
+    for (fault, count) in faults.into_iter().zip(counts) {
+        let started = std::time::Instant::now();
+        let places = fail_often(&open, fault, count);
+        let seconds = started.elapsed().as_secs_f64();
+        println!("{fault:?}: at {} of {places} places; {seconds:.0} s", count.min(places));
+    }
+}
+
+#[test]
+fn a_device_that_fails_loses_nothing() {
+    fail_on_gpu([2, 2, 3, 2, 2]);
+}
+
+/// `NEUTRENO_FAULTS=100 cargo test --lib training::tests -- --ignored --nocapture`
+#[test]
+#[ignore = "takes minutes"]
+fn a_device_that_fails_often_loses_nothing() {
+    let count = std::env::var("NEUTRENO_FAULTS").map_or(100, |count| count.parse().unwrap());
+    fail_on_gpu([count; 5]);
+}
+
+#[test]
+fn memory_that_runs_out_on_the_cpu_loses_nothing() {
+    let faults = fail_often(&|| Device::cpu_with_threads(1), Fault::NoMemory, 1000);
+    println!("{faults} requests for memory");
+    assert!(faults > 30, "{faults}");
+}
+
+#[test]
+fn a_device_that_keeps_failing_ends_the_run() {
+    let task = task();
+    let failing = || {
+        let device = Device::cpu_with_threads(1);
+        device.inject(Fault::NoMemory, 9);
+        device
+    };
+    let none = || Device::open("no such card", 0);
+    let opens: [(&dyn Fn() -> engine::Result<Device>, _); 2] =
+        [(&|| Ok(failing()), "ran out of memory"), (&none, "no such card")];
+    for (open, what) in opens {
+        let parent = tempfile::tempdir().unwrap();
+        let mut notices = Notices::default();
+        let safety = Safety { on_device_loss: OnDeviceLoss::Retry, ..Safety::default() };
+        let result = train_with(&task, parent.path(), failing(), open, safety, &mut notices);
+        let said = result.unwrap_err().to_string();
+        assert!(said.contains(what) && said.contains("3 attempts"), "{said}");
+        assert_eq!(notices.0.iter().filter(|line| line.contains("attempt")).count(), 3);
+    }
+}
+
+#[test]
+fn a_tensor_too_large_for_a_driver_is_refused_for_good() {
+    let Some(device) = software_gpu() else { return };
+    let error = Tensor::zeros([device.largest_tensor() + 1], &device).to_vec().unwrap_err();
+    assert!(matches!(error, engine::Error::OutOfMemory { lasting: true, .. }), "{error}");
+    assert!(error.to_string().contains("the limit of one tensor on this device"), "{error}");
+}
+
+/// What a limit stands against would be refused again.
+#[test]
+fn a_device_at_its_limit_is_not_opened_again() {
+    for device in [Some(Device::cpu_with_threads(1)), software_gpu()].into_iter().flatten() {
+        device.set_memory_limit(1 << 14);
+        let parent = tempfile::tempdir().unwrap();
+        let safety = Safety { on_device_loss: OnDeviceLoss::Retry, ..Safety::default() };
+        let open = || unreachable!("it is not tried");
+        let result = train_with(&task(), parent.path(), device, &open, safety, &mut Silent);
+        let said = result.unwrap_err().to_string();
+        assert!(said.contains("the limit of all tensors is 16.0 KiB"), "{said}");
+        assert!(said.contains("--batch") && !said.contains("attempts"), "{said}");
+    }
+}
+
+#[test]
+fn a_run_that_would_not_fit_is_refused() {
+    let (task, device) = (task(), Device::cpu_with_threads(1));
+    let config = task.config(&VariantConfig::new(Variant::Resformer), &device).unwrap();
+    let (_, most) = needs(&task, &config, &settings()).unwrap().most();
+    let limited = |parent: &Path, device: &Device, limit| {
+        let safety = Safety { memory_limit: Some(limit), ..Safety::default() };
+        let open = || unreachable!("nothing fails");
+        train_with(&task, parent, device.clone(), &open, safety, &mut Silent)
+    };
+    let whole = tempfile::tempdir().unwrap();
+    let said = limited(whole.path(), &device, most - 1).unwrap_err().to_string();
+    for part in ["resformer", "--memory-limit", "--batch", "--recompute"] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert!(!whole.path().join("run").exists());
+    train(&task, whole.path(), &Device::cpu()).unwrap();
+    for device in [Some(device), software_gpu()].into_iter().flatten() {
+        // What was planned is enough, for scoring, measuring and sampling too.
+        let parent = tempfile::tempdir().unwrap();
+        limited(parent.path(), &device, most).unwrap();
+        let memory = device.memory();
+        assert!(memory.peak > most - most / 20, "{memory:?}, planned {most}");
+        assert!(memory.reserved <= most + most / 16, "{memory:?}, planned {most}");
+        if device.kind() == "cpu" {
+            assert!(memory.peak <= most && weights(parent.path()) == weights(whole.path()));
+        }
+    }
+}
