@@ -1,4 +1,4 @@
-// o = P (own v + first v1) + fidelity (v1 - v), with P = softmax(q k^T / sqrt(head_size), masked),
+// o = P (a v + b v1) + c (v1 - v), with P = softmax(q k^T / sqrt(head_size), masked),
 // and the logarithm of each row's sum of exponentials.
 //
 // A workgroup makes 32 rows of one head. It takes the keys in tiles of 32: scores, then their
@@ -22,7 +22,7 @@ struct Uniforms {
     scale: f32,
     // Whether the values are mixed, and whether there is a fidelity term.
     mixes: u32,
-    pulls: u32,
+    has_fidelity: u32,
 }
 
 @group(0) @binding(0) var<uniform> uniforms: Uniforms;
@@ -30,8 +30,8 @@ struct Uniforms {
 @group(0) @binding(2) var<storage, read> k: array<f32>;
 @group(0) @binding(3) var<storage, read> v: array<f32>;
 @group(0) @binding(4) var<storage, read> v1: array<f32>;
-// own, first, fidelity; read only if the values are mixed or there is a fidelity term.
-@group(0) @binding(5) var<storage, read> factors: array<f32>;
+// a, b and c; read only if the values are mixed or there is a fidelity term.
+@group(0) @binding(5) var<storage, read> coefficients: array<f32>;
 @group(0) @binding(6) var<storage, read_write> o: array<f32>;
 @group(0) @binding(7) var<storage, read_write> log_sums: array<f32>;
 
@@ -62,7 +62,7 @@ fn value(index: u32) -> f32 {
     if uniforms.mixes == 0u {
         return v[index];
     }
-    return factors[0] * v[index] + factors[1] * v1[index];
+    return coefficients[0] * v[index] + coefficients[1] * v1[index];
 }
 
 // e^x for x <= 0, and exactly 0 for a masked score.
@@ -108,7 +108,7 @@ fn load_values(lane: u32, batch: u32, head: u32, key: u32, channel: u32) {
 }
 
 // Adds the products of `depth` channels of queries and keys to the scores.
-fn multiply(lane: u32, depth: u32, is_first: bool) {
+fn multiply_queries_and_keys(lane: u32, depth: u32, is_first: bool) {
     let rows = lane % 8u;
     for (var part = lane / 8u; part < 8u; part += lanes / 8u) {
         var block = mat4x4<f32>();
@@ -183,7 +183,7 @@ fn add_values(
     }
 }
 
-// o = o / total + fidelity (v1 - v).
+// o = o / total + c (v1 - v).
 fn finish(lane: u32, batch: u32, head: u32, row: u32, total: vec4<f32>) {
     let rows = lane % 8u;
     let ahead = uniforms.keys - uniforms.queries;
@@ -195,8 +195,8 @@ fn finish(lane: u32, batch: u32, head: u32, row: u32, total: vec4<f32>) {
             for (var j = channel; j < min(channel + 4u, uniforms.head_size); j += 1u) {
                 if r < uniforms.queries {
                     var result = o[start + j] / total[i];
-                    if uniforms.pulls != 0u {
-                        result += factors[2] * (v1[own + j] - v[own + j]);
+                    if uniforms.has_fidelity != 0u {
+                        result += coefficients[2] * (v1[own + j] - v[own + j]);
                     }
                     o[start + j] = result;
                 }
@@ -232,7 +232,7 @@ fn attention_forward(
             workgroupBarrier();
             load_queries_and_keys(lane, batch, head, row, key, channel);
             workgroupBarrier();
-            multiply(lane, min(uniforms.head_size - channel, 32u), channel == 0u);
+            multiply_queries_and_keys(lane, min(uniforms.head_size - channel, 32u), channel == 0u);
         }
         workgroupBarrier();
         mask(lane, row, key);

@@ -18,8 +18,9 @@ struct Uniforms {
     head_size: u32,
     causal: u32,
     scale: f32,
-    // Whether a result is added to what is there: dq; or dk, and dv.
-    add: u32,
+    // Whether dq, dk and dv are added to what is there.
+    add_queries: u32,
+    add_keys: u32,
     add_values: u32,
 }
 
@@ -125,12 +126,12 @@ fn product(rows: u32, part: u32, depth: u32) -> mat4x4<f32> {
 }
 
 // The tiles of rows of `operands.xz` by columns of `operands.yw`, into `weights` and `slopes`.
-fn multiply(lane: u32, place: Place, operands: vec4<u32>, row: u32, column: u32) {
+fn multiply_both(lane: u32, place: Place, operands: vec4<u32>, row: u32, column: u32) {
     let rows = lane % 8u;
     for (var channel = 0u; channel < uniforms.head_size; channel += 32u) {
         let depth = min(uniforms.head_size - channel, 32u);
-        for (var which = 0u; which < 2u; which += 1u) {
-            let pair = select(operands.zw, operands.xy, which == 0u);
+        for (var product_number = 0u; product_number < 2u; product_number += 1u) {
+            let pair = select(operands.zw, operands.xy, product_number == 0u);
             workgroupBarrier();
             load_rows_and_columns(lane, place, pair, row, column, channel);
             workgroupBarrier();
@@ -139,7 +140,7 @@ fn multiply(lane: u32, place: Place, operands: vec4<u32>, row: u32, column: u32)
                 for (var j = 0u; j < 4u; j += 1u) {
                     let at = (part * 4u + j) * 8u + rows;
                     var sum = block[j];
-                    if which == 0u {
+                    if product_number == 0u {
                         if channel > 0u {
                             sum += weights[at];
                         }
@@ -226,7 +227,7 @@ fn attention_backward_queries(
         end = min(end, row + 32u + uniforms.keys - uniforms.queries);
     }
     for (var key = 0u; key < end; key += 32u) {
-        multiply(lane, place, vec4(Q, K, G, V), row, key);
+        multiply_both(lane, place, vec4(Q, K, G, V), row, key);
         workgroupBarrier();
         differentiate(lane, place, row, key, false);
         for (var channel = 0u; channel < uniforms.head_size; channel += 32u) {
@@ -242,7 +243,7 @@ fn attention_backward_queries(
                     for (var j = c; j < c + 4u; j += 1u) {
                         if r < uniforms.queries && j < uniforms.head_size {
                             let at = line * uniforms.head_size + j;
-                            if key > 0u || uniforms.add != 0u {
+                            if key > 0u || uniforms.add_queries != 0u {
                                 dq[at] += block[j - c][i];
                             } else {
                                 dq[at] = block[j - c][i];
@@ -282,7 +283,7 @@ fn add_to_keys(
                         }
                         dv[at] = sum;
                     } else {
-                        if !is_first || uniforms.add != 0u {
+                        if !is_first || uniforms.add_keys != 0u {
                             sum += dk[at];
                         }
                         dk[at] = sum;
@@ -318,7 +319,7 @@ fn attention_backward_keys(
         let place = Place(batch, kv_head * members + member);
         for (var query = begin; query < uniforms.queries; query += 32u) {
             let is_first = member == 0u && query == begin;
-            multiply(lane, place, vec4(K, Q, V, G), row, query);
+            multiply_both(lane, place, vec4(K, Q, V, G), row, query);
             workgroupBarrier();
             differentiate(lane, place, row, query, true);
             for (var channel = 0u; channel < uniforms.head_size; channel += 32u) {

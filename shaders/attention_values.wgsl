@@ -1,200 +1,254 @@
 // What the variants add around plain attention: see the entry points. Values (v, v1 and their
 // gradients) are (batch, keys, kv_heads, head_size); results o and their gradients g are
-// (batch, queries, heads, head_size), at the last positions of the values.
+// (batch, queries, heads, head_size), at the last positions of the values. The coefficients a, b and c
+// are those of o = P (a v + b v1) + c (v1 - v).
 
 override lanes: u32 = 64u;
 
-struct Factors {
+struct Coefficients {
     first_group: u32,
-    constant_0: f32,
-    constant_1: f32,
-    constant_2: f32,
-    is_learnt_0: u32,
-    is_learnt_1: u32,
-    is_learnt_2: u32,
+    constant_a: f32,
+    constant_b: f32,
+    constant_c: f32,
+    is_learned_a: u32,
+    is_learned_b: u32,
+    is_learned_c: u32,
 }
 
-struct Uniforms {
-    first_group: u32,
-    // Elements or rows.
-    count: u32,
-    queries: u32,
-    keys: u32,
-    heads: u32,
-    kv_heads: u32,
-    head_size: u32,
-    // Of the gradients: whether that of v1; of a scalar: which of the three.
-    which: u32,
-    // Of the gradients: whether there is a fidelity term; of a scalar: the rows of a workgroup.
-    more: u32,
-    add: u32,
-}
-
-@group(0) @binding(0) var<uniform> constants: Factors;
-@group(0) @binding(1) var<storage, read> learnt_0: array<f32>;
-@group(0) @binding(2) var<storage, read> learnt_1: array<f32>;
-@group(0) @binding(3) var<storage, read> learnt_2: array<f32>;
+@group(0) @binding(0) var<uniform> given: Coefficients;
+@group(0) @binding(1) var<storage, read> learned_a: array<f32>;
+@group(0) @binding(2) var<storage, read> learned_b: array<f32>;
+@group(0) @binding(3) var<storage, read> learned_c: array<f32>;
 @group(0) @binding(4) var<storage, read_write> gathered: array<f32>;
 
-// The three factors, constant or learnt, in one place.
+// a, b and c, constant or learned, side by side.
 @compute @workgroup_size(1)
-fn attention_values_factors() {
-    gathered[0] = constants.constant_0;
-    gathered[1] = constants.constant_1;
-    gathered[2] = constants.constant_2;
-    if constants.is_learnt_0 != 0u {
-        gathered[0] = learnt_0[0];
+fn attention_values_coefficients() {
+    gathered[0] = given.constant_a;
+    gathered[1] = given.constant_b;
+    gathered[2] = given.constant_c;
+    if given.is_learned_a != 0u {
+        gathered[0] = learned_a[0];
     }
-    if constants.is_learnt_1 != 0u {
-        gathered[1] = learnt_1[0];
+    if given.is_learned_b != 0u {
+        gathered[1] = learned_b[0];
     }
-    if constants.is_learnt_2 != 0u {
-        gathered[2] = learnt_2[0];
+    if given.is_learned_c != 0u {
+        gathered[2] = learned_c[0];
     }
 }
 
-@group(0) @binding(0) var<uniform> uniforms: Uniforms;
+struct Mix {
+    first_group: u32,
+    elements: u32,
+}
+
+@group(0) @binding(0) var<uniform> of_mix: Mix;
 @group(0) @binding(1) var<storage, read> mix_v: array<f32>;
 @group(0) @binding(2) var<storage, read> mix_v1: array<f32>;
-@group(0) @binding(3) var<storage, read> mix_factors: array<f32>;
+@group(0) @binding(3) var<storage, read> mix_coefficients: array<f32>;
 @group(0) @binding(4) var<storage, read_write> mixed: array<f32>;
 
-// own v + first v1.
+// a v + b v1.
 @compute @workgroup_size(64)
 fn attention_values_mix(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
-    if i < uniforms.count {
-        mixed[i] = mix_factors[0] * mix_v[i] + mix_factors[1] * mix_v1[i];
+    let i = id.x + (of_mix.first_group + id.y * groups.x) * 64u;
+    if i < of_mix.elements {
+        mixed[i] = mix_coefficients[0] * mix_v[i] + mix_coefficients[1] * mix_v1[i];
     }
 }
 
+struct RowSums {
+    first_group: u32,
+    rows: u32,
+    queries: u32,
+    keys: u32,
+    heads: u32,
+    kv_heads: u32,
+    head_size: u32,
+    // Whether there is a term c (v1 - v).
+    has_fidelity: u32,
+}
+
+@group(0) @binding(0) var<uniform> of_sums: RowSums;
 @group(0) @binding(1) var<storage, read> sums_g: array<f32>;
 @group(0) @binding(2) var<storage, read> sums_o: array<f32>;
 @group(0) @binding(3) var<storage, read> sums_v: array<f32>;
 @group(0) @binding(4) var<storage, read> sums_v1: array<f32>;
-@group(0) @binding(5) var<storage, read> sums_factors: array<f32>;
+@group(0) @binding(5) var<storage, read> sums_coefficients: array<f32>;
 @group(0) @binding(6) var<storage, read_write> row_sums: array<f32>;
 
-// The sum over channels of g (o - fidelity (v1 - v)), for each row.
+// The sum over channels of g (o - c (v1 - v)), for each row.
 @compute @workgroup_size(64)
 fn attention_values_row_sums(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let row = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
-    if row >= uniforms.count {
+    let row = id.x + (of_sums.first_group + id.y * groups.x) * 64u;
+    if row >= of_sums.rows {
         return;
     }
-    let has_fidelity = uniforms.which != 0u;
-    let head = row % uniforms.heads / (uniforms.heads / uniforms.kv_heads);
-    let query = row / uniforms.heads % uniforms.queries;
-    let batch = row / uniforms.heads / uniforms.queries;
-    let key = query + uniforms.keys - uniforms.queries;
-    let start = row * uniforms.head_size;
-    let own = ((batch * uniforms.keys + key) * uniforms.kv_heads + head) * uniforms.head_size;
+    let has_fidelity = of_sums.has_fidelity != 0u;
+    let head = row % of_sums.heads / (of_sums.heads / of_sums.kv_heads);
+    let query = row / of_sums.heads % of_sums.queries;
+    let batch = row / of_sums.heads / of_sums.queries;
+    let key = query + of_sums.keys - of_sums.queries;
+    let start = row * of_sums.head_size;
+    let own = ((batch * of_sums.keys + key) * of_sums.kv_heads + head) * of_sums.head_size;
     var total = 0.0;
-    for (var c = 0u; c < uniforms.head_size; c += 1u) {
-        var attended = sums_o[start + c];
+    for (var channel = 0u; channel < of_sums.head_size; channel += 1u) {
+        var attended = sums_o[start + channel];
         if has_fidelity {
-            attended -= sums_factors[2] * (sums_v1[own + c] - sums_v[own + c]);
+            attended -= sums_coefficients[2] * (sums_v1[own + channel] - sums_v[own + channel]);
         }
-        total += sums_g[start + c] * attended;
+        total += sums_g[start + channel] * attended;
     }
     row_sums[row] = total;
 }
 
-// The element of g, of the first query head, for an element of the values; past the end where
-// there is no query.
-fn query_element(i: u32) -> u32 {
-    let channel = i % uniforms.head_size;
-    let row = i / uniforms.head_size;
-    let head = row % uniforms.kv_heads * (uniforms.heads / uniforms.kv_heads);
-    let position = row / uniforms.kv_heads % uniforms.keys + uniforms.queries;
-    let batch = row / uniforms.kv_heads / uniforms.keys;
-    if position < uniforms.keys {
-        return 0xffffffffu;
-    }
-    let query = batch * uniforms.queries + position - uniforms.keys;
-    return (query * uniforms.heads + head) * uniforms.head_size + channel;
+struct Sizes {
+    queries: u32,
+    keys: u32,
+    heads: u32,
+    kv_heads: u32,
+    head_size: u32,
 }
 
+const NONE = 0xffffffffu;
+
+// The element of g, of the first query head, for an element of the values; NONE where there is no
+// query.
+fn query_element(i: u32, sizes: Sizes) -> u32 {
+    let channel = i % sizes.head_size;
+    let row = i / sizes.head_size;
+    let head = row % sizes.kv_heads * (sizes.heads / sizes.kv_heads);
+    let position = row / sizes.kv_heads % sizes.keys + sizes.queries;
+    let batch = row / sizes.kv_heads / sizes.keys;
+    if position < sizes.keys {
+        return NONE;
+    }
+    let query = batch * sizes.queries + position - sizes.keys;
+    return (query * sizes.heads + head) * sizes.head_size + channel;
+}
+
+struct Gradients {
+    first_group: u32,
+    elements: u32,
+    queries: u32,
+    keys: u32,
+    heads: u32,
+    kv_heads: u32,
+    head_size: u32,
+    // Whether the gradient is that of v1, not of v.
+    of_first: u32,
+    has_fidelity: u32,
+    add: u32,
+}
+
+@group(0) @binding(0) var<uniform> of_gradients: Gradients;
 @group(0) @binding(1) var<storage, read> d_mixed: array<f32>;
 @group(0) @binding(2) var<storage, read> g: array<f32>;
-@group(0) @binding(3) var<storage, read> factors: array<f32>;
+@group(0) @binding(3) var<storage, read> coefficients: array<f32>;
 @group(0) @binding(4) var<storage, read_write> gradient: array<f32>;
 
-// Of v: own d_mixed - fidelity g; of v1: first d_mixed + fidelity g; g summed over the query heads
-// of the kv head.
+// Of v: a d_mixed - c g; of v1: b d_mixed + c g; g summed over the query heads of the kv head.
 @compute @workgroup_size(64)
 fn attention_values_gradients(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
-    if i >= uniforms.count {
+    let u = of_gradients;
+    let i = id.x + (of_gradients.first_group + id.y * groups.x) * 64u;
+    if i >= u.elements {
         return;
     }
-    let of_first = uniforms.which != 0u;
-    var total = factors[uniforms.which] * d_mixed[i];
-    let at = query_element(i);
-    if uniforms.more != 0u && at != 0xffffffffu {
-        let pull = select(-factors[2], factors[2], of_first);
-        for (var member = 0u; member < uniforms.heads / uniforms.kv_heads; member += 1u) {
-            total += pull * g[at + member * uniforms.head_size];
+    let of_first = u.of_first != 0u;
+    var total = coefficients[u.of_first] * d_mixed[i];
+    let at = query_element(i, Sizes(u.queries, u.keys, u.heads, u.kv_heads, u.head_size));
+    if u.has_fidelity != 0u && at != NONE {
+        let fidelity = select(-coefficients[2], coefficients[2], of_first);
+        for (var member = 0u; member < u.heads / u.kv_heads; member += 1u) {
+            total += fidelity * g[at + member * u.head_size];
         }
     }
-    if uniforms.add != 0u {
+    if u.add != 0u {
         total += gradient[i];
     }
     gradient[i] = total;
 }
 
+struct Scalar {
+    first_group: u32,
+    // Of the values.
+    rows: u32,
+    queries: u32,
+    keys: u32,
+    heads: u32,
+    kv_heads: u32,
+    head_size: u32,
+    // 0, 1 or 2: a, b or c.
+    coefficient: u32,
+    // The rows that one workgroup sums over.
+    rows_a_group: u32,
+}
+
+@group(0) @binding(0) var<uniform> of_scalar: Scalar;
 @group(0) @binding(3) var<storage, read> scalar_v: array<f32>;
 @group(0) @binding(4) var<storage, read> scalar_v1: array<f32>;
 @group(0) @binding(5) var<storage, read_write> partial: array<f32>;
 
-var<workgroup> totals: array<f32, 256>;
+var<workgroup> shared_values: array<f32, 256>;
 
-// The part of the gradient of a factor that some rows of the values make: of own, d_mixed v; of
-// first, d_mixed v1; of fidelity, g (v1 - v).
+// The sum of every invocation's value, for every invocation.
+fn sum_over_lanes(lane: u32, value: f32) -> f32 {
+    workgroupBarrier();
+    shared_values[lane] = value;
+    for (var width = lanes / 2u; width > 0u; width /= 2u) {
+        workgroupBarrier();
+        if lane < width {
+            shared_values[lane] += shared_values[lane + width];
+        }
+    }
+    workgroupBarrier();
+    return shared_values[0];
+}
+
+// The part of the gradient of a coefficient that some rows of the values make: of a, d_mixed v; of b,
+// d_mixed v1; of c, g (v1 - v).
 @compute @workgroup_size(lanes)
 fn attention_values_scalar(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let piece = uniforms.first_group + group.x + group.y * groups.x;
-    if piece * uniforms.more >= uniforms.count {
+    let u = of_scalar;
+    let part = of_scalar.first_group + group.x + group.y * groups.x;
+    if part * u.rows_a_group >= u.rows {
         return;
     }
-    let end = min((piece + 1u) * uniforms.more, uniforms.count) * uniforms.head_size;
+    let sizes = Sizes(u.queries, u.keys, u.heads, u.kv_heads, u.head_size);
+    let end = min((part + 1u) * u.rows_a_group, u.rows) * u.head_size;
     var total = 0.0;
-    for (var i = piece * uniforms.more * uniforms.head_size + lane; i < end; i += lanes) {
-        if uniforms.which == 0u {
+    for (var i = part * u.rows_a_group * u.head_size + lane; i < end; i += lanes) {
+        if u.coefficient == 0u {
             total += d_mixed[i] * scalar_v[i];
-        } else if uniforms.which == 1u {
+        } else if u.coefficient == 1u {
             total += d_mixed[i] * scalar_v1[i];
         } else {
-            let at = query_element(i);
-            if at != 0xffffffffu {
-                for (var member = 0u; member < uniforms.heads / uniforms.kv_heads; member += 1u) {
-                    let slope = g[at + member * uniforms.head_size];
+            let at = query_element(i, sizes);
+            if at != NONE {
+                for (var member = 0u; member < u.heads / u.kv_heads; member += 1u) {
+                    let slope = g[at + member * u.head_size];
                     total += slope * (scalar_v1[i] - scalar_v[i]);
                 }
             }
         }
     }
-    totals[lane] = total;
-    for (var width = lanes / 2u; width > 0u; width /= 2u) {
-        workgroupBarrier();
-        if lane < width {
-            totals[lane] += totals[lane + width];
-        }
-    }
+    total = sum_over_lanes(lane, total);
     if lane == 0u {
-        partial[piece] = totals[0];
+        partial[part] = total;
     }
 }

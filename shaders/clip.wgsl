@@ -2,32 +2,41 @@
 
 override lanes: u32 = 64u;
 
-struct Uniforms {
+struct Squares {
     first_group: u32,
     parts: u32,
     // Of x.
     elements: u32,
     // The elements of a part.
     length: u32,
+}
+
+struct Factor {
+    first_group: u32,
+    parts: u32,
     max_norm: f32,
 }
 
-@group(0) @binding(0) var<uniform> uniforms: Uniforms;
+@group(0) @binding(0) var<uniform> squares: Squares;
+@group(0) @binding(0) var<uniform> limit: Factor;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 @group(0) @binding(3) var<storage, read_write> factor: array<f32>;
 
-var<workgroup> totals: array<f32, 256>;
+var<workgroup> shared_values: array<f32, 256>;
 
-// Leaves the sum of every lane's total in totals[0], for lane 0 to read.
-fn sum_lanes(lane: u32, total: f32) {
-    totals[lane] = total;
+// The sum of every invocation's value, for every invocation.
+fn sum_over_lanes(lane: u32, value: f32) -> f32 {
+    workgroupBarrier();
+    shared_values[lane] = value;
     for (var width = lanes / 2u; width > 0u; width /= 2u) {
         workgroupBarrier();
         if lane < width {
-            totals[lane] += totals[lane + width];
+            shared_values[lane] += shared_values[lane + width];
         }
     }
+    workgroupBarrier();
+    return shared_values[0];
 }
 
 // y[part] = the sum of the squares of a part of x: a workgroup each.
@@ -37,18 +46,18 @@ fn clip_squares(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let part = uniforms.first_group + group.x + group.y * groups.x;
-    if part >= uniforms.parts {
+    let part = squares.first_group + group.x + group.y * groups.x;
+    if part >= squares.parts {
         return;
     }
-    let end = min((part + 1u) * uniforms.length, uniforms.elements);
+    let end = min((part + 1u) * squares.length, squares.elements);
     var total = 0.0;
-    for (var k = part * uniforms.length + lane; k < end; k += lanes) {
+    for (var k = part * squares.length + lane; k < end; k += lanes) {
         total += x[k] * x[k];
     }
-    sum_lanes(lane, total);
+    total = sum_over_lanes(lane, total);
     if lane == 0u {
-        y[part] = totals[0];
+        y[part] = total;
     }
 }
 
@@ -57,14 +66,13 @@ fn clip_squares(
 @compute @workgroup_size(lanes)
 fn clip_factor(@builtin(local_invocation_index) lane: u32) {
     var total = 0.0;
-    for (var k = lane; k < uniforms.parts; k += lanes) {
+    for (var k = lane; k < limit.parts; k += lanes) {
         total += x[k];
     }
-    sum_lanes(lane, total);
+    total = sum_over_lanes(lane, total);
     if lane > 0u {
         return;
     }
-    total = totals[0];
     if (bitcast<u32>(total) & 0x7f800000u) == 0x7f800000u {
         y[0] = total;
         factor[0] = 0.0;
@@ -73,7 +81,7 @@ fn clip_factor(@builtin(local_invocation_index) lane: u32) {
     let norm = sqrt(total);
     y[0] = norm;
     factor[0] = 1.0;
-    if norm > uniforms.max_norm {
-        factor[0] = uniforms.max_norm / norm;
+    if norm > limit.max_norm {
+        factor[0] = limit.max_norm / norm;
     }
 }

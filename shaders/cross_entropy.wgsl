@@ -2,19 +2,34 @@
 
 override lanes: u32 = 64u;
 
-struct Uniforms {
+struct Forward {
     first_group: u32,
     rows: u32,
     width: u32,
     // The part of a target that is spread evenly.
     smoothing: f32,
+}
+
+struct Mean {
+    first_group: u32,
+    rows: u32,
     // 1 / the number of rows that count.
+    scale: f32,
+}
+
+struct Backward {
+    first_group: u32,
+    rows: u32,
+    width: u32,
+    smoothing: f32,
     scale: f32,
 }
 
 const IGNORED: u32 = 0xffffffffu;
 
-@group(0) @binding(0) var<uniform> uniforms: Uniforms;
+@group(0) @binding(0) var<uniform> forward: Forward;
+@group(0) @binding(0) var<uniform> mean: Mean;
+@group(0) @binding(0) var<uniform> backward: Backward;
 
 // Forward: the loss of each row, its maximum m and log(sum(exp(x - m))).
 @group(0) @binding(1) var<storage, read> x: array<f32>;
@@ -47,6 +62,7 @@ fn sum_over_lanes(lane: u32, value: f32) -> f32 {
     return shared_values[0];
 }
 
+// The largest of every invocation's value, for every invocation.
 fn max_over_lanes(lane: u32, value: f32) -> f32 {
     workgroupBarrier();
     shared_values[lane] = value;
@@ -66,24 +82,24 @@ fn cross_entropy_forward(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let row = uniforms.first_group + group.x + group.y * groups.x;
-    if row >= uniforms.rows {
+    let row = forward.first_group + group.x + group.y * groups.x;
+    if row >= forward.rows {
         return;
     }
-    let start = row * uniforms.width;
+    let start = row * forward.width;
     var largest = x[start];
-    for (var c = lane; c < uniforms.width; c += lanes) {
+    for (var c = lane; c < forward.width; c += lanes) {
         largest = max(largest, x[start + c]);
     }
     largest = max_over_lanes(lane, largest);
     var exponentials = 0.0;
     var distances = 0.0;
-    for (var c = lane; c < uniforms.width; c += lanes) {
+    for (var c = lane; c < forward.width; c += lanes) {
         exponentials += exp(x[start + c] - largest);
         distances += x[start + c] - largest;
     }
     let log_sum = log(sum_over_lanes(lane, exponentials));
-    let mean_distance = sum_over_lanes(lane, distances) / f32(uniforms.width);
+    let mean_distance = sum_over_lanes(lane, distances) / f32(forward.width);
     if lane != 0u {
         return;
     }
@@ -92,9 +108,9 @@ fn cross_entropy_forward(
     var row_loss = 0.0;
     if targets[row] != IGNORED {
         let distance = x[start + targets[row]] - largest;
-        row_loss = log_sum - (1.0 - uniforms.smoothing) * distance;
-        if uniforms.smoothing > 0.0 {
-            row_loss -= uniforms.smoothing * mean_distance;
+        row_loss = log_sum - (1.0 - forward.smoothing) * distance;
+        if forward.smoothing > 0.0 {
+            row_loss -= forward.smoothing * mean_distance;
         }
     }
     new_losses[row] = row_loss;
@@ -104,12 +120,12 @@ fn cross_entropy_forward(
 @compute @workgroup_size(lanes)
 fn cross_entropy_mean(@builtin(local_invocation_index) lane: u32) {
     var total = 0.0;
-    for (var row = lane; row < uniforms.rows; row += lanes) {
+    for (var row = lane; row < mean.rows; row += lanes) {
         total += losses[row];
     }
     total = sum_over_lanes(lane, total);
     if lane == 0u {
-        loss[0] = total * uniforms.scale;
+        loss[0] = total * mean.scale;
     }
 }
 
@@ -118,19 +134,19 @@ fn cross_entropy_backward(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
-    let row = i / uniforms.width;
-    if row >= uniforms.rows {
+    let i = id.x + (backward.first_group + id.y * groups.x) * 64u;
+    let row = i / backward.width;
+    if row >= backward.rows {
         return;
     }
-    let c = i % uniforms.width;
+    let c = i % backward.width;
     var slope = 0.0;
     if targets[row] != IGNORED {
         let p = exp((x[i] - statistics[2u * row]) - statistics[2u * row + 1u]);
-        slope = p - uniforms.smoothing / f32(uniforms.width);
+        slope = p - backward.smoothing / f32(backward.width);
         if c == targets[row] {
-            slope -= 1.0 - uniforms.smoothing;
+            slope -= 1.0 - backward.smoothing;
         }
     }
-    dx[i] = dloss[0] * uniforms.scale * slope;
+    dx[i] = dloss[0] * backward.scale * slope;
 }

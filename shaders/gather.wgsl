@@ -2,19 +2,30 @@
 
 override lanes: u32 = 64u;
 
-struct Uniforms {
+struct Forward {
     first_group: u32,
-    // Forward: the elements of y. Backward: the pairs of an i and an id that occurs.
-    total: u32,
+    // Of y.
+    elements: u32,
     // The sizes of the middle and last axis of x.
     count: u32,
     after: u32,
-    // How many ids there are, and how many different ones.
-    picked: u32,
+    // How many ids there are.
+    ids: u32,
+}
+
+struct Backward {
+    first_group: u32,
+    // An i and an id that occurs each.
+    pairs: u32,
+    count: u32,
+    after: u32,
+    ids: u32,
+    // How many different ids occur.
     different: u32,
 }
 
-@group(0) @binding(0) var<uniform> uniforms: Uniforms;
+@group(0) @binding(0) var<uniform> forward: Forward;
+@group(0) @binding(0) var<uniform> backward: Backward;
 
 // Forward:
 @group(0) @binding(1) var<storage, read> x: array<f32>;
@@ -33,33 +44,33 @@ fn gather_forward(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let index = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
-    if index >= uniforms.total {
+    let index = id.x + (forward.first_group + id.y * groups.x) * 64u;
+    if index >= forward.elements {
         return;
     }
-    let row = index / uniforms.after;
-    let source = row / uniforms.picked * uniforms.count + ids[row % uniforms.picked];
-    y[index] = x[source * uniforms.after + index % uniforms.after];
+    let row = index / forward.after;
+    let source = row / forward.ids * forward.count + ids[row % forward.ids];
+    y[index] = x[source * forward.after + index % forward.after];
 }
 
-// Adds to dx, which holds zeros or the gradient so far: a workgroup for each place picked.
+// Adds to dx, number holds zeros or the gradient so far: a workgroup for each i and id.
 @compute @workgroup_size(lanes)
 fn gather_backward(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let place = uniforms.first_group + group.x + group.y * groups.x;
-    if place >= uniforms.total {
+    let pair = backward.first_group + group.x + group.y * groups.x;
+    if pair >= backward.pairs {
         return;
     }
-    let i = place / uniforms.different;
-    let which = place % uniforms.different;
-    let to = (i * uniforms.count + distinct[which]) * uniforms.after;
-    for (var j = lane; j < uniforms.after; j += lanes) {
+    let i = pair / backward.different;
+    let number = pair % backward.different;
+    let to = (i * backward.count + distinct[number]) * backward.after;
+    for (var j = lane; j < backward.after; j += lanes) {
         var total = 0.0;
-        for (var k = starts[which]; k < starts[which + 1u]; k++) {
-            total += dy[(i * uniforms.picked + order[k]) * uniforms.after + j];
+        for (var k = starts[number]; k < starts[number + 1u]; k++) {
+            total += dy[(i * backward.ids + order[k]) * backward.after + j];
         }
         dx[to + j] += total;
     }

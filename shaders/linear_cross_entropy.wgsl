@@ -2,20 +2,34 @@
 
 override lanes: u32 = 64u;
 
-struct Uniforms {
+struct Rows {
     first_group: u32,
-    // Rows, or elements in linear_cross_entropy_scale.
-    count: u32,
+    rows: u32,
     // The first of these rows among all.
     first: u32,
     vocabulary: u32,
-    // Whether the gradient is wanted (rows), or is added to what is there (scale).
-    flag: u32,
+    // Whether the gradient of the logits takes their place.
+    has_gradient: u32,
     label_smoothing: f32,
     scale: f32,
 }
 
-@group(0) @binding(0) var<uniform> uniforms: Uniforms;
+struct Mean {
+    first_group: u32,
+    rows: u32,
+    scale: f32,
+}
+
+struct Scale {
+    first_group: u32,
+    elements: u32,
+    // Whether the result is added to what is there.
+    add: u32,
+}
+
+@group(0) @binding(0) var<uniform> uniforms: Rows;
+@group(0) @binding(0) var<uniform> of_mean: Mean;
+@group(0) @binding(0) var<uniform> of_scale: Scale;
 
 @group(0) @binding(1) var<storage, read> targets: array<u32>;
 @group(0) @binding(2) var<storage, read_write> logits: array<f32>;
@@ -25,8 +39,9 @@ const LOWEST = -3.4e38;
 
 var<workgroup> shared_values: array<f32, 256>;
 
-// The largest of all invocations' values, known to all of them.
-fn largest_of_all(lane: u32, value: f32) -> f32 {
+// The largest of every invocation's value, for every invocation.
+fn max_over_lanes(lane: u32, value: f32) -> f32 {
+    workgroupBarrier();
     shared_values[lane] = value;
     for (var width = lanes / 2u; width > 0u; width /= 2u) {
         workgroupBarrier();
@@ -35,12 +50,12 @@ fn largest_of_all(lane: u32, value: f32) -> f32 {
         }
     }
     workgroupBarrier();
-    let result = shared_values[0];
-    workgroupBarrier();
-    return result;
+    return shared_values[0];
 }
 
-fn sum_of_all(lane: u32, value: f32) -> f32 {
+// The sum of every invocation's value, for every invocation.
+fn sum_over_lanes(lane: u32, value: f32) -> f32 {
+    workgroupBarrier();
     shared_values[lane] = value;
     for (var width = lanes / 2u; width > 0u; width /= 2u) {
         workgroupBarrier();
@@ -49,9 +64,7 @@ fn sum_of_all(lane: u32, value: f32) -> f32 {
         }
     }
     workgroupBarrier();
-    let result = shared_values[0];
-    workgroupBarrier();
-    return result;
+    return shared_values[0];
 }
 
 // The loss of a row a workgroup, and the gradient of its logits in their place.
@@ -62,7 +75,7 @@ fn linear_cross_entropy_rows(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let row = uniforms.first_group + group.x + group.y * groups.x;
-    if row >= uniforms.count {
+    if row >= uniforms.rows {
         return;
     }
     let start = row * uniforms.vocabulary;
@@ -72,7 +85,7 @@ fn linear_cross_entropy_rows(
     for (var i = lane; i < uniforms.vocabulary; i += lanes) {
         value = max(value, logits[start + i]);
     }
-    let largest = largest_of_all(lane, value);
+    let largest = max_over_lanes(lane, value);
     var sum = 0.0;
     var total = 0.0;
     for (var i = lane; i < uniforms.vocabulary; i += lanes) {
@@ -80,8 +93,8 @@ fn linear_cross_entropy_rows(
         sum += exp(logit);
         total += logit;
     }
-    sum = sum_of_all(lane, sum);
-    total = sum_of_all(lane, total);
+    sum = sum_over_lanes(lane, sum);
+    total = sum_over_lanes(lane, total);
     let wanted = targets[uniforms.first + row];
     let counts = wanted < uniforms.vocabulary;
     if lane == 0u {
@@ -91,7 +104,7 @@ fn linear_cross_entropy_rows(
         }
         losses[uniforms.first + row] = loss;
     }
-    if uniforms.flag == 0u {
+    if uniforms.has_gradient == 0u {
         return;
     }
     // The target's logit was read above, and is about to be overwritten.
@@ -110,12 +123,12 @@ fn linear_cross_entropy_rows(
 @compute @workgroup_size(lanes)
 fn linear_cross_entropy_mean(@builtin(local_invocation_index) lane: u32) {
     var sum = 0.0;
-    for (var i = lane; i < uniforms.count; i += lanes) {
+    for (var i = lane; i < of_mean.rows; i += lanes) {
         sum += row_losses[i];
     }
-    sum = sum_of_all(lane, sum);
+    sum = sum_over_lanes(lane, sum);
     if lane == 0u {
-        mean[0] = uniforms.scale * sum;
+        mean[0] = of_mean.scale * sum;
     }
 }
 
@@ -129,12 +142,12 @@ fn linear_cross_entropy_scale(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
-    if i >= uniforms.count {
+    let i = id.x + (of_scale.first_group + id.y * groups.x) * 64u;
+    if i >= of_scale.elements {
         return;
     }
     var value = factor[0] * x[i];
-    if uniforms.flag != 0u {
+    if of_scale.add != 0u {
         value += y[i];
     }
     y[i] = value;

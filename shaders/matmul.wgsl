@@ -27,13 +27,27 @@ struct Uniforms {
     scale: f32,
 }
 
+struct Combine {
+    first_group: u32,
+    // Of y.
+    elements: u32,
+    columns: u32,
+    parts: u32,
+    y_offset: u32,
+    has_bias: u32,
+    add: u32,
+    scale: f32,
+}
+
 @group(0) @binding(0) var<uniform> uniforms: Uniforms;
+@group(0) @binding(0) var<uniform> combine: Combine;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(1) var<storage, read> a_vectors: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;
 @group(0) @binding(2) var<storage, read> b_vectors: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
+@group(0) @binding(3) var<storage, read_write> combined: array<f32>;
 
 // What a workgroup makes: where its sums begin in y, and where its matrices begin in memory.
 struct Tile {
@@ -363,20 +377,28 @@ fn matmul_registers_tn(
     store_all(t.y, t.row, 1u, column, 1u);
 }
 
-// The sum of the parts that a holds.
+// The sum of the parts that a holds, with what a product of one part does as it is stored. The bias
+// is in the place of b.
 @compute @workgroup_size(64)
 fn matmul_combine(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
-    let elements = uniforms.batches * uniforms.rows * uniforms.columns;
-    if i >= elements {
+    let i = id.x + (combine.first_group + id.y * groups.x) * 64u;
+    if i >= combine.elements {
         return;
     }
     var sum = 0.0;
-    for (var part = 0u; part < uniforms.parts; part++) {
-        sum += a[i + part * elements];
+    for (var part = 0u; part < combine.parts; part++) {
+        sum += a[i + part * combine.elements];
     }
-    store(uniforms.y_offset + i, i % uniforms.columns, sum);
+    var value = combine.scale * sum;
+    if combine.has_bias != 0u {
+        value += b[i % combine.columns];
+    }
+    let at = combine.y_offset + i;
+    if combine.add != 0u {
+        value += combined[at];
+    }
+    combined[at] = value;
 }

@@ -2,17 +2,25 @@
 
 override lanes: u32 = 64u;
 
-struct Uniforms {
+struct Forward {
     first_group: u32,
     outputs: u32,
     // How many k and how many j there are.
+    count: u32,
+    after: u32,
+}
+
+struct Backward {
+    first_group: u32,
+    outputs: u32,
     count: u32,
     after: u32,
     // Whether dx is added to what is there.
     add: u32,
 }
 
-@group(0) @binding(0) var<uniform> uniforms: Uniforms;
+@group(0) @binding(0) var<uniform> forward: Forward;
+@group(0) @binding(0) var<uniform> backward: Backward;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 
 // Forward:
@@ -25,10 +33,23 @@ struct Uniforms {
 
 var<workgroup> shared_values: array<f32, 256>;
 
+// The largest of every invocation's value, for every invocation.
+fn max_over_lanes(lane: u32, value: f32) -> f32 {
+    workgroupBarrier();
+    shared_values[lane] = value;
+    for (var width = lanes / 2u; width > 0u; width /= 2u) {
+        workgroupBarrier();
+        if lane < width {
+            shared_values[lane] = max(shared_values[lane], shared_values[lane + width]);
+        }
+    }
+    workgroupBarrier();
+    return shared_values[0];
+}
+
 // Where x[i, k, j] lies, for the i and j of an output.
-fn position(output: u32, k: u32) -> u32 {
-    let i = output / uniforms.after;
-    return (i * uniforms.count + k) * uniforms.after + output % uniforms.after;
+fn element(output: u32, k: u32, count: u32, after: u32) -> u32 {
+    return (output / after * count + k) * after + output % after;
 }
 
 @compute @workgroup_size(lanes)
@@ -37,23 +58,19 @@ fn max_forward(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let output = uniforms.first_group + group.x + group.y * groups.x;
-    if output >= uniforms.outputs {
+    let output = forward.first_group + group.x + group.y * groups.x;
+    if output >= forward.outputs {
         return;
     }
-    var largest = x[position(output, 0u)];
-    for (var k = lane; k < uniforms.count; k += lanes) {
-        largest = max(largest, x[position(output, k)]);
+    let count = forward.count;
+    let after = forward.after;
+    var largest = x[element(output, 0u, count, after)];
+    for (var k = lane; k < count; k += lanes) {
+        largest = max(largest, x[element(output, k, count, after)]);
     }
-    shared_values[lane] = largest;
-    for (var width = lanes / 2u; width > 0u; width /= 2u) {
-        workgroupBarrier();
-        if lane < width {
-            shared_values[lane] = max(shared_values[lane], shared_values[lane + width]);
-        }
-    }
+    largest = max_over_lanes(lane, largest);
     if lane == 0u {
-        new_y[output] = shared_values[0];
+        new_y[output] = largest;
     }
 }
 
@@ -63,17 +80,17 @@ fn max_backward(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let output = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
-    if output >= uniforms.outputs {
+    let output = id.x + (backward.first_group + id.y * groups.x) * 64u;
+    if output >= backward.outputs {
         return;
     }
     var found = false;
-    for (var k = 0u; k < uniforms.count; k++) {
-        let at = position(output, k);
+    for (var k = 0u; k < backward.count; k++) {
+        let at = element(output, k, backward.count, backward.after);
         let here = !found && x[at] == y[output];
         found = found || here;
         let term = select(0.0, dy[output], here);
-        if uniforms.add != 0u {
+        if backward.add != 0u {
             dx[at] += term;
         } else {
             dx[at] = term;

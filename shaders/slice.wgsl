@@ -16,7 +16,7 @@ struct Uniforms {
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 
 // Where element `index` of the shorter array lies in the longer one.
-fn position(index: u32) -> u32 {
+fn place_in_longer(index: u32) -> u32 {
     let i = index / uniforms.short_length;
     return i * uniforms.long_length + uniforms.start + index % uniforms.short_length;
 }
@@ -31,9 +31,9 @@ fn slice_forward(
         return;
     }
     if uniforms.add != 0u {
-        y[index] += x[position(index)];
+        y[index] += x[place_in_longer(index)];
     } else {
-        y[index] = x[position(index)];
+        y[index] = x[place_in_longer(index)];
     }
 }
 
@@ -47,8 +47,8 @@ fn slice_backward(
         return;
     }
     if uniforms.add != 0u {
-        y[position(index)] += x[index];
+        y[place_in_longer(index)] += x[index];
     } else {
-        y[position(index)] = x[index];
+        y[place_in_longer(index)] = x[index];
     }
 }

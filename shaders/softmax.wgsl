@@ -1,4 +1,5 @@
-// y = exp(x - max(x)) / sum(exp(x - max(x))), over rows.
+// Softmax: y = exp(x - max(x)) / sum(exp(x - max(x))), over rows. Log-softmax: y = (x - max(x)) -
+// log(sum(exp(x - max(x)))).
 
 override lanes: u32 = 64u;
 
@@ -35,6 +36,7 @@ fn sum_over_lanes(lane: u32, value: f32) -> f32 {
     return shared_values[0];
 }
 
+// The largest of every invocation's value, for every invocation.
 fn max_over_lanes(lane: u32, value: f32) -> f32 {
     workgroupBarrier();
     shared_values[lane] = value;
@@ -94,5 +96,52 @@ fn softmax_backward(
     let mean = sum_over_lanes(lane, sum);
     for (var j = lane; j < uniforms.width; j += lanes) {
         dx[start + j] = y[start + j] * (dy[start + j] - mean);
+    }
+}
+
+@compute @workgroup_size(lanes)
+fn softmax_log_forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let row = uniforms.first_group + group.x + group.y * groups.x;
+    if row >= uniforms.rows {
+        return;
+    }
+    let start = row * uniforms.width;
+    var largest = x[start];
+    for (var j = lane; j < uniforms.width; j += lanes) {
+        largest = max(largest, x[start + j]);
+    }
+    largest = max_over_lanes(lane, largest);
+    var sum = 0.0;
+    for (var j = lane; j < uniforms.width; j += lanes) {
+        sum += exp(x[start + j] - largest);
+    }
+    let log_sum = log(sum_over_lanes(lane, sum));
+    for (var j = lane; j < uniforms.width; j += lanes) {
+        new_y[start + j] = (x[start + j] - largest) - log_sum;
+    }
+}
+
+@compute @workgroup_size(lanes)
+fn softmax_log_backward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let row = uniforms.first_group + group.x + group.y * groups.x;
+    if row >= uniforms.rows {
+        return;
+    }
+    let start = row * uniforms.width;
+    var sum = 0.0;
+    for (var j = lane; j < uniforms.width; j += lanes) {
+        sum += dy[start + j];
+    }
+    let total = sum_over_lanes(lane, sum);
+    for (var j = lane; j < uniforms.width; j += lanes) {
+        dx[start + j] = dy[start + j] - exp(y[start + j]) * total;
     }
 }

@@ -17,7 +17,21 @@ struct Uniforms {
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 
-var<workgroup> totals: array<f32, 256>;
+var<workgroup> shared_values: array<f32, 256>;
+
+// The sum of every invocation's value, for every invocation.
+fn sum_over_lanes(lane: u32, value: f32) -> f32 {
+    workgroupBarrier();
+    shared_values[lane] = value;
+    for (var width = lanes / 2u; width > 0u; width /= 2u) {
+        workgroupBarrier();
+        if lane < width {
+            shared_values[lane] += shared_values[lane + width];
+        }
+    }
+    workgroupBarrier();
+    return shared_values[0];
+}
 
 @compute @workgroup_size(lanes)
 fn sum_forward(
@@ -38,14 +52,8 @@ fn sum_forward(
     for (var k = part * uniforms.length + lane; k < end; k += lanes) {
         total += x[(i * uniforms.count + k) * uniforms.after + j];
     }
-    totals[lane] = total;
-    for (var width = lanes / 2u; width > 0u; width /= 2u) {
-        workgroupBarrier();
-        if lane < width {
-            totals[lane] += totals[lane + width];
-        }
-    }
+    total = sum_over_lanes(lane, total);
     if lane == 0u {
-        y[output] = totals[0];
+        y[output] = total;
     }
 }

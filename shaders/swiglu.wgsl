@@ -1,14 +1,21 @@
 // y = gate * s * up with s = 1 / (1 + e^-gate);
 // d_gate = dy * up * s * (1 + gate * (1 - s)), d_up = dy * gate * s.
 
-struct Uniforms {
+struct Forward {
     first_group: u32,
     elements: u32,
+}
+
+struct Backward {
+    first_group: u32,
+    elements: u32,
+    // Whether a gradient is added to what is there.
     add_gate: u32,
     add_up: u32,
 }
 
-@group(0) @binding(0) var<uniform> uniforms: Uniforms;
+@group(0) @binding(0) var<uniform> forward: Forward;
+@group(0) @binding(0) var<uniform> backward: Backward;
 
 // e^-x stays finite: what becomes of an infinity is up to the driver.
 fn sigmoid(x: f32) -> f32 {
@@ -24,8 +31,8 @@ fn swiglu_forward(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
-    if i < uniforms.elements {
+    let i = id.x + (forward.first_group + id.y * groups.x) * 64u;
+    if i < forward.elements {
         y[i] = gate[i] * sigmoid(gate[i]) * up[i];
     }
 }
@@ -41,12 +48,12 @@ fn swiglu_backward(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
-    if i < uniforms.elements {
+    let i = id.x + (backward.first_group + id.y * groups.x) * 64u;
+    if i < backward.elements {
         let g = saved_gate[i];
         let s = sigmoid(g);
-        let before_gate = select(0.0, d_gate[i], uniforms.add_gate != 0u);
-        let before_up = select(0.0, d_up[i], uniforms.add_up != 0u);
+        let before_gate = select(0.0, d_gate[i], backward.add_gate != 0u);
+        let before_up = select(0.0, d_up[i], backward.add_up != 0u);
         d_gate[i] = before_gate + dy[i] * saved_up[i] * s * (1.0 + g * (1.0 - s));
         d_up[i] = before_up + dy[i] * g * s;
     }

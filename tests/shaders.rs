@@ -1,11 +1,20 @@
-//! Every shader is valid, keeps to the portable limits, and translates to the language of every
+//! Every shader is valid, keeps to the portable limits, is given what it takes, and translates to the language of every
 //! platform: SPIR-V (Vulkan), MSL (Metal), HLSL (DX12) and GLSL (GL). No driver is needed.
 
 use naga::back::{glsl, hlsl, msl, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
-use naga::{AddressSpace, Module, ShaderStage};
+use naga::{
+    AddressSpace, GlobalVariable, Module, ScalarKind, ShaderStage, StorageAccess, StructMember,
+    TypeInner,
+};
+use neutreno::engine::autograd::apply_boxed;
+use neutreno::engine::gpu::Word;
+use neutreno::engine::ops::OPS;
+use neutreno::engine::optim::{AdamW, AdamWSettings, Optimizer, Sgd, SgdSettings, clip};
+use neutreno::engine::proof::Case;
+use neutreno::engine::{Builder, Device, Initial, Parameters, Tensor};
 use neutreno_shaders::{SHADERS, Shader};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 fn parse(shader: &Shader) -> (Module, ModuleInfo) {
@@ -49,20 +58,162 @@ fn entry_points_are_named_after_their_file_and_found() {
 /// Long work is dispatched in pieces, so every index counts from the piece's first workgroup.
 #[test]
 fn indices_begin_at_the_first_workgroup_of_a_piece() {
-    let of_rows = "uniforms.first_group + group.x + group.y * groups.x";
-    let of_elements = "id.x + (uniforms.first_group + id.y * groups.x) * 64u";
+    let of_rows = ".first_group + group.x + group.y * groups.x";
+    let of_elements = ".first_group + id.y * groups.x) * 64u";
     for shader in SHADERS {
         let (module, _) = parse(shader);
         for (_, variable) in module.global_variables.iter() {
-            if let naga::TypeInner::Struct { members, .. } = &module.types[variable.ty].inner {
-                let first = members[0].name.as_deref();
-                assert_eq!(first, Some("first_group"), "{}", shader.name);
+            if variable.space == AddressSpace::Uniform {
+                assert_eq!(members(&module, variable)[0].0, "first_group", "{}", shader.name);
             }
         }
         let count = |text: &str| shader.source.matches(text).count();
         let indices = count(of_rows) + count(of_elements);
         assert_eq!(indices, count("@builtin(num_workgroups)"), "{}", shader.name);
     }
+}
+
+/// The names and types of a uniform structure's members.
+fn members(module: &Module, variable: &GlobalVariable) -> Vec<(String, ScalarKind)> {
+    let TypeInner::Struct { members, .. } = &module.types[variable.ty].inner else {
+        panic!("uniforms that are no structure");
+    };
+    let member = |(index, member): (u32, &StructMember)| {
+        assert_eq!(member.offset, 4 * index, "members are scalars, one after another");
+        let kind = module.types[member.ty].inner.scalar_kind().expect("a scalar");
+        (member.name.clone().expect("a name"), kind)
+    };
+    (0..).zip(members).map(member).collect()
+}
+
+/// Copies may stand in several files, each of which is valid alone; but none may drift.
+#[test]
+fn functions_of_one_name_have_one_text() {
+    let mut texts: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
+    for shader in SHADERS {
+        for text in shader.source.split("\nfn ").skip(1) {
+            let end = text.find("\n}\n").expect("a function ends with a brace of its own line");
+            let (name, text) = (text.split('(').next().expect("a name"), &text[..end]);
+            let (first, other) = *texts.entry(name).or_insert((shader.name, text));
+            assert!(text == other, "{name} differs between {first}.wgsl and {}.wgsl", shader.name);
+        }
+    }
+    assert!(texts.contains_key("sum_over_lanes"));
+}
+
+/// What every op, in every case, forward and backward, and every optimiser would have a GPU do: the
+/// uniforms are those of the entry point's structure, by name, order and type, and the bindings those
+/// that it uses. And there is no entry point that nobody dispatches.
+#[test]
+fn dispatches_fit_their_shaders() {
+    let entry_points: BTreeMap<String, EntryPoint> =
+        SHADERS.iter().flat_map(entry_points_of).collect();
+    let mut unused: BTreeSet<&str> = entry_points.keys().map(String::as_str).collect();
+    for software in [false, true] {
+        let device = Device::plan_for_gpu(software);
+        for op in OPS {
+            for case in (op.cases)() {
+                run(&case, &device);
+                let what = format!("{}, {}", op.name, case.label);
+                check_dispatches(&device, &what, &entry_points, &mut unused);
+            }
+        }
+        optimize(&device);
+        check_dispatches(&device, "an optimiser", &entry_points, &mut unused);
+    }
+    assert!(unused.is_empty(), "nothing dispatches {unused:?}");
+}
+
+/// An op in the middle of a graph.
+fn run(case: &Case, device: &Device) {
+    let op = case.op();
+    let derivable = op.no_derivative().is_none();
+    let tensors = case.tensors(device);
+    if tensors.is_empty() {
+        return drop(Tensor::full(1.0, [3], device));
+    }
+    let inputs: Vec<Tensor> =
+        tensors.iter().map(|x| if derivable { x.tracked() } else { x.clone() }).collect();
+    let results = apply_boxed(op, &inputs.iter().collect::<Vec<_>>());
+    if derivable {
+        let sums = results.iter().map(Tensor::sum_all).reduce(|total, sum| total.add(&sum));
+        sums.expect("a result").backward().expect("the graph is whole");
+    }
+}
+
+fn optimize(device: &Device) {
+    let make = |builder: &mut Builder| builder.parameter("x", [9], Initial::Ones, true);
+    let (x, parameters) = Parameters::build(device, 1, make);
+    let mut gradients = parameters.gradients();
+    x.sum_all().backward_into(&mut gradients).expect("the graph is whole");
+    let clip = clip(&parameters, &gradients, 1.0);
+    let mut adamw = AdamW::new(&parameters, AdamWSettings::default());
+    adamw.step(&parameters, &gradients, 0.1, Some(&clip));
+    let mut sgd = Sgd::new(&parameters, SgdSettings::default());
+    sgd.step(&parameters, &gradients, 0.1, Some(&clip));
+}
+
+fn check_dispatches<'a>(
+    device: &Device,
+    what: &str,
+    entry_points: &'a BTreeMap<String, EntryPoint>,
+    unused: &mut BTreeSet<&'a str>,
+) {
+    let dispatches = device.planned_dispatches();
+    assert!(!dispatches.is_empty(), "{what}: no dispatch");
+    for dispatch in dispatches {
+        let name = &dispatch.entry_point;
+        let entry = entry_points.get(name).unwrap_or_else(|| panic!("{what}: there is no {name}"));
+        unused.remove(name.as_str());
+        let given = dispatch.uniforms.iter().map(|(name, word)| match word {
+            Word::U32(_) => (name.to_string(), ScalarKind::Uint),
+            Word::F32(_) => (name.to_string(), ScalarKind::Float),
+        });
+        let given: Vec<(String, ScalarKind)> = given.collect();
+        assert_eq!(given, entry.uniforms, "{what}: the uniforms of {name}");
+        let (inputs, outputs) = (dispatch.inputs.len(), dispatch.outputs.len());
+        for (binding, writes) in &entry.bindings {
+            let bound = (1..=inputs + outputs).contains(binding);
+            assert!(
+                bound,
+                "{what}: {name} uses binding {binding}, and gets {inputs} and {outputs}"
+            );
+            assert_eq!(*writes, *binding > inputs, "{what}: binding {binding} of {name}");
+        }
+        let written = entry.bindings.iter().filter(|(_, writes)| *writes).count();
+        assert_eq!(written, outputs, "{what}: what {name} writes");
+    }
+}
+
+/// What an entry point is given.
+struct EntryPoint {
+    /// After `first_group`.
+    uniforms: Vec<(String, ScalarKind)>,
+    /// The numbers of the bindings that it uses, and whether it may write there.
+    bindings: Vec<(usize, bool)>,
+}
+
+fn entry_points_of(shader: &Shader) -> Vec<(String, EntryPoint)> {
+    let (module, info) = parse(shader);
+    let entry = |(index, entry): (usize, &naga::EntryPoint)| {
+        let uses = info.get_entry_point(index);
+        let (mut uniforms, mut bindings) = (Vec::new(), Vec::new());
+        for (handle, variable) in module.global_variables.iter() {
+            if uses[handle].is_empty() {
+                continue;
+            }
+            match variable.space {
+                AddressSpace::Uniform => uniforms = members(&module, variable).split_off(1),
+                AddressSpace::Storage { access } => {
+                    let binding = variable.binding.as_ref().expect("storage is bound").binding;
+                    bindings.push((binding as usize, access.contains(StorageAccess::STORE)));
+                }
+                _ => {}
+            }
+        }
+        (entry.name.clone(), EntryPoint { uniforms, bindings })
+    };
+    module.entry_points.iter().enumerate().map(entry).collect()
 }
 
 #[test]

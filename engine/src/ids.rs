@@ -1,7 +1,8 @@
 //! Whole numbers: tokens, labels, indices.
 
 use crate::Shape;
-use crate::device::gpu;
+use std::any::Any;
+use std::fmt;
 use std::sync::{Arc, Mutex};
 
 /// An array of ids with a shape. A type of its own, so that no op has to check at run time what
@@ -17,7 +18,7 @@ use std::sync::{Arc, Mutex};
 pub struct Ids {
     shape: Shape,
     data: Arc<[u32]>,
-    copy: Arc<Mutex<Option<GpuCopy>>>,
+    copy: Arc<Mutex<Option<DeviceCopy>>>,
 }
 
 impl Ids {
@@ -56,27 +57,33 @@ impl Ids {
         Ids { shape, ..self.clone() }
     }
 
-    /// The copy on the GPU with number `gpu`, made by `upload` if there is none.
-    pub(crate) fn on_gpu(&self, gpu: u64, upload: impl FnOnce() -> gpu::Block) -> Arc<gpu::Block> {
+    /// The copy on the device with number `device`, made by `upload` if there is none.
+    pub(crate) fn on_device<T: Any + Send + Sync>(
+        &self,
+        device: u64,
+        upload: impl FnOnce() -> T,
+    ) -> Arc<T> {
         let mut copy = self.copy.lock().expect("no code panics with it");
-        match &*copy {
-            Some(copy) if copy.gpu == gpu => copy.block.clone(),
-            _ => {
-                let block = Arc::new(upload());
-                *copy = Some(GpuCopy { gpu, block: block.clone() });
-                block
+        let kept = copy.as_ref().filter(|copy| copy.device == device);
+        match kept.and_then(|copy| copy.memory.clone().downcast().ok()) {
+            Some(memory) => memory,
+            None => {
+                let memory = Arc::new(upload());
+                *copy = Some(DeviceCopy { device, memory: memory.clone() });
+                memory
             }
         }
     }
 }
 
-struct GpuCopy {
-    gpu: u64,
-    block: Arc<gpu::Block>,
+/// A copy in a device's memory. What that is, only the device knows.
+struct DeviceCopy {
+    device: u64,
+    memory: Arc<dyn Any + Send + Sync>,
 }
 
-impl std::fmt::Debug for GpuCopy {
-    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        write!(f, "on gpu {}", self.gpu)
+impl fmt::Debug for DeviceCopy {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "on device {}", self.device)
     }
 }

@@ -9,6 +9,7 @@ pub mod device;
 mod error;
 pub mod finite;
 mod ids;
+mod memory_use;
 pub mod ops;
 pub mod optim;
 mod parameters;

@@ -330,7 +330,7 @@ fn lay_out(sizes: &[(usize, bool)], largest: usize) -> (Vec<Place>, Vec<(usize, 
 
 /// Sets a tensor that exists to the same number everywhere.
 fn fill(tensor: &Tensor, value: f32) {
-    let kernel = crate::ops::fill::Fill { value, shape: tensor.shape() };
+    let kernel = crate::device::Fill { value, shape: tensor.shape() };
     crate::tensor::launch_into(&kernel, &[], &[(tensor, false)]);
 }
 

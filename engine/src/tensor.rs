@@ -1,10 +1,11 @@
 //! The tensor: a shape, a place in a device's memory, and perhaps a place in a graph.
 
-use crate::autograd::{self, Variable};
+use crate::device::Fill;
 use crate::device::{Destination, Device, Kernel, Operand, Reading, Storage};
-use crate::ops::fill::Fill;
 use crate::{Result, Shape};
+use std::any::Any;
 use std::fmt;
+use std::sync::Arc;
 
 /// Numbers (f32, row-major) on a device. A handle: cloning it is cheap and shares the memory, and
 /// ops make new tensors and change none.
@@ -79,11 +80,6 @@ impl Tensor {
         self.storage.device()
     }
 
-    /// The same numbers as a new variable to differentiate with respect to: a leaf of the graph.
-    pub fn tracked(&self) -> Tensor {
-        Tensor { variable: Some(Variable::leaf()), ..self.clone() }
-    }
-
     /// Whether gradients flow through this tensor.
     pub fn is_tracked(&self) -> bool {
         self.variable.is_some()
@@ -154,26 +150,6 @@ impl Tensor {
         self.device().upload(data, &self.storage);
     }
 
-    /// Goes back through the graph from this tensor, which must have one element, and returns the
-    /// gradients of the leaves. Saved values are freed on the way; the graph is consumed.
-    ///
-    /// # Errors
-    /// If the tensor is not tracked, has several elements, or its graph was consumed already.
-    pub fn backward(&self) -> Result<autograd::Gradients> {
-        let mut gradients = autograd::Gradients::default();
-        self.backward_into(&mut gradients)?;
-        Ok(gradients)
-    }
-
-    /// The same as [`Tensor::backward`], added to the gradients that are there: accumulation over
-    /// several micro-batches.
-    ///
-    /// # Errors
-    /// As [`Tensor::backward`].
-    pub fn backward_into(&self, gradients: &mut autograd::Gradients) -> Result<()> {
-        autograd::backward(self, gradients)
-    }
-
     /// The same as [`Tensor::reshape`] without a second handle, for shapes known to fit.
     pub(crate) fn into_shape(self, shape: Shape) -> Tensor {
         debug_assert_eq!(self.elements(), shape.elements());
@@ -198,6 +174,14 @@ impl Tensor {
     pub(crate) fn is_exclusive(&self) -> bool {
         self.storage.is_exclusive()
     }
+}
+
+/// A tensor's place in the graph of ops that made it: one output of a node. What a node is, only
+/// [`crate::autograd`] knows.
+#[derive(Clone)]
+pub(crate) struct Variable {
+    pub node: Arc<dyn Any + Send + Sync>,
+    pub output: usize,
 }
 
 /// Runs a kernel, without derivatives, into new tensors.

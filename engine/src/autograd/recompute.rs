@@ -2,11 +2,15 @@
 //! cost"): a part of the graph that keeps only its inputs and is run again when backward comes to
 //! it. It trades the time of a second forward pass for the memory of what its ops save.
 
-use super::{Node, Record, Saved, Sink, Sinks, Step, Variable, go_back, no_grad};
-use crate::Tensor;
+use super::apply::{is_enabled, no_grad};
+use super::backward::visit;
+use super::context::GradientContext;
+use super::graph::{Node, Record, Saved, Step, node, slot};
+use crate::tensor::Variable;
+use crate::{Result, Tensor};
 
 /// The part of a computation that is run again: from its inputs to its outputs.
-pub(super) type Body = Box<dyn Fn(&[Tensor]) -> Vec<Tensor> + Send + Sync>;
+struct Recomputed<F>(F);
 
 /// Runs `body` on `inputs` and returns its outputs, keeping nothing but the inputs for backward,
 /// which runs `body` a second time. Results are those of calling `body` directly, bit for bit, and so
@@ -31,16 +35,15 @@ pub fn recompute(
     body: impl Fn(&[Tensor]) -> Vec<Tensor> + Send + Sync + 'static,
 ) -> Vec<Tensor> {
     let constants: Vec<Tensor> = inputs.iter().map(|input| input.detach()).collect();
-    if !super::is_enabled() {
+    if !is_enabled() {
         return body(&constants);
     }
     let mut outputs = no_grad(|| body(&constants));
     let device = inputs.first().expect("a part of a graph has inputs").device().clone();
-    let saved = constants.into_iter().map(|tensor| (tensor.clone(), tensor.version())).collect();
     let node = Node::new(Some(Record {
-        step: Step::Again(Box::new(body)),
+        step: Box::new(Recomputed(body)),
         inputs: inputs.iter().map(|input| input.variable.clone()).collect(),
-        saved: Saved { tensors: saved, shapes: inputs.iter().map(|input| input.shape()).collect() },
+        saved: Saved::new(inputs.iter().copied(), inputs),
         shapes: outputs.iter().map(Tensor::shape).collect(),
         device,
     }));
@@ -52,32 +55,42 @@ pub fn recompute(
     outputs
 }
 
-/// Runs the part again, this time recorded, and goes back through it.
-pub(super) fn backward(body: &Body, sinks: &mut Sinks) -> crate::Result<()> {
-    let inputs: Vec<Tensor> = (0..sinks.record.saved.inputs())
-        .map(|input| {
-            let tensor = sinks.record.saved.get(input);
-            if sinks.wants(input) { tensor.tracked() } else { tensor.clone() }
-        })
-        .collect();
-    let outputs = body(&inputs);
-    let mut roots = Vec::new();
-    for (output, gradient) in outputs.iter().zip(&mut sinks.outputs) {
-        if let (Some(variable), Some(gradient)) = (&output.variable, gradient.take()) {
-            Sink::new(variable, sinks.slots).give(gradient);
-            roots.push(variable.node.clone());
-        }
+impl<F: Fn(&[Tensor]) -> Vec<Tensor> + Send + Sync> Step for Recomputed<F> {
+    fn name(&self) -> &'static str {
+        "recompute"
     }
-    // What the graph holds beside its nodes would only take memory from here on.
-    drop(outputs);
-    go_back(roots, sinks.slots)?;
-    for (input, leaf) in inputs.iter().enumerate() {
-        let slot = leaf.variable.as_ref().and_then(|leaf| sinks.slots.remove(&leaf.slot()));
-        if let Some(slot) = slot {
-            sinks.give(input, slot.tensor);
-        }
+
+    fn results(&self, outputs: usize) -> usize {
+        outputs
     }
-    Ok(())
+
+    /// Runs the part again, this time recorded, and goes back through it.
+    fn backward(&self, saved: &Saved, context: &mut GradientContext) -> Result<()> {
+        let inputs: Vec<Tensor> = (0..saved.inputs())
+            .map(|input| {
+                let tensor = saved.get(input);
+                if context.needs(input) { tensor.tracked() } else { tensor.clone() }
+            })
+            .collect();
+        let outputs = (self.0)(&inputs);
+        let mut roots = Vec::new();
+        for (output, gradient) in outputs.iter().zip(&mut context.of_outputs) {
+            if let (Some(variable), Some(gradient)) = (&output.variable, gradient.take()) {
+                context.sums.add(variable, gradient);
+                roots.push(node(variable));
+            }
+        }
+        // What the graph holds beside its nodes would only take memory from here on.
+        drop(outputs);
+        visit(roots, context.sums)?;
+        for (input, leaf) in inputs.iter().enumerate() {
+            let slot = leaf.variable.as_ref().map(slot);
+            if let Some(gradient) = slot.and_then(|slot| context.sums.take(slot)) {
+                context.accumulate(input, gradient);
+            }
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -1,34 +1,8 @@
 //! Choosing a device by what the user typed.
 
 use super::{Device, gpu};
+use crate::gpu::DeviceDescription;
 use crate::{Error, Result};
-use std::fmt;
-
-/// A GPU that was found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeviceDescription {
-    /// The hardware's name.
-    pub name: String,
-    /// discrete, integrated, virtual, software or other.
-    pub kind: String,
-    /// Vulkan, Metal, DX12 or GL.
-    pub interface: String,
-    /// The driver and its version.
-    pub driver: String,
-}
-
-impl DeviceDescription {
-    /// Whether the "GPU" is a program that runs on the CPU. It is used only if asked for by name.
-    pub fn is_software(&self) -> bool {
-        self.kind == "software"
-    }
-}
-
-impl fmt::Display for DeviceDescription {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "{} ({}, {}, {})", self.name, self.kind, self.interface, self.driver)
-    }
-}
 
 /// The GPUs of this machine, the best first; software ones last.
 pub fn list() -> Vec<DeviceDescription> {
@@ -71,7 +45,7 @@ impl Device {
         let Some(index) = index else {
             return Err(Error::NoDevice { asked: asked.into(), reason: why_not(&lower, &found) });
         };
-        Ok(Device::from_gpu(gpu::open(&adapters[index])?))
+        Ok(Device::from_gpu(gpu::Gpu::open(&adapters[index])?))
     }
 }
 

@@ -2,7 +2,7 @@
 //! return tensors and no errors, so that programs stay short; nothing that was computed after a
 //! failure reaches the program.
 
-use super::MemoryUse;
+use crate::memory_use::{MemoryUse, bytes as in_words};
 use crate::{Error, Result};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -43,11 +43,11 @@ impl Failure {
 
     /// Notes that `bytes` more were refused because of a limit, and what that limits.
     pub fn above_limit(&self, bytes: u64, limit: u64, of_what: &str) {
-        self.refuse(bytes, &format!("the limit {of_what} is {}", amount(limit)), true);
+        self.refuse(bytes, &format!("the limit {of_what} is {}", in_words(limit)), true);
     }
 
     fn refuse(&self, bytes: u64, why: &str, lasting: bool) {
-        let reason = format!("{} more were asked for, and {why}", amount(bytes));
+        let reason = format!("{} more were asked for, and {why}", in_words(bytes));
         self.set(Cause::NoMemory { reason, lasting });
     }
 
@@ -128,15 +128,5 @@ impl Injection {
     /// How often the device has come to a place where the fault can happen.
     pub fn seen(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// A number of bytes in words.
-pub(crate) fn amount(bytes: u64) -> String {
-    let kibibytes = bytes as f64 / 1024.0;
-    if bytes < 1 << 20 {
-        format!("{kibibytes:.1} KiB")
-    } else {
-        format!("{:.1} MiB", kibibytes / 1024.0)
     }
 }

@@ -1,21 +1,34 @@
 //! The places where tensors live and ops run: the CPU, a GPU through wgpu, and the plan, which
 //! runs only the shapes and costs.
 
+mod account;
 pub mod choice;
+mod copy;
+mod cost;
 pub mod cpu;
 mod failure;
+mod fill;
 pub mod gpu;
 mod kernel;
 mod plan;
 mod profile;
+mod view;
 
-pub use choice::{DeviceDescription, list};
+pub use crate::memory_use::{MemoryUse, bytes};
+pub use choice::list;
+pub use copy::Copy;
+pub use cost::Cost;
 pub use failure::{Fault, Injection};
-pub use kernel::{Cost, Kernel, View, ViewMut};
+pub use fill::Fill;
+pub use gpu::DeviceDescription;
+pub use kernel::Kernel;
+pub use plan::Dispatch;
 pub use profile::KernelTime;
+pub use view::{View, ViewMut};
 
 use crate::{Result, Shape};
-use failure::{Failure, amount};
+use failure::Failure;
+use plan::WhatFor;
 use profile::Profiler;
 use std::fmt;
 use std::sync::Arc;
@@ -45,26 +58,6 @@ enum Backend {
     Plan(plan::Plan),
 }
 
-/// How much memory a device holds for tensors, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MemoryUse {
-    /// In tensors that are alive now.
-    pub in_use: u64,
-    /// The most that was ever in use.
-    pub peak: u64,
-    /// Taken from the system: what is in use, and what waits in the pool to be used again.
-    pub reserved: u64,
-    /// How often memory was taken from the system.
-    pub allocations: u64,
-}
-
-impl fmt::Display for MemoryUse {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let [now, most] = [self.in_use, self.peak].map(amount);
-        write!(f, "tensors took {now} there, and {most} at most")
-    }
-}
-
 impl Device {
     /// The CPU, with a thread for every core.
     pub fn cpu() -> Device {
@@ -80,7 +73,56 @@ impl Device {
     /// operations and bytes that a step will need ([`Device::memory`], [`Device::cost`]).
     /// Reading a tensor on it gives zeros.
     pub fn plan() -> Device {
-        Device::new(Backend::Plan(plan::Plan::default()))
+        Device::planning(WhatFor::Cpu { threads: rayon::current_num_threads() })
+    }
+
+    /// The planning device ([`Device::plan`]) for this device: with the working memory that kernels
+    /// take here, which depends on the number of threads, or on the GPU.
+    ///
+    /// ```
+    /// use neutreno_engine::{Device, Tensor};
+    /// let device = Device::cpu_with_threads(2);
+    /// let plan = device.plan_for();
+    /// for device in [&device, &plan] {
+    ///     let x = Tensor::zeros([300, 300], device);
+    ///     x.matmul_with(&x, false, true);
+    /// }
+    /// assert_eq!(plan.memory().peak, device.memory().peak);
+    /// ```
+    pub fn plan_for(&self) -> Device {
+        Device::planning(match &self.0.backend {
+            Backend::Cpu(cpu) => WhatFor::Cpu { threads: cpu.threads() },
+            Backend::Gpu(gpu) => WhatFor::Gpu { software: gpu.is_software() },
+            Backend::Plan(plan) => plan.what_for(),
+        })
+    }
+
+    /// The planning device ([`Device::plan`]) for a GPU, of which there need not be any: a card, or
+    /// an adapter that is a program on the CPU. It also keeps all dispatches.
+    ///
+    /// ```
+    /// use neutreno_engine::{Device, Tensor};
+    /// let device = Device::plan_for_gpu(false);
+    /// let x = Tensor::zeros([10], &device);
+    /// device.planned_dispatches();
+    /// x.exp();
+    /// assert_eq!(device.planned_dispatches()[0].entry_point, "exp_forward");
+    /// ```
+    pub fn plan_for_gpu(software: bool) -> Device {
+        Device::planning(WhatFor::Gpu { software })
+    }
+
+    fn planning(what_for: WhatFor) -> Device {
+        Device::new(Backend::Plan(plan::Plan::new(what_for)))
+    }
+
+    /// What a GPU would have been sent since this was asked last; nothing but on a planning device
+    /// for a GPU.
+    pub fn planned_dispatches(&self) -> Vec<Dispatch> {
+        match &self.0.backend {
+            Backend::Plan(plan) => plan.dispatches(),
+            _ => Vec::new(),
+        }
     }
 
     pub(crate) fn from_gpu(gpu: gpu::Gpu) -> Device {
@@ -314,12 +356,53 @@ impl Device {
         for output in outputs {
             output.operand.storage.memory.version.fetch_add(1, Ordering::Relaxed);
         }
-        self.0.profiler.time(self, kernel, inputs, || match &self.0.backend {
-            Backend::Cpu(cpu) => cpu.run(kernel, inputs, outputs),
-            Backend::Gpu(gpu) => gpu.run(kernel, inputs, outputs),
-            Backend::Plan(plan) => plan.run(kernel, inputs),
+        let work = || match &self.0.backend {
+            Backend::Cpu(cpu) => self.run_on_cpu(cpu, kernel, inputs, outputs),
+            Backend::Gpu(gpu) => {
+                let inputs: Vec<_> = inputs.iter().map(|input| input.binding(false)).collect();
+                let outputs: Vec<_> =
+                    outputs.iter().map(|output| output.operand.binding(output.add)).collect();
+                gpu.record(|recorder| kernel.gpu(&inputs, &outputs, recorder));
+            }
+            Backend::Plan(plan) => {
+                let shape = |output: &Destination| (output.operand.shape, output.add);
+                let outputs: Vec<_> = outputs.iter().map(shape).collect();
+                plan.run(kernel, &shapes(inputs), &outputs);
+            }
+        };
+        self.0.profiler.time(kernel, inputs.iter().map(|input| input.shape), work, || {
+            // An error surfaces where the program next waits for the device.
+            let _ = self.synchronize();
         });
     }
+
+    fn run_on_cpu(
+        &self,
+        cpu: &cpu::Cpu,
+        kernel: &dyn Kernel,
+        inputs: &[Operand],
+        outputs: &[Destination],
+    ) {
+        let elements = kernel.scratch(&shapes(inputs), cpu.threads());
+        let scratch = (elements > 0).then(|| cpu.allocate(elements));
+        let inputs: Vec<_> = inputs.iter().map(|input| input.argument(false)).collect();
+        let scratch = scratch.as_ref().map(|block| cpu::Argument {
+            block,
+            start: 0,
+            shape: Shape::from([elements]),
+            add: false,
+        });
+        let outputs: Vec<_> = outputs
+            .iter()
+            .map(|output| output.operand.argument(output.add))
+            .chain(scratch)
+            .collect();
+        cpu.run(&inputs, &outputs, |inputs, outputs| kernel.cpu(inputs, outputs));
+    }
+}
+
+fn shapes(operands: &[Operand]) -> Vec<Shape> {
+    operands.iter().map(|operand| operand.shape).collect()
 }
 
 impl PartialEq for Device {
@@ -404,6 +487,17 @@ impl Storage {
 pub(crate) struct Operand<'a> {
     pub storage: &'a Storage,
     pub shape: Shape,
+}
+
+impl<'a> Operand<'a> {
+    fn argument(&self, add: bool) -> cpu::Argument<'a> {
+        let Operand { storage, shape } = *self;
+        cpu::Argument { block: storage.cpu(), start: storage.offset, shape, add }
+    }
+
+    fn binding(&self, add: bool) -> gpu::Binding {
+        gpu::Binding::new(self.storage.gpu(), self.storage.offset, self.shape, add)
+    }
 }
 
 /// A kernel's result: where it goes, and whether it is added to what is there.

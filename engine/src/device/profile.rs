@@ -1,13 +1,14 @@
 //! Where the time goes: a clock around every kernel, for as long as someone wants to know.
 
-use super::{Cost, Device, Kernel, Operand};
+use super::cost::Cost;
+use super::kernel::Kernel;
 use crate::Shape;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-/// What one kind of kernel took at one size; see [`Device::start_profile`].
+/// What one kind of kernel took at one size; see [`Device::start_profile`](super::Device::start_profile).
 #[derive(Clone, Debug)]
 pub struct KernelTime {
     /// The kernel's name.
@@ -43,23 +44,23 @@ impl Profiler {
         entries
     }
 
-    /// Runs `work`, which runs the kernel, and takes its time if that is wanted.
+    /// Runs `work`, which runs the kernel on inputs of these shapes, and takes its time if that is
+    /// wanted. `wait` waits until it is done.
     pub fn time(
         &self,
-        device: &Device,
         kernel: &dyn Kernel,
-        inputs: &[Operand],
+        shapes: impl Iterator<Item = Shape>,
         work: impl FnOnce(),
+        wait: impl FnOnce(),
     ) {
         if !self.on.load(Ordering::Relaxed) {
             return work();
         }
         let start = Instant::now();
         work();
-        // An error surfaces where the program next waits for the device.
-        let _ = device.synchronize();
+        wait();
         let time = start.elapsed();
-        let shapes: Vec<Shape> = inputs.iter().map(|input| input.shape).collect();
+        let shapes: Vec<Shape> = shapes.collect();
         let (name, cost) = (kernel.name(), kernel.cost(&shapes));
         let mut entries = self.lock();
         let entry = entries.entry((name, shapes.clone())).or_insert_with(|| KernelTime {

@@ -3,11 +3,11 @@
 //! Derivative: da = dy, db = dy, each summed over the axes along which the operand was repeated.
 //! Saves nothing. Cost an element: 1 flop, 12 bytes.
 
-use super::{Op, broadcast, sum::sum_to};
-use crate::autograd::{Saved, Saves, Sinks, apply};
+use super::{broadcast, sum::sum_to};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
-use crate::proof::{Array64, Case};
+use crate::proof::{Array64, Case, Proven};
 use crate::{Shape, Tensor};
 
 impl Tensor {
@@ -62,7 +62,7 @@ impl Kernel for Add {
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
-        broadcast::dispatch("add_forward", inputs, outputs, gpu);
+        broadcast::dispatch("broadcast_add", inputs, outputs, gpu);
     }
 }
 
@@ -71,15 +71,17 @@ impl Op for Add {
         Saves::default()
     }
 
-    fn backward(&self, saved: &Saved, sinks: &mut Sinks) {
-        let gradient = sinks.take_gradient(0);
+    fn backward(&self, saved: &Saved, context: &mut GradientContext) {
+        let gradient = context.take_of_output(0);
         for input in [0, 1] {
-            if sinks.wants(input) {
-                sinks.give(input, sum_to(&gradient, saved.input_shape(input)));
+            if context.needs(input) {
+                context.accumulate(input, sum_to(&gradient, saved.input_shape(input)));
             }
         }
     }
+}
 
+impl Proven for Add {
     fn reference(&self, inputs: &[Array64]) -> Vec<Array64> {
         vec![inputs[0].zip(&inputs[1], |a, b| a + b)]
     }

@@ -3,14 +3,14 @@
 //! A place does not change when x changes a little, so there is no derivative. Cost an element:
 //! 1 flop, 4 bytes.
 
-use super::{Op, rows};
-use crate::autograd::{Saved, Saves, Sinks};
+use super::rows;
+use crate::autograd::{GradientContext, Op, Saved, Saves};
 use crate::device::cpu::simd;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
-use crate::proof::{Array64, Case};
+use crate::proof::{Array64, Case, Proven};
 use crate::tensor::launch;
-use crate::{Ids, Result, Shape, Tensor, words};
+use crate::{Ids, Result, Shape, Tensor, uniforms};
 use rayon::prelude::*;
 
 /// Up to here every whole number is one of f32, in which a device hands over the places.
@@ -80,7 +80,7 @@ impl Kernel for Argmax {
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
         let (rows, width) = (inputs[0].shape.rows(), inputs[0].shape.last());
         let (inputs, outputs) = ([&inputs[0]], [&outputs[0]]);
-        gpu.dispatch_rows("argmax_forward", &inputs, &outputs, words![rows, width], rows);
+        gpu.dispatch_rows("argmax_forward", &inputs, &outputs, uniforms! { rows, width }, rows);
     }
 }
 
@@ -93,8 +93,10 @@ impl Op for Argmax {
         Some("a place does not change when the numbers change a little")
     }
 
-    fn backward(&self, _saved: &Saved, _sinks: &mut Sinks) {}
+    fn backward(&self, _saved: &Saved, _context: &mut GradientContext) {}
+}
 
+impl Proven for Argmax {
     fn reference(&self, inputs: &[Array64]) -> Vec<Array64> {
         let x = &inputs[0];
         let shape = Shape::new(&x.shape[..x.shape.rank() - 1]);

@@ -27,16 +27,14 @@ mod tiles;
 mod unfused;
 mod values;
 
-use super::Op;
-use crate::autograd::{Saved, Saves, Sinks, apply};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
-use crate::proof::{Array64, Case};
 use crate::tensor::launch;
-use crate::{Shape, Tensor, words};
+use crate::{Shape, Tensor, uniforms};
 use backward::AttentionBackward;
 use sizes::Sizes;
-use values::{Factor, Factors, Mix, RowSums, ScalarGradients, ValueGradients};
+use values::{Coefficients, Mix, RowSums, ScalarGradients, Source, ValueGradients};
 
 /// How the values of this layer (V) and of the first (V₁) enter attention:
 /// P·(own·V + first·V₁) + fidelity·(V₁ − V).
@@ -52,7 +50,8 @@ pub struct Mixing {
     pub own: Coefficient,
     /// b: the weight of the first layer's values.
     pub first: Coefficient,
-    /// c: the weight of the pull towards the first layer's values (λ in NeuTRENO).
+    /// c: the weight of the fidelity term, which keeps the output near the first layer's values (λ in
+    /// NeuTRENO).
     pub fidelity: Coefficient,
 }
 
@@ -122,32 +121,32 @@ impl Tensor {
         causal: bool,
     ) -> Tensor {
         let mut inputs = vec![self, key, value];
-        let mut factors = Factors::PLAIN;
+        let mut coefficients = Coefficients::PLAIN;
         if let Some((first, mixing)) = first {
-            let coefficients = [&mixing.own, &mixing.first, &mixing.fidelity];
-            factors = Factors(coefficients.map(|coefficient| match coefficient {
-                Coefficient::Constant(value) => Factor::Constant(*value),
-                Coefficient::Tensor(_) => Factor::Input,
+            let given = [&mixing.own, &mixing.first, &mixing.fidelity];
+            coefficients = Coefficients(given.map(|coefficient| match coefficient {
+                Coefficient::Constant(value) => Source::Constant(*value),
+                Coefficient::Tensor(_) => Source::Input,
             }));
-            if !factors.is_plain() {
+            if !coefficients.is_plain() {
                 inputs.push(first);
             }
-            for coefficient in coefficients {
+            for coefficient in given {
                 if let Coefficient::Tensor(tensor) = coefficient {
                     inputs.push(tensor);
                 }
             }
         }
-        let [output] = apply(Attention { factors, causal }, &inputs);
+        let [output] = apply(Attention { coefficients, causal }, &inputs);
         output
     }
 }
 
-/// Inputs: q, k, v; unless the factors are plain, the first values; then the learnable factors.
+/// Inputs: q, k, v; unless the coefficients are plain, the first values; then the learnable coefficients.
 /// Outputs: o, and the logarithm of each row's sum of exponentials, (batch, queries, heads).
 #[derive(Clone, Debug)]
 pub struct Attention {
-    factors: Factors,
+    coefficients: Coefficients,
     causal: bool,
 }
 
@@ -158,11 +157,11 @@ impl Kernel for Attention {
 
     fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         let sizes = Sizes::check(inputs, self.causal)?;
-        if !self.factors.is_plain() {
+        if !self.coefficients.is_plain() {
             if inputs[3] != inputs[2] {
                 return Err("the first layer's values need the shape of the values".into());
             }
-            if self.factors.fidelity_acts() && sizes.keys < sizes.queries {
+            if self.coefficients.fidelity_acts() && sizes.keys < sizes.queries {
                 return Err("a fidelity term needs a key for each query".into());
             }
             if inputs[4..].iter().any(|shape| shape.elements() != 1) {
@@ -184,8 +183,8 @@ impl Kernel for Attention {
 
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let sizes = Sizes::new(&inputs[0].shape, &inputs[1].shape, self.causal);
-        let first = (!self.factors.is_plain())
-            .then(|| (inputs[3].data, self.factors.values(&inputs[4..])));
+        let first = (!self.coefficients.is_plain())
+            .then(|| (inputs[3].data, self.coefficients.values(&inputs[4..])));
         let [output, log_sums] = outputs else { unreachable!("two outputs") };
         cpu_forward::forward(&sizes, [&inputs[0], &inputs[1], &inputs[2]], first, output, log_sums);
     }
@@ -193,14 +192,16 @@ impl Kernel for Attention {
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
         let sizes = Sizes::new(&inputs[0].shape, &inputs[1].shape, self.causal);
         let [q, k, v] = [&inputs[0], &inputs[1], &inputs[2]];
-        let first = if self.factors.is_plain() { v } else { &inputs[3] };
-        let coefficients = self.factors.gather(inputs, 4, gpu);
-        let mut uniforms = sizes.words();
-        let flags = [self.factors.mixes(), self.factors.fidelity_acts()];
-        uniforms.extend_from_slice(words![flags[0], flags[1]]);
+        let first = if self.coefficients.is_plain() { v } else { &inputs[3] };
+        let gathered = self.coefficients.gather(inputs, 4, gpu);
+        let mut uniforms = sizes.uniforms().to_vec();
+        uniforms.extend(uniforms! {
+            mixes: self.coefficients.mixes(),
+            has_fidelity: self.coefficients.fidelity_acts(),
+        });
         gpu.dispatch(
             "attention_forward",
-            &[q, k, v, first, &coefficients],
+            &[q, k, v, first, &gathered],
             &[&outputs[0], &outputs[1]],
             &uniforms,
             sizes.batch * sizes.heads * sizes.queries.div_ceil(sizes::TILE),
@@ -211,7 +212,7 @@ impl Kernel for Attention {
 
 impl Attention {
     fn inputs(&self) -> usize {
-        if self.factors.is_plain() { 3 } else { 4 + self.factors.learnable().count() }
+        if self.coefficients.is_plain() { 3 } else { 4 + self.coefficients.learnable().count() }
     }
 }
 
@@ -221,53 +222,45 @@ impl Op for Attention {
         Saves { inputs: &INPUTS[..self.inputs()], outputs: &[0, 1] }
     }
 
-    fn backward(&self, saved: &Saved, sinks: &mut Sinks) {
-        let gradient = sinks.gradient(0);
+    fn backward(&self, saved: &Saved, context: &mut GradientContext) {
+        let gradient = context.of_output(0);
         let inputs: Vec<&Tensor> = (0..self.inputs()).map(|index| saved.get(index)).collect();
         let [q, k, v] = [inputs[0], inputs[1], inputs[2]];
         let [output, log_sums] = [saved.get(inputs.len()), saved.get(inputs.len() + 1)];
-        let factors = self.factors;
+        let coefficients = self.coefficients;
         let device = gradient.device();
         let mut summed = vec![&gradient, output];
-        if factors.fidelity_acts() {
+        if coefficients.fidelity_acts() {
             summed.extend(&inputs[2..]);
         }
-        let [row_sums] = launch(&RowSums { factors }, &summed, device);
-        if factors.is_plain() {
-            let targets: Vec<usize> = (0..3).filter(|input| sinks.wants(*input)).collect();
-            let wants = [0, 1, 2].map(|input| targets.contains(&input));
-            let kernel = AttentionBackward { causal: self.causal, wants };
-            return sinks.run(&kernel, &[q, k, v, &gradient, log_sums, &row_sums], &targets);
+        let [row_sums] = launch(&RowSums { coefficients }, &summed, device);
+        if coefficients.is_plain() {
+            let targets: Vec<usize> = (0..3).filter(|input| context.needs(*input)).collect();
+            let needs = [0, 1, 2].map(|input| targets.contains(&input));
+            let kernel = AttentionBackward { causal: self.causal, needs };
+            return context.accumulate_with(&kernel, &[q, k, v, &gradient, log_sums, &row_sums], &targets);
         }
-        let mixed = match factors.mixes() {
-            true => launch::<1>(&Mix { factors }, &inputs[2..], device).into_iter().next(),
+        let mixed = match coefficients.mixes() {
+            true => launch::<1>(&Mix { coefficients }, &inputs[2..], device).into_iter().next(),
             false => None,
         };
-        let kernel = AttentionBackward { causal: self.causal, wants: [true; 3] };
+        let kernel = AttentionBackward { causal: self.causal, needs: [true; 3] };
         let operands = [q, k, mixed.as_ref().unwrap_or(v), &gradient, log_sums, &row_sums];
         let [dq, dk, d_mixed] = launch(&kernel, &operands, device);
-        sinks.give(0, dq);
-        sinks.give(1, dk);
+        context.accumulate(0, dq);
+        context.accumulate(1, dk);
         for (input, of_first) in [(2, false), (3, true)] {
-            if sinks.wants(input) {
+            if context.needs(input) {
                 let mut operands = vec![&d_mixed, &gradient];
                 operands.extend(&inputs[4..]);
-                sinks.run(&ValueGradients { factors, of_first }, &operands, &[input]);
+                context.accumulate_with(&ValueGradients { coefficients, of_first }, &operands, &[input]);
             }
         }
-        for (input, which) in (4..).zip(factors.learnable()) {
-            if sinks.wants(input) {
+        for (input, coefficient) in (4..).zip(coefficients.learnable()) {
+            if context.needs(input) {
                 let operands = [&d_mixed, &gradient, v, inputs[3]];
-                sinks.run(&ScalarGradients { which }, &operands, &[input]);
+                context.accumulate_with(&ScalarGradients { coefficient }, &operands, &[input]);
             }
         }
-    }
-
-    fn reference(&self, inputs: &[Array64]) -> Vec<Array64> {
-        vec![cases::reference(self, inputs)]
-    }
-
-    fn cases() -> Vec<Case> {
-        cases::cases()
     }
 }

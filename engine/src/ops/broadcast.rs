@@ -1,13 +1,12 @@
 //! What elementwise ops of two operands share: operands of different shapes are repeated along
 //! axes of size 1 and along axes missing on the left, as in NumPy.
 
-use super::Op;
-use crate::Shape;
 use crate::device::cpu::simd::for_chunks;
 use crate::device::{Cost, View, ViewMut};
-use crate::gpu::{Binding, Recorder, Word};
-use crate::proof::Case;
+use crate::gpu::{Binding, Recorder, Uniform};
+use crate::proof::{Case, Proven};
 use crate::shape::MAX_RANK;
+use crate::{Shape, uniforms};
 
 /// The common shape of two operands.
 pub(super) fn shapes(inputs: &[Shape]) -> Result<Vec<Shape>, String> {
@@ -35,7 +34,7 @@ pub(super) fn dispatch(
 }
 
 /// Equal shapes and every way of repeating an operand; the right operand is in [low, high).
-pub(super) fn cases<O: Op + Clone>(op: impl Fn() -> O, [low, high]: [f32; 2]) -> Vec<Case> {
+pub(super) fn cases<O: Proven + Clone>(op: impl Fn() -> O, [low, high]: [f32; 2]) -> Vec<Case> {
     let shapes: [(&[usize], &[usize]); 9] = [
         (&[1], &[1]),
         (&[17], &[17]),
@@ -141,19 +140,24 @@ impl Walk {
     }
 }
 
+/// The names of the axes' sizes, and of both operands' strides, in the shader.
+const NAMES: [[&str; MAX_RANK]; 3] = [
+    ["size_0", "size_1", "size_2", "size_3", "size_4", "size_5"],
+    ["a_0", "a_1", "a_2", "a_3", "a_4", "a_5"],
+    ["b_0", "b_1", "b_2", "b_3", "b_4", "b_5"],
+];
+
 /// The uniforms of a broadcasting shader: elements, then for each of six axes its size and the
 /// strides of both operands.
-fn uniforms(shape: &Shape, left: &Shape, right: &Shape) -> Vec<Word> {
-    let pad = |sizes: Shape, with: usize| {
-        let missing = MAX_RANK - sizes.rank();
-        (0..MAX_RANK).map(move |axis| if axis < missing { with } else { sizes[axis - missing] })
-    };
-    std::iter::once(shape.elements())
-        .chain(pad(*shape, 1))
-        .chain(pad(strides(left, shape), 0))
-        .chain(pad(strides(right, shape), 0))
-        .map(Word::from)
-        .collect()
+fn uniforms(shape: &Shape, left: &Shape, right: &Shape) -> Vec<Uniform> {
+    let missing = MAX_RANK - shape.rank();
+    let mut uniforms = uniforms! { elements: shape.elements() }.to_vec();
+    let axes = [(*shape, 1), (strides(left, shape), 0), (strides(right, shape), 0)];
+    for (names, (sizes, beyond)) in NAMES.iter().zip(axes) {
+        let size = |axis: usize| axis.checked_sub(missing).map_or(beyond, |axis| sizes[axis]);
+        uniforms.extend(names.iter().enumerate().map(|(axis, name)| (*name, size(axis).into())));
+    }
+    uniforms
 }
 
 #[cfg(test)]

@@ -3,13 +3,12 @@
 //! Derivative: each input's gradient is its slice of dy. Saves nothing. Cost an element: 8 bytes.
 //! On a GPU each input is placed by the shader of [`slice`](super::slice)'s derivative.
 
-use super::Op;
 use super::slice::{Slice, record_placement, runs};
-use crate::autograd::{Saved, Saves, Sinks, apply};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
 use crate::device::cpu::simd;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
-use crate::proof::{Array64, Case};
+use crate::proof::{Array64, Case, Proven};
 use crate::{Shape, Tensor};
 
 impl Tensor {
@@ -99,18 +98,20 @@ impl Op for Concatenate {
         Saves::default()
     }
 
-    fn backward(&self, saved: &Saved, sinks: &mut Sinks) {
-        let gradient = sinks.gradient(0);
+    fn backward(&self, saved: &Saved, context: &mut GradientContext) {
+        let gradient = context.of_output(0);
         let mut start = 0;
         for input in 0..saved.inputs() {
             let length = saved.input_shape(input)[1];
-            if sinks.wants(input) {
-                sinks.run(&Slice { start, length }, &[&gradient], &[input]);
+            if context.needs(input) {
+                context.accumulate_with(&Slice { start, length }, &[&gradient], &[input]);
             }
             start += length;
         }
     }
+}
 
+impl Proven for Concatenate {
     fn reference(&self, inputs: &[Array64]) -> Vec<Array64> {
         let (before, _, after) = inputs[0].shape.around(1);
         let mut data = Vec::new();

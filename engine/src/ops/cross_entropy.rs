@@ -7,13 +7,13 @@
 //! Saves the logits, and m and the logarithm of each row. Cost an element: 4 flops and 4 bytes
 //! forward; 5 flops and 8 bytes backward.
 
-use super::{Op, rows};
-use crate::autograd::{Saved, Saves, Sinks, apply};
+use super::rows;
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
 use crate::device::cpu::{math, simd};
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
-use crate::proof::{Array64, Case};
-use crate::{Ids, Shape, Tensor, words};
+use crate::proof::{Array64, Case, Proven};
+use crate::{Ids, Shape, Tensor, uniforms};
 use rayon::prelude::*;
 
 impl Tensor {
@@ -98,11 +98,12 @@ impl Kernel for CrossEntropy {
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
         let (rows, width) = (inputs[0].shape.rows(), inputs[0].shape.last());
-        let uniforms = words![rows, width, self.smoothing, self.factor];
         let losses = gpu.scratch([rows]);
         let targets = gpu.ids(&self.targets);
         let made = [&losses, &outputs[1]];
+        let uniforms = uniforms! { rows, width, smoothing: self.smoothing };
         gpu.dispatch_rows("cross_entropy_forward", &[&inputs[0], &targets], &made, uniforms, rows);
+        let uniforms = uniforms! { rows, scale: self.factor };
         gpu.dispatch_rows("cross_entropy_mean", &[&losses], &[&outputs[0]], uniforms, 1);
     }
 }
@@ -174,7 +175,8 @@ impl Kernel for CrossEntropyBackward {
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
         let CrossEntropy { targets, smoothing, factor } = &self.0;
         let shape = inputs[0].shape;
-        let uniforms = words![shape.rows(), shape.last(), *smoothing, *factor];
+        let (rows, width) = (shape.rows(), shape.last());
+        let uniforms = uniforms! { rows, width, smoothing: *smoothing, scale: *factor };
         let targets = gpu.ids(targets);
         let inputs = [&inputs[0], &targets, &inputs[1], &inputs[2]];
         let elements = shape.elements();
@@ -217,12 +219,14 @@ impl Op for CrossEntropy {
         Saves { inputs: &[0], outputs: &[1] }
     }
 
-    fn backward(&self, saved: &Saved, sinks: &mut Sinks) {
-        let gradient = sinks.gradient(0);
+    fn backward(&self, saved: &Saved, context: &mut GradientContext) {
+        let gradient = context.of_output(0);
         let kernel = CrossEntropyBackward(self.clone());
-        sinks.run(&kernel, &[saved.get(0), saved.get(1), &gradient], &[0]);
+        context.accumulate_with(&kernel, &[saved.get(0), saved.get(1), &gradient], &[0]);
     }
+}
 
+impl Proven for CrossEntropy {
     fn reference(&self, inputs: &[Array64]) -> Vec<Array64> {
         let width = inputs[0].shape.last();
         let smoothing = f64::from(self.smoothing);

@@ -3,11 +3,11 @@
 //! Derivative: da = dy / b, db = −dy / b · y, each summed over the axes along which the operand was
 //! repeated. Saves b and y. Cost an element: 1 flop, 12 bytes; backward twice that.
 
-use super::{Op, broadcast, multiply::Multiply, scale::Scale, sum::sum_to};
-use crate::autograd::{Saved, Saves, Sinks, apply};
+use super::{broadcast, multiply::Multiply, scale::Scale, sum::sum_to};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
-use crate::proof::{Array64, Case};
+use crate::proof::{Array64, Case, Proven};
 use crate::tensor::launch;
 use crate::{Shape, Tensor};
 
@@ -63,7 +63,7 @@ impl Kernel for Divide {
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
-        broadcast::dispatch("divide_forward", inputs, outputs, gpu);
+        broadcast::dispatch("broadcast_divide", inputs, outputs, gpu);
     }
 }
 
@@ -72,20 +72,22 @@ impl Op for Divide {
         Saves { inputs: &[1], outputs: &[0] }
     }
 
-    fn backward(&self, saved: &Saved, sinks: &mut Sinks) {
-        let gradient = sinks.gradient(0);
+    fn backward(&self, saved: &Saved, context: &mut GradientContext) {
+        let gradient = context.of_output(0);
         let [b, y] = [saved.get(0), saved.get(1)];
         let [quotient] = launch(&Divide, &[&gradient, b], gradient.device());
-        if sinks.wants(1) {
+        if context.needs(1) {
             let [product] = launch(&Multiply, &[&quotient, y], gradient.device());
             let total = sum_to(&product, saved.input_shape(1));
-            sinks.run(&Scale { factor: -1.0, offset: 0.0 }, &[&total], &[1]);
+            context.accumulate_with(&Scale { factor: -1.0, offset: 0.0 }, &[&total], &[1]);
         }
-        if sinks.wants(0) {
-            sinks.give(0, sum_to(&quotient, saved.input_shape(0)));
+        if context.needs(0) {
+            context.accumulate(0, sum_to(&quotient, saved.input_shape(0)));
         }
     }
+}
 
+impl Proven for Divide {
     fn reference(&self, inputs: &[Array64]) -> Vec<Array64> {
         vec![inputs[0].zip(&inputs[1], |a, b| a / b)]
     }

@@ -6,14 +6,13 @@
 //! Derivative: dx = mask ⊙ dy / (1 − p): the same kernel, which makes the mask again from the key.
 //! Saves nothing but the key. Cost an element: 1 flop, 8 bytes, in both directions.
 
-use super::Op;
-use crate::autograd::{Saved, Saves, Sinks, apply};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
 use crate::device::cpu::simd::{Body, CHUNK, vectorized};
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
-use crate::proof::{Array64, Case};
+use crate::proof::{Array64, Case, Proven};
 use crate::random::{Key, threefry};
-use crate::{Shape, Tensor, words};
+use crate::{Shape, Tensor, uniforms};
 use rayon::prelude::*;
 
 impl Tensor {
@@ -101,8 +100,15 @@ impl Kernel for Dropout {
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
         let [x, y] = [&inputs[0], &outputs[0]];
         let elements = x.shape.elements();
-        let [first, second] = self.key.words();
-        let uniforms = words![elements, y.add, first, second, self.threshold(), self.factor()];
+        let [key_0, key_1] = self.key.words();
+        let uniforms = uniforms! {
+            elements,
+            add: y.add,
+            key_0,
+            key_1,
+            threshold: self.threshold(),
+            factor: self.factor(),
+        };
         // An invocation for the two elements of a block of random words.
         let blocks = elements.div_ceil(2);
         gpu.dispatch_elements("dropout_forward", &[x], &[y], uniforms, blocks);
@@ -153,11 +159,13 @@ impl Op for Dropout {
         Saves::default()
     }
 
-    fn backward(&self, _saved: &Saved, sinks: &mut Sinks) {
-        let gradient = sinks.take_gradient(0);
-        sinks.run(self, &[&gradient], &[0]);
+    fn backward(&self, _saved: &Saved, context: &mut GradientContext) {
+        let gradient = context.take_of_output(0);
+        context.accumulate_with(self, &[&gradient], &[0]);
     }
+}
 
+impl Proven for Dropout {
     fn reference(&self, inputs: &[Array64]) -> Vec<Array64> {
         let p = f64::from(self.probability);
         let masked = |i: usize| {

@@ -1,13 +1,12 @@
 //! What functions of one number, applied to every element, share. Such an op is the function with
 //! its derivative ([`Function`], in a file of its own) and a shader; all else is here.
 
-use super::Op;
-use crate::Shape;
-use crate::autograd::{Saved, Saves, Sinks};
+use crate::autograd::{GradientContext, Op, Saved, Saves};
 use crate::device::cpu::simd::{Body, CHUNK, vectorized};
 use crate::device::{Cost, Kernel, View, ViewMut};
-use crate::gpu::{Binding, Recorder, Word};
-use crate::proof::{Array64, Case};
+use crate::gpu::{Binding, Recorder, Uniform};
+use crate::proof::{Array64, Case, Proven};
+use crate::{Shape, uniforms};
 use rayon::prelude::*;
 use std::fmt::Debug;
 
@@ -25,9 +24,10 @@ pub trait Function: Clone + Debug + Send + Sync + 'static {
     /// Floating-point operations an element, forward and backward; an elementary function is one.
     const FLOPS: [u64; 2];
 
-    /// Constants of the function, which stand in the shader's uniforms after `elements` and `add`.
-    fn constants(&self) -> &[f32] {
-        &[]
+    /// Constants of the function, by the names that they have in the shader's uniforms, where they
+    /// stand after `elements` and `add`.
+    fn constants(&self) -> Vec<Uniform> {
+        Vec::new()
     }
 
     /// f(x).
@@ -92,11 +92,13 @@ impl<F: Function> Op for Elementwise<F> {
         F::SAVES
     }
 
-    fn backward(&self, saved: &Saved, sinks: &mut Sinks) {
-        let gradient = sinks.gradient(0);
-        sinks.run(&Backward(self.0.clone()), &[&gradient, saved.get(0)], &[0]);
+    fn backward(&self, saved: &Saved, context: &mut GradientContext) {
+        let gradient = context.of_output(0);
+        context.accumulate_with(&Backward(self.0.clone()), &[&gradient, saved.get(0)], &[0]);
     }
+}
 
+impl<F: Function> Proven for Elementwise<F> {
     fn reference(&self, inputs: &[Array64]) -> Vec<Array64> {
         vec![inputs[0].map(|x| self.0.reference(x))]
     }
@@ -185,14 +187,14 @@ impl<F: Function> Body for Slopes<'_, F> {
 /// Records a shader whose uniforms are `elements`, `add` and the constants.
 fn dispatch(
     entry_point: &str,
-    constants: &[f32],
+    constants: Vec<Uniform>,
     inputs: &[Binding],
     output: &Binding,
     gpu: &mut Recorder,
 ) {
     let elements = output.shape.elements();
-    let mut uniforms = vec![Word::from(elements), Word::from(output.add)];
-    uniforms.extend(constants.iter().map(|constant| Word::from(*constant)));
+    let mut uniforms = uniforms! { elements, add: output.add }.to_vec();
+    uniforms.extend(constants);
     let inputs: Vec<&Binding> = inputs.iter().collect();
     gpu.dispatch_elements(entry_point, &inputs, &[output], &uniforms, elements);
 }

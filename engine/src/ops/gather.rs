@@ -7,13 +7,12 @@
 //! the ids. Cost an element: 8 bytes forward; 1 flop and 4 bytes backward, and 4 bytes for each
 //! element of x unless the gradient is added to one that exists.
 
-use super::Op;
-use crate::autograd::{Saved, Saves, Sinks, apply};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
 use crate::device::cpu::simd;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
-use crate::proof::{Array64, Case};
-use crate::{Ids, Shape, Tensor, words};
+use crate::proof::{Array64, Case, Proven};
+use crate::{Ids, Shape, Tensor, uniforms};
 use rayon::prelude::*;
 
 impl Tensor {
@@ -109,9 +108,8 @@ impl Kernel for Gather {
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
         let (before, count, after) = inputs[0].shape.around(1);
         let ids = gpu.ids(&self.ids);
-        let picked = ids.shape.elements();
-        let elements = before * picked * after;
-        let uniforms = words![elements, count, after, picked];
+        let elements = before * ids.shape.elements() * after;
+        let uniforms = uniforms! { elements, count, after, ids: ids.shape.elements() };
         let (inputs, outputs) = ([&inputs[0], &ids], [&outputs[0]]);
         gpu.dispatch_elements("gather_forward", &inputs, &outputs, uniforms, elements);
     }
@@ -224,14 +222,15 @@ impl Kernel for GatherBackward {
         let dx = &outputs[0];
         if !dx.add {
             let elements = dx.shape.elements();
-            gpu.dispatch_elements("fill_forward", &[], &[dx], words![elements, 0.0f32], elements);
+            gpu.dispatch_elements("fill_forward", &[], &[dx], uniforms! { elements, value: 0.0_f32 }, elements);
         }
         let [distinct, starts, order] =
             [&self.distinct, &self.starts, &self.order].map(|ids| gpu.ids(ids));
-        let places = before * self.occurring;
-        let uniforms = words![places, self.count, after, picked, self.occurring];
+        let (count, different) = (self.count, self.occurring);
+        let pairs = before * different;
+        let uniforms = uniforms! { pairs, count, after, ids: picked, different };
         let inputs = [&inputs[0], &distinct, &starts, &order];
-        gpu.dispatch_rows("gather_backward", &inputs, &[dx], uniforms, places);
+        gpu.dispatch_rows("gather_backward", &inputs, &[dx], uniforms, pairs);
     }
 }
 
@@ -240,12 +239,14 @@ impl Op for Gather {
         Saves::default()
     }
 
-    fn backward(&self, saved: &Saved, sinks: &mut Sinks) {
-        let gradient = sinks.gradient(0);
+    fn backward(&self, saved: &Saved, context: &mut GradientContext) {
+        let gradient = context.of_output(0);
         let kernel = GatherBackward::new(self.ids.as_slice(), saved.input_shape(0)[1]);
-        sinks.run(&kernel, &[&gradient], &[0]);
+        context.accumulate_with(&kernel, &[&gradient], &[0]);
     }
+}
 
+impl Proven for Gather {
     fn reference(&self, inputs: &[Array64]) -> Vec<Array64> {
         let (_, count, after) = inputs[0].shape.around(1);
         let ids = self.ids.as_slice();

@@ -8,13 +8,13 @@
 //! The CPU makes dx and its parts of dw and db in one pass over each block of rows; then the parts
 //! are summed in the order of the blocks.
 
-use super::{Op, rows};
-use crate::autograd::{Saved, Saves, Sinks, apply};
+use super::rows;
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
 use crate::device::cpu::simd;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
-use crate::proof::{Array64, Case};
-use crate::{Shape, Tensor, words};
+use crate::proof::{Array64, Case, Proven};
+use crate::{Shape, Tensor, uniforms};
 use rayon::prelude::*;
 
 impl Tensor {
@@ -75,7 +75,11 @@ impl Kernel for LayerNorm {
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
         let shape = inputs[0].shape;
-        let uniforms = words![shape.rows(), shape.last(), self.epsilon];
+        let uniforms = uniforms! {
+            rows: shape.rows(),
+            width: shape.last(),
+            epsilon: self.epsilon,
+        };
         let inputs: Vec<&Binding> = inputs.iter().collect();
         let outputs: Vec<&Binding> = outputs.iter().collect();
         gpu.dispatch_rows("layer_norm_forward", &inputs, &outputs, uniforms, shape.rows());
@@ -115,7 +119,7 @@ impl simd::Body for Forward<'_> {
 /// dx, dw and db, those that are wanted, from x, w, the statistics and dy.
 #[derive(Clone, Debug)]
 struct LayerNormBackward {
-    wants: [bool; 3],
+    needs: [bool; 3],
 }
 
 impl Kernel for LayerNormBackward {
@@ -125,7 +129,7 @@ impl Kernel for LayerNormBackward {
 
     fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         let shapes = [inputs[0], inputs[1], inputs[1]];
-        Ok(rows::targets(&self.wants).iter().map(|input| shapes[*input]).collect())
+        Ok(rows::targets(&self.needs).iter().map(|input| shapes[*input]).collect())
     }
 
     fn cost(&self, inputs: &[Shape]) -> Cost {
@@ -141,7 +145,7 @@ impl Kernel for LayerNormBackward {
         let width = weight.len();
         let rows = simd::rows_per_task(width);
         let count = inputs[0].shape.rows().div_ceil(rows);
-        let [dx, dw, db] = rows::wanted(self.wants, outputs.iter_mut());
+        let [dx, dw, db] = rows::needed(self.needs, outputs.iter_mut());
         let (dx, add) = rows::elements(dx);
         let [mut dw_parts, mut db_parts] =
             [&dw, &db].map(|output| vec![0.0; if output.is_some() { count * width } else { 0 }]);
@@ -166,9 +170,9 @@ impl Kernel for LayerNormBackward {
         let shape = inputs[0].shape;
         let (count, width) = (shape.rows(), shape.last());
         let inputs: Vec<&Binding> = inputs.iter().collect();
-        let [dx, dw, db] = rows::wanted(self.wants, outputs);
+        let [dx, dw, db] = rows::needed(self.needs, outputs);
         if let Some(dx) = dx {
-            let uniforms = words![count, width, 0.0f32, dx.add];
+            let uniforms = uniforms! { rows: count, width, add: dx.add };
             gpu.dispatch_rows("layer_norm_backward_input", &inputs, &[dx], uniforms, count);
         }
         if dw.is_none() && db.is_none() {
@@ -176,7 +180,7 @@ impl Kernel for LayerNormBackward {
         }
         let blocks = count.div_ceil(rows::BLOCK);
         let [dw_parts, db_parts] = [(); 2].map(|()| gpu.scratch([blocks, width]));
-        let uniforms = words![count, width, 0.0f32, false, rows::BLOCK];
+        let uniforms = uniforms! { rows: count, width, block: rows::BLOCK };
         let parts = [&dw_parts, &db_parts];
         let entry_point = "layer_norm_backward_weight";
         gpu.dispatch_elements(entry_point, &inputs, &parts, uniforms, blocks * width);
@@ -242,13 +246,15 @@ impl Op for LayerNorm {
         Saves { inputs: &[0, 1], outputs: &[1] }
     }
 
-    fn backward(&self, saved: &Saved, sinks: &mut Sinks) {
-        let gradient = sinks.gradient(0);
-        let wants = [0, 1, 2].map(|input| sinks.wants(input));
+    fn backward(&self, saved: &Saved, context: &mut GradientContext) {
+        let gradient = context.of_output(0);
+        let needs = [0, 1, 2].map(|input| context.needs(input));
         let inputs = [saved.get(0), saved.get(1), saved.get(2), &gradient];
-        sinks.run(&LayerNormBackward { wants }, &inputs, &rows::targets(&wants));
+        context.accumulate_with(&LayerNormBackward { needs }, &inputs, &rows::targets(&needs));
     }
+}
 
+impl Proven for LayerNorm {
     fn reference(&self, inputs: &[Array64]) -> Vec<Array64> {
         let [x, weight, bias] = [&inputs[0], &inputs[1], &inputs[2]];
         let width = x.shape.last();

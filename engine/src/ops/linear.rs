@@ -5,16 +5,15 @@
 //! the gradients. Saves x and W. Cost: 2 flops for each row, input and output, and each tensor
 //! moved once.
 
-use super::Op;
 use super::matmul::MatMul;
 use super::sum::Sum;
-use crate::autograd::{Saved, Saves, Sinks, apply};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
 use crate::device::cpu::products::{self, MatrixMut};
 use crate::device::cpu::simd;
 use crate::device::gpu::products::{Matrix, Product, Tiling};
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
-use crate::proof::{Array64, Case};
+use crate::proof::{Array64, Case, Proven};
 use crate::{Shape, Tensor};
 
 impl Tensor {
@@ -107,26 +106,28 @@ impl Op for Linear {
         Saves { inputs: &[0, 1], outputs: &[] }
     }
 
-    fn backward(&self, saved: &Saved, sinks: &mut Sinks) {
+    fn backward(&self, saved: &Saved, context: &mut GradientContext) {
         let rows_of = |tensor: &Tensor| {
             let [rows, width] = [tensor.shape().rows(), tensor.shape().last()];
             tensor.reshape([rows, width])
         };
         let (x, weight) = (rows_of(saved.get(0)), saved.get(1));
-        let gradient = rows_of(&sinks.gradient(0));
+        let gradient = rows_of(&context.of_output(0));
         let product = |transpose| MatMul { transpose, tiling: self.tiling };
-        if sinks.wants(0) {
-            sinks.run(&product([false, false]), &[&gradient, weight], &[0]);
+        if context.needs(0) {
+            context.accumulate_with(&product([false, false]), &[&gradient, weight], &[0]);
         }
-        if sinks.wants(1) {
-            sinks.run(&product([true, false]), &[&gradient, &x], &[1]);
+        if context.needs(1) {
+            context.accumulate_with(&product([true, false]), &[&gradient, &x], &[1]);
         }
-        if sinks.wants(2) {
+        if context.needs(2) {
             let [rows, count] = [gradient.shape()[0], gradient.shape()[1]];
-            sinks.run(&Sum, &[&gradient.reshape([1, rows, count])], &[2]);
+            context.accumulate_with(&Sum, &[&gradient.reshape([1, rows, count])], &[2]);
         }
     }
+}
 
+impl Proven for Linear {
     fn reference(&self, inputs: &[Array64]) -> Vec<Array64> {
         let [x, weight] = [&inputs[0], &inputs[1]];
         let count = weight.shape[0];

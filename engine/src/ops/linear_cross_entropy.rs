@@ -10,14 +10,13 @@
 //! at hand, for dy = 1; they are what is saved, and backward multiplies them by dy. Cost: 2 flops a
 //! row, id and input, three times that with gradients; x and W are read once for each chunk.
 
-use super::Op;
-use crate::autograd::{Saved, Saves, Sinks, apply, is_recording};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply, is_recording};
 use crate::device::cpu::{cross_entropy, simd};
 use crate::device::gpu::products::{Matrix, Product, Tiling};
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
-use crate::proof::{Array64, Case};
-use crate::{Ids, Shape, Tensor, words};
+use crate::proof::{Array64, Case, Proven};
+use crate::{Ids, Shape, Tensor, uniforms};
 
 impl Tensor {
     /// The mean cross-entropy, in nats, of `targets` (an id a row) under the logits x Wᵀ, with x of
@@ -215,8 +214,14 @@ impl Kernel for LinearCrossEntropy {
             let logits = Matrix::new(logits_memory, count, vocabulary);
             let product = Product::new(logits, x, weight.transposed_if(true));
             Product { tiling, ..product }.record(gpu);
-            let uniforms =
-                words![count, first, vocabulary, wanted, self.label_smoothing, self.scale()];
+            let uniforms = uniforms! {
+                rows: count,
+                first,
+                vocabulary,
+                has_gradient: wanted,
+                label_smoothing: self.label_smoothing,
+                scale: self.scale(),
+            };
             let results = [logits_memory, losses];
             gpu.dispatch_rows("linear_cross_entropy_rows", &[&targets], &results, uniforms, count);
             if let Some(d_x) = d_x {
@@ -230,7 +235,7 @@ impl Kernel for LinearCrossEntropy {
             }
         }
         if let [mean] = mean {
-            let uniforms = words![rows, 0_u32, vocabulary, false, 0.0_f32, self.scale()];
+            let uniforms = uniforms! { rows, scale: self.scale() };
             gpu.dispatch_rows("linear_cross_entropy_mean", &[losses], &[mean], uniforms, 1);
         }
     }
@@ -250,14 +255,16 @@ impl Op for LinearCrossEntropy {
         self.by_row.then_some("losses by row are for evaluation, inside no_grad")
     }
 
-    fn backward(&self, saved: &Saved, sinks: &mut Sinks) {
-        let factor = sinks.gradient(0);
+    fn backward(&self, saved: &Saved, context: &mut GradientContext) {
+        let factor = context.of_output(0);
         let made = [0, 1].into_iter().filter(|input| self.gradients[*input]);
         for (index, input) in made.enumerate() {
-            sinks.run(&ScaleBy, &[saved.get(index), &factor], &[input]);
+            context.accumulate_with(&ScaleBy, &[saved.get(index), &factor], &[input]);
         }
     }
+}
 
+impl Proven for LinearCrossEntropy {
     fn reference(&self, inputs: &[Array64]) -> Vec<Array64> {
         let [x, weight] = [&inputs[0], &inputs[1]];
         let smoothing = f64::from(self.label_smoothing);
@@ -358,7 +365,7 @@ impl Kernel for ScaleBy {
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
         let elements = inputs[0].shape.elements();
-        let uniforms = words![elements, 0_u32, 0_u32, outputs[0].add];
+        let uniforms = uniforms! { elements, add: outputs[0].add };
         let (name, inputs) = (self.name(), [&inputs[0], &inputs[1]]);
         gpu.dispatch_elements(name, &inputs, &[&outputs[0]], uniforms, elements);
     }

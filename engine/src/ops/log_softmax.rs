@@ -2,15 +2,12 @@
 //! exact where the logarithm of a softmax would be that of a number rounded to 0.
 //!
 //! Derivative: dx = dy − exp(y) Σ dy. Saves y. Cost an element: 4 flops and 8 bytes forward;
-//! 4 flops and 12 bytes backward.
+//! 4 flops and 12 bytes backward. The shader stands in `softmax.wgsl`.
 
-use super::{Op, rows};
-use crate::autograd::{Saved, Saves, Sinks, apply};
-use crate::device::cpu::{math, simd};
-use crate::device::{Cost, Kernel, View, ViewMut};
-use crate::gpu::{Binding, Recorder};
-use crate::proof::{Array64, Case};
-use crate::{Shape, Tensor, words};
+use super::row_function::{Function, apply_along};
+use crate::Tensor;
+use crate::device::cpu::math::exp;
+use crate::device::cpu::simd::{maximum, sum, sum_of};
 
 impl Tensor {
     /// The logarithm of [`Tensor::softmax`] along `axis` (negative: from the end). The last axis is
@@ -27,135 +24,37 @@ impl Tensor {
     /// ```
     #[track_caller]
     pub fn log_softmax(&self, axis: isize) -> Tensor {
-        rows::along(self, axis, "log_softmax", |x| {
-            let [y] = apply(LogSoftmax, &[x]);
-            y
-        })
+        apply_along(LogSoftmax, self, axis)
     }
 }
 
-/// The log-softmax of each row.
-#[derive(Clone, Debug)]
+/// The log-softmax of a row.
+#[derive(Clone, Debug, Default)]
 pub struct LogSoftmax;
 
-impl Kernel for LogSoftmax {
-    fn name(&self) -> &'static str {
-        "log_softmax"
-    }
+impl Function for LogSoftmax {
+    const NAME: &'static str = "log_softmax";
+    const FORWARD: &'static str = "softmax_log_forward";
+    const BACKWARD: &'static str = "softmax_log_backward";
+    const FLOPS: [u64; 2] = [4, 4];
 
-    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
-        rows::check_rows(&inputs[0])?;
-        Ok(vec![inputs[0]])
-    }
-
-    fn cost(&self, inputs: &[Shape]) -> Cost {
-        Cost::elementwise(inputs[0].elements(), 4, 2 * inputs[0].elements())
-    }
-
-    fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
-        let (x, width) = (inputs[0].data, inputs[0].shape.last());
-        simd::for_long_rows(&mut outputs[0], width, &Forward { x, width });
-    }
-
-    fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
-        let (rows, width) = (inputs[0].shape.rows(), inputs[0].shape.last());
-        let (inputs, outputs) = ([&inputs[0]], [&outputs[0]]);
-        gpu.dispatch_rows("log_softmax_forward", &inputs, &outputs, words![rows, width], rows);
-    }
-}
-
-struct Forward<'a> {
-    x: &'a [f32],
-    width: usize,
-}
-
-impl simd::Rows for Forward<'_> {
     #[inline(always)]
-    fn make(&self, first: usize, rows: &mut [f32]) {
-        let x = self.x[first * self.width..].chunks_exact(self.width);
-        for (y, x) in rows.chunks_exact_mut(self.width).zip(x) {
-            let largest = simd::maximum(x);
-            let log_sum = simd::sum_of(x, |x| math::exp(x - largest)).ln();
-            for (y, x) in y.iter_mut().zip(x) {
-                *y = (x - largest) - log_sum;
-            }
-        }
-    }
-}
-
-/// dx from y and dy.
-#[derive(Clone, Debug)]
-struct LogSoftmaxBackward;
-
-impl Kernel for LogSoftmaxBackward {
-    fn name(&self) -> &'static str {
-        "log_softmax_backward"
+    fn forward(x: &[f32], y: &mut [f32]) {
+        let largest = maximum(x);
+        let log_sum = sum_of(x, |x| exp(x - largest)).ln();
+        y.iter_mut().zip(x).for_each(|(y, x)| *y = (x - largest) - log_sum);
     }
 
-    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
-        Ok(vec![inputs[0]])
-    }
-
-    fn cost(&self, inputs: &[Shape]) -> Cost {
-        Cost::elementwise(inputs[0].elements(), 4, 3 * inputs[0].elements())
-    }
-
-    fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
-        let width = inputs[0].shape.last();
-        let [y, dy] = [inputs[0].data, inputs[1].data];
-        simd::for_long_rows(&mut outputs[0], width, &Backward { y, dy, width });
-    }
-
-    fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
-        let (rows, width) = (inputs[0].shape.rows(), inputs[0].shape.last());
-        let (inputs, outputs) = ([&inputs[0], &inputs[1]], [&outputs[0]]);
-        gpu.dispatch_rows("log_softmax_backward", &inputs, &outputs, words![rows, width], rows);
-    }
-}
-
-struct Backward<'a> {
-    y: &'a [f32],
-    dy: &'a [f32],
-    width: usize,
-}
-
-impl simd::Rows for Backward<'_> {
     #[inline(always)]
-    fn make(&self, first: usize, rows: &mut [f32]) {
-        let width = self.width;
-        let [y, dy] = [self.y, self.dy].map(|values| values[first * width..].chunks_exact(width));
-        for (dx, (y, dy)) in rows.chunks_exact_mut(width).zip(y.zip(dy)) {
-            let total = simd::sum(dy);
-            for (dx, (y, dy)) in dx.iter_mut().zip(y.iter().zip(dy)) {
-                *dx = dy - math::exp(*y) * total;
-            }
-        }
-    }
-}
-
-impl Op for LogSoftmax {
-    fn saves(&self) -> Saves {
-        Saves { inputs: &[], outputs: &[0] }
+    fn backward(y: &[f32], dy: &[f32], dx: &mut [f32]) {
+        let total = sum(dy);
+        let pairs = y.iter().zip(dy);
+        dx.iter_mut().zip(pairs).for_each(|(dx, (y, dy))| *dx = dy - exp(*y) * total);
     }
 
-    fn backward(&self, saved: &Saved, sinks: &mut Sinks) {
-        let gradient = sinks.gradient(0);
-        sinks.run(&LogSoftmaxBackward, &[saved.get(0), &gradient], &[0]);
-    }
-
-    fn reference(&self, inputs: &[Array64]) -> Vec<Array64> {
-        let x = &inputs[0];
-        let width = x.shape.last();
-        let row = |row: usize| {
-            let x = x.row(row);
-            let largest = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let sum: f64 = x.iter().map(|x| (x - largest).exp()).sum();
-            x.iter().map(move |x| x - largest - sum.ln())
-        };
-        vec![Array64::new((0..x.data.len() / width).flat_map(row).collect(), x.shape)]
-    }
-
-    fn cases() -> Vec<Case> {
-        rows::cases(LogSoftmax)
+    fn reference(x: &[f64]) -> Vec<f64> {
+        let largest = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = x.iter().map(|x| (x - largest).exp()).sum();
+        x.iter().map(|x| x - largest - sum.ln()).collect()
     }
 }

@@ -4,13 +4,13 @@
 //! copied into another order. Saves a and b. Cost of a product of m × k by k × n: 2 m k n flops and
 //! 4 (m k + k n + m n) bytes.
 
-use super::{Op, sum::sum_to};
-use crate::autograd::{Saved, Saves, Sinks, apply};
+use super::{sum::sum_to};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
 use crate::device::cpu::products::{self, MatrixMut};
 use crate::device::gpu::products::{Batch, Matrix, Product, Tiling};
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
-use crate::proof::{Array64, Case};
+use crate::proof::{Array64, Case, Proven};
 use crate::tensor::launch;
 use crate::{Shape, Tensor};
 use rayon::prelude::*;
@@ -214,8 +214,8 @@ impl Op for MatMul {
         Saves { inputs: &[0, 1], outputs: &[] }
     }
 
-    fn backward(&self, saved: &Saved, sinks: &mut Sinks) {
-        let gradient = sinks.gradient(0);
+    fn backward(&self, saved: &Saved, context: &mut GradientContext) {
+        let gradient = context.of_output(0);
         let [a, b] = [saved.get(0), saved.get(1)];
         let [transpose_a, transpose_b] = self.transpose;
         let products = [
@@ -229,22 +229,24 @@ impl Op for MatMul {
             },
         ];
         for (input, (operands, transpose)) in products.into_iter().enumerate() {
-            if !sinks.wants(input) {
+            if !context.needs(input) {
                 continue;
             }
             let kernel = MatMul { transpose, tiling: self.tiling };
             let shape = saved.input_shape(input);
             let lead = |shape: Shape| shape.rows() / shape[shape.rank() - 2];
             if lead(shape) == lead(gradient.shape()) {
-                sinks.run(&kernel, &operands, &[input]);
+                context.accumulate_with(&kernel, &operands, &[input]);
             } else {
                 // One operand served several products.
                 let [repeated] = launch(&kernel, &operands, gradient.device());
-                sinks.give(input, sum_to(&repeated, shape));
+                context.accumulate(input, sum_to(&repeated, shape));
             }
         }
     }
+}
 
+impl Proven for MatMul {
     fn reference(&self, inputs: &[Array64]) -> Vec<Array64> {
         let [a, b] = [&inputs[0], &inputs[1]];
         let shape = self.shapes(&[a.shape, b.shape]).expect("a case that fits")[0];

@@ -4,14 +4,13 @@
 //! others, equal ones included; so the gradients add up to dy. Saves x and y. Cost an element:
 //! 1 flop and 4 bytes forward; 1 flop and 8 bytes backward.
 
-use super::Op;
 use super::sum::{resolve_axes, without_axes};
-use crate::autograd::{Saved, Saves, Sinks, apply};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
 use crate::device::cpu::simd;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
-use crate::proof::{Array64, Case};
-use crate::{Shape, Tensor, words};
+use crate::proof::{Array64, Case, Proven};
+use crate::{Shape, Tensor, uniforms};
 use rayon::prelude::*;
 
 impl Tensor {
@@ -88,9 +87,10 @@ impl Kernel for Max {
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
         let (before, count, after) = inputs[0].shape.around(1);
-        let uniforms = words![before * after, count, after];
+        let elements = before * after;
+        let uniforms = uniforms! { outputs: elements, count, after };
         let (inputs, outputs) = ([&inputs[0]], [&outputs[0]]);
-        gpu.dispatch_rows("max_forward", &inputs, &outputs, uniforms, before * after);
+        gpu.dispatch_rows("max_forward", &inputs, &outputs, uniforms, elements);
     }
 }
 
@@ -138,10 +138,11 @@ impl Kernel for MaxBackward {
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
         let (before, count, after) = inputs[0].shape.around(1);
-        let uniforms = words![before * after, count, after, outputs[0].add];
+        let elements = before * after;
+        let uniforms = uniforms! { outputs: elements, count, after, add: outputs[0].add };
         let inputs: Vec<&Binding> = inputs.iter().collect();
         let outputs = [&outputs[0]];
-        gpu.dispatch_elements("max_backward", &inputs, &outputs, uniforms, before * after);
+        gpu.dispatch_elements("max_backward", &inputs, &outputs, uniforms, elements);
     }
 }
 
@@ -150,11 +151,13 @@ impl Op for Max {
         Saves { inputs: &[0], outputs: &[0] }
     }
 
-    fn backward(&self, saved: &Saved, sinks: &mut Sinks) {
-        let gradient = sinks.gradient(0);
-        sinks.run(&MaxBackward, &[saved.get(0), saved.get(1), &gradient], &[0]);
+    fn backward(&self, saved: &Saved, context: &mut GradientContext) {
+        let gradient = context.of_output(0);
+        context.accumulate_with(&MaxBackward, &[saved.get(0), saved.get(1), &gradient], &[0]);
     }
+}
 
+impl Proven for Max {
     fn reference(&self, inputs: &[Array64]) -> Vec<Array64> {
         let x = &inputs[0];
         let (before, count, after) = x.shape.around(1);

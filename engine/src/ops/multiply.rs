@@ -3,11 +3,11 @@
 //! Derivative: da = dy · b, db = dy · a, each summed over the axes along which the operand was
 //! repeated. Saves a and b. Cost an element: 1 flop, 12 bytes; backward twice that.
 
-use super::{Op, broadcast, sum::sum_to};
-use crate::autograd::{Saved, Saves, Sinks, apply};
+use super::{broadcast, sum::sum_to};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
-use crate::proof::{Array64, Case};
+use crate::proof::{Array64, Case, Proven};
 use crate::tensor::launch;
 use crate::{Shape, Tensor};
 
@@ -54,7 +54,7 @@ impl Kernel for Multiply {
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
-        broadcast::dispatch("multiply_forward", inputs, outputs, gpu);
+        broadcast::dispatch("broadcast_multiply", inputs, outputs, gpu);
     }
 }
 
@@ -63,16 +63,18 @@ impl Op for Multiply {
         Saves { inputs: &[0, 1], outputs: &[] }
     }
 
-    fn backward(&self, saved: &Saved, sinks: &mut Sinks) {
-        let gradient = sinks.gradient(0);
+    fn backward(&self, saved: &Saved, context: &mut GradientContext) {
+        let gradient = context.of_output(0);
         for (input, other) in [(0, 1), (1, 0)] {
-            if sinks.wants(input) {
+            if context.needs(input) {
                 let [full] = launch(&Multiply, &[&gradient, saved.get(other)], gradient.device());
-                sinks.give(input, sum_to(&full, saved.input_shape(input)));
+                context.accumulate(input, sum_to(&full, saved.input_shape(input)));
             }
         }
     }
+}
 
+impl Proven for Multiply {
     fn reference(&self, inputs: &[Array64]) -> Vec<Array64> {
         vec![inputs[0].zip(&inputs[1], |a, b| a * b)]
     }

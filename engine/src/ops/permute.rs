@@ -2,14 +2,13 @@
 //!
 //! Derivative: the permutation back. Saves nothing. Cost an element: 8 bytes.
 
-use super::Op;
-use crate::autograd::{Saved, Saves, Sinks, apply};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
 use crate::device::cpu::simd;
 use crate::device::{Cost, Kernel, View, ViewMut};
-use crate::gpu::{Binding, Recorder, Word};
-use crate::proof::{Array64, Case};
+use crate::gpu::{Binding, Recorder};
+use crate::proof::{Array64, Case, Proven};
 use crate::shape::MAX_RANK;
-use crate::{Shape, Tensor};
+use crate::{Shape, Tensor, uniforms};
 
 impl Tensor {
     /// The axes in the order given: axis `order[i]` (negative: from the end) becomes axis i.
@@ -65,6 +64,10 @@ pub struct Permute {
     /// Every axis once.
     pub axes: Vec<usize>,
 }
+
+/// The names of the axes' sizes and strides in the shader.
+const SIZES: [&str; MAX_RANK] = ["size_0", "size_1", "size_2", "size_3", "size_4", "size_5"];
+const STRIDES: [&str; MAX_RANK] = ["x_0", "x_1", "x_2", "x_3", "x_4", "x_5"];
 
 /// An axis of y: its size, and how far apart neighbours lie in x.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -137,11 +140,9 @@ impl Kernel for Permute {
             Some(index) => walk[index],
             None => Axis { size: 1, stride: 0 },
         };
-        let uniforms: Vec<Word> = [Word::from(elements), Word::from(outputs[0].add)]
-            .into_iter()
-            .chain((0..MAX_RANK).map(|index| axis(index).size.into()))
-            .chain((0..MAX_RANK).map(|index| axis(index).stride.into()))
-            .collect();
+        let mut uniforms = uniforms! { elements, add: outputs[0].add }.to_vec();
+        uniforms.extend((0..MAX_RANK).map(|index| (SIZES[index], axis(index).size.into())));
+        uniforms.extend((0..MAX_RANK).map(|index| (STRIDES[index], axis(index).stride.into())));
         let (inputs, outputs) = ([&inputs[0]], [&outputs[0]]);
         gpu.dispatch_elements("permute_forward", &inputs, &outputs, &uniforms, elements);
     }
@@ -163,13 +164,15 @@ impl Op for Permute {
         Saves::default()
     }
 
-    fn backward(&self, _saved: &Saved, sinks: &mut Sinks) {
+    fn backward(&self, _saved: &Saved, context: &mut GradientContext) {
         let mut axes = vec![0; self.axes.len()];
         self.axes.iter().enumerate().for_each(|(to, axis)| axes[*axis] = to);
-        let gradient = sinks.gradient(0);
-        sinks.run(&Permute { axes }, &[&gradient], &[0]);
+        let gradient = context.of_output(0);
+        context.accumulate_with(&Permute { axes }, &[&gradient], &[0]);
     }
+}
 
+impl Proven for Permute {
     fn reference(&self, inputs: &[Array64]) -> Vec<Array64> {
         let x = &inputs[0];
         let sizes: Vec<usize> = self.axes.iter().map(|axis| x.shape[*axis]).collect();

@@ -4,7 +4,8 @@
 //! 12 bytes. Made of a logarithm and an exponential, so for a square `&x * &x` is cheaper.
 
 use super::elementwise::{Elementwise, Function, INPUT};
-use crate::Tensor;
+use crate::gpu::Uniform;
+use crate::{Tensor, uniforms};
 use crate::autograd::{Saves, apply};
 use crate::device::cpu::math;
 use crate::proof::Case;
@@ -30,9 +31,10 @@ impl Tensor {
 /// y = xᵖ.
 #[derive(Clone, Debug)]
 pub struct Power {
-    /// The exponent, and what the power of |x| is multiplied by for x < 0: 1 for an even exponent,
-    /// −1 for an odd one, NaN for one that is not whole.
-    constants: [f32; 2],
+    exponent: f32,
+    /// What the power of |x| is multiplied by for x < 0: 1 for an even exponent, −1 for an odd one,
+    /// NaN for one that is not whole.
+    sign: f32,
 }
 
 impl Power {
@@ -43,7 +45,7 @@ impl Power {
             1.0 => -1.0,
             _ => f32::NAN,
         };
-        Power { constants: [exponent, sign] }
+        Power { exponent, sign }
     }
 }
 
@@ -54,20 +56,20 @@ impl Function for Power {
     const SAVES: Saves = INPUT;
     const FLOPS: [u64; 2] = [3, 5];
 
-    fn constants(&self) -> &[f32] {
-        &self.constants
+    fn constants(&self) -> Vec<Uniform> {
+        uniforms! { exponent: self.exponent, sign: self.sign }.to_vec()
     }
 
     #[inline(always)]
     fn value(&self, x: f32) -> f32 {
-        let [exponent, sign] = self.constants;
+        let Power { exponent, sign } = *self;
         let sign = if x < 0.0 { sign } else { 1.0 };
         sign * raise(x.abs(), exponent)
     }
 
     #[inline(always)]
     fn slope(&self, x: f32) -> f32 {
-        let [exponent, sign] = self.constants;
+        let Power { exponent, sign } = *self;
         // x⁰ has slope 0 at x = 0 too, where the formula would say 0 · ∞.
         if exponent == 0.0 {
             return 0.0;
@@ -77,7 +79,7 @@ impl Function for Power {
     }
 
     fn reference(&self, x: f64) -> f64 {
-        x.powf(f64::from(self.constants[0]))
+        x.powf(f64::from(self.exponent))
     }
 
     fn cases() -> Vec<Case> {

@@ -10,13 +10,12 @@
 //! s is a fraction of whole numbers, so every device finds the same neighbours. When an image is
 //! made more than twice smaller, pixels between the neighbours are left out.
 
-use super::Op;
-use crate::autograd::{Saved, Saves, Sinks, apply};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
 use crate::device::cpu::simd;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
-use crate::proof::{Array64, Case};
-use crate::{Shape, Tensor, words};
+use crate::proof::{Array64, Case, Proven};
+use crate::{Shape, Tensor, uniforms};
 use std::ops::Range;
 
 impl Tensor {
@@ -130,14 +129,14 @@ fn record(entry_point: &str, input: &Binding, made: &Binding, back: bool, gpu: &
     let (small, large) = (&input.shape, &made.shape);
     let [vertical, horizontal] = if back { axes(large, small) } else { axes(small, large) };
     let elements = made.shape.elements();
-    let uniforms = words![
+    let uniforms = uniforms! {
         elements,
-        vertical.from,
-        vertical.to,
-        horizontal.from,
-        horizontal.to,
-        made.shape[3]
-    ];
+        from_height: vertical.from,
+        to_height: vertical.to,
+        from_width: horizontal.from,
+        to_width: horizontal.to,
+        channels: made.shape[3],
+    };
     gpu.dispatch_elements(entry_point, &[input], &[made], uniforms, elements);
 }
 
@@ -249,12 +248,14 @@ impl Op for ResizeBilinear {
         Saves::default()
     }
 
-    fn backward(&self, saved: &Saved, sinks: &mut Sinks) {
-        let gradient = sinks.gradient(0);
+    fn backward(&self, saved: &Saved, context: &mut GradientContext) {
+        let gradient = context.of_output(0);
         let x = saved.input_shape(0);
-        sinks.run(&ResizeBilinearBackward { sides: [x[1], x[2]] }, &[&gradient], &[0]);
+        context.accumulate_with(&ResizeBilinearBackward { sides: [x[1], x[2]] }, &[&gradient], &[0]);
     }
+}
 
+impl Proven for ResizeBilinear {
     fn reference(&self, inputs: &[Array64]) -> Vec<Array64> {
         let x = &inputs[0];
         let [height, width, channels] = [x.shape[1], x.shape[2], x.shape[3]];

@@ -8,13 +8,13 @@
 //! The CPU makes dx and its part of dw in one pass over each block of rows; then the parts are
 //! summed in the order of the blocks.
 
-use super::{Op, rows};
-use crate::autograd::{Saved, Saves, Sinks, apply};
+use super::rows;
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
 use crate::device::cpu::simd;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
-use crate::proof::{Array64, Case};
-use crate::{Shape, Tensor, words};
+use crate::proof::{Array64, Case, Proven};
+use crate::{Shape, Tensor, uniforms};
 use rayon::prelude::*;
 
 impl Tensor {
@@ -74,7 +74,11 @@ impl Kernel for RmsNorm {
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
         let shape = inputs[0].shape;
-        let uniforms = words![shape.rows(), shape.last(), self.epsilon];
+        let uniforms = uniforms! {
+            rows: shape.rows(),
+            width: shape.last(),
+            epsilon: self.epsilon,
+        };
         let [x, weight, y, inverse] = [&inputs[0], &inputs[1], &outputs[0], &outputs[1]];
         let (inputs, outputs) = ([x, weight], [y, inverse]);
         gpu.dispatch_rows("rms_norm_forward", &inputs, &outputs, uniforms, shape.rows());
@@ -110,7 +114,7 @@ impl simd::Body for Forward<'_> {
 /// dx and dw, those that are wanted, from x, w, 1/r and dy.
 #[derive(Clone, Debug)]
 struct RmsNormBackward {
-    wants: [bool; 2],
+    needs: [bool; 2],
 }
 
 impl Kernel for RmsNormBackward {
@@ -119,7 +123,7 @@ impl Kernel for RmsNormBackward {
     }
 
     fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
-        Ok(rows::targets(&self.wants).iter().map(|input| inputs[*input]).collect())
+        Ok(rows::targets(&self.needs).iter().map(|input| inputs[*input]).collect())
     }
 
     fn cost(&self, inputs: &[Shape]) -> Cost {
@@ -135,7 +139,7 @@ impl Kernel for RmsNormBackward {
         let width = weight.len();
         let rows = simd::rows_per_task(width);
         let count = inverse.len().div_ceil(rows);
-        let [dx, dw] = rows::wanted(self.wants, outputs.iter_mut());
+        let [dx, dw] = rows::needed(self.needs, outputs.iter_mut());
         let (dx, add) = rows::elements(dx);
         let mut parts = vec![0.0; if dw.is_some() { count * width } else { 0 }];
         let dx_pieces = simd::pieces(dx, rows * width, count).into_par_iter();
@@ -155,14 +159,14 @@ impl Kernel for RmsNormBackward {
         let shape = inputs[0].shape;
         let (count, width) = (shape.rows(), shape.last());
         let inputs: Vec<&Binding> = inputs.iter().collect();
-        let [dx, dw] = rows::wanted(self.wants, outputs);
+        let [dx, dw] = rows::needed(self.needs, outputs);
         if let Some(dx) = dx {
-            let uniforms = words![count, width, 0.0f32, dx.add];
+            let uniforms = uniforms! { rows: count, width, add: dx.add };
             gpu.dispatch_rows("rms_norm_backward_input", &inputs, &[dx], uniforms, count);
         }
         if let Some(dw) = dw {
             let parts = gpu.scratch([count.div_ceil(rows::BLOCK), width]);
-            let uniforms = words![count, width, 0.0f32, false, rows::BLOCK];
+            let uniforms = uniforms! { rows: count, width, block: rows::BLOCK };
             let elements = parts.shape.elements();
             let entry_point = "rms_norm_backward_weight";
             gpu.dispatch_elements(entry_point, &inputs, &[&parts], uniforms, elements);
@@ -218,13 +222,15 @@ impl Op for RmsNorm {
         Saves { inputs: &[0, 1], outputs: &[1] }
     }
 
-    fn backward(&self, saved: &Saved, sinks: &mut Sinks) {
-        let gradient = sinks.gradient(0);
-        let wants = [0, 1].map(|input| sinks.wants(input));
+    fn backward(&self, saved: &Saved, context: &mut GradientContext) {
+        let gradient = context.of_output(0);
+        let needs = [0, 1].map(|input| context.needs(input));
         let inputs = [saved.get(0), saved.get(1), saved.get(2), &gradient];
-        sinks.run(&RmsNormBackward { wants }, &inputs, &rows::targets(&wants));
+        context.accumulate_with(&RmsNormBackward { needs }, &inputs, &rows::targets(&needs));
     }
+}
 
+impl Proven for RmsNorm {
     fn reference(&self, inputs: &[Array64]) -> Vec<Array64> {
         let [x, weight] = [&inputs[0], &inputs[1]];
         let width = x.shape.last();

@@ -8,13 +8,12 @@
 //! The cosines and sines are computed in f64, once a process for each head size and base, for all
 //! positions up to a power of two.
 
-use super::Op;
-use crate::autograd::{Saved, Saves, Sinks, apply};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
 use crate::device::cpu::simd;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
-use crate::proof::{Array64, Case};
-use crate::{Ids, Shape, Tensor, words};
+use crate::proof::{Array64, Case, Proven};
+use crate::{Ids, Shape, Tensor, uniforms};
 use std::sync::Mutex;
 
 impl Tensor {
@@ -123,7 +122,8 @@ impl Kernel for Rope {
         let table = gpu.ids(&self.table);
         let pairs = inputs[0].shape.elements() / 2;
         let sign = if self.back { -1.0f32 } else { 1.0 };
-        let uniforms = words![pairs, time, width, size, self.offset, outputs[0].add, sign];
+        let (offset, add) = (self.offset, outputs[0].add);
+        let uniforms = uniforms! { pairs, time, width, size, offset, add, sign };
         let (inputs, outputs) = ([&inputs[0], &table], [&outputs[0]]);
         gpu.dispatch_elements("rope_forward", &inputs, &outputs, uniforms, pairs);
     }
@@ -173,11 +173,13 @@ impl Op for Rope {
         Saves::default()
     }
 
-    fn backward(&self, _saved: &Saved, sinks: &mut Sinks) {
-        let gradient = sinks.gradient(0);
-        sinks.run(&Rope { back: !self.back, ..self.clone() }, &[&gradient], &[0]);
+    fn backward(&self, _saved: &Saved, context: &mut GradientContext) {
+        let gradient = context.of_output(0);
+        context.accumulate_with(&Rope { back: !self.back, ..self.clone() }, &[&gradient], &[0]);
     }
+}
 
+impl Proven for Rope {
     fn reference(&self, inputs: &[Array64]) -> Vec<Array64> {
         let x = &inputs[0];
         let [time, width, size] = self.sizes(&x.shape);

@@ -1,11 +1,11 @@
 //! What ops on the rows of a tensor share: the parts of a weight's gradient that come from blocks
 //! of rows, and derivative kernels of which only some outputs are wanted.
 
-use super::{Op, sum::sum_columns};
+use super::sum::sum_columns;
 use crate::device::ViewMut;
 use crate::gpu::{Binding, Recorder};
-use crate::proof::Case;
-use crate::{Shape, Tensor, words};
+use crate::proof::{Case, Proven};
+use crate::{Shape, Tensor, uniforms};
 
 /// The rows that one part of a weight's gradient is summed over on a GPU.
 pub(super) const BLOCK: usize = 64;
@@ -28,7 +28,7 @@ pub(super) fn along(
 }
 
 /// Rows of many lengths, and of extreme numbers.
-pub(super) fn cases<O: Op + Clone>(op: O) -> Vec<Case> {
+pub(super) fn cases<O: Proven + Clone>(op: O) -> Vec<Case> {
     let case = |shape: &[usize], size: f32| {
         Case::new(format!("{shape:?} up to {size}"), op.clone()).between(shape, -size, size)
     };
@@ -40,12 +40,12 @@ pub(super) fn cases<O: Op + Clone>(op: O) -> Vec<Case> {
 }
 
 /// The outputs of a kernel that makes only those that are wanted, each in its place.
-pub(super) fn wanted<T, const N: usize>(
-    wants: [bool; N],
+pub(super) fn needed<T, const N: usize>(
+    needs: [bool; N],
     outputs: impl IntoIterator<Item = T>,
 ) -> [Option<T>; N] {
     let mut outputs = outputs.into_iter();
-    wants.map(|wanted| if wanted { outputs.next() } else { None })
+    needs.map(|needed| if needed { outputs.next() } else { None })
 }
 
 /// The numbers of the inputs whose gradients are wanted: the targets of such a kernel.
@@ -71,13 +71,19 @@ pub(super) fn sum_parts(parts: &[f32], y: &mut ViewMut) {
 /// The same on a GPU, for parts of shape (parts, width).
 pub(super) fn record_sum_parts(parts: &Binding, y: &Binding, gpu: &mut Recorder) {
     let (count, width) = (parts.shape[0], parts.shape[1]);
-    let uniforms = words![width, count, width, count];
+    let uniforms = uniforms! { outputs: width, count, after: width, length: count };
     if !y.add {
         return gpu.dispatch_rows("sum_forward", &[parts], &[y], uniforms, width);
     }
     let total = gpu.scratch([width]);
     gpu.dispatch_rows("sum_forward", &[parts], &[&total], uniforms, width);
-    gpu.dispatch_elements("copy_forward", &[&total], &[y], words![width, true], width);
+    gpu.dispatch_elements(
+        "copy_forward",
+        &[&total],
+        &[y],
+        uniforms! { elements: width, add: true },
+        width,
+    );
 }
 
 /// The problem with a tensor that an op on rows can not take.

@@ -3,13 +3,12 @@
 //! Derivative: dx = factor · dy. Saves nothing. Cost an element: 2 flops, 8 bytes, in both
 //! directions.
 
-use super::Op;
-use crate::autograd::{Saved, Saves, Sinks, apply};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
 use crate::device::cpu::simd::for_chunks;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
-use crate::proof::{Array64, Case};
-use crate::{Shape, Tensor, words};
+use crate::proof::{Array64, Case, Proven};
+use crate::{Shape, Tensor, uniforms};
 
 impl Tensor {
     /// factor · x, element by element.
@@ -102,7 +101,12 @@ impl Kernel for Scale {
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
         let elements = inputs[0].shape.elements();
-        let uniforms = words![elements, outputs[0].add, self.factor, self.offset];
+        let uniforms = uniforms! {
+            elements,
+            add: outputs[0].add,
+            factor: self.factor,
+            offset: self.offset,
+        };
         gpu.dispatch_elements("scale_forward", &[&inputs[0]], &[&outputs[0]], uniforms, elements);
     }
 }
@@ -112,14 +116,16 @@ impl Op for Scale {
         Saves::default()
     }
 
-    fn backward(&self, _saved: &Saved, sinks: &mut Sinks) {
-        let gradient = sinks.take_gradient(0);
+    fn backward(&self, _saved: &Saved, context: &mut GradientContext) {
+        let gradient = context.take_of_output(0);
         if self.factor == 1.0 {
-            return sinks.give(0, gradient);
+            return context.accumulate(0, gradient);
         }
-        sinks.run(&Scale { factor: self.factor, offset: 0.0 }, &[&gradient], &[0]);
+        context.accumulate_with(&Scale { factor: self.factor, offset: 0.0 }, &[&gradient], &[0]);
     }
+}
 
+impl Proven for Scale {
     fn reference(&self, inputs: &[Array64]) -> Vec<Array64> {
         let [factor, offset] = [f64::from(self.factor), f64::from(self.offset)];
         vec![inputs[0].map(|x| factor * x + offset)]

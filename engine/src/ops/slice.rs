@@ -3,13 +3,12 @@
 //! Derivative: dy in its place and zeros elsewhere; added to a gradient that exists, only the
 //! range is touched. Saves nothing. Cost an element: 8 bytes.
 
-use super::Op;
-use crate::autograd::{Saved, Saves, Sinks, apply};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
 use crate::device::cpu::simd;
 use crate::device::{Cost, Kernel, View, ViewMut};
-use crate::gpu::{Binding, Recorder};
-use crate::proof::{Array64, Case};
-use crate::{Shape, Tensor, words};
+use crate::gpu::{Binding, Recorder, Uniform};
+use crate::proof::{Array64, Case, Proven};
+use crate::{Shape, Tensor, uniforms};
 use std::ops::Range;
 
 impl Tensor {
@@ -84,10 +83,9 @@ impl Kernel for Slice {
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
         let (before, count, after) = inputs[0].shape.around(1);
         let elements = before * self.length * after;
-        let lengths = [self.length, count, self.start].map(|size| size * after);
-        let uniforms = words![elements, lengths[0], lengths[1], lengths[2], outputs[0].add];
+        let uniforms = placement([self.length, count, self.start], after, &outputs[0], elements);
         let (inputs, outputs) = ([&inputs[0]], [&outputs[0]]);
-        gpu.dispatch_elements("slice_forward", &inputs, &outputs, uniforms, elements);
+        gpu.dispatch_elements("slice_forward", &inputs, &outputs, &uniforms, elements);
     }
 }
 
@@ -117,10 +115,26 @@ pub(super) fn runs(
 /// Records y\[i, start + k, j\] = x\[i, k, j\], or += where y says so; the rest of y stays.
 pub(super) fn record_placement(x: &Binding, y: &Binding, start: usize, gpu: &mut Recorder) {
     let (_, length, after) = x.shape.around(1);
-    let lengths = [length, y.shape[1], start].map(|size| size * after);
     let elements = x.shape.elements();
-    let uniforms = words![elements, lengths[0], lengths[1], lengths[2], y.add];
-    gpu.dispatch_elements("slice_backward", &[x], &[y], uniforms, elements);
+    let uniforms = placement([length, y.shape[1], start], after, y, elements);
+    gpu.dispatch_elements("slice_backward", &[x], &[y], &uniforms, elements);
+}
+
+/// The uniforms of both shaders: the sizes of the middle axis in the shorter and in the longer array,
+/// and where the shorter one begins in the longer.
+fn placement(
+    [short, long, start]: [usize; 3],
+    after: usize,
+    output: &Binding,
+    elements: usize,
+) -> [Uniform; 5] {
+    *uniforms! {
+        elements,
+        short_length: short * after,
+        long_length: long * after,
+        start: start * after,
+        add: output.add,
+    }
 }
 
 /// dx from dy.
@@ -173,7 +187,7 @@ impl Kernel for SliceBackward {
         let dx = &outputs[0];
         if !dx.add {
             let elements = dx.shape.elements();
-            gpu.dispatch_elements("fill_forward", &[], &[dx], words![elements, 0.0f32], elements);
+            gpu.dispatch_elements("fill_forward", &[], &[dx], uniforms! { elements, value: 0.0_f32 }, elements);
         }
         record_placement(&inputs[0], dx, self.start, gpu);
     }
@@ -184,12 +198,14 @@ impl Op for Slice {
         Saves::default()
     }
 
-    fn backward(&self, saved: &Saved, sinks: &mut Sinks) {
-        let gradient = sinks.gradient(0);
+    fn backward(&self, saved: &Saved, context: &mut GradientContext) {
+        let gradient = context.of_output(0);
         let kernel = SliceBackward { start: self.start, count: saved.input_shape(0)[1] };
-        sinks.run(&kernel, &[&gradient], &[0]);
+        context.accumulate_with(&kernel, &[&gradient], &[0]);
     }
+}
 
+impl Proven for Slice {
     fn reference(&self, inputs: &[Array64]) -> Vec<Array64> {
         let (_, count, after) = inputs[0].shape.around(1);
         let element = |index: usize| {

@@ -3,11 +3,11 @@
 //! Derivative: da = dy, db = −dy, each summed over the axes along which the operand was repeated.
 //! Saves nothing. Cost an element: 1 flop, 12 bytes.
 
-use super::{Op, broadcast, scale::Scale, sum::sum_to};
-use crate::autograd::{Saved, Saves, Sinks, apply};
+use super::{broadcast, scale::Scale, sum::sum_to};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
-use crate::proof::{Array64, Case};
+use crate::proof::{Array64, Case, Proven};
 use crate::{Shape, Tensor};
 
 impl Tensor {
@@ -62,7 +62,7 @@ impl Kernel for Subtract {
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
-        broadcast::dispatch("subtract_forward", inputs, outputs, gpu);
+        broadcast::dispatch("broadcast_subtract", inputs, outputs, gpu);
     }
 }
 
@@ -71,17 +71,19 @@ impl Op for Subtract {
         Saves::default()
     }
 
-    fn backward(&self, saved: &Saved, sinks: &mut Sinks) {
-        let gradient = sinks.take_gradient(0);
-        if sinks.wants(1) {
+    fn backward(&self, saved: &Saved, context: &mut GradientContext) {
+        let gradient = context.take_of_output(0);
+        if context.needs(1) {
             let total = sum_to(&gradient, saved.input_shape(1));
-            sinks.run(&Scale { factor: -1.0, offset: 0.0 }, &[&total], &[1]);
+            context.accumulate_with(&Scale { factor: -1.0, offset: 0.0 }, &[&total], &[1]);
         }
-        if sinks.wants(0) {
-            sinks.give(0, sum_to(&gradient, saved.input_shape(0)));
+        if context.needs(0) {
+            context.accumulate(0, sum_to(&gradient, saved.input_shape(0)));
         }
     }
+}
 
+impl Proven for Subtract {
     fn reference(&self, inputs: &[Array64]) -> Vec<Array64> {
         vec![inputs[0].zip(&inputs[1], |a, b| a - b)]
     }

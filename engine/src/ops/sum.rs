@@ -2,15 +2,14 @@
 //!
 //! Derivative: dx = dy, repeated along those axes. Saves nothing. Cost an element: 1 flop, 4 bytes.
 
-use super::Op;
 use super::add::Add;
-use crate::autograd::{Saved, Saves, Sinks, apply};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
 use crate::device::cpu::simd;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
-use crate::proof::{Array64, Case};
+use crate::proof::{Array64, Case, Proven};
 use crate::tensor::launch;
-use crate::{Shape, Tensor, words};
+use crate::{Shape, Tensor, uniforms};
 use rayon::prelude::*;
 
 impl Tensor {
@@ -162,16 +161,16 @@ impl Kernel for Sum {
         // A long sum is cut into parts for many workgroups, and the parts are summed in turn.
         let parts = if outputs_count < 64 { count.div_ceil(4096).clamp(1, 1024) } else { 1 };
         if parts == 1 {
-            let uniforms = words![outputs_count, count, after, count];
+            let uniforms = uniforms! { outputs: outputs_count, count, after, length: count };
             return gpu.dispatch_rows("sum_forward", &[x], &[y], uniforms, outputs_count);
         }
         let length = count.div_ceil(parts);
         let parts = count.div_ceil(length);
         let partial = gpu.scratch([before, parts, after]);
         let groups = outputs_count * parts;
-        let uniforms = words![groups, count, after, length];
+        let uniforms = uniforms! { outputs: groups, count, after, length };
         gpu.dispatch_rows("sum_forward", &[x], &[&partial], uniforms, groups);
-        let uniforms = words![outputs_count, parts, after, parts];
+        let uniforms = uniforms! { outputs: outputs_count, count: parts, after, length: parts };
         gpu.dispatch_rows("sum_forward", &[&partial], &[y], uniforms, outputs_count);
     }
 }
@@ -218,13 +217,15 @@ impl Op for Sum {
         Saves::default()
     }
 
-    fn backward(&self, saved: &Saved, sinks: &mut Sinks) {
-        let gradient = sinks.gradient(0);
+    fn backward(&self, saved: &Saved, context: &mut GradientContext) {
+        let gradient = context.of_output(0);
         let zeros = Tensor::zeros(saved.input_shape(0), gradient.device());
         let [repeated] = launch(&Add, &[&gradient, &zeros], gradient.device());
-        sinks.give(0, repeated);
+        context.accumulate(0, repeated);
     }
+}
 
+impl Proven for Sum {
     fn reference(&self, inputs: &[Array64]) -> Vec<Array64> {
         let x = &inputs[0];
         let [before, count, after] = [x.shape[0], x.shape[1], x.shape[2]];

@@ -5,15 +5,14 @@
 //! d_up = dy · gate · s. Saves gate and up. Both gradients come from one kernel.
 //! Cost an element: 6 flops, 12 bytes; backward 11 flops, 20 bytes.
 
-use super::Op;
-use crate::autograd::{Saved, Saves, Sinks, apply};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
 use crate::device::cpu::math;
 use crate::device::cpu::simd::{Body, CHUNK, vectorized};
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
-use crate::proof::{Array64, Case};
+use crate::proof::{Array64, Case, Proven};
 use crate::tensor::launch;
-use crate::{Shape, Tensor, words};
+use crate::{Shape, Tensor, uniforms};
 use rayon::prelude::*;
 
 impl Tensor {
@@ -67,7 +66,7 @@ impl Kernel for Swiglu {
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
         let [gate, up] = [&inputs[0], &inputs[1]];
         let elements = gate.shape.elements();
-        let uniforms = words![elements, false, false];
+        let uniforms = uniforms! { elements };
         gpu.dispatch_elements("swiglu_forward", &[gate, up], &[&outputs[0]], uniforms, elements);
     }
 }
@@ -95,18 +94,20 @@ impl Op for Swiglu {
         Saves { inputs: &[0, 1], outputs: &[] }
     }
 
-    fn backward(&self, saved: &Saved, sinks: &mut Sinks) {
-        let gradient = sinks.gradient(0);
+    fn backward(&self, saved: &Saved, context: &mut GradientContext) {
+        let gradient = context.of_output(0);
         let inputs = [&gradient, saved.get(0), saved.get(1)];
-        if sinks.wants(0) && sinks.wants(1) {
-            return sinks.run(&Backward, &inputs, &[0, 1]);
+        if context.needs(0) && context.needs(1) {
+            return context.accumulate_with(&Backward, &inputs, &[0, 1]);
         }
         // A rare case, not worth kernels of its own: one of the two is dropped.
         let [d_gate, d_up] = launch(&Backward, &inputs, gradient.device());
-        sinks.give(0, d_gate);
-        sinks.give(1, d_up);
+        context.accumulate(0, d_gate);
+        context.accumulate(1, d_up);
     }
+}
 
+impl Proven for Swiglu {
     fn reference(&self, inputs: &[Array64]) -> Vec<Array64> {
         vec![inputs[0].zip(&inputs[1], |gate, up| gate / (1.0 + (-gate).exp()) * up)]
     }
@@ -160,7 +161,7 @@ impl Kernel for Backward {
         let inputs: Vec<&Binding> = inputs.iter().collect();
         let elements = inputs[0].shape.elements();
         let [d_gate, d_up] = [&outputs[0], &outputs[1]];
-        let uniforms = words![elements, d_gate.add, d_up.add];
+        let uniforms = uniforms! { elements, add_gate: d_gate.add, add_up: d_up.add };
         gpu.dispatch_elements("swiglu_backward", &inputs, &[d_gate, d_up], uniforms, elements);
     }
 }

@@ -11,7 +11,7 @@ use crate::device::cpu::simd::{CHUNK, vectorized};
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::tensor::launch_into;
-use crate::{Gradients, Parameters, Shape, Tensor, words};
+use crate::{Gradients, Parameters, Shape, Tensor, uniforms};
 use rayon::prelude::*;
 
 /// What can be set; the default is PyTorch's.
@@ -170,17 +170,17 @@ impl Kernel for Update {
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
         let quads = inputs[0].shape.elements() / 4;
-        let uniforms = words![
+        let uniforms = uniforms! {
             quads,
-            self.beta1,
-            self.beta2,
-            self.rest1,
-            self.rest2,
-            self.keep,
-            self.size,
-            self.root,
-            self.epsilon,
-        ];
+            beta1: self.beta1,
+            beta2: self.beta2,
+            rest1: self.rest1,
+            rest2: self.rest2,
+            keep: self.keep,
+            size: self.size,
+            root: self.root,
+            epsilon: self.epsilon,
+        };
         let [inputs, outputs] = [inputs, outputs].map(|all| all.iter().collect::<Vec<_>>());
         gpu.dispatch_elements("adamw_step", &inputs, &outputs, uniforms, quads);
     }

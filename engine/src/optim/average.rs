@@ -6,7 +6,7 @@
 //! The decay starts small, so that the average soon forgets the initial weights.
 
 use super::{load, named};
-use crate::ops::copy::Copy;
+use crate::device::Copy;
 use crate::tensor::launch_into;
 use crate::{Parameters, Result, Tensor};
 use std::path::Path;

@@ -10,7 +10,7 @@ use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::parameters::ALIGNMENT;
 use crate::tensor::{launch, launch_into};
-use crate::{Gradients, Parameters, Shape, Tensor, words};
+use crate::{Gradients, Parameters, Shape, Tensor, uniforms};
 use rayon::prelude::*;
 
 /// The elements whose squares are summed as one part.
@@ -99,7 +99,11 @@ impl Kernel for Squares {
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
-        let uniforms = words![self.parts, inputs[0].shape.elements(), PART, 0.0];
+        let uniforms = uniforms! {
+            parts: self.parts,
+            elements: inputs[0].shape.elements(),
+            length: PART,
+        };
         let [x, y] = [&inputs[0], &outputs[0]];
         gpu.dispatch_rows("clip_squares", &[x], &[y], uniforms, self.parts);
     }
@@ -137,7 +141,7 @@ impl Kernel for Factor {
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
         let parts = inputs[0].shape.elements();
-        let uniforms = words![parts, 0_u32, 0_u32, self.max_norm];
+        let uniforms = uniforms! { parts, max_norm: self.max_norm };
         let outputs = [&outputs[0], &outputs[1]];
         gpu.dispatch_rows("clip_factor", &[&inputs[0]], &outputs, uniforms, 1);
     }

@@ -10,7 +10,7 @@ use crate::device::cpu::simd::{CHUNK, vectorized};
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::tensor::launch_into;
-use crate::{Gradients, Parameters, Shape, Tensor, words};
+use crate::{Gradients, Parameters, Shape, Tensor, uniforms};
 use rayon::prelude::*;
 
 /// What can be set; the default is momentum 0.9 and nothing else.
@@ -139,8 +139,14 @@ impl Kernel for Update {
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
         let quads = inputs[0].shape.elements() / 4;
         let [along, ahead] = self.shares();
-        let uniforms =
-            words![quads, self.momentum, self.weight_decay, self.learning_rate, along, ahead];
+        let uniforms = uniforms! {
+            quads,
+            momentum: self.momentum,
+            weight_decay: self.weight_decay,
+            learning_rate: self.learning_rate,
+            along,
+            ahead,
+        };
         let [inputs, outputs] = [inputs, outputs].map(|all| all.iter().collect::<Vec<_>>());
         gpu.dispatch_elements("sgd_step", &inputs, &outputs, uniforms, quads);
     }

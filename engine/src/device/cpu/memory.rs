@@ -3,8 +3,11 @@
 //! A fresh page from the system costs about as much as an op that writes it, so freed blocks are
 //! kept by size and used again: after the first steps a training run allocates nothing.
 
-use crate::device::failure::Failure;
-use crate::device::{Destination, Fault, MemoryUse, Operand, View, ViewMut};
+use crate::Shape;
+use crate::device::account::{Account, rounded_bytes};
+use crate::device::failure::{Failure, Fault};
+use crate::device::view::{View, ViewMut};
+use crate::memory_use::MemoryUse;
 use std::cell::UnsafeCell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -42,13 +45,13 @@ pub(crate) struct Pool {
 #[derive(Default)]
 struct PoolState {
     free: HashMap<usize, Vec<Lines>>,
-    memory: MemoryUse,
-    limit: Option<u64>,
+    account: Account,
 }
 
 impl Pool {
     pub fn allocate(self: &Arc<Pool>, elements: usize) -> Block {
-        let lines = self.take(rounded_lines(elements)).unwrap_or_default();
+        let lines =
+            self.take(rounded_bytes(elements) as usize / size_of::<Line>()).unwrap_or_default();
         Block { lines: Some(lines), pool: self.clone(), borrowed: AtomicI32::new(0) }
     }
 
@@ -56,32 +59,25 @@ impl Pool {
     fn take(&self, count: usize) -> Option<Lines> {
         let bytes = line_bytes(count);
         let mut state = self.lock();
-        let in_use = state.memory.in_use;
-        if let Some(limit) = state.limit.filter(|limit| in_use + bytes > *limit) {
-            self.failure.above_limit(bytes, limit, "of all tensors");
+        if !state.account.admits(bytes, &self.failure) {
             return None;
         }
         let lines = match state.free.get_mut(&count).and_then(Vec::pop) {
             Some(lines) => lines,
             None => {
-                // What waits to be used again counts too, and is given back first.
-                if state.limit.is_some_and(|limit| state.memory.reserved + bytes > limit) {
+                if state.account.has_to_give_back(bytes) {
                     state.free.clear();
-                    state.memory.reserved = in_use;
                 }
                 let lines = (!self.failure.is_due(Fault::NoMemory)).then(|| new_lines(count));
                 let Some(lines) = lines.flatten() else {
                     self.failure.no_memory(bytes, "the system did not give them");
                     return None;
                 };
-                state.memory.reserved += bytes;
-                state.memory.allocations += 1;
+                state.account.reserved(bytes);
                 lines
             }
         };
-        let memory = &mut state.memory;
-        memory.in_use += bytes;
-        memory.peak = memory.peak.max(memory.in_use);
+        state.account.handed_out(bytes);
         Some(lines)
     }
 
@@ -90,16 +86,15 @@ impl Pool {
     }
 
     pub fn set_limit(&self, bytes: u64) {
-        self.lock().limit = Some(bytes);
+        self.lock().account.set_limit(bytes);
     }
 
     pub fn memory(&self) -> MemoryUse {
-        self.lock().memory
+        self.lock().account.memory()
     }
 
     pub fn reset_peak(&self) {
-        let memory = &mut self.lock().memory;
-        memory.peak = memory.in_use;
+        self.lock().account.reset_peak();
     }
 
     fn lock(&self) -> MutexGuard<'_, PoolState> {
@@ -119,7 +114,7 @@ impl Drop for Block {
     fn drop(&mut self) {
         if let Some(lines) = self.lines.take() {
             let mut state = self.pool.lock();
-            state.memory.in_use -= line_bytes(lines.len());
+            state.account.returned(line_bytes(lines.len()));
             state.free.entry(lines.len()).or_default().push(lines);
         }
     }
@@ -128,18 +123,18 @@ impl Drop for Block {
 impl Block {
     /// Copies the elements from `start` on.
     pub fn read(&self, start: usize, elements: usize) -> Vec<f32> {
-        let piece = Piece { block: self, start, elements, write: false };
-        let _claims = Claims::new(&[piece]);
-        // SAFETY: claimed for reading until the end of this function.
-        unsafe { piece.slice() }.to_vec()
+        let region = Region { block: self, start, elements, write: false };
+        let _borrows = Borrows::new(&[region]);
+        // SAFETY: borrowed for reading until the end of this function.
+        unsafe { region.slice() }.to_vec()
     }
 
     /// Overwrites the elements from `start` on.
     pub fn write(&self, start: usize, data: &[f32]) {
-        let piece = Piece { block: self, start, elements: data.len(), write: true };
-        let _claims = Claims::new(&[piece]);
-        // SAFETY: claimed for writing until the end of this function.
-        unsafe { piece.slice_mut() }.copy_from_slice(data);
+        let region = Region { block: self, start, elements: data.len(), write: true };
+        let _borrows = Borrows::new(&[region]);
+        // SAFETY: borrowed for writing until the end of this function.
+        unsafe { region.slice_mut() }.copy_from_slice(data);
     }
 }
 
@@ -149,26 +144,26 @@ impl Block {
 /// If a destination overlaps another argument, or another thread is writing to (or, for a
 /// destination, using) the same memory.
 pub(super) fn borrow<R>(
-    inputs: &[Operand],
-    outputs: &[Destination],
+    inputs: &[Argument],
+    outputs: &[Argument],
     body: impl FnOnce(&[View], &mut [ViewMut]) -> R,
 ) -> R {
-    let pieces: Vec<Piece> = outputs
+    let regions: Vec<Region> = outputs
         .iter()
-        .map(|output| Piece::new(&output.operand, true))
-        .chain(inputs.iter().map(|input| Piece::new(input, false)))
+        .map(|output| Region::new(output, true))
+        .chain(inputs.iter().map(|input| Region::new(input, false)))
         .collect();
-    let _claims = Claims::new(&pieces);
-    let (written, read) = pieces.split_at(outputs.len());
-    // SAFETY: `_claims` has checked that no written piece overlaps another piece of this call, and
+    let _borrows = Borrows::new(&regions);
+    let (written, read) = regions.split_at(outputs.len());
+    // SAFETY: `_borrows` has checked that no written region overlaps another one of this call, and
     // keeps other calls away from these blocks until `body` has returned. The slices can't leave
     // `body`, which must work for any lifetime.
     let mut targets: Vec<ViewMut> = written
         .iter()
         .zip(outputs)
-        .map(|(piece, output)| ViewMut {
-            shape: output.operand.shape,
-            data: unsafe { piece.slice_mut() },
+        .map(|(region, output)| ViewMut {
+            shape: output.shape,
+            data: unsafe { region.slice_mut() },
             add: output.add,
         })
         .collect();
@@ -176,25 +171,34 @@ pub(super) fn borrow<R>(
         .iter()
         .zip(inputs)
         // SAFETY: as above.
-        .map(|(piece, input)| View { shape: input.shape, data: unsafe { piece.slice() } })
+        .map(|(region, input)| View { shape: input.shape, data: unsafe { region.slice() } })
         .collect();
     body(&views, &mut targets)
 }
 
+/// A kernel's argument: where it begins in its block, and for an output whether it is added to what
+/// is there.
+#[derive(Clone, Copy)]
+pub(crate) struct Argument<'a> {
+    pub block: &'a Block,
+    pub start: usize,
+    pub shape: Shape,
+    pub add: bool,
+}
+
 /// Elements of a block that one argument of a kernel uses.
 #[derive(Clone, Copy)]
-struct Piece<'a> {
+struct Region<'a> {
     block: &'a Block,
     start: usize,
     elements: usize,
     write: bool,
 }
 
-impl<'a> Piece<'a> {
-    fn new(operand: &Operand<'a>, write: bool) -> Piece<'a> {
-        let Operand { storage, shape } = operand;
-        let elements = shape.elements();
-        Piece { block: storage.cpu(), start: storage.offset, elements, write }
+impl<'a> Region<'a> {
+    fn new(argument: &Argument<'a>, write: bool) -> Region<'a> {
+        let Argument { block, start, shape, .. } = *argument;
+        Region { block, start, elements: shape.elements(), write }
     }
 
     fn pointer(&self) -> *mut f32 {
@@ -204,57 +208,57 @@ impl<'a> Piece<'a> {
     }
 
     /// # Safety
-    /// The piece must be claimed for as long as the slice lives.
+    /// The region must be borrowed for as long as the slice lives.
     unsafe fn slice(&self) -> &'a [f32] {
         unsafe { std::slice::from_raw_parts(self.pointer(), self.elements) }
     }
 
     /// # Safety
-    /// The piece must be claimed for writing for as long as the slice lives, and sliced once.
+    /// The region must be borrowed for writing for as long as the slice lives, and sliced once.
     unsafe fn slice_mut(&self) -> &'a mut [f32] {
         unsafe { std::slice::from_raw_parts_mut(self.pointer(), self.elements) }
     }
 
-    fn overlaps(&self, other: &Piece) -> bool {
+    fn overlaps(&self, other: &Region) -> bool {
         std::ptr::eq(self.block, other.block)
             && self.start < other.start + other.elements
             && other.start < self.start + self.elements
     }
 }
 
-/// The blocks that one call uses, each claimed once.
-struct Claims<'a>(Vec<(&'a Block, bool)>);
+/// The blocks that one call uses, each borrowed once.
+struct Borrows<'a>(Vec<(&'a Block, bool)>);
 
-impl<'a> Claims<'a> {
-    fn new(pieces: &[Piece<'a>]) -> Claims<'a> {
-        for (index, piece) in pieces.iter().enumerate() {
+impl<'a> Borrows<'a> {
+    fn new(regions: &[Region<'a>]) -> Borrows<'a> {
+        for (index, region) in regions.iter().enumerate() {
             let clash =
-                piece.write && pieces[index + 1..].iter().any(|later| later.overlaps(piece));
+                region.write && regions[index + 1..].iter().any(|later| later.overlaps(region));
             assert!(!clash, "a kernel's result overlaps another of its arguments");
         }
-        let mut claims = Claims(Vec::with_capacity(pieces.len()));
-        // Written pieces stand first, so a block that is both read and written is claimed once.
-        for piece in pieces {
-            if !claims.0.iter().any(|(block, _)| std::ptr::eq(*block, piece.block)) {
-                claims.claim(piece.block, piece.write);
+        let mut borrows = Borrows(Vec::with_capacity(regions.len()));
+        // Written regions stand first, so a block that is both read and written is borrowed once.
+        for region in regions {
+            if !borrows.0.iter().any(|(block, _)| std::ptr::eq(*block, region.block)) {
+                borrows.borrow(region.block, region.write);
             }
         }
-        claims
+        borrows
     }
 
-    fn claim(&mut self, block: &'a Block, write: bool) {
+    fn borrow(&mut self, block: &'a Block, write: bool) {
         let step = |count: i32| match (write, count) {
             (true, 0) => Some(-1),
             (false, 0..) => Some(count + 1),
             _ => None,
         };
-        let claimed = block.borrowed.fetch_update(Ordering::Acquire, Ordering::Relaxed, step);
-        assert!(claimed.is_ok(), "another thread is changing this tensor");
+        let granted = block.borrowed.fetch_update(Ordering::Acquire, Ordering::Relaxed, step);
+        assert!(granted.is_ok(), "another thread is changing this tensor");
         self.0.push((block, write));
     }
 }
 
-impl Drop for Claims<'_> {
+impl Drop for Borrows<'_> {
     fn drop(&mut self) {
         for (block, write) in &self.0 {
             block.borrowed.fetch_add(if *write { 1 } else { -1 }, Ordering::Release);
@@ -262,18 +266,6 @@ impl Drop for Claims<'_> {
     }
 }
 
-/// The lines a tensor gets: a few sizes an octave, so that similar tensors share freed blocks.
-fn rounded_lines(elements: usize) -> usize {
-    let lines = elements.div_ceil(LINE).max(1);
-    let grain = (lines.next_power_of_two() / 16).max(1);
-    lines.next_multiple_of(grain)
-}
-
 fn line_bytes(lines: usize) -> u64 {
     (lines * size_of::<Line>()) as u64
-}
-
-/// The bytes that `elements` numbers take here.
-pub(crate) fn rounded_bytes(elements: usize) -> u64 {
-    line_bytes(rounded_lines(elements))
 }

@@ -9,11 +9,12 @@ mod memory;
 pub mod products;
 pub mod simd;
 
-pub(crate) use memory::{Block, rounded_bytes};
+pub(crate) use memory::{Argument, Block};
 
 use super::failure::Failure;
-use super::{Destination, Kernel, MemoryUse, Operand};
+use super::view::{View, ViewMut};
 use crate::Result;
+use crate::memory_use::MemoryUse;
 use memory::Pool;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,6 +40,10 @@ impl Cpu {
         let count = self.threads.current_num_threads();
         let plural = if count == 1 { "" } else { "s" };
         format!("{}, {}, {count} thread{plural}", std::env::consts::ARCH, simd::instructions())
+    }
+
+    pub fn threads(&self) -> usize {
+        self.threads.current_num_threads()
     }
 
     pub fn memory(&self) -> MemoryUse {
@@ -84,14 +89,20 @@ impl Cpu {
         self.threads.install(work)
     }
 
-    pub fn run(&self, kernel: &dyn Kernel, inputs: &[Operand], outputs: &[Destination]) {
+    /// Lets `work`, a kernel, compute on these arguments.
+    pub fn run(
+        &self,
+        inputs: &[Argument],
+        outputs: &[Argument],
+        work: impl FnOnce(&[View], &mut [ViewMut]) + Send,
+    ) {
         self.launches.fetch_add(1, Ordering::Relaxed);
         // Where memory ran out there are blocks without any.
         if self.failure().is_set() {
             return;
         }
         memory::borrow(inputs, outputs, |inputs, outputs| {
-            self.install(|| kernel.cpu(inputs, outputs));
+            self.install(|| work(inputs, outputs));
         });
     }
 }

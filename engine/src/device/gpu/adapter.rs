@@ -1,9 +1,9 @@
 //! Finding the GPUs of this machine.
 
-use super::super::choice::DeviceDescription;
-use super::Gpu;
-use crate::device::MemoryUse;
+use super::driver::Driver;
+use crate::memory_use::MemoryUse;
 use crate::{Error, Result};
+use std::fmt;
 use wgpu::{Adapter, Backend, DeviceType};
 
 /// The adapters that can run our shaders, the best first. GL is asked only where nothing better is
@@ -47,6 +47,32 @@ fn is_software(info: &wgpu::AdapterInfo) -> bool {
     info.device_type == DeviceType::Cpu || known.iter().any(|software| name.contains(software))
 }
 
+/// A GPU that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceDescription {
+    /// The hardware's name.
+    pub name: String,
+    /// discrete, integrated, virtual, software or other.
+    pub kind: String,
+    /// Vulkan, Metal, DX12 or GL.
+    pub interface: String,
+    /// The driver and its version.
+    pub driver: String,
+}
+
+impl DeviceDescription {
+    /// Whether the "GPU" is a program that runs on the CPU. It is used only if asked for by name.
+    pub fn is_software(&self) -> bool {
+        self.kind == "software"
+    }
+}
+
+impl fmt::Display for DeviceDescription {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{} ({}, {}, {})", self.name, self.kind, self.interface, self.driver)
+    }
+}
+
 pub(crate) fn describe(adapter: &Adapter) -> DeviceDescription {
     let info = adapter.get_info();
     let kind = match info.device_type {
@@ -72,7 +98,7 @@ pub(crate) fn describe(adapter: &Adapter) -> DeviceDescription {
 }
 
 /// Opens an adapter with all that it offers of the limits that we can use.
-pub(crate) fn open(adapter: &Adapter) -> Result<Gpu> {
+pub(super) fn open(adapter: &Adapter) -> Result<Driver> {
     let description = describe(adapter);
     let offered = adapter.limits();
     let limits = wgpu::Limits {
@@ -97,5 +123,5 @@ pub(crate) fn open(adapter: &Adapter) -> Result<Gpu> {
         reason: format!("it could not be opened: {error}"),
         memory: MemoryUse::default(),
     })?;
-    Ok(Gpu::new(device, queue, &description))
+    Ok(Driver::new(device, queue))
 }

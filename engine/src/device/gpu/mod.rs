@@ -4,93 +4,78 @@
 //! pass, and nothing waits for the device until something is read back.
 
 mod adapter;
+mod binding;
+mod download;
+mod driver;
 mod memory;
 mod pace;
 mod pipelines;
 pub mod products;
+mod queue;
 mod recorder;
+mod uniforms;
 
-pub(crate) use adapter::{adapters, describe, open};
+pub use adapter::DeviceDescription;
+pub(crate) use adapter::{adapters, describe};
+pub use binding::Binding;
+pub(crate) use download::Download;
 pub(crate) use memory::Block;
-pub use recorder::{Binding, Recorder, Word};
+pub use recorder::Recorder;
+pub(super) use recorder::{Recorded, Target};
+pub use uniforms::{Uniform, Word};
 
-use super::failure::{Cause, Failure};
-use super::{Destination, DeviceDescription, Fault, Kernel, MemoryUse, Operand};
-use crate::Result;
-use memory::{Buffer, Pool, create_buffer, invalid_buffer};
+use super::failure::{Failure, Fault};
+use crate::memory_use::MemoryUse;
+use crate::{Ids, Result, Shape};
+use download::Staging;
+use driver::Driver;
+use memory::{Buffer, Pool};
 use pace::Speed;
-use recorder::Queue;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use queue::Queue;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::time::Duration;
 
-/// How long to wait for the device before it counts as hung. What is waited for is some hundreds
-/// of dispatches at most; on slow software they may take a minute.
-const PATIENCE: Duration = Duration::from_secs(300);
-
 /// An open GPU.
 pub(crate) struct Gpu {
+    /// A number of its own, by which ids know that they have a copy here.
     id: u64,
     description: DeviceDescription,
-    device: wgpu::Device,
-    queue: wgpu::Queue,
+    driver: Driver,
     pool: Arc<Pool>,
-    state: Mutex<State>,
-    failure: Failure,
-}
-
-struct State {
-    queue: Queue,
+    queue: Mutex<Queue>,
     staging: Staging,
 }
 
-/// Buffers that results were read through, to be used again.
-type Staging = Arc<Mutex<Vec<wgpu::Buffer>>>;
-
 impl Gpu {
-    fn new(device: wgpu::Device, queue: wgpu::Queue, description: &DeviceDescription) -> Gpu {
+    /// Opens an adapter.
+    ///
+    /// # Errors
+    /// If its driver refuses.
+    pub fn open(adapter: &wgpu::Adapter) -> Result<Gpu> {
         static OPENED: AtomicU64 = AtomicU64::new(0);
-        let failure = Failure::default();
-        let on_error = failure.clone();
-        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| match &error {
-            wgpu::Error::OutOfMemory { .. } => {
-                on_error.set(Cause::NoMemory { reason: error.to_string(), lasting: false });
-            }
-            _ => on_error.set(Cause::Other(error.to_string())),
-        }));
-        let on_loss = failure.clone();
-        device.set_device_lost_callback(move |reason, message| {
-            let detail = if message.is_empty() { format!("{reason:?}") } else { message };
-            on_loss.set(Cause::Other(format!("it was lost: {detail}")));
-        });
+        let description = describe(adapter);
+        let driver = adapter::open(adapter)?;
         // On CPU drivers a barrier costs in proportion to the workgroup's size.
         let (lanes, speed) =
             if description.is_software() { (8, Speed::SOFTWARE) } else { (64, Speed::HARDWARE) };
-        let queue_of_commands = Queue::new(&device, lanes, speed);
-        let state = State { queue: queue_of_commands, staging: Staging::default() };
-        Gpu {
+        Ok(Gpu {
             id: OPENED.fetch_add(1, Ordering::Relaxed),
-            description: description.clone(),
-            pool: Arc::new(Pool::new(device.clone(), failure.clone())),
-            device,
-            queue,
-            state: Mutex::new(state),
-            failure,
-        }
+            description,
+            pool: Arc::new(Pool::new(driver.clone())),
+            queue: Mutex::new(Queue::new(&driver.device, lanes, speed)),
+            staging: Staging::default(),
+            driver,
+        })
     }
 
-    fn id(&self) -> u64 {
-        self.id
-    }
-
-    fn is_software(&self) -> bool {
-        self.description.is_software()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
         // A kernel that panics while recording leaves only whole commands behind.
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub fn is_software(&self) -> bool {
+        self.description.is_software()
     }
 
     pub fn name(&self) -> String {
@@ -106,19 +91,19 @@ impl Gpu {
     }
 
     pub fn dispatches(&self) -> u64 {
-        self.lock().queue.dispatches
+        self.lock().dispatches
     }
 
     pub fn waited(&self) -> Duration {
-        self.lock().queue.waited
+        self.lock().waited
     }
 
     pub fn longest_dispatch(&self) -> Duration {
-        self.lock().queue.longest
+        self.lock().longest
     }
 
     pub fn split_dispatches(&self, limit: Duration) {
-        self.lock().queue.limit = limit;
+        self.lock().limit = limit;
     }
 
     pub fn largest_tensor(&self) -> usize {
@@ -134,14 +119,7 @@ impl Gpu {
     }
 
     pub fn failure(&self) -> &Failure {
-        &self.failure
-    }
-
-    /// Loses the device if a fault was planned that is to happen now.
-    fn lose_if_due(&self, fault: Fault) {
-        if self.failure.is_due(fault) {
-            self.device.destroy();
-        }
+        &self.driver.failure
     }
 
     pub fn upload(&self, block: &Block, offset: usize, data: &[u8]) {
@@ -150,51 +128,40 @@ impl Gpu {
 
     /// Writes to a buffer in the order of the recorded commands: such a write takes effect before
     /// the commands of the next submission, so those recorded earlier are sent first.
-    fn write(&self, state: &mut State, buffer: &Buffer, offset: usize, data: &[u8]) {
-        if !state.queue.is_empty() {
-            state.queue.submit(self, |_| {});
+    fn write(&self, queue: &mut Queue, buffer: &Buffer, offset: usize, data: &[u8]) {
+        if !queue.is_empty() {
+            queue.submit(&self.driver, &self.pool, |_| {});
         }
-        self.queue.write_buffer(&buffer.raw, 4 * offset as u64, data);
+        self.driver.queue.write_buffer(&buffer.raw, 4 * offset as u64, data);
     }
 
-    pub fn run(&self, kernel: &dyn Kernel, inputs: &[Operand], outputs: &[Destination]) {
-        let bind = |operand: &Operand, add| {
-            Binding::new(operand.storage.gpu(), operand.storage.offset, operand.shape, add)
-        };
-        let inputs: Vec<Binding> = inputs.iter().map(|input| bind(input, false)).collect();
-        let outputs: Vec<Binding> =
-            outputs.iter().map(|output| bind(&output.operand, output.add)).collect();
-        let mut recorder = Recorder { gpu: self, state: self.lock(), scratch: Vec::new() };
-        kernel.gpu(&inputs, &outputs, &mut recorder);
+    /// Lets `work`, a kernel, record its dispatches.
+    pub fn record(&self, work: impl FnOnce(&mut Recorder)) {
+        let mut target = Sending { gpu: self, queue: self.lock(), scratch: Vec::new() };
+        work(&mut Recorder::new(&mut target));
     }
 
     /// Starts reading `elements` numbers; the commands so far are sent to the device.
     pub fn read(&self, block: &Block, offset: usize, elements: usize) -> Download {
-        const USAGE: wgpu::BufferUsages =
-            wgpu::BufferUsages::MAP_READ.union(wgpu::BufferUsages::COPY_DST);
-        self.lose_if_due(Fault::LostAtReading);
+        self.driver.lose_if_due(Fault::LostAtReading);
         let bytes = 4 * elements.max(1) as u64;
-        let mut state = self.lock();
-        let used_before = state.staging.clone();
-        let staging = take(&used_before, bytes)
-            .or_else(|| create_buffer(&self.device, &self.failure, "reading", bytes, USAGE))
-            .unwrap_or_else(|| invalid_buffer(&self.device));
+        let mut queue = self.lock();
+        let buffer = self.staging.take(bytes, &self.driver);
         let start = 4 * offset as u64;
-        let submission = state.queue.submit(self, |encoder| {
-            encoder.copy_buffer_to_buffer(&block.buffer.raw, start, &staging, 0, bytes);
+        let submission = queue.submit(&self.driver, &self.pool, |encoder| {
+            encoder.copy_buffer_to_buffer(&block.buffer.raw, start, &buffer, 0, bytes);
         });
         let (sender, mapped) = mpsc::channel();
-        staging.map_async(wgpu::MapMode::Read, .., move |result| {
+        buffer.map_async(wgpu::MapMode::Read, .., move |result| {
             // The receiver is gone if nobody wants the numbers any more.
             let _ = sender.send(result.map_err(|error| error.to_string()));
         });
         Download {
-            device: self.device.clone(),
+            driver: self.driver.clone(),
             name: self.name(),
-            failure: self.failure.clone(),
             pool: self.pool.clone(),
-            staging,
-            used_before,
+            buffer,
+            staging: self.staging.clone(),
             submission,
             mapped,
             elements,
@@ -202,93 +169,54 @@ impl Gpu {
     }
 
     pub fn synchronize(&self) -> Result<()> {
-        let mut state = self.lock();
-        let submission = state.queue.submit(self, |_| {});
-        drop(state);
-        self.wait(Some(submission));
-        self.failure.check(&self.name(), || self.memory())
-    }
-
-    fn wait(&self, submission_index: Option<wgpu::SubmissionIndex>) {
-        wait(&self.device, &self.failure, submission_index);
+        let mut queue = self.lock();
+        let submission = queue.submit(&self.driver, &self.pool, |_| {});
+        drop(queue);
+        self.driver.wait(Some(submission));
+        self.failure().check(&self.name(), || self.memory())
     }
 }
 
 impl Drop for Gpu {
     fn drop(&mut self) {
-        if self.failure.is_hang() {
+        if self.failure().is_hang() {
             // Its last handle would wait for the queue to come to an end.
-            std::mem::forget(self.queue.clone());
+            std::mem::forget(self.driver.queue.clone());
         }
     }
 }
 
-fn wait(device: &wgpu::Device, failure: &Failure, submission_index: Option<wgpu::SubmissionIndex>) {
-    if failure.is_set() {
-        return;
+/// Dispatches on their way to the device.
+struct Sending<'a> {
+    gpu: &'a Gpu,
+    queue: MutexGuard<'a, Queue>,
+    /// Kept until the kernel has recorded all its dispatches.
+    scratch: Vec<Block>,
+}
+
+impl Target for Sending<'_> {
+    fn is_software(&self) -> bool {
+        self.gpu.is_software()
     }
-    let hangs = failure.is_due(Fault::Hang);
-    let timeout = Some(if hangs { Duration::ZERO } else { PATIENCE });
-    let poll = |poll_type| {
-        // wgpu panics if the device is lost while it is waited for.
-        catch_unwind(AssertUnwindSafe(|| device.poll(poll_type)))
-    };
-    match poll(wgpu::PollType::Wait { submission_index, timeout }) {
-        Ok(Err(wgpu::PollError::Timeout)) => failure.set(hang()),
-        Ok(Ok(_)) if hangs => failure.set(hang()),
-        Ok(Ok(_)) => {}
-        // It was lost before the work was sent to it: that is said now, and only here.
-        Ok(Err(error)) => {
-            let _ = poll(wgpu::PollType::Poll);
-            failure.set(Cause::Other(format!("waiting for it: {error}")));
-        }
-        Err(_) => failure.set(Cause::Other("it was lost".into())),
+
+    fn dispatch(&mut self, dispatch: &Recorded) {
+        self.queue.dispatch(&self.gpu.driver, &self.gpu.pool, dispatch);
     }
-}
 
-fn hang() -> Cause {
-    let seconds = PATIENCE.as_secs();
-    Cause::Hang(format!("it did not come to an end with its work within {seconds} seconds"))
-}
-
-/// Numbers on their way to the host.
-pub(crate) struct Download {
-    device: wgpu::Device,
-    name: String,
-    failure: Failure,
-    pool: Arc<Pool>,
-    staging: wgpu::Buffer,
-    used_before: Staging,
-    submission: wgpu::SubmissionIndex,
-    mapped: mpsc::Receiver<std::result::Result<(), String>>,
-    elements: usize,
-}
-
-impl Download {
-    pub fn wait(self) -> Result<Vec<f32>> {
-        wait(&self.device, &self.failure, Some(self.submission));
-        let check = || self.failure.check(&self.name, || self.pool.memory());
-        check()?;
-        let arrived = self.mapped.recv_timeout(PATIENCE).map_err(|error| error.to_string());
-        let view = arrived
-            .and_then(|mapped| mapped)
-            .and_then(|()| self.staging.get_mapped_range(..).map_err(|error| error.to_string()));
-        let numbers = match view {
-            Ok(view) => bytemuck::cast_slice(&view[..4 * self.elements]).to_vec(),
-            Err(error) => {
-                self.failure.set(Cause::Other(format!("reading from it: {error}")));
-                Vec::new()
-            }
-        };
-        check()?;
-        self.staging.unmap();
-        self.used_before.lock().expect("no code panics with it").push(self.staging);
-        Ok(numbers)
+    fn scratch(&mut self, shape: Shape) -> Binding {
+        let block = self.gpu.allocate(shape.elements());
+        let binding = Binding::new(&block, 0, shape, false);
+        self.scratch.push(block);
+        binding
     }
-}
 
-fn take(staging: &Staging, bytes: u64) -> Option<wgpu::Buffer> {
-    let mut buffers = staging.lock().expect("no code panics with it");
-    let index = buffers.iter().position(|buffer| buffer.size() == bytes)?;
-    Some(buffers.swap_remove(index))
+    fn ids(&mut self, ids: &Ids) -> Binding {
+        let block = ids.on_device(self.gpu.id, || {
+            let block = self.gpu.allocate(ids.shape().elements());
+            let data = bytemuck::cast_slice(ids.as_slice());
+            self.gpu.write(&mut self.queue, &block.buffer, 0, data);
+            block
+        });
+        Binding::new(&block, 0, ids.shape(), false)
+    }
 }

@@ -3,7 +3,7 @@
 //! stands still meanwhile. How long a dispatch takes is not known beforehand, so it is estimated for
 //! hardware that is slow.
 
-use crate::device::Cost;
+use crate::device::cost::Cost;
 use std::time::Duration;
 
 /// The longest that a dispatch may be estimated to take, unless told otherwise. A batch of them

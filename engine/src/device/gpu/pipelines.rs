@@ -1,18 +1,8 @@
 //! Compiled shaders and bind groups, each made once and kept.
 
-use super::memory::Buffer;
+use super::binding::Slice;
 use std::collections::HashMap;
 use std::sync::Arc;
-
-/// The part of a buffer that one binding of a shader sees.
-#[derive(Clone, Debug)]
-pub(super) struct Slice {
-    pub buffer: Arc<Buffer>,
-    /// Bytes from the buffer's start.
-    pub offset: u64,
-    /// Bytes.
-    pub size: u64,
-}
 
 /// How many inputs and outputs a shader binds: all that a layout depends on.
 type Signature = (usize, usize);

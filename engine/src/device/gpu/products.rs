@@ -1,7 +1,9 @@
 //! Matrix products on a GPU: how `matmul.wgsl` is dispatched.
 
-use super::{Binding, Recorder};
-use crate::words;
+use super::binding::Binding;
+use super::recorder::Recorder;
+use super::uniforms::Uniform;
+use crate::uniforms;
 
 /// A matrix in a buffer: element (i, j) is `offset` + i · `row_stride` + j · `column_stride`
 /// elements from the binding's start.
@@ -129,11 +131,18 @@ impl<'a> Product<'a> {
         let sums = Product { output, bias: None, scale: 1.0, add: false, ..*self };
         sums.record_sums(gpu, shared, parts);
         let elements = batches * rows * columns;
-        let bias = self.bias.unwrap_or(&partial);
-        let uniforms = self.uniforms(0, parts);
-        let inputs = [&partial, &partial, bias];
+        let uniforms = uniforms! {
+            elements,
+            columns,
+            parts,
+            y_offset: self.output.offset,
+            has_bias: self.bias.is_some(),
+            add: self.add,
+            scale: self.scale,
+        };
+        let inputs = [&partial, self.bias.unwrap_or(&partial)];
         let outputs = [self.output.binding];
-        gpu.dispatch_elements("matmul_combine", &inputs, &outputs, &uniforms, elements);
+        gpu.dispatch_elements("matmul_combine", &inputs, &outputs, uniforms, elements);
     }
 
     fn record_sums(&self, gpu: &mut Recorder, shared: bool, parts: usize) {
@@ -185,40 +194,40 @@ impl<'a> Product<'a> {
         }
     }
 
-    fn uniforms(&self, groups: usize, parts: usize) -> [super::Word; 28] {
+    fn uniforms(&self, groups: usize, parts: usize) -> [Uniform; 28] {
         let Product { output, left, right, batch, .. } = *self;
         let [_, size_1, size_2, size_3] = batch.sizes;
         let [a_0, a_1, a_2, a_3] = batch.left;
         let [b_0, b_1, b_2, b_3] = batch.right;
-        *words![
+        *uniforms! {
             groups,
-            output.rows,
-            output.columns,
-            left.columns,
-            self.length(parts),
+            rows: output.rows,
+            columns: output.columns,
+            depth: left.columns,
+            length: self.length(parts),
             parts,
-            self.batches(),
+            batches: self.batches(),
             size_1,
             size_2,
             size_3,
-            left.offset,
-            left.row_stride,
-            left.column_stride,
+            a_offset: left.offset,
+            a_row: left.row_stride,
+            a_column: left.column_stride,
             a_0,
             a_1,
             a_2,
             a_3,
-            right.offset,
-            right.row_stride,
-            right.column_stride,
+            b_offset: right.offset,
+            b_row: right.row_stride,
+            b_column: right.column_stride,
             b_0,
             b_1,
             b_2,
             b_3,
-            output.offset,
-            self.bias.is_some(),
-            self.add,
-            self.scale,
-        ]
+            y_offset: output.offset,
+            has_bias: self.bias.is_some(),
+            add: self.add,
+            scale: self.scale,
+        }
     }
 }

@@ -3,23 +3,16 @@
 use super::cpu_backward::{self, Operands};
 use super::sizes::{Sizes, TILE};
 use crate::device::{Cost, Kernel, View, ViewMut};
-use crate::gpu::{Binding, Recorder};
-use crate::{Shape, words};
+use crate::gpu::{Binding, Recorder, Uniform};
+use crate::ops::rows;
+use crate::{Shape, uniforms};
 
 /// Inputs: q, k, v (mixed, if they are), the gradient of o, the logarithms of the sums of
-/// exponentials, and the row sums D. Outputs: the gradients of q, k and v that are wanted.
+/// exponentials, and the row sums D. Outputs: the gradients of q, k and v that are needed.
 #[derive(Clone, Debug)]
 pub(super) struct AttentionBackward {
     pub causal: bool,
-    pub wants: [bool; 3],
-}
-
-impl AttentionBackward {
-    /// Each wanted one of three things, in order, for those that are wanted.
-    fn place<T>(&self, outputs: impl IntoIterator<Item = T>) -> [Option<T>; 3] {
-        let mut outputs = outputs.into_iter();
-        self.wants.map(|wanted| if wanted { outputs.next() } else { None })
-    }
+    pub needs: [bool; 3],
 }
 
 impl Kernel for AttentionBackward {
@@ -29,15 +22,15 @@ impl Kernel for AttentionBackward {
 
     fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         Sizes::check(inputs, self.causal)?;
-        let wanted = self.wants.iter().zip(inputs).filter(|(wanted, _)| **wanted);
-        Ok(wanted.map(|(_, shape)| *shape).collect())
+        let needed = self.needs.iter().zip(inputs).filter(|(needed, _)| **needed);
+        Ok(needed.map(|(_, shape)| *shape).collect())
     }
 
     fn cost(&self, inputs: &[Shape]) -> Cost {
         let sizes = Sizes::new(&inputs[0], &inputs[1], self.causal);
         let read: usize = inputs.iter().map(Shape::elements).sum();
-        let wanted = self.wants.iter().zip(inputs).filter(|(wanted, _)| **wanted);
-        let written: usize = wanted.map(|(_, shape)| shape.elements()).sum();
+        let needed = self.needs.iter().zip(inputs).filter(|(needed, _)| **needed);
+        let written: usize = needed.map(|(_, shape)| shape.elements()).sum();
         // Five products; besides them a pair costs two differences, an exponential and a product.
         let flops = sizes.pairs() * (10 * sizes.head_size as u64 + 4);
         Cost { flops, bytes: 4 * (read + written) as u64 }
@@ -57,17 +50,16 @@ impl Kernel for AttentionBackward {
             log_sums: inputs[4].data,
             row_sums: inputs[5].data,
         };
-        cpu_backward::backward(&sizes, from, self.place(outputs));
+        cpu_backward::backward(&sizes, from, rows::needed(self.needs, outputs));
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
         let sizes = Sizes::new(&inputs[0].shape, &inputs[1].shape, self.causal);
         let inputs: Vec<&Binding> = inputs.iter().collect();
-        let [dq, dk, dv] = self.place(outputs);
+        let [dq, dk, dv] = rows::needed(self.needs, outputs);
         let tiles = |positions: usize| sizes.batch * positions.div_ceil(TILE);
         if let Some(dq) = dq {
-            let mut uniforms = sizes.words();
-            uniforms.extend_from_slice(words![dq.add]);
+            let uniforms = uniforms(&sizes, [dq.add, false, false]);
             let groups = tiles(sizes.queries) * sizes.heads;
             let flops = sizes.gpu_flops(3);
             gpu.dispatch(
@@ -82,15 +74,21 @@ impl Kernel for AttentionBackward {
         if dk.is_none() && dv.is_none() {
             return;
         }
-        // One kernel makes both; one that is not wanted goes to waste.
+        // One kernel makes both; one that is not needed goes to waste.
         let [dk, dv] = [dk, dv].map(|output| {
             output.cloned().unwrap_or_else(|| gpu.scratch(inputs[1].shape))
         });
-        let mut uniforms = sizes.words();
-        uniforms.extend_from_slice(words![dk.add, dv.add]);
+        let uniforms = uniforms(&sizes, [false, dk.add, dv.add]);
         let groups = tiles(sizes.keys) * sizes.kv_heads;
         let flops = sizes.gpu_flops(4);
         let made = [&dk, &dv];
         gpu.dispatch("attention_backward_keys", &inputs, &made, &uniforms, groups, flops);
     }
+}
+
+/// The uniforms of both shaders: the sizes, and whether dq, dk and dv are added to what is there.
+fn uniforms(sizes: &Sizes, [add_queries, add_keys, add_values]: [bool; 3]) -> Vec<Uniform> {
+    let mut uniforms = sizes.uniforms().to_vec();
+    uniforms.extend(uniforms! { add_queries, add_keys, add_values });
+    uniforms
 }

@@ -1,16 +1,27 @@
 //! The formula in plain loops, and where to check the kernels against it.
 
-use super::values::{Factor, Factors};
-use super::{Attention, Sizes};
-use crate::proof::{Array64, Case};
+use super::Attention;
+use super::sizes::Sizes;
+use super::values::{Coefficients, Source};
+use crate::proof::{Array64, Case, Proven};
 
-pub(super) fn reference(op: &Attention, inputs: &[Array64]) -> Array64 {
+impl Proven for Attention {
+    fn reference(&self, inputs: &[Array64]) -> Vec<Array64> {
+        vec![reference(self, inputs)]
+    }
+
+    fn cases() -> Vec<Case> {
+        cases()
+    }
+}
+
+fn reference(op: &Attention, inputs: &[Array64]) -> Array64 {
     let [q, k, v] = [&inputs[0], &inputs[1], &inputs[2]];
     let first = inputs.get(3).unwrap_or(v);
     let mut given = inputs.iter().skip(4);
-    let [a, b, c] = op.factors.0.map(|factor| match factor {
-        Factor::Constant(value) => f64::from(value),
-        Factor::Input => given.next().expect("an input for each factor").data[0],
+    let [a, b, c] = op.coefficients.0.map(|source| match source {
+        Source::Constant(value) => f64::from(value),
+        Source::Input => given.next().expect("an input for each coefficient").data[0],
     });
     let sizes = Sizes::new(&q.shape, &k.shape, op.causal);
     let Sizes { batch, queries, keys, heads, kv_heads, head_size, .. } = sizes;
@@ -44,42 +55,42 @@ pub(super) fn reference(op: &Attention, inputs: &[Array64]) -> Array64 {
 }
 
 /// Which of a, b and c are fixed, and the values of all.
-type Weights = [(bool, f32); 3];
+type CaseCoefficients = [(bool, f32); 3];
 
-const PLAIN: Weights = [(true, 1.0), (true, 0.0), (true, 0.0)];
-const NEUTRENO: Weights = [(true, 1.0), (true, 0.0), (true, 0.4)];
-const RESFORMER: Weights = [(true, 0.5), (true, 0.5), (true, 0.0)];
-const BOTH: Weights = [(true, 0.5), (true, 0.5), (true, 0.1)];
-const LEARNT: Weights = [(false, 0.7), (false, 0.4), (false, -0.3)];
-const LEARNT_MIX: Weights = [(false, 0.5), (false, 0.5), (true, 0.0)];
-const LEARNT_PULL: Weights = [(true, 1.0), (true, 0.0), (false, 0.6)];
+const PLAIN: CaseCoefficients = [(true, 1.0), (true, 0.0), (true, 0.0)];
+const NEUTRENO: CaseCoefficients = [(true, 1.0), (true, 0.0), (true, 0.4)];
+const RESFORMER: CaseCoefficients = [(true, 0.5), (true, 0.5), (true, 0.0)];
+const BOTH: CaseCoefficients = [(true, 0.5), (true, 0.5), (true, 0.1)];
+const LEARNED: CaseCoefficients = [(false, 0.7), (false, 0.4), (false, -0.3)];
+const LEARNED_MIX: CaseCoefficients = [(false, 0.5), (false, 0.5), (true, 0.0)];
+const LEARNED_FIDELITY: CaseCoefficients = [(true, 1.0), (true, 0.0), (false, 0.6)];
 
 /// Batch, queries, keys, heads, kv heads and head size.
 type CaseSizes = [usize; 6];
 
-fn case(label: &str, weights: Weights, causal: bool, sizes: CaseSizes, spread: f32) -> Case {
+fn case(label: &str, given: CaseCoefficients, causal: bool, sizes: CaseSizes, spread: f32) -> Case {
     let [batch, queries, keys, heads, kv_heads, head_size] = sizes;
-    let factors = Factors(weights.map(|(fixed, value)| match fixed {
-        true => Factor::Constant(value),
-        false => Factor::Input,
+    let coefficients = Coefficients(given.map(|(fixed, value)| match fixed {
+        true => Source::Constant(value),
+        false => Source::Input,
     }));
     let mask = if causal { "causal" } else { "full" };
     let label = format!("{label} {mask} {sizes:?}");
     let of_keys = [batch, keys, kv_heads, head_size];
-    let mut case = Case::new(label, Attention { factors, causal })
+    let mut case = Case::new(label, Attention { coefficients, causal })
         .between([batch, queries, heads, head_size], -spread, spread)
         .between(of_keys, -spread, spread)
         .input(of_keys);
-    if !factors.is_plain() {
+    if !coefficients.is_plain() {
         case = case.input(of_keys);
     }
-    for (_, value) in weights.iter().filter(|(fixed, _)| !fixed) {
+    for (_, value) in given.iter().filter(|(fixed, _)| !fixed) {
         case = case.values(&[*value], [1]);
     }
     case
 }
 
-pub(super) fn cases() -> Vec<Case> {
+fn cases() -> Vec<Case> {
     vec![
         case("plain", PLAIN, true, [1, 1, 1, 1, 1, 1], 1.0),
         case("plain", PLAIN, true, [2, 17, 17, 2, 2, 4], 1.0),
@@ -94,10 +105,10 @@ pub(super) fn cases() -> Vec<Case> {
         case("resformer", RESFORMER, true, [1, 33, 33, 4, 1, 4], 1.0),
         case("resformer", RESFORMER, false, [2, 3, 9, 2, 2, 12], 1.0),
         case("neutreno and resformer", BOTH, true, [2, 9, 9, 4, 2, 4], 1.0),
-        case("learnt", LEARNT, true, [2, 3, 17, 4, 2, 4], 1.0),
-        case("learnt", LEARNT, false, [1, 65, 65, 1, 1, 5], 1.0),
-        case("learnt mix", LEARNT_MIX, true, [3, 40, 40, 3, 3, 4], 1.0),
-        case("learnt fidelity", LEARNT_PULL, true, [1, 20, 20, 2, 1, 64], 1.0),
+        case("learnt", LEARNED, true, [2, 3, 17, 4, 2, 4], 1.0),
+        case("learnt", LEARNED, false, [1, 65, 65, 1, 1, 5], 1.0),
+        case("learnt mix", LEARNED_MIX, true, [3, 40, 40, 3, 3, 4], 1.0),
+        case("learnt fidelity", LEARNED_FIDELITY, true, [1, 20, 20, 2, 1, 64], 1.0),
         case("wide heads", BOTH, true, [1, 5, 5, 1, 1, 256], 1.0).tolerance(2e-5),
         // Scores of ±50 and more: nearly one-hot weights.
         case("large scores", NEUTRENO, true, [1, 40, 40, 1, 1, 4], 6.0).tolerance(1e-4),

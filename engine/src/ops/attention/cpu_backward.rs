@@ -101,14 +101,14 @@ impl BackwardScratch {
         [mut dq, dk, dv]: [Vec<&mut [f32]>; 3],
         add: [bool; 3],
     ) {
-        let wants = [!dq.is_empty(), !dk.is_empty(), !dv.is_empty()];
+        let needs = [!dq.is_empty(), !dk.is_empty(), !dv.is_empty()];
         let head_size = sizes.head_size;
         self.dk.fill(0.0);
         self.dv.fill(0.0);
         for member in 0..sizes.group() {
             let channels = member * head_size..(member + 1) * head_size;
             for start in (0..sizes.queries).step_by(block_size(sizes)) {
-                self.block(sizes, start, kv_head * sizes.group() + member, from, columns, wants);
+                self.block(sizes, start, kv_head * sizes.group() + member, from, columns, needs);
                 let rows = dq.iter_mut().skip(start).map(|row| &mut row[channels.clone()]);
                 write_rows(rows, &self.dq, head_size, add[0]);
             }

@@ -1,7 +1,7 @@
 //! The sizes of one attention, and which keys a query sees.
 
-use crate::gpu::Word;
-use crate::{Shape, words};
+use crate::gpu::Uniform;
+use crate::{Shape, uniforms};
 
 /// The queries and the keys of a tile on a GPU, as in the shaders.
 pub(super) const TILE: usize = 32;
@@ -103,22 +103,15 @@ impl Sizes {
     }
 
     /// The uniforms by which shaders match positions of queries and of values.
-    pub fn position_words(&self) -> Vec<Word> {
-        words![self.queries, self.keys, self.heads, self.kv_heads, self.head_size].to_vec()
+    pub fn position_uniforms(&self) -> [Uniform; 5] {
+        let Sizes { queries, keys, heads, kv_heads, head_size, .. } = *self;
+        *uniforms! { queries, keys, heads, kv_heads, head_size }
     }
 
-    /// The uniforms with which every shader of attention begins.
-    pub fn words(&self) -> Vec<Word> {
-        words![
-            self.batch,
-            self.queries,
-            self.keys,
-            self.heads,
-            self.kv_heads,
-            self.head_size,
-            self.causal,
-            self.scale(),
-        ]
-        .to_vec()
+    /// The uniforms with which the shaders of attention and of its derivative begin.
+    pub fn uniforms(&self) -> [Uniform; 8] {
+        let Sizes { batch, queries, keys, heads, kv_heads, head_size, causal } = *self;
+        let scale = self.scale();
+        *uniforms! { batch, queries, keys, heads, kv_heads, head_size, causal, scale }
     }
 }

@@ -48,8 +48,8 @@ impl Tensor {
         let attended = match first {
             Some((first, mixing)) if !matches!(mixing.fidelity, Coefficient::Constant(0.0)) => {
                 let own = |x: &Tensor| x.slice(1, keys - queries..keys);
-                let pull = times(&own(first).add(&own(value).negate()), &mixing.fidelity);
-                attended.add(&pull.reshape([batch, queries, kv_heads, 1, d]))
+                let fidelity = times(&own(first).add(&own(value).negate()), &mixing.fidelity);
+                attended.add(&fidelity.reshape([batch, queries, kv_heads, 1, d]))
             }
             _ => attended,
         };

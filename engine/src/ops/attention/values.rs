@@ -1,16 +1,16 @@
 //! What the variants add around plain attention: mixed values before it, and in the derivative the
-//! row sums, the gradients of both values, and those of learnable factors.
+//! row sums, the gradients of both values, and those of learnable coefficients.
 
 use super::sizes::Sizes;
 use crate::device::cpu::simd::{self, Body, dot, for_chunks, vectorized};
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
-use crate::{Shape, words};
+use crate::{Shape, uniforms};
 use rayon::prelude::*;
 
-/// One of a, b and c.
+/// Where one of a, b and c comes from.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Factor {
+pub(super) enum Source {
     Constant(f32),
     /// A kernel's input.
     Input,
@@ -18,39 +18,39 @@ pub(super) enum Factor {
 
 /// a, b and c. Those that are inputs stand, in this order, at the end of a kernel's inputs.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Factors(pub [Factor; 3]);
+pub(super) struct Coefficients(pub [Source; 3]);
 
-impl Factors {
+impl Coefficients {
     /// (1, 0, 0).
-    pub const PLAIN: Factors =
-        Factors([Factor::Constant(1.0), Factor::Constant(0.0), Factor::Constant(0.0)]);
+    pub const PLAIN: Coefficients =
+        Coefficients([Source::Constant(1.0), Source::Constant(0.0), Source::Constant(0.0)]);
 
     pub fn is_plain(&self) -> bool {
-        self.0 == Factors::PLAIN.0
+        self.0 == Coefficients::PLAIN.0
     }
 
     /// Whether a·V + b·V₁ is anything but V.
     pub fn mixes(&self) -> bool {
-        self.0[..2] != Factors::PLAIN.0[..2]
+        self.0[..2] != Coefficients::PLAIN.0[..2]
     }
 
     /// Whether there is a term c·(V₁ − V).
     pub fn fidelity_acts(&self) -> bool {
-        self.0[2] != Factor::Constant(0.0)
+        self.0[2] != Source::Constant(0.0)
     }
 
     /// Which of a, b and c (0, 1 and 2) are inputs.
     pub fn learnable(&self) -> impl Iterator<Item = usize> {
-        let factors = self.0;
-        (0..3).filter(move |index| factors[*index] == Factor::Input)
+        let coefficients = self.0;
+        (0..3).filter(move |index| coefficients[*index] == Source::Input)
     }
 
-    /// The numbers on the CPU, given the inputs from the first factor on.
+    /// The numbers on the CPU, given the inputs from the first coefficient on.
     pub fn values(&self, inputs: &[View]) -> [f32; 3] {
         let mut inputs = inputs.iter();
-        self.0.map(|factor| match factor {
-            Factor::Constant(value) => value,
-            Factor::Input => inputs.next().map_or(0.0, |view| view[0]),
+        self.0.map(|coefficient| match coefficient {
+            Source::Constant(value) => value,
+            Source::Input => inputs.next().map_or(0.0, |view| view[0]),
         })
     }
 
@@ -62,35 +62,31 @@ impl Factors {
         let gathered = gpu.scratch([3]);
         let mut given = inputs[start..].iter();
         // A constant takes its place in the shader's uniforms; its binding is not read.
-        let sources = self.0.map(|factor| match factor {
-            Factor::Constant(value) => (Some(value), &inputs[0]),
-            Factor::Input => (None, given.next().expect("an input for each factor")),
+        let sources = self.0.map(|source| match source {
+            Source::Constant(value) => (Some(value), &inputs[0]),
+            Source::Input => (None, given.next().expect("an input for each coefficient")),
         });
-        let [a, b, c] = sources;
+        let [a, b, c] = sources.map(|(_, binding)| binding);
         let constants = sources.map(|(value, _)| value.unwrap_or(0.0));
-        let learnt = sources.map(|(value, _)| value.is_none());
-        gpu.dispatch_rows(
-            "attention_values_factors",
-            &[a.1, b.1, c.1],
-            &[&gathered],
-            words![
-                constants[0],
-                constants[1],
-                constants[2],
-                learnt[0],
-                learnt[1],
-                learnt[2],
-            ],
-            1,
-        );
+        let is_learned = sources.map(|(value, _)| value.is_none());
+        let uniforms = uniforms! {
+            constant_a: constants[0],
+            constant_b: constants[1],
+            constant_c: constants[2],
+            is_learned_a: is_learned[0],
+            is_learned_b: is_learned[1],
+            is_learned_c: is_learned[2],
+        };
+        let entry_point = "attention_values_coefficients";
+        gpu.dispatch_rows(entry_point, &[a, b, c], &[&gathered], uniforms, 1);
         gathered
     }
 }
 
-/// V′ = a·V + b·V₁. Inputs: v, the first values, the learnable factors.
+/// V′ = a·V + b·V₁. Inputs: v, the first values, the learnable coefficients.
 #[derive(Clone, Debug)]
 pub(super) struct Mix {
-    pub factors: Factors,
+    pub coefficients: Coefficients,
 }
 
 impl Kernel for Mix {
@@ -107,7 +103,7 @@ impl Kernel for Mix {
     }
 
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
-        let [a, b, _] = self.factors.values(&inputs[2..]);
+        let [a, b, _] = self.coefficients.values(&inputs[2..]);
         let [v, first] = [inputs[0].data, inputs[1].data];
         for_chunks(&mut outputs[0], |start, piece| {
             let pairs = v[start..].iter().zip(&first[start..]);
@@ -116,10 +112,10 @@ impl Kernel for Mix {
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
-        let factors = self.factors.gather(inputs, 2, gpu);
+        let coefficients = self.coefficients.gather(inputs, 2, gpu);
         let elements = inputs[0].shape.elements();
-        let operands = [&inputs[0], &inputs[1], &factors];
-        let uniforms = words![elements];
+        let operands = [&inputs[0], &inputs[1], &coefficients];
+        let uniforms = uniforms! { elements };
         gpu.dispatch_elements(
             "attention_values_mix",
             &operands,
@@ -131,10 +127,10 @@ impl Kernel for Mix {
 }
 
 /// D = Σ_channels G ⊙ (O − c·(V₁ − V)) for each row. Inputs: the gradient of o, and o; if there is
-/// a c-term, also v, the first values and the learnable factors.
+/// a c-term, also v, the first values and the learnable coefficients.
 #[derive(Clone, Debug)]
 pub(super) struct RowSums {
-    pub factors: Factors,
+    pub coefficients: Coefficients,
 }
 
 impl RowSums {
@@ -153,7 +149,7 @@ impl Kernel for RowSums {
     }
 
     fn cost(&self, inputs: &[Shape]) -> Cost {
-        let per_element = if self.factors.fidelity_acts() { 5 } else { 2 };
+        let per_element = if self.coefficients.fidelity_acts() { 5 } else { 2 };
         let moved = inputs.iter().map(Shape::elements).sum();
         Cost::elementwise(inputs[0].elements(), per_element, moved)
     }
@@ -162,9 +158,9 @@ impl Kernel for RowSums {
         let [gradient, output] = [inputs[0].data, inputs[1].data];
         let values = inputs.get(2).map(|values| &values.shape);
         let sizes = self.sizes(&inputs[0].shape, values);
-        let pull = match inputs {
-            [_, _, v, first, factors @ ..] => {
-                Some((v.data, first.data, self.factors.values(factors)[2]))
+        let fidelity = match inputs {
+            [_, _, v, first, coefficients @ ..] => {
+                Some((v.data, first.data, self.coefficients.values(coefficients)[2]))
             }
             _ => None,
         };
@@ -172,32 +168,32 @@ impl Kernel for RowSums {
         let pieces = outputs[0].par_chunks_mut(rows).enumerate();
         pieces.for_each(|(index, sums)| {
             let start = index * rows;
-            vectorized(SumRows { sizes, gradient, output, pull, start, sums });
+            vectorized(SumRows { sizes, gradient, output, fidelity, start, sums });
         });
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
-        let acts = self.factors.fidelity_acts();
+        let acts = self.coefficients.fidelity_acts();
         let sizes = self.sizes(&inputs[0].shape, inputs.get(2).map(|values| &values.shape));
         let rows = outputs[0].shape.elements();
-        let mut uniforms = words![rows].to_vec();
-        uniforms.extend(sizes.position_words());
-        uniforms.extend_from_slice(words![acts]);
+        let mut uniforms = uniforms! { rows }.to_vec();
+        uniforms.extend(sizes.position_uniforms());
+        uniforms.extend(uniforms! { has_fidelity: acts });
         let unused = &inputs[0];
-        let factors = if acts { self.factors.gather(inputs, 4, gpu) } else { unused.clone() };
+        let coefficients = if acts { self.coefficients.gather(inputs, 4, gpu) } else { unused.clone() };
         let [v, first] = [2, 3].map(|index| inputs.get(index).unwrap_or(unused));
-        let operands = [&inputs[0], &inputs[1], v, first, &factors];
+        let operands = [&inputs[0], &inputs[1], v, first, &coefficients];
         let entry_point = "attention_values_row_sums";
         gpu.dispatch_elements(entry_point, &operands, &[&outputs[0]], &uniforms, rows);
     }
 }
 
-/// The loop of [`RowSums`] over the rows from `start` on; `pull` has v, the first values and c.
+/// The loop of [`RowSums`] over the rows from `start` on; `fidelity` has v, the first values and c.
 struct SumRows<'a> {
     sizes: Sizes,
     gradient: &'a [f32],
     output: &'a [f32],
-    pull: Option<(&'a [f32], &'a [f32], f32)>,
+    fidelity: Option<(&'a [f32], &'a [f32], f32)>,
     start: usize,
     sums: &'a mut [f32],
 }
@@ -211,7 +207,7 @@ impl Body for SumRows<'_> {
         for (row, sum) in (self.start..).zip(self.sums) {
             let gradient = &self.gradient[row * width..(row + 1) * width];
             *sum = dot(gradient, &self.output[row * width..]);
-            if let Some((v, first, fidelity)) = self.pull {
+            if let Some((v, first, fidelity)) = self.fidelity {
                 let own = self.sizes.own_value(row) * width;
                 *sum -= fidelity * (dot(gradient, &first[own..]) - dot(gradient, &v[own..]));
             }
@@ -220,10 +216,10 @@ impl Body for SumRows<'_> {
 }
 
 /// dV = a·dV′ − c·G, or dV₁ = b·dV′ + c·G, where G is summed over the query heads of a kv head.
-/// Inputs: dV′, the gradient of o, the learnable factors.
+/// Inputs: dV′, the gradient of o, the learnable coefficients.
 #[derive(Clone, Debug)]
 pub(super) struct ValueGradients {
-    pub factors: Factors,
+    pub coefficients: Coefficients,
     pub of_first: bool,
 }
 
@@ -247,39 +243,42 @@ impl Kernel for ValueGradients {
 
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let sizes = Sizes::new(&inputs[1].shape, &inputs[0].shape, false);
-        let [own, first, fidelity] = self.factors.values(&inputs[2..]);
-        let (weight, pull) = if self.of_first { (first, fidelity) } else { (own, -fidelity) };
+        let [own, first, fidelity] = self.coefficients.values(&inputs[2..]);
+        let (weight, fidelity) = if self.of_first { (first, fidelity) } else { (own, -fidelity) };
         let [mixed, gradient] = [inputs[0].data, inputs[1].data];
         let add = outputs[0].add;
         let rows = simd::rows_per_task(sizes.head_size);
         let pieces = outputs[0].par_chunks_mut(rows * sizes.head_size).enumerate();
         pieces.for_each(|(index, output)| {
             let start = index * rows;
-            vectorized(WeighRows { sizes, mixed, gradient, weight, pull, start, output, add });
+            vectorized(WeighRows { sizes, mixed, gradient, weight, fidelity, start, output, add });
         });
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
         let sizes = Sizes::new(&inputs[1].shape, &inputs[0].shape, false);
-        let factors = self.factors.gather(inputs, 2, gpu);
+        let coefficients = self.coefficients.gather(inputs, 2, gpu);
         let elements = inputs[0].shape.elements();
-        let mut uniforms = words![elements].to_vec();
-        uniforms.extend(sizes.position_words());
-        let flags = words![self.of_first, self.factors.fidelity_acts(), outputs[0].add];
-        uniforms.extend_from_slice(flags);
-        let operands = [&inputs[0], &inputs[1], &factors];
+        let mut uniforms = uniforms! { elements }.to_vec();
+        uniforms.extend(sizes.position_uniforms());
+        uniforms.extend(uniforms! {
+            of_first: self.of_first,
+            has_fidelity: self.coefficients.fidelity_acts(),
+            add: outputs[0].add,
+        });
+        let operands = [&inputs[0], &inputs[1], &coefficients];
         let entry_point = "attention_values_gradients";
         gpu.dispatch_elements(entry_point, &operands, &[&outputs[0]], &uniforms, elements);
     }
 }
 
-/// The loop of [`ValueGradients`] over the rows from `start` on: weight · dV′ + pull · G.
+/// The loop of [`ValueGradients`] over the rows from `start` on: weight · dV′ + fidelity · G.
 struct WeighRows<'a> {
     sizes: Sizes,
     mixed: &'a [f32],
     gradient: &'a [f32],
     weight: f32,
-    pull: f32,
+    fidelity: f32,
     start: usize,
     output: &'a mut [f32],
     add: bool,
@@ -290,7 +289,7 @@ impl Body for WeighRows<'_> {
 
     #[inline(always)]
     fn call(self) {
-        let WeighRows { sizes, mixed, gradient, weight, pull, .. } = self;
+        let WeighRows { sizes, mixed, gradient, weight, fidelity, .. } = self;
         let width = sizes.head_size;
         for (row, output) in (self.start..).zip(self.output.chunks_exact_mut(width)) {
             let mixed = &mixed[row * width..(row + 1) * width];
@@ -299,12 +298,12 @@ impl Body for WeighRows<'_> {
             } else {
                 output.iter_mut().zip(mixed).for_each(|(y, x)| *y = weight * x);
             }
-            if pull != 0.0
+            if fidelity != 0.0
                 && let Some(query) = sizes.query_of(row)
             {
                 let group = &gradient[query * width..(query + sizes.group()) * width];
                 for gradient in group.chunks_exact(width) {
-                    output.iter_mut().zip(gradient).for_each(|(y, g)| *y += pull * g);
+                    output.iter_mut().zip(gradient).for_each(|(y, g)| *y += fidelity * g);
                 }
             }
         }
@@ -315,7 +314,8 @@ impl Body for WeighRows<'_> {
 /// v and the first values.
 #[derive(Clone, Debug)]
 pub(super) struct ScalarGradients {
-    pub which: usize,
+    /// 0, 1 or 2: a, b or c.
+    pub coefficient: usize,
 }
 
 /// The rows whose products one workgroup sums.
@@ -339,7 +339,7 @@ impl Kernel for ScalarGradients {
         let sizes = Sizes::new(&inputs[1].shape, &inputs[0].shape, false);
         let width = sizes.head_size;
         let row = |index: usize| index * width..(index + 1) * width;
-        let product = |index: usize| match self.which {
+        let product = |index: usize| match self.coefficient {
             0 => dot(&mixed[row(index)], &v[row(index)]),
             1 => dot(&mixed[row(index)], &first[row(index)]),
             _ => sizes.query_of(index).map_or(0.0, |query| {
@@ -364,15 +364,16 @@ impl Kernel for ScalarGradients {
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
         let sizes = Sizes::new(&inputs[1].shape, &inputs[0].shape, false);
         let rows = sizes.batch * sizes.keys * sizes.kv_heads;
-        let pieces = rows.div_ceil(ROWS_A_GROUP);
-        let partial = gpu.scratch([pieces]);
-        let mut uniforms = words![rows].to_vec();
-        uniforms.extend(sizes.position_words());
-        uniforms.extend_from_slice(words![self.which, ROWS_A_GROUP]);
+        let parts = rows.div_ceil(ROWS_A_GROUP);
+        let partial = gpu.scratch([parts]);
+        let mut uniforms = uniforms! { rows }.to_vec();
+        uniforms.extend(sizes.position_uniforms());
+        let coefficient = self.coefficient;
+        uniforms.extend(uniforms! { coefficient, rows_a_group: ROWS_A_GROUP });
         let operands = [&inputs[0], &inputs[1], &inputs[2], &inputs[3]];
         let entry_point = "attention_values_scalar";
-        gpu.dispatch_rows(entry_point, &operands, &[&partial], &uniforms, pieces);
-        let uniforms = words![1u32, pieces, 1u32, pieces];
+        gpu.dispatch_rows(entry_point, &operands, &[&partial], &uniforms, parts);
+        let uniforms = uniforms! { outputs: 1_usize, count: parts, after: 1_usize, length: parts };
         gpu.dispatch_rows("sum_forward", &[&partial], &[&outputs[0]], uniforms, 1);
     }
 }

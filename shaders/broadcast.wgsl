@@ -1,4 +1,4 @@
-// y = a / b, with broadcasting.
+// y = a + b, a - b, a * b or a / b, element by element, with broadcasting.
 
 struct Uniforms {
     first_group: u32,
@@ -32,7 +32,43 @@ fn positions(i: u32) -> vec2<u32> {
 }
 
 @compute @workgroup_size(64)
-fn divide_forward(
+fn broadcast_add(
+    @builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
+    if i < uniforms.elements {
+        let at = positions(i);
+        y[i] = a[at.x] + b[at.y];
+    }
+}
+
+@compute @workgroup_size(64)
+fn broadcast_subtract(
+    @builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
+    if i < uniforms.elements {
+        let at = positions(i);
+        y[i] = a[at.x] - b[at.y];
+    }
+}
+
+@compute @workgroup_size(64)
+fn broadcast_multiply(
+    @builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
+    if i < uniforms.elements {
+        let at = positions(i);
+        y[i] = a[at.x] * b[at.y];
+    }
+}
+
+@compute @workgroup_size(64)
+fn broadcast_divide(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {

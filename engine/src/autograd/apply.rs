@@ -1,0 +1,125 @@
+//! Running ops, and recording them.
+
+use super::context::GradientContext;
+use super::graph::{Node, Record, Saved, Step};
+use super::op::{Op, Saves};
+use crate::finite::look;
+use crate::tensor::{Variable, check, launch_into};
+use crate::{Result, Shape, Tensor};
+use std::cell::Cell;
+use std::sync::Arc;
+
+impl Tensor {
+    /// The same numbers as a new variable to differentiate with respect to: a leaf of the graph.
+    pub fn tracked(&self) -> Tensor {
+        let mut leaf = self.clone();
+        leaf.variable = Some(Variable { node: Node::new(None), output: 0 });
+        leaf
+    }
+}
+
+thread_local! {
+    static ENABLED: Cell<bool> = const { Cell::new(true) };
+}
+
+/// Runs `body` without recording a graph: for evaluation, where nothing is to be saved.
+///
+/// ```
+/// use neutreno_engine::{Device, Tensor, no_grad};
+/// let x = Tensor::new(&[3.0], [1], &Device::cpu()).tracked();
+/// assert!(!no_grad(|| &x * &x).is_tracked());
+/// ```
+pub fn no_grad<R>(body: impl FnOnce() -> R) -> R {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            ENABLED.set(self.0);
+        }
+    }
+    let _restore = Restore(ENABLED.replace(false));
+    body()
+}
+
+pub(super) fn is_enabled() -> bool {
+    ENABLED.get()
+}
+
+/// Whether an op on these tensors is going to be recorded.
+pub fn is_recording(inputs: &[&Tensor]) -> bool {
+    is_enabled() && inputs.iter().any(|input| input.is_tracked())
+}
+
+/// Runs an op and, if an input is tracked, records it. This is how every method of
+/// [`Tensor`] that is an op works, and how an op of one's own is used.
+///
+/// # Panics
+/// At the caller's line: if the inputs do not fit, or an input is tracked and the op has no
+/// derivative.
+#[track_caller]
+pub fn apply<const N: usize>(op: impl Op, inputs: &[&Tensor]) -> [Tensor; N] {
+    let outputs = apply_boxed(Box::new(op), inputs);
+    outputs.try_into().expect("as many results as the caller takes")
+}
+
+/// The same as [`apply`] for an op whose type is not known where it is used.
+///
+/// # Panics
+/// As [`apply`].
+#[track_caller]
+pub fn apply_boxed(op: Box<dyn Op>, inputs: &[&Tensor]) -> Vec<Tensor> {
+    let shapes = check(&*op, inputs);
+    let device = inputs.first().expect("an op has inputs").device();
+    let mut outputs: Vec<Tensor> =
+        shapes.iter().map(|shape| Tensor::uninitialized(*shape, device)).collect();
+    let destinations: Vec<(&Tensor, bool)> = outputs.iter().map(|tensor| (tensor, false)).collect();
+    launch_into(&*op, inputs, &destinations);
+    let results = op.results();
+    look(op.name(), inputs, &outputs[..results]);
+    if is_recording(inputs) {
+        if let Some(reason) = op.no_derivative() {
+            panic!("{} has no derivative ({reason}); detach its input first", op.name());
+        }
+        let node = record(op, inputs, &outputs, shapes);
+        for (output, tensor) in outputs.iter_mut().take(results).enumerate() {
+            tensor.variable = Some(Variable { node: node.clone(), output });
+        }
+    }
+    outputs.truncate(results);
+    outputs
+}
+
+fn record(
+    op: Box<dyn Op>,
+    inputs: &[&Tensor],
+    outputs: &[Tensor],
+    shapes: Vec<Shape>,
+) -> Arc<Node> {
+    let Saves { inputs: saved_inputs, outputs: saved_outputs } = op.saves();
+    let saved_inputs = saved_inputs.iter().map(|index| inputs[*index]);
+    let saved = saved_inputs.chain(saved_outputs.iter().map(|index| &outputs[*index]));
+    Node::new(Some(Record {
+        step: Box::new(OpStep(op)),
+        inputs: inputs.iter().map(|input| input.variable.clone()).collect(),
+        saved: Saved::new(saved, inputs),
+        shapes,
+        device: inputs[0].device().clone(),
+    }))
+}
+
+/// The step back through an op.
+struct OpStep(Box<dyn Op>);
+
+impl Step for OpStep {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn results(&self, _outputs: usize) -> usize {
+        self.0.results()
+    }
+
+    fn backward(&self, saved: &Saved, context: &mut GradientContext) -> Result<()> {
+        self.0.backward(saved, context);
+        Ok(())
+    }
+}

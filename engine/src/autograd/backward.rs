@@ -1,0 +1,90 @@
+//! Going back through the graph.
+
+use super::context::GradientContext;
+use super::gradients::{Gradients, Sums};
+use super::graph::{Node, node};
+use crate::{Error, Result, Tensor};
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+impl Tensor {
+    /// Goes back through the graph from this tensor, which must have one element, and returns the
+    /// gradients of the leaves. Saved values are freed on the way; the graph is consumed.
+    ///
+    /// # Errors
+    /// If the tensor is not tracked, has several elements, or its graph was consumed already.
+    pub fn backward(&self) -> Result<Gradients> {
+        let mut gradients = Gradients::default();
+        self.backward_into(&mut gradients)?;
+        Ok(gradients)
+    }
+
+    /// The same as [`Tensor::backward`], added to the gradients that are there: accumulation over
+    /// several micro-batches.
+    ///
+    /// # Errors
+    /// As [`Tensor::backward`].
+    pub fn backward_into(&self, gradients: &mut Gradients) -> Result<()> {
+        let Some(variable) = &self.variable else {
+            return fail("this tensor does not depend on any tracked tensor");
+        };
+        if self.elements() != 1 {
+            return fail("it starts from one number, such as a mean; this tensor has several");
+        }
+        let one = Tensor::full(1.0, self.shape(), self.device());
+        gradients.sums.add(variable, one);
+        visit(vec![node(variable)], &mut gradients.sums)
+    }
+}
+
+/// Visits the nodes that `roots` depend on, whose own gradients are among the sums.
+pub(super) fn visit(roots: Vec<Arc<Node>>, sums: &mut Sums) -> Result<()> {
+    let mut waiting: BinaryHeap<ById> = roots.into_iter().map(ById).collect();
+    let mut visited = u64::MAX;
+    while let Some(ById(node)) = waiting.pop() {
+        if node.is_leaf || node.id == visited {
+            continue;
+        }
+        visited = node.id;
+        let Some(record) = node.take() else {
+            return fail("its graph was consumed by an earlier backward; run forward again");
+        };
+        if !record.saved.is_intact() {
+            let name = record.step.name();
+            return fail(&format!("a tensor that {name} saved was changed after its forward"));
+        }
+        let results = record.step.results(record.shapes.len());
+        let of_outputs = (0..results).map(|output| sums.take((node.id, output))).collect();
+        let mut context = GradientContext { of_outputs, record: &record, sums };
+        record.step.backward(&record.saved, &mut context)?;
+        waiting.extend(record.inputs.iter().flatten().map(|input| ById(super::graph::node(input))));
+    }
+    Ok(())
+}
+
+fn fail(message: &str) -> Result<()> {
+    Err(Error::Backward(message.into()))
+}
+
+/// Orders nodes by their number.
+struct ById(Arc<Node>);
+
+impl Ord for ById {
+    fn cmp(&self, other: &ById) -> std::cmp::Ordering {
+        self.0.id.cmp(&other.0.id)
+    }
+}
+
+impl PartialOrd for ById {
+    fn partial_cmp(&self, other: &ById) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for ById {
+    fn eq(&self, other: &ById) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Eq for ById {}

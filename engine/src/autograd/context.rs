@@ -1,0 +1,80 @@
+//! What an op's derivative works with.
+
+use super::gradients::Sums;
+use super::graph::{Record, Slot, slot};
+use crate::tensor::{Variable, check, launch_into};
+use crate::{Kernel, Tensor};
+
+/// Where an op's derivative finds the gradients of its results and leaves those of its inputs. What
+/// it leaves is added to what other uses of the same input have left.
+pub struct GradientContext<'a> {
+    pub(super) of_outputs: Vec<Option<Tensor>>,
+    pub(super) record: &'a Record,
+    pub(super) sums: &'a mut Sums,
+}
+
+impl GradientContext<'_> {
+    /// Whether input number `input` needs a gradient; an optional input that was not given needs
+    /// none.
+    pub fn needs(&self, input: usize) -> bool {
+        self.record.inputs.get(input).is_some_and(Option::is_some)
+    }
+
+    /// The gradient of result number `output`; zeros if nothing used it.
+    pub fn of_output(&mut self, output: usize) -> Tensor {
+        let shape = self.record.shapes[output];
+        let device = &self.record.device;
+        self.of_outputs[output].get_or_insert_with(|| Tensor::zeros(shape, device)).reshape(shape)
+    }
+
+    /// The same, and gives up the handle to it, so that whoever gets the gradient may change its
+    /// memory.
+    pub fn take_of_output(&mut self, output: usize) -> Tensor {
+        let gradient = self.of_output(output);
+        self.of_outputs[output] = None;
+        gradient
+    }
+
+    /// Adds `tensor` to the gradient of input number `input`, without a copy if possible.
+    pub fn accumulate(&mut self, input: usize, tensor: Tensor) {
+        if let Some(variable) = &self.record.inputs[input] {
+            let tensor = tensor.into_shape(self.record.saved.input_shape(input));
+            self.sums.add(variable, tensor);
+        }
+    }
+
+    /// Runs a kernel whose outputs are gradients of the inputs with these numbers. Each is written
+    /// or added where it belongs. Call it only for inputs that need a gradient.
+    ///
+    /// # Panics
+    /// If the kernel's inputs do not fit.
+    pub fn accumulate_with(&mut self, kernel: &dyn Kernel, operands: &[&Tensor], inputs: &[usize]) {
+        let shapes = check(kernel, operands);
+        let device = &self.record.device;
+        let mut destinations: Vec<(Tensor, bool)> = Vec::with_capacity(inputs.len());
+        let mut used: Vec<Slot> = Vec::new();
+        for (output, (input, shape)) in inputs.iter().zip(&shapes).enumerate() {
+            let slot = slot(self.variable(*input));
+            // Two outputs of a kernel can not share memory: x · x has one input twice.
+            let free = !used.contains(&slot);
+            let memory = free.then(|| self.sums.memory(slot, kernel.adds(output))).flatten();
+            used.push(slot);
+            destinations.push(match memory {
+                Some((tensor, add)) => (tensor.into_shape(*shape), add),
+                None => (Tensor::uninitialized(*shape, device), false),
+            });
+        }
+        let outputs: Vec<(&Tensor, bool)> =
+            destinations.iter().map(|(tensor, add)| (tensor, *add)).collect();
+        launch_into(kernel, operands, &outputs);
+        for (input, (tensor, _)) in inputs.iter().zip(destinations) {
+            let variable = self.record.inputs[*input].as_ref();
+            self.sums.made(variable.expect("looked at above"), tensor);
+        }
+    }
+
+    fn variable(&self, input: usize) -> &Variable {
+        let variable = self.record.inputs[input].as_ref();
+        variable.expect("accumulate_with is called for inputs that need a gradient")
+    }
+}

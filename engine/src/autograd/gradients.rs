@@ -1,0 +1,111 @@
+//! Gradients in the making, and those that came out.
+
+use super::graph::{Slot, slot};
+use crate::Tensor;
+use crate::device::Copy;
+use crate::tensor::{Variable, launch, launch_into};
+use std::collections::HashMap;
+
+/// Gradients of the leaves of a graph, by handle.
+#[derive(Default)]
+pub struct Gradients {
+    pub(super) sums: Sums,
+    /// Memory that provided gradients are windows of.
+    flat: Vec<Tensor>,
+}
+
+impl Gradients {
+    /// The gradient of a leaf, of the leaf's shape; `None` if none reached it.
+    pub fn get(&self, leaf: &Tensor) -> Option<Tensor> {
+        let sum = self.sums.0.get(&slot(leaf.variable.as_ref()?))?;
+        sum.written.then(|| sum.tensor.reshape(leaf.shape()))
+    }
+
+    /// Forgets all sums; memory given from outside is kept and overwritten next.
+    pub fn clear(&mut self) {
+        self.sums.0.retain(|_, sum| sum.fixed);
+        self.sums.0.values_mut().for_each(|sum| sum.written = false);
+    }
+
+    /// Has the gradient of `leaf` made in the memory of `tensor`.
+    pub(crate) fn provide(&mut self, leaf: &Tensor, tensor: Tensor) {
+        if let Some(variable) = &leaf.variable {
+            self.sums.0.insert(slot(variable), Sum { tensor, written: false, fixed: true });
+        }
+    }
+
+    /// Remembers the memory that what was provided are windows of.
+    pub(crate) fn provide_flat(&mut self, flat: Vec<Tensor>) {
+        self.flat = flat;
+    }
+
+    /// The memory that what was provided are windows of.
+    pub(crate) fn flat(&self) -> &[Tensor] {
+        &self.flat
+    }
+}
+
+/// The sums of gradients so far, by what they are gradients of.
+#[derive(Default)]
+pub(super) struct Sums(HashMap<Slot, Sum>);
+
+/// A gradient in the making.
+struct Sum {
+    tensor: Tensor,
+    /// Whether it holds a sum already; if not, what is there is arbitrary.
+    written: bool,
+    /// Whether the memory was given from outside: it must be used and may be added to.
+    fixed: bool,
+}
+
+impl Sum {
+    /// Whether nobody minds if this memory is changed.
+    fn is_ours(&self) -> bool {
+        self.fixed || self.tensor.is_exclusive()
+    }
+}
+
+impl Sums {
+    /// Gives up a sum that is complete.
+    pub fn take(&mut self, slot: Slot) -> Option<Tensor> {
+        self.0.remove(&slot).map(|sum| sum.tensor)
+    }
+
+    /// The memory in which a kernel may make its part of a sum, and whether it has to add to what
+    /// is there; `None` if it has to make it elsewhere, to be added by [`Sums::add`].
+    pub fn memory(&self, slot: Slot, can_add: bool) -> Option<(Tensor, bool)> {
+        let sum = self.0.get(&slot)?;
+        let fits = if sum.written { can_add && sum.is_ours() } else { sum.fixed };
+        fits.then(|| (sum.tensor.clone(), sum.written))
+    }
+
+    /// Takes note of a part that a kernel has made: in the sum's own memory, or elsewhere.
+    pub fn made(&mut self, variable: &Variable, tensor: Tensor) {
+        match self.0.get_mut(&slot(variable)) {
+            Some(sum) if sum.tensor.shares_memory(&tensor) => sum.written = true,
+            _ => self.add(variable, tensor),
+        }
+    }
+
+    /// Adds a part, without a copy if possible.
+    pub fn add(&mut self, variable: &Variable, tensor: Tensor) {
+        let slot = slot(variable);
+        let Some(sum) = self.0.get_mut(&slot) else {
+            self.0.insert(slot, Sum { tensor, written: true, fixed: false });
+            return;
+        };
+        let tensor = tensor.into_shape(sum.tensor.shape());
+        if sum.is_ours() {
+            launch_into(&Copy, &[&tensor], &[(&sum.tensor, sum.written)]);
+        } else if tensor.is_exclusive() {
+            // Somebody else holds the sum so far: add it to the newcomer instead.
+            launch_into(&Copy, &[&sum.tensor], &[(&tensor, true)]);
+            sum.tensor = tensor;
+        } else {
+            let [total] = launch(&Copy, &[&sum.tensor], tensor.device());
+            launch_into(&Copy, &[&tensor], &[(&total, true)]);
+            sum.tensor = total;
+        }
+        sum.written = true;
+    }
+}
