@@ -33,6 +33,7 @@ use crate::gpu::{Binding, Recorder};
 use crate::tensor::launch;
 use crate::{Shape, Tensor, uniforms};
 use backward::AttentionBackward;
+use cpu_forward::Operands;
 use sizes::Sizes;
 use values::{Coefficients, Mix, RowSums, ScalarGradients, Source, ValueGradients};
 
@@ -181,12 +182,20 @@ impl Kernel for Attention {
         Cost { flops, bytes: 4 * moved as u64 }
     }
 
+    fn scratch(&self, inputs: &[Shape], threads: usize) -> usize {
+        let sizes = Sizes::new(&inputs[0], &inputs[1], self.causal);
+        cpu_forward::scratch(&sizes, self.coefficients.mixes(), threads)
+    }
+
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let sizes = Sizes::new(&inputs[0].shape, &inputs[1].shape, self.causal);
         let first = (!self.coefficients.is_plain())
             .then(|| (inputs[3].data, self.coefficients.values(&inputs[4..])));
-        let [output, log_sums] = outputs else { unreachable!("two outputs") };
-        cpu_forward::forward(&sizes, [&inputs[0], &inputs[1], &inputs[2]], first, output, log_sums);
+        let [output, log_sums, scratch] = outputs else {
+            unreachable!("o, the log-sums and the working memory")
+        };
+        let from = Operands { q: inputs[0].data, k: inputs[1].data, v: inputs[2].data, first };
+        cpu_forward::forward(&sizes, from, output, log_sums, scratch);
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {

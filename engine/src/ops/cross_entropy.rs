@@ -82,18 +82,23 @@ impl Kernel for CrossEntropy {
         Cost::elementwise(inputs[0].elements(), 4, inputs[0].elements())
     }
 
+    fn scratch(&self, inputs: &[Shape], _threads: usize) -> usize {
+        inputs[0].rows()
+    }
+
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let (x, width) = (inputs[0].data, inputs[0].shape.last());
-        let [loss, statistics] = outputs else { unreachable!("the loss and the statistics") };
+        let [loss, statistics, losses] = outputs else {
+            unreachable!("the loss, the statistics and the working memory")
+        };
         let rows = simd::rows_per_task(width);
-        let mut losses = vec![0.0; self.targets.as_slice().len()];
         let tasks = losses.par_chunks_mut(rows).zip(statistics.par_chunks_mut(2 * rows));
         tasks.enumerate().for_each(|(task, (losses, statistics))| {
             let targets = &self.targets.as_slice()[task * rows..];
             let x = &x[task * rows * width..];
             simd::vectorized(Forward { op: self, x, width, targets, losses, statistics });
         });
-        loss[0] = simd::vectorized(|| simd::sum(&losses)) * self.factor;
+        loss[0] = simd::vectorized(|| simd::sum(losses)) * self.factor;
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {

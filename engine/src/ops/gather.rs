@@ -13,7 +13,7 @@ use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::proof::{Array64, Case, Proven};
 use crate::{Ids, Shape, Tensor, uniforms};
-use rayon::prelude::*;
+use std::ops::Range;
 
 impl Tensor {
     /// What lies at `ids` along `axis` (negative: from the end), whose place in the shape the
@@ -149,9 +149,9 @@ impl GatherBackward {
         starts.resize(ids.len() + 1, 0);
         let mut order = vec![0; ids.len()];
         for (position, id) in (0..).zip(ids) {
-            let place = &mut next[*id as usize];
-            order[*place as usize] = position;
-            *place += 1;
+            let end = &mut next[*id as usize];
+            order[*end as usize] = position;
+            *end += 1;
         }
         let ids = |data: Vec<u32>| {
             let length = data.len();
@@ -165,6 +165,37 @@ impl GatherBackward {
     fn positions(&self, index: usize) -> &[u32] {
         let starts = self.starts.as_slice();
         &self.order.as_slice()[starts[index] as usize..starts[index + 1] as usize]
+    }
+}
+
+/// The ids that one task adds up the gradients of.
+const IDS_A_TASK: usize = 8;
+
+impl GatherBackward {
+    /// Adds the gradients of the occurring ids with numbers in `range` to their rows of dx, which
+    /// begins at row `first`: half of them on another thread, as long as there are many.
+    fn add(&self, range: Range<usize>, first: usize, dx: &mut [f32], dy: &[f32], after: usize) {
+        let ids = self.distinct.as_slice();
+        if range.len() > IDS_A_TASK {
+            let middle = range.start + range.len() / 2;
+            let split = ids[middle] as usize;
+            let (low, high) = dx.split_at_mut((split - first) * after);
+            rayon::join(
+                || self.add(range.start..middle, first, low, dy, after),
+                || self.add(middle..range.end, split, high, dy, after),
+            );
+            return;
+        }
+        for number in range {
+            let row = ids[number] as usize - first;
+            let dx = &mut dx[row * after..(row + 1) * after];
+            simd::vectorized(|| {
+                for position in self.positions(number) {
+                    let dy = &dy[*position as usize * after..][..after];
+                    dx.iter_mut().zip(dy).for_each(|(dx, dy)| *dx += dy);
+                }
+            });
+        }
     }
 }
 
@@ -195,26 +226,10 @@ impl Kernel for GatherBackward {
         if dx.is_empty() || picked == 0 {
             return;
         }
-        let mut places = Vec::new();
-        for (dx, dy) in
-            dx.chunks_exact_mut(self.count * after).zip(dy.chunks_exact(picked * after))
-        {
-            let (mut rest, mut passed) = (dx, 0);
-            for (index, id) in self.distinct.as_slice()[..self.occurring].iter().enumerate() {
-                let (_, tail) = rest.split_at_mut((*id as usize - passed) * after);
-                let (place, tail) = tail.split_at_mut(after);
-                (rest, passed) = (tail, *id as usize + 1);
-                places.push((place, dy, index));
-            }
+        let blocks = dx.chunks_exact_mut(self.count * after);
+        for (dx, dy) in blocks.zip(dy.chunks_exact(picked * after)) {
+            self.add(0..self.occurring, 0, dx, dy, after);
         }
-        places.into_par_iter().for_each(|(place, dy, index)| {
-            simd::vectorized(|| {
-                for position in self.positions(index) {
-                    let dy = &dy[*position as usize * after..][..after];
-                    place.iter_mut().zip(dy).for_each(|(dx, dy)| *dx += dy);
-                }
-            });
-        });
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {

@@ -10,6 +10,7 @@
 
 use super::rows;
 use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
+use crate::device::cpu::scratch::{Slots, cut};
 use crate::device::cpu::simd;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
@@ -140,28 +141,43 @@ impl Kernel for LayerNormBackward {
         true
     }
 
+    fn scratch(&self, inputs: &[Shape], threads: usize) -> usize {
+        let (rows, width) = (inputs[0].rows(), inputs[0].last());
+        let tasks = simd::row_tasks(rows, width);
+        let weights = self.needs[1..].iter().filter(|needed| **needed).count();
+        weights * (tasks * width + rows::parts_scratch(tasks, width))
+            + Slots::elements(2 * width, tasks, threads)
+    }
+
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let [x, weight, statistics, dy] = [0, 1, 2, 3].map(|input| inputs[input].data);
         let width = weight.len();
         let rows = simd::rows_per_task(width);
         let count = inputs[0].shape.rows().div_ceil(rows);
+        let (scratch, outputs) = outputs.split_last_mut().expect("the working memory");
+        let mut scratch: &mut [f32] = scratch;
         let [dx, dw, db] = rows::needed(self.needs, outputs.iter_mut());
         let (dx, add) = rows::elements(dx);
-        let [mut dw_parts, mut db_parts] =
-            [&dw, &db].map(|output| vec![0.0; if output.is_some() { count * width } else { 0 }]);
+        let sizes = [count * width, rows::parts_scratch(count, width)];
+        let mut memory = |output: &Option<&mut ViewMut>| {
+            sizes.map(|size| cut(&mut scratch, if output.is_some() { size } else { 0 }))
+        };
+        let [[dw_parts, of_dw], [db_parts, of_db]] = [memory(&dw), memory(&db)];
+        let buffers = Slots::new(scratch, 2 * width);
         let dx_pieces = simd::pieces(dx, rows * width, count).into_par_iter();
-        let dw_pieces = simd::pieces(&mut dw_parts, width, count).into_par_iter();
-        let db_pieces = simd::pieces(&mut db_parts, width, count).into_par_iter();
+        let dw_pieces = simd::pieces(dw_parts, width, count).into_par_iter();
+        let db_pieces = simd::pieces(db_parts, width, count).into_par_iter();
         let tasks = dx_pieces.zip(dw_pieces).zip(db_pieces).enumerate();
         tasks.for_each(|(task, ((dx, dw), db))| {
             let first = task * rows;
             let statistics = &statistics[2 * first..statistics.len().min(2 * (first + rows))];
             let [x, dy] = [x, dy].map(|values| &values[first * width..]);
-            simd::vectorized(Backward { x, dy, weight, statistics, dx, dw, db, add });
+            let buffers = &mut buffers.take()[..2 * width];
+            simd::vectorized(Backward { x, dy, weight, statistics, dx, dw, db, buffers, add });
         });
-        for (output, parts) in [(dw, dw_parts), (db, db_parts)] {
+        for (output, parts, scratch) in [(dw, dw_parts, of_dw), (db, db_parts, of_db)] {
             if let Some(output) = output {
-                rows::sum_parts(&parts, output);
+                rows::sum_parts(parts, output, scratch);
             }
         }
     }
@@ -201,6 +217,8 @@ struct Backward<'a> {
     dx: &'a mut [f32],
     dw: &'a mut [f32],
     db: &'a mut [f32],
+    /// Room for x̂ and for w ⊙ dy of a row.
+    buffers: &'a mut [f32],
     add: bool,
 }
 
@@ -210,14 +228,16 @@ impl simd::Body for Backward<'_> {
     #[inline(always)]
     fn call(self) {
         let width = self.weight.len();
-        let [mut centred, mut weighted] = [vec![0.0; width], vec![0.0; width]];
+        let (centred, weighted) = self.buffers.split_at_mut(width);
+        self.dw.fill(0.0);
+        self.db.fill(0.0);
         for (row, statistics) in self.statistics.chunks_exact(2).enumerate() {
             let (mean, inverse) = (statistics[0], statistics[1]);
             let [x, dy] = [self.x, self.dy].map(|values| &values[row * width..][..width]);
             for (centred, x) in centred.iter_mut().zip(x) {
                 *centred = (x - mean) * inverse;
             }
-            for (dw, (dy, x)) in self.dw.iter_mut().zip(dy.iter().zip(&centred)) {
+            for (dw, (dy, x)) in self.dw.iter_mut().zip(dy.iter().zip(&*centred)) {
                 *dw += dy * x;
             }
             self.db.iter_mut().zip(dy).for_each(|(db, dy)| *db += dy);
@@ -225,9 +245,9 @@ impl simd::Body for Backward<'_> {
             for ((weighted, dy), w) in weighted.iter_mut().zip(dy).zip(self.weight) {
                 *weighted = dy * w;
             }
-            let shift = simd::sum(&weighted) / width as f32;
-            let slope = simd::dot(&weighted, &centred) / width as f32;
-            let terms = weighted.iter().zip(&centred);
+            let shift = simd::sum(weighted) / width as f32;
+            let slope = simd::dot(weighted, centred) / width as f32;
+            let terms = weighted.iter().zip(&*centred);
             if self.add {
                 for (dx, (g, x)) in dx.iter_mut().zip(terms) {
                     *dx += inverse * (g - shift - x * slope);

@@ -75,6 +75,11 @@ impl Kernel for Linear {
         Cost::elementwise(outputs, 2 * inputs[1][1] as u64, moved)
     }
 
+    fn scratch(&self, inputs: &[Shape], _threads: usize) -> usize {
+        let (rows, [count, width]) = (inputs[0].rows(), [inputs[1][0], inputs[1][1]]);
+        products::parallel_scratch([rows, count, width], true)
+    }
+
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let [rows, width] = [inputs[0].shape.rows(), inputs[0].shape.last()];
         let count = inputs[1].shape[0];
@@ -86,8 +91,10 @@ impl Kernel for Linear {
                 piece.chunks_exact_mut(count).for_each(|row| row.copy_from_slice(bias));
             });
         }
+        let (outputs, scratch) = outputs.split_at_mut(1);
+        let scratch = scratch.first_mut().map_or(&mut [][..], |scratch| scratch.data);
         let y = MatrixMut::new(&mut outputs[0], rows, count);
-        products::multiply_parallel(y, x, weight, 1.0, bias.is_some());
+        products::multiply_parallel(y, x, weight, 1.0, bias.is_some(), scratch);
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {

@@ -10,8 +10,10 @@
 //! at hand, for dy = 1; they are what is saved, and backward multiplies them by dy. Cost: 2 flops a
 //! row, id and input, three times that with gradients; x and W are read once for each chunk.
 
+mod cpu;
+
 use crate::autograd::{GradientContext, Op, Saved, Saves, apply, is_recording};
-use crate::device::cpu::{cross_entropy, simd};
+use crate::device::cpu::simd;
 use crate::device::gpu::products::{Matrix, Product, Tiling};
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
@@ -106,6 +108,13 @@ impl LinearCrossEntropy {
         self.targets.as_slice().iter().filter(|target| **target != Ids::IGNORED).count()
     }
 
+    /// The sizes that decide how the CPU cuts the work.
+    fn sizes(&self, x: &Shape, weight: &Shape) -> cpu::Sizes {
+        let (vocabulary, width) = (weight[0], weight[1]);
+        let chunk = chunk(x.rows(), vocabulary);
+        cpu::Sizes { width, vocabulary, chunk, needs_d_x: self.gradients[0] }
+    }
+
     /// 1 / the rows that count.
     fn scale(&self) -> f32 {
         1.0 / self.counted().max(1) as f32
@@ -168,26 +177,29 @@ impl Kernel for LinearCrossEntropy {
         Cost::elementwise(logits, (2 * products * weight[1] + 4) as u64, moved)
     }
 
+    fn scratch(&self, inputs: &[Shape], _threads: usize) -> usize {
+        self.sizes(&inputs[0], &inputs[1]).scratch()
+    }
+
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let [x, weight] = [&inputs[0], &inputs[1]];
+        let (scratch, outputs) = outputs.split_last_mut().expect("the working memory");
         let (mean, outputs) = outputs.split_at_mut(usize::from(!self.by_row));
         let mut outputs = outputs.iter_mut().map(|output| &mut *output.data);
         let [losses, logits] = [(); 2].map(|()| outputs.next().expect("losses and logits"));
         let [d_x, d_weight] = self
             .gradients
             .map(|wanted| if wanted { outputs.next().expect("a gradient") } else { &mut [] });
-        let problem = cross_entropy::Problem {
+        let problem = cpu::Problem {
             x: x.data,
             weight: weight.data,
             targets: self.targets.as_slice(),
-            width: weight.shape[1],
-            vocabulary: weight.shape[0],
+            sizes: self.sizes(&x.shape, &weight.shape),
             label_smoothing: self.label_smoothing,
             scale: self.scale(),
-            chunk: chunk(losses.len(), weight.shape[0]),
         };
-        let results = cross_entropy::Results { losses: &mut *losses, d_x, d_weight, logits };
-        cross_entropy::run(&problem, results);
+        let results = cpu::Results { losses: &mut *losses, d_x, d_weight, logits, scratch };
+        cpu::run(&problem, results);
         if let [mean] = mean {
             let sum: f64 = losses.iter().map(|loss| f64::from(*loss)).sum();
             mean[0] = (sum / self.counted().max(1) as f64) as f32;

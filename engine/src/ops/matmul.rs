@@ -142,6 +142,9 @@ impl MatMul {
     }
 }
 
+/// So many products or more are made one a task; fewer, each on all threads.
+const MANY: usize = 8;
+
 impl Kernel for MatMul {
     fn name(&self) -> &'static str {
         "matmul"
@@ -164,6 +167,15 @@ impl Kernel for MatMul {
         true
     }
 
+    fn scratch(&self, inputs: &[Shape], _threads: usize) -> usize {
+        let sizes = self.fitting(inputs[0], inputs[1]);
+        let Sizes { rows, columns, depth, .. } = sizes;
+        match sizes.batches() {
+            0..MANY => products::parallel_scratch([rows, columns, depth], self.transpose[1]),
+            _ => 0,
+        }
+    }
+
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let sizes = self.fitting(inputs[0].shape, inputs[1].shape);
         let Sizes { rows, columns, depth, .. } = sizes;
@@ -179,17 +191,18 @@ impl Kernel for MatMul {
             (operand(0, a), operand(1, b))
         };
         let matrix = (rows * columns).max(1);
-        // Many products: one a task. A few: each on all threads.
-        const MANY: usize = 8;
+        let (outputs, scratch) = outputs.split_at_mut(1);
         if sizes.batches() >= MANY {
             outputs[0].par_chunks_mut(matrix).enumerate().for_each(|(index, y)| {
                 let (a, b) = operands(index);
                 products::multiply(MatrixMut::new(y, rows, columns), a, b, 1.0, add);
             });
         } else {
+            let scratch = scratch.first_mut().map_or(&mut [][..], |scratch| scratch.data);
             outputs[0].chunks_mut(matrix).enumerate().for_each(|(index, y)| {
                 let (a, b) = operands(index);
-                products::multiply_parallel(MatrixMut::new(y, rows, columns), a, b, 1.0, add);
+                let y = MatrixMut::new(y, rows, columns);
+                products::multiply_parallel(y, a, b, 1.0, add, scratch);
             });
         }
     }

@@ -11,6 +11,7 @@
 //! made more than twice smaller, pixels between the neighbours are left out.
 
 use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
+use crate::device::cpu::scratch::Slots;
 use crate::device::cpu::simd;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
@@ -112,11 +113,19 @@ impl Kernel for ResizeBilinear {
         Cost::elementwise(made, 6, inputs[0].elements() + made)
     }
 
+    fn scratch(&self, inputs: &[Shape], threads: usize) -> usize {
+        let channels = inputs[0][3];
+        let (rows, width) = (inputs[0][0] * self.height, self.width * channels);
+        Slots::elements(inputs[0][2] * channels, simd::row_tasks(rows, width), threads)
+    }
+
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let axes = axes(&inputs[0].shape, &outputs[0].shape);
         let channels = inputs[0].shape[3];
-        let body = Forward { x: inputs[0].data, axes, channels };
-        simd::for_long_rows(&mut outputs[0], self.width * channels, &body);
+        let [y, scratch] = outputs else { unreachable!("y and the working memory") };
+        let buffers = Slots::new(scratch, axes[1].from * channels);
+        let body = Forward { x: inputs[0].data, axes, channels, buffers };
+        simd::for_long_rows(y, self.width * channels, &body);
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
@@ -145,6 +154,8 @@ struct Forward<'a> {
     x: &'a [f32],
     axes: [Axis; 2],
     channels: usize,
+    /// Room for a row of x each.
+    buffers: Slots<'a>,
 }
 
 impl simd::Rows for Forward<'_> {
@@ -152,12 +163,13 @@ impl simd::Rows for Forward<'_> {
     fn make(&self, first: usize, rows: &mut [f32]) {
         let ([vertical, horizontal], channels) = (self.axes, self.channels);
         let length = horizontal.from * channels;
-        let mut mixed = vec![0.0; length];
+        let mut mixed = self.buffers.take();
+        let mixed = &mut mixed[..length];
         for (row, y) in (first..).zip(rows.chunks_exact_mut(horizontal.to * channels)) {
             let image = row / vertical.to * vertical.from;
             let (before, after, share) = vertical.neighbours(row % vertical.to);
             let row = |number: usize| &self.x[(image + number) * length..][..length];
-            mix(&mut mixed, row(before), row(after), share);
+            mix(mixed, row(before), row(after), share);
             for (o, y) in y.chunks_exact_mut(channels).enumerate() {
                 let (before, after, share) = horizontal.neighbours(o);
                 let pixel = |number: usize| &mixed[number * channels..][..channels];
@@ -196,11 +208,19 @@ impl Kernel for ResizeBilinearBackward {
         Cost::elementwise(inputs[0].elements(), 6, inputs[0].elements() + made)
     }
 
+    fn scratch(&self, inputs: &[Shape], threads: usize) -> usize {
+        let channels = inputs[0][3];
+        let (rows, width) = (inputs[0][0] * self.sides[0], self.sides[1] * channels);
+        Slots::elements(inputs[0][2] * channels, simd::row_tasks(rows, width), threads)
+    }
+
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let axes = axes(&outputs[0].shape, &inputs[0].shape);
         let channels = inputs[0].shape[3];
-        let body = Backward { dy: inputs[0].data, axes, channels };
-        simd::for_long_rows(&mut outputs[0], self.sides[1] * channels, &body);
+        let [dx, scratch] = outputs else { unreachable!("dx and the working memory") };
+        let buffers = Slots::new(scratch, axes[1].to * channels);
+        let body = Backward { dy: inputs[0].data, axes, channels, buffers };
+        simd::for_long_rows(dx, self.sides[1] * channels, &body);
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
@@ -213,6 +233,8 @@ struct Backward<'a> {
     dy: &'a [f32],
     axes: [Axis; 2],
     channels: usize,
+    /// Room for a row of dy each.
+    buffers: Slots<'a>,
 }
 
 impl simd::Rows for Backward<'_> {
@@ -220,13 +242,14 @@ impl simd::Rows for Backward<'_> {
     fn make(&self, first: usize, rows: &mut [f32]) {
         let ([vertical, horizontal], channels) = (self.axes, self.channels);
         let length = horizontal.to * channels;
-        let mut summed = vec![0.0; length];
+        let mut summed = self.buffers.take();
+        let summed = &mut summed[..length];
         for (row, dx) in (first..).zip(rows.chunks_exact_mut(horizontal.from * channels)) {
             let (image, i) = (row / vertical.from * vertical.to, row % vertical.from);
             summed.fill(0.0);
             for o in vertical.takers(i) {
                 let dy = &self.dy[(image + o) * length..][..length];
-                add_share(&mut summed, dy, vertical.share(o, i));
+                add_share(summed, dy, vertical.share(o, i));
             }
             dx.fill(0.0);
             for (o, dy) in summed.chunks_exact(channels).enumerate() {

@@ -10,6 +10,7 @@
 
 use super::rows;
 use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
+use crate::device::cpu::scratch::{Slots, cut};
 use crate::device::cpu::simd;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
@@ -134,24 +135,38 @@ impl Kernel for RmsNormBackward {
         true
     }
 
+    fn scratch(&self, inputs: &[Shape], threads: usize) -> usize {
+        let (rows, width) = (inputs[0].rows(), inputs[0].last());
+        let tasks = simd::row_tasks(rows, width);
+        let weights = self.needs[1..].iter().filter(|needed| **needed).count();
+        weights * (tasks * width + rows::parts_scratch(tasks, width))
+            + Slots::elements(width, tasks, threads)
+    }
+
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let [x, weight, inverse, dy] = [0, 1, 2, 3].map(|input| inputs[input].data);
         let width = weight.len();
         let rows = simd::rows_per_task(width);
         let count = inverse.len().div_ceil(rows);
+        let (scratch, outputs) = outputs.split_last_mut().expect("the working memory");
+        let mut scratch: &mut [f32] = scratch;
         let [dx, dw] = rows::needed(self.needs, outputs.iter_mut());
         let (dx, add) = rows::elements(dx);
-        let mut parts = vec![0.0; if dw.is_some() { count * width } else { 0 }];
+        let parts = cut(&mut scratch, if dw.is_some() { count * width } else { 0 });
+        let of_sums = if dw.is_some() { rows::parts_scratch(count, width) } else { 0 };
+        let of_sums = cut(&mut scratch, of_sums);
+        let buffers = Slots::new(scratch, width);
         let dx_pieces = simd::pieces(dx, rows * width, count).into_par_iter();
-        let dw_pieces = simd::pieces(&mut parts, width, count).into_par_iter();
+        let dw_pieces = simd::pieces(parts, width, count).into_par_iter();
         dx_pieces.zip(dw_pieces).enumerate().for_each(|(task, (dx, dw))| {
             let first = task * rows;
             let inverse = &inverse[first..inverse.len().min(first + rows)];
             let [x, dy] = [x, dy].map(|values| &values[first * width..]);
-            simd::vectorized(Backward { x, dy, weight, inverse, dx, dw, add });
+            let weighted = &mut buffers.take()[..width];
+            simd::vectorized(Backward { x, dy, weight, inverse, dx, dw, weighted, add });
         });
         if let Some(dw) = dw {
-            rows::sum_parts(&parts, dw);
+            rows::sum_parts(parts, dw, of_sums);
         }
     }
 
@@ -183,6 +198,8 @@ struct Backward<'a> {
     inverse: &'a [f32],
     dx: &'a mut [f32],
     dw: &'a mut [f32],
+    /// Room for w ⊙ dy of a row.
+    weighted: &'a mut [f32],
     add: bool,
 }
 
@@ -192,7 +209,8 @@ impl simd::Body for Backward<'_> {
     #[inline(always)]
     fn call(self) {
         let width = self.weight.len();
-        let mut weighted = vec![0.0; width];
+        let weighted = self.weighted;
+        self.dw.fill(0.0);
         for (row, &inverse) in self.inverse.iter().enumerate() {
             let [x, dy] = [self.x, self.dy].map(|values| &values[row * width..][..width]);
             for ((dw, x), dy) in self.dw.iter_mut().zip(x).zip(dy) {
@@ -202,7 +220,7 @@ impl simd::Body for Backward<'_> {
             for ((weighted, dy), w) in weighted.iter_mut().zip(dy).zip(self.weight) {
                 *weighted = dy * w;
             }
-            let slope = simd::dot(&weighted, x) * inverse * inverse / width as f32;
+            let slope = simd::dot(weighted, x) * inverse * inverse / width as f32;
             let terms = weighted.iter().zip(x);
             if self.add {
                 for (dx, (g, x)) in dx.iter_mut().zip(terms) {

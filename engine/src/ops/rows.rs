@@ -1,8 +1,9 @@
 //! What ops on the rows of a tensor share: the parts of a weight's gradient that come from blocks
 //! of rows, and derivative kernels of which only some outputs are wanted.
 
-use super::sum::sum_columns;
+use super::sum::{columns_scratch, sum_columns};
 use crate::device::ViewMut;
+use crate::device::cpu::scratch::cut;
 use crate::gpu::{Binding, Recorder};
 use crate::proof::{Case, Proven};
 use crate::{Shape, Tensor, uniforms};
@@ -58,14 +59,20 @@ pub(super) fn elements<'a>(output: Option<&'a mut ViewMut>) -> (&'a mut [f32], b
     output.map_or((&mut [], false), |output| (&mut *output.data, output.add))
 }
 
-/// y\[j\] = Σ parts\[i, j\] in order, or += where the output says so.
-pub(super) fn sum_parts(parts: &[f32], y: &mut ViewMut) {
+/// y\[j\] = Σ parts\[i, j\] in order, or += where the output says so. The working memory is that of
+/// [`parts_scratch`].
+pub(super) fn sum_parts(parts: &[f32], y: &mut ViewMut, mut scratch: &mut [f32]) {
     if !y.add {
-        return sum_columns(parts, y);
+        return sum_columns(parts, y, scratch);
     }
-    let mut total = vec![0.0; y.len()];
-    sum_columns(parts, &mut total);
-    y.iter_mut().zip(&total).for_each(|(y, total)| *y += total);
+    let total = cut(&mut scratch, y.len());
+    sum_columns(parts, total, scratch);
+    y.iter_mut().zip(total).for_each(|(y, total)| *y += *total);
+}
+
+/// The working memory of [`sum_parts`].
+pub(super) fn parts_scratch(parts: usize, width: usize) -> usize {
+    width + columns_scratch(parts, width)
 }
 
 /// The same on a GPU, for parts of shape (parts, width).

@@ -137,20 +137,31 @@ impl Kernel for Sum {
         Cost::elementwise(inputs[0].elements(), 1, inputs[0].elements())
     }
 
+    fn scratch(&self, inputs: &[Shape], _threads: usize) -> usize {
+        let (before, count, after) = inputs[0].around(1);
+        before * scratch_each(count, after)
+    }
+
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let (_, count, after) = inputs[0].shape.around(1);
         let x = inputs[0].data;
+        let (outputs, scratch) = outputs.split_at_mut(1);
         let y: &mut [f32] = &mut outputs[0];
-        if after == 1 {
-            y.par_iter_mut().enumerate().for_each(|(row, y)| {
-                *y = sum_row(&x[row * count..(row + 1) * count]);
-            });
-        } else {
-            // Columns in pieces that stay in the cache while the rows pass by.
-            y.par_chunks_mut(after).enumerate().for_each(|(index, y)| {
-                let x = &x[index * count * after..(index + 1) * count * after];
-                sum_columns(x, y);
-            });
+        // Columns in pieces that stay in the cache while the rows pass by.
+        let sum = |index: usize, y: &mut [f32], scratch: &mut [f32]| {
+            let x = &x[index * count * after..(index + 1) * count * after];
+            if after == 1 {
+                y[0] = sum_row(x, scratch);
+            } else {
+                sum_columns(x, y, scratch);
+            }
+        };
+        let sums = y.par_chunks_mut(after.max(1)).enumerate();
+        match scratch.first_mut() {
+            None => sums.for_each(|(index, y)| sum(index, y, &mut [])),
+            Some(scratch) => sums
+                .zip(scratch.par_chunks_mut(scratch_each(count, after)))
+                .for_each(|((index, y), scratch)| sum(index, y, scratch)),
         }
     }
 
@@ -175,32 +186,51 @@ impl Kernel for Sum {
     }
 }
 
-/// A long row is summed in fixed pieces, in parallel.
-fn sum_row(row: &[f32]) -> f32 {
+/// The working memory for each i.
+fn scratch_each(count: usize, after: usize) -> usize {
+    if after == 1 { row_scratch(count) } else { columns_scratch(count, after) }
+}
+
+/// A long row is summed in fixed pieces, in parallel, and their sums in turn.
+fn sum_row(row: &[f32], scratch: &mut [f32]) -> f32 {
     if row.len() <= simd::CHUNK {
         return simd::vectorized(|| simd::sum(row));
     }
-    let parts: Vec<f32> =
-        row.par_chunks(simd::CHUNK).map(|piece| simd::vectorized(|| simd::sum(piece))).collect();
-    sum_row(&parts)
+    let (sums, rest) = scratch.split_at_mut(row.len().div_ceil(simd::CHUNK));
+    let pieces = sums.par_iter_mut().zip(row.par_chunks(simd::CHUNK));
+    pieces.for_each(|(sum, piece)| *sum = simd::vectorized(|| simd::sum(piece)));
+    sum_row(sums, rest)
 }
 
-/// y\[j\] = Σₖ x\[k, j\]: tall matrices in fixed blocks of rows, in parallel.
-pub(super) fn sum_columns(x: &[f32], y: &mut [f32]) {
+/// The working memory of [`sum_row`] for a row of `count` numbers.
+fn row_scratch(count: usize) -> usize {
+    let pieces = count.div_ceil(simd::CHUNK);
+    if count <= simd::CHUNK { 0 } else { pieces + row_scratch(pieces) }
+}
+
+/// y\[j\] = Σₖ x\[k, j\]: tall matrices in fixed blocks of rows, in parallel, and their sums in turn.
+/// The working memory is that of [`columns_scratch`].
+pub(super) fn sum_columns(x: &[f32], y: &mut [f32], scratch: &mut [f32]) {
     let width = y.len();
-    let block = simd::rows_per_task(width).max(64) * width;
+    let block = block_rows(width) * width;
     if x.len() <= block {
         return add_rows(x, y);
     }
-    let parts: Vec<f32> = x
-        .par_chunks(block)
-        .flat_map_iter(|rows| {
-            let mut part = vec![0.0; width];
-            add_rows(rows, &mut part);
-            part
-        })
-        .collect();
-    sum_columns(&parts, y);
+    let (sums, rest) = scratch.split_at_mut(x.len().div_ceil(block) * width);
+    let blocks = sums.par_chunks_mut(width).zip(x.par_chunks(block));
+    blocks.for_each(|(sum, rows)| add_rows(rows, sum));
+    sum_columns(sums, y, rest);
+}
+
+/// The working memory of [`sum_columns`] for a matrix of these sizes.
+pub(super) fn columns_scratch(rows: usize, width: usize) -> usize {
+    let blocks = rows.div_ceil(block_rows(width));
+    if blocks <= 1 { 0 } else { blocks * width + columns_scratch(blocks, width) }
+}
+
+/// The rows of a matrix that one task adds up.
+fn block_rows(width: usize) -> usize {
+    simd::rows_per_task(width).max(64)
 }
 
 fn add_rows(x: &[f32], y: &mut [f32]) {

@@ -3,10 +3,10 @@
 //! Results never depend on the number of threads: work is cut into pieces by its shape alone, and
 //! each piece is summed in a fixed order.
 
-pub mod cross_entropy;
 pub mod math;
 mod memory;
 pub mod products;
+pub mod scratch;
 pub mod simd;
 
 pub(crate) use memory::{Argument, Block};

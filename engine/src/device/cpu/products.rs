@@ -5,9 +5,9 @@
 //! there are few outputs and long sums, the sums are cut instead. Either way the bits of a product
 //! do not depend on the number of threads.
 
+use super::scratch::cut;
 use super::simd;
 use rayon::prelude::*;
-use std::cell::Cell;
 
 /// A matrix in someone's memory: element (i, j) is `data[i · row_stride + j · column_stride]`.
 #[derive(Clone, Copy, Debug)]
@@ -110,18 +110,30 @@ pub fn multiply(output: MatrixMut, left: Matrix, right: Matrix, scale: f32, add:
     }
 }
 
-/// The same as [`multiply`] on all threads of the current pool.
+/// The same as [`multiply`] on all threads of the current pool, with working memory of
+/// [`parallel_scratch`].
 ///
 /// # Panics
 /// If the sizes do not fit.
-pub fn multiply_parallel(output: MatrixMut, left: Matrix, right: Matrix, scale: f32, add: bool) {
+pub fn multiply_parallel(
+    output: MatrixMut,
+    left: Matrix,
+    right: Matrix,
+    scale: f32,
+    add: bool,
+    mut scratch: &mut [f32],
+) {
     check(&output.layout, &left.layout, &right.layout);
     let whole = output.layout;
-    if right.layout.column_stride != 1 && whole.rows >= MANY_ROWS {
-        return with_rows_of(right, |right| multiply_parallel(output, left, right, scale, add));
+    let Layout { rows, columns, column_stride, .. } = right.layout;
+    if copies_right(whole.rows, column_stride) {
+        let copy = cut(&mut scratch, rows * columns);
+        transpose(right.data, column_stride, columns, copy);
+        let right = Matrix::new(copy, rows, columns);
+        return multiply_parallel(output, left, right, scale, add, scratch);
     }
     if parts(&whole, left.layout.columns) > 1 {
-        return multiply_in_parts(output, left, right, scale, add);
+        return multiply_in_parts(output, left, right, scale, add, scratch);
     }
     let (tile_rows, tile_columns) = tile(whole.rows, whole.columns, left.layout.columns);
     let across = whole.columns.div_ceil(tile_columns);
@@ -146,24 +158,21 @@ pub fn multiply_parallel(output: MatrixMut, left: Matrix, right: Matrix, scale: 
     });
 }
 
-/// With so many rows, every task would bring the same columns of a transposed right operand in
-/// order: doing it once, before, pays.
-const MANY_ROWS: usize = 256;
+/// How many numbers of working memory [`multiply_parallel`] takes for a row-major output of `rows` ×
+/// `columns`, sums over `depth`, and a right operand that is row-major or a transposed one that was.
+pub fn parallel_scratch([rows, columns, depth]: [usize; 3], right_is_transposed: bool) -> usize {
+    let output = Layout::row_major(rows, columns, columns);
+    let column_stride = if right_is_transposed { depth } else { 1 };
+    let copy = if copies_right(rows, column_stride) { depth * columns } else { 0 };
+    copy + (parts(&output, depth) - 1) * rows * columns
+}
 
-/// Calls `body` with the same matrix, copied so that its rows are together in memory.
-fn with_rows_of<R>(matrix: Matrix, body: impl FnOnce(Matrix) -> R) -> R {
-    thread_local! {
-        static COPY: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
-    }
-    let Layout { rows, columns, column_stride, .. } = matrix.layout;
-    // Taken, not borrowed: while this thread waits for others it may start another product.
-    let mut copy = COPY.take();
-    copy.resize(copy.len().max(rows * columns), 0.0);
-    let to = &mut copy[..rows * columns];
-    transpose(matrix.data, column_stride, columns, to);
-    let result = body(Matrix::new(to, rows, columns));
-    COPY.set(copy);
-    result
+/// Whether a right operand is first copied so that its rows are together in memory. With many rows,
+/// every task would bring the same columns of a transposed operand in order: doing it once, before,
+/// pays.
+fn copies_right(rows: usize, column_stride: usize) -> bool {
+    const MANY_ROWS: usize = 256;
+    column_stride != 1 && rows >= MANY_ROWS
 }
 
 /// Rows to columns: `to` has a row of `rows` numbers for each column of `from`, which has `rows`
@@ -233,13 +242,20 @@ fn parts(output: &Layout, depth: usize) -> usize {
 
 /// The product as a sum of parts, each over a piece of the depth: the first goes to the output,
 /// the others beside it, to be added in their order.
-fn multiply_in_parts(output: MatrixMut, left: Matrix, right: Matrix, scale: f32, add: bool) {
+fn multiply_in_parts(
+    output: MatrixMut,
+    left: Matrix,
+    right: Matrix,
+    scale: f32,
+    add: bool,
+    scratch: &mut [f32],
+) {
     let Layout { rows, columns, .. } = output.layout;
     let depth = left.layout.columns;
     let parts = parts(&output.layout, depth);
     let length = depth.div_ceil(parts).next_multiple_of(16);
     let total = &mut output.data[..rows * columns];
-    let mut others = vec![0.0; (parts - 1) * rows * columns];
+    let others = &mut scratch[..(parts - 1) * rows * columns];
     let mut outputs: Vec<&mut [f32]> = vec![&mut *total];
     outputs.extend(others.chunks_exact_mut(rows * columns));
     outputs.into_par_iter().enumerate().for_each(|(index, output)| {
@@ -371,7 +387,9 @@ mod tests {
                 })
                 .collect();
             let (left, right) = (Matrix::new(&a, rows, depth), Matrix::new(&b, depth, columns));
-            multiply_parallel(MatrixMut::new(&mut parallel, rows, columns), left, right, 2.0, true);
+            let output = MatrixMut::new(&mut parallel, rows, columns);
+            let mut scratch = vec![f32::NAN; parallel_scratch([rows, columns, depth], false)];
+            multiply_parallel(output, left, right, 2.0, true, &mut scratch);
             for (got, want) in parallel.iter().zip(&expected) {
                 approx::assert_abs_diff_eq!(got, want, epsilon = 1e-4);
             }

@@ -85,6 +85,11 @@ impl<B: Rows> Body for Group<'_, B> {
     }
 }
 
+/// How many tasks [`for_long_rows`] makes of so many rows.
+pub fn row_tasks(rows: usize, width: usize) -> usize {
+    rows.div_ceil(rows_per_task(width))
+}
+
 /// How many rows of `width` elements one task handles.
 pub fn rows_per_task(width: usize) -> usize {
     (CHUNK / width.max(1)).max(1)

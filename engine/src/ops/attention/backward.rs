@@ -40,6 +40,11 @@ impl Kernel for AttentionBackward {
         true
     }
 
+    fn scratch(&self, inputs: &[Shape], threads: usize) -> usize {
+        let sizes = Sizes::new(&inputs[0], &inputs[1], self.causal);
+        cpu_backward::scratch(&sizes, self.needs, threads)
+    }
+
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let sizes = Sizes::new(&inputs[0].shape, &inputs[1].shape, self.causal);
         let from = Operands {
@@ -50,7 +55,8 @@ impl Kernel for AttentionBackward {
             log_sums: inputs[4].data,
             row_sums: inputs[5].data,
         };
-        cpu_backward::backward(&sizes, from, rows::needed(self.needs, outputs));
+        let (scratch, outputs) = outputs.split_last_mut().expect("the working memory");
+        cpu_backward::backward(&sizes, from, rows::needed(self.needs, outputs), scratch);
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {

@@ -1,15 +1,19 @@
 //! The derivative of plain attention on the CPU, in one pass over blocks of queries for each kv
 //! head: a task of its own, so that nothing is summed in an order that could change.
+//!
+//! Each task makes its gradients side by side, as (batch, kv heads, ...); then they are brought into
+//! the order of the results.
 
 use super::sizes::Sizes;
-use super::tiles::{Columns, KEYS, LARGEST_BLOCK, Visible, block_size, piece};
+use super::tiles::{Columns, KEYS, LARGEST_BLOCK, Tile, block_size, part, tile_size};
 use crate::device::ViewMut;
 use crate::device::cpu::math::exp;
 use crate::device::cpu::products::{Matrix, MatrixMut, multiply};
-use crate::device::cpu::simd::{Body, vectorized};
+use crate::device::cpu::scratch::{Slots, cut};
+use crate::device::cpu::simd::{self, Body, vectorized};
 use rayon::prelude::*;
 
-/// What backward reads.
+/// What backward reads: q, k, V′, G = dO, and two numbers a row: log Σ exp(S), and D.
 #[derive(Clone, Copy)]
 pub(super) struct Operands<'a> {
     pub q: &'a [f32],
@@ -20,197 +24,210 @@ pub(super) struct Operands<'a> {
     pub row_sums: &'a [f32],
 }
 
-/// The gradients of q, k and v, of which some may not be wanted.
-pub(super) fn backward(sizes: &Sizes, from: Operands, results: [Option<&mut ViewMut>; 3]) {
-    let Sizes { batch, kv_heads, head_size, .. } = *sizes;
-    let add = results.each_ref().map(|result| result.as_ref().is_some_and(|view| view.add));
-    let [dq, dk, dv] = results.map(|result| batches(result, batch));
-    let widths = [sizes.group() * head_size, head_size, head_size];
-    let all = dq.into_par_iter().zip(dk).zip(dv).enumerate();
-    all.for_each(|(index, ((dq, dk), dv))| {
-        let part = |x| piece(x, index, <[f32]>::len(x) / batch);
-        let from = Operands {
-            q: part(from.q),
-            k: part(from.k),
-            v: part(from.v),
-            gradient: part(from.gradient),
-            log_sums: part(from.log_sums),
-            row_sums: part(from.row_sums),
-        };
-        let columns = [from.k, from.v].map(|x| Columns::new(sizes, x));
-        let [dq, dk, dv] = [(dq, widths[0]), (dk, widths[1]), (dv, widths[2])]
-            .map(|(x, width)| rows_by_head(x, kv_heads, width));
-        let heads = dq.into_par_iter().zip(dk).zip(dv).enumerate();
-        let scratch = || BackwardScratch::new(sizes);
-        heads.for_each_init(scratch, |scratch, (kv_head, ((dq, dk), dv))| {
-            scratch.head(sizes, kv_head, &from, &columns, [dq, dk, dv], add);
-        });
-    });
-}
-
-/// A result cut into batches; empty ones if it is not wanted.
-fn batches<'a>(result: Option<&'a mut ViewMut>, batch: usize) -> Vec<&'a mut [f32]> {
-    match result {
-        Some(view) => view.data.chunks_exact_mut(view.data.len() / batch).collect(),
-        None => (0..batch).map(|_| <&mut [f32]>::default()).collect(),
-    }
-}
-
-/// Rows of `width` sorted by the head that they belong to: so each head's can go to its own task.
-fn rows_by_head(x: &mut [f32], heads: usize, width: usize) -> Vec<Vec<&mut [f32]>> {
-    let positions = x.len() / (heads * width);
-    let mut rows: Vec<Vec<_>> = (0..heads).map(|_| Vec::with_capacity(positions)).collect();
-    for position in x.chunks_exact_mut(heads * width) {
-        rows.iter_mut().zip(position.chunks_exact_mut(width)).for_each(|(to, row)| to.push(row));
-    }
-    rows
-}
-
-/// The memory that a thread needs for the gradients of one kv head.
-struct BackwardScratch {
-    /// A tile of P.
-    weights: Vec<f32>,
-    /// A tile of dP, and then of dS.
-    slopes: Vec<f32>,
-    dq: Vec<f32>,
-    dk: Vec<f32>,
-    dv: Vec<f32>,
-}
-
-impl BackwardScratch {
-    fn new(sizes: &Sizes) -> BackwardScratch {
-        let rows = block_size(sizes);
-        let tile = rows * KEYS.min(sizes.keys);
-        let of_keys = sizes.keys * sizes.head_size;
-        BackwardScratch {
-            weights: vec![0.0; tile],
-            slopes: vec![0.0; tile],
-            dq: vec![0.0; rows * sizes.head_size],
-            dk: vec![0.0; of_keys],
-            dv: vec![0.0; of_keys],
+impl<'a> Operands<'a> {
+    /// Those of one batch.
+    fn of_batch(&self, index: usize, batch: usize) -> Operands<'a> {
+        let of_batch = |x: &'a [f32]| part(x, index, x.len() / batch);
+        Operands {
+            q: of_batch(self.q),
+            k: of_batch(self.k),
+            v: of_batch(self.v),
+            gradient: of_batch(self.gradient),
+            log_sums: of_batch(self.log_sums),
+            row_sums: of_batch(self.row_sums),
         }
     }
+}
 
-    /// The gradients of one kv head and of the query heads that use it, into rows of dq, dk, dv.
-    fn head(
-        &mut self,
-        sizes: &Sizes,
-        kv_head: usize,
-        from: &Operands,
-        columns: &[Columns; 2],
-        [mut dq, dk, dv]: [Vec<&mut [f32]>; 3],
-        add: [bool; 3],
-    ) {
-        let needs = [!dq.is_empty(), !dk.is_empty(), !dv.is_empty()];
-        let head_size = sizes.head_size;
+/// How many numbers of working memory [`backward`] takes: transposed copies of K and V′, the
+/// gradients in the order of the tasks, and two tiles a thread.
+pub(super) fn scratch(sizes: &Sizes, needs: [bool; 3], threads: usize) -> usize {
+    let tasks = sizes.batch * sizes.kv_heads;
+    let of_keys = tasks * sizes.keys * sizes.head_size;
+    let copies = if Columns::are_copied(sizes) { 2 * of_keys } else { 0 };
+    let made: usize = made_sizes(sizes, needs).iter().map(|size| tasks * size).sum();
+    copies + made + Slots::elements(2 * tile_size(sizes), tasks, threads)
+}
+
+/// The sizes of dQ, dK and dV of one task; 0 where it isn't needed.
+fn made_sizes(sizes: &Sizes, needs: [bool; 3]) -> [usize; 3] {
+    let of_keys = sizes.keys * sizes.head_size;
+    let all = [sizes.group() * sizes.queries * sizes.head_size, of_keys, of_keys];
+    [0, 1, 2].map(|input| if needs[input] { all[input] } else { 0 })
+}
+
+/// The gradients of q, k and v, of which some may not be needed.
+pub(super) fn backward(
+    sizes: &Sizes,
+    from: Operands,
+    results: [Option<&mut ViewMut>; 3],
+    mut scratch: &mut [f32],
+) {
+    let Sizes { batch, kv_heads, .. } = *sizes;
+    let needs = results.each_ref().map(Option::is_some);
+    let copied = if Columns::are_copied(sizes) { from.k.len() } else { 0 };
+    let keys = Columns::new(sizes, from.k, cut(&mut scratch, copied));
+    let values = Columns::new(sizes, from.v, cut(&mut scratch, copied));
+    let tasks = batch * kv_heads;
+    let made_sizes = made_sizes(sizes, needs);
+    let made = made_sizes.map(|size| cut(&mut scratch, tasks * size));
+    let slots = Slots::new(scratch, 2 * tile_size(sizes));
+    let [dq, dk, dv] = [0, 1, 2].map(|input| made_sizes[input]);
+    let [made_q, made_k, made_v] = made;
+    let all = simd::pieces(made_q, dq, tasks)
+        .into_par_iter()
+        .zip(simd::pieces(made_k, dk, tasks))
+        .zip(simd::pieces(made_v, dv, tasks));
+    all.enumerate().for_each(|(task, ((dq, dk), dv))| {
+        let (index, kv_head) = (task / kv_heads, task % kv_heads);
+        let mut memory = slots.take();
+        let (p, ds) = memory.split_at_mut(tile_size(sizes));
+        let from = from.of_batch(index, batch);
+        let [keys, values] = [keys, values].map(|columns| columns.of_batch(sizes, index));
+        Head { sizes, kv_head, from, keys, values, p, ds, dq, dk, dv }.run();
+    });
+    let members = [sizes.group(), 1, 1];
+    for ((result, made), members) in results.into_iter().zip([made_q, made_k, made_v]).zip(members) {
+        if let Some(result) = result {
+            bring_in_order(sizes, made, members, result);
+        }
+    }
+}
+
+/// One kv head of one batch, with the query heads that use it.
+struct Head<'a> {
+    sizes: &'a Sizes,
+    kv_head: usize,
+    from: Operands<'a>,
+    keys: Columns<'a>,
+    values: Columns<'a>,
+    /// A tile of P.
+    p: &'a mut [f32],
+    /// A tile of dP, and then of dS.
+    ds: &'a mut [f32],
+    /// (query heads, queries, head size); empty if it isn't needed, as are the others.
+    dq: &'a mut [f32],
+    /// (keys, head size)
+    dk: &'a mut [f32],
+    dv: &'a mut [f32],
+}
+
+impl Head<'_> {
+    fn run(&mut self) {
         self.dk.fill(0.0);
         self.dv.fill(0.0);
-        for member in 0..sizes.group() {
-            let channels = member * head_size..(member + 1) * head_size;
-            for start in (0..sizes.queries).step_by(block_size(sizes)) {
-                self.block(sizes, start, kv_head * sizes.group() + member, from, columns, needs);
-                let rows = dq.iter_mut().skip(start).map(|row| &mut row[channels.clone()]);
-                write_rows(rows, &self.dq, head_size, add[0]);
+        for member in 0..self.sizes.group() {
+            for start in (0..self.sizes.queries).step_by(block_size(self.sizes)) {
+                self.block(member, start);
             }
         }
-        write_rows(dk.into_iter(), &self.dk, head_size, add[1]);
-        write_rows(dv.into_iter(), &self.dv, head_size, add[2]);
     }
 
-    /// One query head's block of queries: makes its part of dq, and adds to dk and dv.
-    fn block(
-        &mut self,
-        sizes: &Sizes,
-        start: usize,
-        head: usize,
-        from: &Operands,
-        columns: &[Columns; 2],
-        [wants_q, wants_k, wants_v]: [bool; 3],
-    ) {
-        let Sizes { heads, kv_heads, head_size, .. } = *sizes;
-        let rows = block_size(sizes).min(sizes.queries - start);
+    /// A query head's block of queries: makes its part of dQ, and adds to dK and dV.
+    fn block(&mut self, member: usize, start: usize) {
+        let (sizes, from) = (self.sizes, self.from);
+        let Sizes { queries, heads, kv_heads, head_size, .. } = *sizes;
+        let head = self.kv_head * sizes.group() + member;
+        let rows = block_size(sizes).min(queries - start);
         let (row, stride) = (heads * head_size, kv_heads * head_size);
-        let block = |x| {
-            let at: &[f32] = x;
-            Matrix::strided(&at[start * row + head * head_size..], rows, head_size, row)
-        };
-        let (q, gradient) = (block(from.q), block(from.gradient));
-        // A number a row of this head, side by side.
-        let [mut log_sums, mut row_sums] = [[0.0; LARGEST_BLOCK]; 2];
-        for index in 0..rows {
-            let at = (start + index) * heads + head;
-            (log_sums[index], row_sums[index]) = (from.log_sums[at], from.row_sums[at]);
-        }
+        let [q, g] = [from.q, from.gradient].map(|x| {
+            Matrix::strided(&x[start * row + head * head_size..], rows, head_size, row)
+        });
+        let [log_sums, row_sums] = self.of_rows(head, start, rows);
         let end = sizes.visible(start + rows - 1);
         for first_key in (0..end).step_by(KEYS) {
             let count = KEYS.min(end - first_key);
-            let at = first_key * stride + head / sizes.group() * head_size;
-            let k = Matrix::strided(&from.k[at..], count, head_size, stride);
-            let [keys, values] =
-                columns.each_ref().map(|x| x.tile(sizes, head, first_key, count));
             let of_keys = first_key * head_size..(first_key + count) * head_size;
-            let weights = MatrixMut::new(&mut self.weights, rows, count);
-            multiply(weights, q, keys, sizes.scale(), false);
-            let visible = Visible { sizes, start, first_key, count };
-            let scores = &mut self.weights[..rows * count];
-            vectorized(Weights { visible, scores, log_sums: &log_sums[..rows] });
-            let weights = Matrix::new(&self.weights, rows, count);
-            if wants_v {
+            let k_transposed = self.keys.tile(sizes, head, first_key, count);
+            let p = &mut self.p[..rows * count];
+            // S = Q Kᵀ / √d
+            multiply(MatrixMut::new(p, rows, count), q, k_transposed, sizes.scale(), false);
+            // P = exp(S − log Σ exp(S))
+            let tile = Tile { sizes, start, first_key, count };
+            vectorized(Probabilities { tile, scores: p, log_sums: &log_sums[..rows] });
+            let p = Matrix::new(&self.p[..rows * count], rows, count);
+            if !self.dv.is_empty() {
+                // dV′ += Pᵀ G
                 let dv = MatrixMut::new(&mut self.dv[of_keys.clone()], count, head_size);
-                multiply(dv, weights.transposed(), gradient, 1.0, true);
+                multiply(dv, p.transposed(), g, 1.0, true);
             }
-            if !wants_q && !wants_k {
+            if self.dq.is_empty() && self.dk.is_empty() {
                 continue;
             }
-            let slopes = MatrixMut::new(&mut self.slopes, rows, count);
-            multiply(slopes, gradient, values, 1.0, false);
-            let slopes = &mut self.slopes[..rows * count];
+            let v_transposed = self.values.tile(sizes, head, first_key, count);
+            let ds = &mut self.ds[..rows * count];
+            // dP = G V′ᵀ
+            multiply(MatrixMut::new(ds, rows, count), g, v_transposed, 1.0, false);
+            // dS = P ⊙ (dP − D)
             let row_sums = &row_sums[..rows];
-            vectorized(Slopes { slopes, weights: &self.weights, count, row_sums });
-            let slopes = Matrix::new(&self.slopes, rows, count);
-            if wants_k {
+            vectorized(ScoreGradients { ds, p: &self.p[..rows * count], count, row_sums });
+            let ds = Matrix::new(&self.ds[..rows * count], rows, count);
+            if !self.dk.is_empty() {
+                // dK += dSᵀ Q / √d
                 let dk = MatrixMut::new(&mut self.dk[of_keys], count, head_size);
-                multiply(dk, slopes.transposed(), q, sizes.scale(), true);
+                multiply(dk, ds.transposed(), q, sizes.scale(), true);
             }
-            if wants_q {
-                let dq = MatrixMut::new(&mut self.dq, rows, head_size);
-                multiply(dq, slopes, k, sizes.scale(), first_key > 0);
+            if !self.dq.is_empty() {
+                // dQ += dS K / √d
+                let at = first_key * stride + self.kv_head * head_size;
+                let k = Matrix::strided(&from.k[at..], count, head_size, stride);
+                let dq = &mut self.dq[(member * queries + start) * head_size..];
+                let dq = MatrixMut::new(dq, rows, head_size);
+                multiply(dq, ds, k, sizes.scale(), first_key > 0);
             }
         }
     }
-}
 
-/// Writes `from`, row by row, to rows that lie apart, or adds it to them.
-fn write_rows<'a>(
-    rows: impl Iterator<Item = &'a mut [f32]>,
-    from: &[f32],
-    width: usize,
-    add: bool,
-) {
-    for (row, from) in rows.zip(from.chunks_exact(width)) {
-        if add {
-            row.iter_mut().zip(from).for_each(|(y, x)| *y += x);
-        } else {
-            row.copy_from_slice(from);
-        }
+    /// log Σ exp(S) and D of some rows of a head, side by side.
+    fn of_rows(&self, head: usize, start: usize, rows: usize) -> [[f32; LARGEST_BLOCK]; 2] {
+        [self.from.log_sums, self.from.row_sums].map(|numbers| {
+            let mut of_head = [0.0; LARGEST_BLOCK];
+            for (row, number) in of_head[..rows].iter_mut().enumerate() {
+                *number = numbers[(start + row) * self.sizes.heads + head];
+            }
+            of_head
+        })
     }
 }
 
-/// Turns a tile of scores into P.
-struct Weights<'a> {
-    visible: Visible<'a>,
+/// (batch, kv heads, members, positions, head size) to (batch, positions, kv heads, members, head
+/// size), written or added.
+fn bring_in_order(sizes: &Sizes, made: &[f32], members: usize, result: &mut ViewMut) {
+    let Sizes { batch, kv_heads, head_size, .. } = *sizes;
+    let heads = kv_heads * members;
+    let positions = made.len() / (batch * heads * head_size);
+    let add = result.add;
+    simd::for_rows(result, heads * head_size, |first, rows| {
+        for (index, row) in (first..).zip(rows.chunks_exact_mut(heads * head_size)) {
+            let (batch, position) = (index / positions, index % positions);
+            for (head, row) in row.chunks_exact_mut(head_size).enumerate() {
+                let at = ((batch * heads + head) * positions + position) * head_size;
+                let made = &made[at..at + head_size];
+                if add {
+                    row.iter_mut().zip(made).for_each(|(y, x)| *y += x);
+                } else {
+                    row.copy_from_slice(made);
+                }
+            }
+        }
+    });
+}
+
+/// Turns a tile of S into P.
+struct Probabilities<'a> {
+    tile: Tile<'a>,
     scores: &'a mut [f32],
     log_sums: &'a [f32],
 }
 
-impl Body for Weights<'_> {
+impl Body for Probabilities<'_> {
     type Output = ();
 
     #[inline(always)]
     fn call(self) {
-        let rows = self.scores.chunks_exact_mut(self.visible.count).zip(self.log_sums);
+        let rows = self.scores.chunks_exact_mut(self.tile.count).zip(self.log_sums);
         for (row, (scores, log_sum)) in rows.enumerate() {
-            let (scores, hidden) = scores.split_at_mut(self.visible.keys(row));
+            let (scores, hidden) = scores.split_at_mut(self.tile.visible(row));
             scores.iter_mut().for_each(|score| *score = exp(*score - log_sum));
             hidden.fill(0.0);
         }
@@ -218,23 +235,23 @@ impl Body for Weights<'_> {
 }
 
 /// Turns a tile of dP into dS.
-struct Slopes<'a> {
-    slopes: &'a mut [f32],
-    weights: &'a [f32],
+struct ScoreGradients<'a> {
+    ds: &'a mut [f32],
+    p: &'a [f32],
     count: usize,
     row_sums: &'a [f32],
 }
 
-impl Body for Slopes<'_> {
+impl Body for ScoreGradients<'_> {
     type Output = ();
 
     #[inline(always)]
     fn call(self) {
-        let weights = self.weights.chunks_exact(self.count);
-        let rows = self.slopes.chunks_exact_mut(self.count).zip(weights);
-        for ((slopes, weights), row_sum) in rows.zip(self.row_sums) {
-            let pairs = slopes.iter_mut().zip(weights);
-            pairs.for_each(|(slope, p)| *slope = p * (*slope - row_sum));
+        let p = self.p.chunks_exact(self.count);
+        let rows = self.ds.chunks_exact_mut(self.count).zip(p);
+        for ((ds, p), row_sum) in rows.zip(self.row_sums) {
+            let pairs = ds.iter_mut().zip(p);
+            pairs.for_each(|(ds, p)| *ds = p * (*ds - row_sum));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::sizes::Sizes;
 use crate::device::cpu::products::Matrix;
+use rayon::prelude::*;
 
 /// The queries of a block: enough for products to run well, few enough that little work above the
 /// diagonal of a causal mask is wasted.
@@ -13,28 +14,41 @@ pub(super) const LARGEST_BLOCK: usize = 128;
 /// The keys of a tile: with a block's queries, scores that stay in the L2 cache.
 pub(super) const KEYS: usize = 512;
 
+/// The scores of the largest tile.
+pub(super) fn tile_size(sizes: &Sizes) -> usize {
+    block_size(sizes) * KEYS.min(sizes.keys)
+}
+
 /// Batch number `index` of batches of `size` elements.
-pub(super) fn piece(x: &[f32], index: usize, size: usize) -> &[f32] {
+pub(super) fn part(x: &[f32], index: usize, size: usize) -> &[f32] {
     &x[index * size..(index + 1) * size]
 }
 
-/// One batch of keys or values, of (keys, kv heads, head size), to be multiplied with as the right
-/// operand, transposed.
+/// Keys or values (batch, keys, kv heads, head size), to be multiplied with as the right operand,
+/// transposed.
+#[derive(Clone, Copy)]
 pub(super) enum Columns<'a> {
     AsGiven(&'a [f32]),
-    /// (kv heads, head size, keys): a product need not put these in order first, again for every
-    /// block of queries.
-    Transposed(Vec<f32>),
+    /// (batch, kv heads, head size, keys): a product need not put these in order first, again for
+    /// every block of queries.
+    Transposed(&'a [f32]),
 }
 
 impl<'a> Columns<'a> {
-    pub fn new(sizes: &Sizes, x: &'a [f32]) -> Columns<'a> {
-        let Sizes { keys, kv_heads, head_size, .. } = *sizes;
-        if sizes.queries <= 2 * block_size(sizes) {
+    /// Whether a transposed copy pays: if there are some blocks of queries that use it.
+    pub fn are_copied(sizes: &Sizes) -> bool {
+        sizes.queries > 2 * block_size(sizes)
+    }
+
+    /// The columns of `x`, with room for a copy of it, if there is to be one.
+    pub fn new(sizes: &Sizes, x: &'a [f32], memory: &'a mut [f32]) -> Columns<'a> {
+        if !Columns::are_copied(sizes) {
             return Columns::AsGiven(x);
         }
-        let mut columns = vec![0.0; x.len()];
-        for (head, columns) in columns.chunks_exact_mut(head_size * keys).enumerate() {
+        let Sizes { keys, kv_heads, head_size, .. } = *sizes;
+        memory.par_chunks_mut(head_size * keys).enumerate().for_each(|(index, columns)| {
+            let (batch, head) = (index / kv_heads, index % kv_heads);
+            let x = part(x, batch, keys * kv_heads * head_size);
             // A few positions at a time: what is read and what is written stay in the cache.
             for start in (0..keys).step_by(16) {
                 let end = keys.min(start + 16);
@@ -44,15 +58,24 @@ impl<'a> Columns<'a> {
                     column[start..end].iter_mut().zip(from).for_each(|(y, x)| *y = *x);
                 }
             }
-        }
-        Columns::Transposed(columns)
+        });
+        Columns::Transposed(memory)
     }
 
-    /// Head size by `count` keys, from `first_key` on, for a query head.
-    pub fn tile(&self, sizes: &Sizes, head: usize, first_key: usize, count: usize) -> Matrix<'_> {
+    /// Those of one batch.
+    pub fn of_batch(self, sizes: &Sizes, batch: usize) -> Columns<'a> {
+        let size = sizes.keys * sizes.kv_heads * sizes.head_size;
+        match self {
+            Columns::AsGiven(x) => Columns::AsGiven(part(x, batch, size)),
+            Columns::Transposed(x) => Columns::Transposed(part(x, batch, size)),
+        }
+    }
+
+    /// Of one batch: head size by `count` keys, from `first_key` on, for a query head.
+    pub fn tile(&self, sizes: &Sizes, head: usize, first_key: usize, count: usize) -> Matrix<'a> {
         let Sizes { keys, kv_heads, head_size, .. } = *sizes;
         let kv_head = head / sizes.group();
-        match self {
+        match *self {
             Columns::AsGiven(x) => {
                 let rows = &x[(first_key * kv_heads + kv_head) * head_size..];
                 Matrix::strided(rows, count, head_size, kv_heads * head_size).transposed()
@@ -66,17 +89,17 @@ impl<'a> Columns<'a> {
 
 /// A tile of scores: the rows from query `start` on by `count` keys from `first_key` on.
 #[derive(Clone, Copy)]
-pub(super) struct Visible<'a> {
+pub(super) struct Tile<'a> {
     pub sizes: &'a Sizes,
     pub start: usize,
     pub first_key: usize,
     pub count: usize,
 }
 
-impl Visible<'_> {
-    /// How many keys of the tile, from its first on, a row of it sees.
+impl Tile<'_> {
+    /// How many of its keys, from the first on, a row of it sees.
     #[inline(always)]
-    pub fn keys(&self, row: usize) -> usize {
+    pub fn visible(&self, row: usize) -> usize {
         self.sizes.visible(self.start + row).saturating_sub(self.first_key).min(self.count)
     }
 }

@@ -104,11 +104,7 @@ impl Kernel for Mix {
 
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let [a, b, _] = self.coefficients.values(&inputs[2..]);
-        let [v, first] = [inputs[0].data, inputs[1].data];
-        for_chunks(&mut outputs[0], |start, piece| {
-            let pairs = v[start..].iter().zip(&first[start..]);
-            piece.iter_mut().zip(pairs).for_each(|(y, (v, v1))| *y = a * v + b * v1);
-        });
+        mix(inputs[0].data, inputs[1].data, [a, b], &mut outputs[0]);
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
@@ -124,6 +120,14 @@ impl Kernel for Mix {
             elements,
         );
     }
+}
+
+/// a·V + b·V₁.
+pub(super) fn mix(v: &[f32], first: &[f32], [a, b]: [f32; 2], mixed: &mut [f32]) {
+    for_chunks(mixed, |start, mixed| {
+        let pairs = v[start..].iter().zip(&first[start..]);
+        mixed.iter_mut().zip(pairs).for_each(|(y, (v, v1))| *y = a * v + b * v1);
+    });
 }
 
 /// D = Σ_channels G ⊙ (O − c·(V₁ − V)) for each row. Inputs: the gradient of o, and o; if there is
@@ -334,6 +338,10 @@ impl Kernel for ScalarGradients {
         Cost::elementwise(inputs[0].elements(), 2, 2 * inputs[0].elements())
     }
 
+    fn scratch(&self, inputs: &[Shape], _threads: usize) -> usize {
+        inputs[0].rows().div_ceil(ROWS_A_GROUP)
+    }
+
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let [mixed, gradient, v, first] = [0, 1, 2, 3].map(|index| inputs[index].data);
         let sizes = Sizes::new(&inputs[1].shape, &inputs[0].shape, false);
@@ -351,14 +359,13 @@ impl Kernel for ScalarGradients {
             }),
         };
         let rows = mixed.len() / width;
-        let pieces: Vec<f32> = (0..rows.div_ceil(ROWS_A_GROUP))
-            .into_par_iter()
-            .map(|piece| {
-                let start = piece * ROWS_A_GROUP;
-                vectorized(|| (start..rows.min(start + ROWS_A_GROUP)).map(product).sum())
-            })
-            .collect();
-        outputs[0][0] = vectorized(|| simd::sum(&pieces));
+        let [result, parts] = outputs else { unreachable!("the gradient and the working memory") };
+        parts.par_iter_mut().enumerate().for_each(|(part, sum)| {
+            let start = part * ROWS_A_GROUP;
+            let rows = start..rows.min(start + ROWS_A_GROUP);
+            *sum = vectorized(|| rows.map(product).sum());
+        });
+        result[0] = vectorized(|| simd::sum(parts));
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {

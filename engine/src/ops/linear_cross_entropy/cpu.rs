@@ -10,36 +10,44 @@
 //!
 //! Chunks, blocks and groups of blocks are cut by the shape alone.
 
-use super::products::{Matrix, MatrixMut, multiply, transpose};
-use super::{math, simd};
 use crate::Ids;
+use crate::device::cpu::products::{Matrix, MatrixMut, multiply, transpose};
+use crate::device::cpu::scratch::cut;
+use crate::device::cpu::{math, simd};
 use rayon::prelude::*;
 
-/// What to compute: the loss of each row of x (rows, width) with logits x Wᵀ, W (vocabulary,
+/// What to compute: the loss of each row of x (rows, width) with logits Z = X Wᵀ, W (vocabulary,
 /// width).
-#[derive(Clone, Copy, Debug)]
-pub struct Problem<'a> {
+#[derive(Clone, Copy)]
+pub(super) struct Problem<'a> {
     /// (rows, width)
     pub x: &'a [f32],
     /// (vocabulary, width)
     pub weight: &'a [f32],
     /// An id a row, below the vocabulary's size or [`Ids::IGNORED`].
     pub targets: &'a [u32],
-    /// The size of x's rows.
-    pub width: usize,
-    /// The number of logits a row has.
-    pub vocabulary: usize,
+    pub sizes: Sizes,
     /// The share of the target that is spread evenly over the vocabulary.
     pub label_smoothing: f32,
     /// The factor of the gradients.
     pub scale: f32,
-    /// The rows of a chunk.
-    pub chunk: usize,
 }
 
-/// Where the results go; a gradient that is not wanted is empty.
-#[derive(Debug)]
-pub struct Results<'a> {
+/// The sizes that decide how the work is cut.
+#[derive(Clone, Copy)]
+pub(super) struct Sizes {
+    /// Of x.
+    pub width: usize,
+    /// The number of logits a row has.
+    pub vocabulary: usize,
+    /// The rows of a chunk.
+    pub chunk: usize,
+    /// Whether dX is needed.
+    pub needs_d_x: bool,
+}
+
+/// Where the results go; a gradient that is not needed is empty.
+pub(super) struct Results<'a> {
     /// The loss of each row in nats; 0 for ignored ones.
     pub losses: &'a mut [f32],
     /// (rows, width)
@@ -48,55 +56,11 @@ pub struct Results<'a> {
     pub d_weight: &'a mut [f32],
     /// Room for the logits of a chunk.
     pub logits: &'a mut [f32],
+    /// The working memory, of [`Sizes::scratch`].
+    pub scratch: &'a mut [f32],
 }
 
-/// What a block knows about each row of the chunk.
-const STATISTICS: usize = 4;
-
-/// The largest logit, the sum of exponentials relative to it, the target's logit if it is in this
-/// block, and the sum of the logits. When the losses are made, what turns exponentials into
-/// gradients takes the place of the second (a factor) and the fourth (what is subtracted).
-type Statistics<'a> = [&'a mut [f32]; STATISTICS];
-
-fn statistics(memory: &mut [f32]) -> Statistics<'_> {
-    let rows = memory.len() / STATISTICS;
-    let mut parts = memory.chunks_exact_mut(rows);
-    [(); STATISTICS].map(|()| parts.next().expect("four parts"))
-}
-
-/// Computes the losses, and the gradients of their sum times the problem's scale.
-pub fn run(problem: &Problem, results: Results) {
-    let Results { losses, mut d_x, d_weight, logits } = results;
-    let width = problem.width;
-    let mut blocks = vec![0.0; STATISTICS * problem.chunk * problem.blocks()];
-    let mut transposed = vec![0.0; problem.chunk * width];
-    let groups = if d_x.is_empty() { 0 } else { problem.blocks().div_ceil(GROUP) };
-    let mut partial = vec![0.0; groups * problem.chunk * width];
-    let chunks = losses.chunks_mut(problem.chunk).enumerate();
-    for (index, losses) in chunks {
-        let (first, rows) = (index * problem.chunk, losses.len());
-        let chunk = Chunk {
-            problem,
-            x: &problem.x[first * width..(first + rows) * width],
-            targets: &problem.targets[first..first + rows],
-            is_first: index == 0,
-        };
-        let logits = &mut logits[..problem.vocabulary * rows];
-        let blocks = &mut blocks[..STATISTICS * rows * problem.blocks()];
-        let transposed = &mut transposed[..rows * width];
-        transpose(chunk.x, width, rows, transposed);
-        chunk.make_exponentials(transposed, logits, blocks);
-        chunk.make_losses(blocks, losses);
-        let chunk_d_x;
-        (chunk_d_x, d_x) = d_x.split_at_mut(d_x.len().min(rows * width));
-        if !(chunk_d_x.is_empty() && d_weight.is_empty()) {
-            let partial = &mut partial[..groups * rows * width];
-            chunk.make_gradients(logits, blocks, chunk_d_x, d_weight, partial);
-        }
-    }
-}
-
-impl Problem<'_> {
+impl Sizes {
     /// The part of the vocabulary that one block holds.
     fn block(&self) -> usize {
         self.vocabulary.div_ceil(16).next_multiple_of(32).clamp(64, 512)
@@ -104,6 +68,85 @@ impl Problem<'_> {
 
     fn blocks(&self) -> usize {
         self.vocabulary.div_ceil(self.block())
+    }
+
+    /// The sums for dX, each of a group of blocks.
+    fn groups(&self) -> usize {
+        if self.needs_d_x { self.blocks().div_ceil(GROUP) } else { 0 }
+    }
+
+    /// How many numbers of working memory it takes.
+    pub fn scratch(&self) -> usize {
+        self.statistics() + self.chunk * self.width * (1 + self.groups())
+    }
+
+    fn statistics(&self) -> usize {
+        STATISTICS * self.chunk * self.blocks()
+    }
+}
+
+/// What a block knows about each row of the chunk.
+struct Statistics<'a> {
+    /// The largest logit.
+    largest: &'a mut [f32],
+    /// The sum of the exponentials relative to the block's largest.
+    sum: &'a mut [f32],
+    /// The target's logit, if it is in this block, else 0.
+    target: &'a mut [f32],
+    /// The sum of the logits.
+    total: &'a mut [f32],
+    /// What an exponential is multiplied by to become scale · softmax. Known when the losses are.
+    factor: &'a mut [f32],
+    /// What is subtracted then: scale times the share that label smoothing gives to each id.
+    spread: &'a mut [f32],
+}
+
+/// How many numbers that is for each row.
+const STATISTICS: usize = 6;
+
+impl<'a> Statistics<'a> {
+    fn new(mut memory: &'a mut [f32]) -> Statistics<'a> {
+        let rows = memory.len() / STATISTICS;
+        let mut part = || cut(&mut memory, rows);
+        Statistics {
+            largest: part(),
+            sum: part(),
+            target: part(),
+            total: part(),
+            factor: part(),
+            spread: part(),
+        }
+    }
+}
+
+/// Computes the losses, and the gradients of their sum times the problem's scale.
+pub(super) fn run(problem: &Problem, results: Results) {
+    let Results { losses, mut d_x, d_weight, logits, mut scratch } = results;
+    let sizes = problem.sizes;
+    let Sizes { width, chunk: chunk_rows, vocabulary, .. } = sizes;
+    let blocks = cut(&mut scratch, sizes.statistics());
+    let transposed = cut(&mut scratch, chunk_rows * width);
+    let partial = scratch;
+    for (index, losses) in losses.chunks_mut(chunk_rows).enumerate() {
+        let (first, rows) = (index * chunk_rows, losses.len());
+        let chunk = Chunk {
+            problem,
+            x: &problem.x[first * width..(first + rows) * width],
+            targets: &problem.targets[first..first + rows],
+            is_first: index == 0,
+        };
+        let logits = &mut logits[..vocabulary * rows];
+        let blocks = &mut blocks[..STATISTICS * rows * sizes.blocks()];
+        let transposed = &mut transposed[..rows * width];
+        transpose(chunk.x, width, rows, transposed);
+        chunk.make_exponentials(transposed, logits, blocks);
+        chunk.make_losses(blocks, losses);
+        let chunk_d_x;
+        (chunk_d_x, d_x) = d_x.split_at_mut(d_x.len().min(rows * width));
+        if !(chunk_d_x.is_empty() && d_weight.is_empty()) {
+            let partial = &mut partial[..sizes.groups() * rows * width];
+            chunk.make_gradients(logits, blocks, chunk_d_x, d_weight, partial);
+        }
     }
 }
 
@@ -124,30 +167,31 @@ impl Chunk<'_> {
     fn targets_in(&self, first: usize, count: usize) -> impl Iterator<Item = (usize, usize)> {
         let within = move |target: &u32| (*target as usize).checked_sub(first);
         self.targets.iter().enumerate().filter_map(move |(row, target)| {
-            within(target).filter(|place| *place < count).map(|place| (row, place))
+            within(target).filter(|offset| *offset < count).map(|offset| (row, offset))
         })
     }
 
     /// Each block's logits, as exponentials relative to the block's largest, with its statistics.
-    fn make_exponentials(&self, x: &[f32], logits: &mut [f32], blocks: &mut [f32]) {
-        let Problem { weight, width, .. } = *self.problem;
-        let (rows, block) = (self.rows(), self.problem.block());
-        let x = Matrix::new(x, width, rows);
+    fn make_exponentials(&self, x_transposed: &[f32], logits: &mut [f32], blocks: &mut [f32]) {
+        let Problem { weight, sizes, label_smoothing, .. } = *self.problem;
+        let (rows, block, width) = (self.rows(), sizes.block(), sizes.width);
+        let x_transposed = Matrix::new(x_transposed, width, rows);
         let tasks =
             logits.par_chunks_mut(block * rows).zip(blocks.par_chunks_mut(STATISTICS * rows));
         tasks.enumerate().for_each(|(index, (logits, memory))| {
             let first = index * block;
             let count = logits.len() / rows;
             let weight = Matrix::new(&weight[first * width..], count, width);
-            multiply(MatrixMut::new(logits, count, rows), weight, x, 1.0, false);
-            let [largest, sum, target, total] = statistics(memory);
+            // Zᵀ = W Xᵀ
+            multiply(MatrixMut::new(logits, count, rows), weight, x_transposed, 1.0, false);
+            let Statistics { largest, sum, target, total, .. } = Statistics::new(memory);
             target.fill(0.0);
-            for (row, place) in self.targets_in(first, count) {
-                target[row] = logits[place * rows + row];
+            for (row, offset) in self.targets_in(first, count) {
+                target[row] = logits[offset * rows + row];
             }
-            let smoothing = self.problem.label_smoothing != 0.0;
-            if smoothing {
-                simd::vectorized(|| sum_of_columns(logits, total));
+            match label_smoothing {
+                0.0 => total.fill(0.0),
+                _ => simd::vectorized(|| sum_of_columns(logits, total)),
             }
             simd::vectorized(|| largest_of_columns(logits, largest));
             simd::vectorized(Exponentials { logits, largest, sum });
@@ -156,26 +200,28 @@ impl Chunk<'_> {
 
     /// The losses from all blocks' statistics; also what turns exponentials into gradients.
     fn make_losses(&self, blocks: &mut [f32], losses: &mut [f32]) {
-        let Problem { label_smoothing, vocabulary, scale, .. } = *self.problem;
+        let Problem { label_smoothing, scale, .. } = *self.problem;
         let rows = self.rows();
-        let spread = label_smoothing / vocabulary as f32;
+        let spread = label_smoothing / self.problem.sizes.vocabulary as f32;
         let mut blocks: Vec<Statistics> =
-            blocks.chunks_exact_mut(STATISTICS * rows).map(statistics).collect();
+            blocks.chunks_exact_mut(STATISTICS * rows).map(Statistics::new).collect();
         for (row, loss) in losses.iter_mut().enumerate() {
-            let largest = blocks.iter().fold(f32::NEG_INFINITY, |m, block| m.max(block[0][row]));
+            let largest =
+                blocks.iter().fold(f32::NEG_INFINITY, |largest, block| largest.max(block.largest[row]));
             let (mut sum, mut target, mut total) = (0.0, 0.0, 0.0);
             for block in &mut blocks {
-                block[0][row] = math::exp(block[0][row] - largest);
-                sum += block[0][row] * block[1][row];
-                target += block[2][row];
-                total += block[3][row];
+                block.factor[row] = math::exp(block.largest[row] - largest);
+                sum += block.factor[row] * block.sum[row];
+                target += block.target[row];
+                total += block.total[row];
             }
             let counts = self.targets[row] != Ids::IGNORED;
             let scale = if counts { scale } else { 0.0 };
             for block in &mut blocks {
-                block[1][row] = scale / sum * block[0][row];
-                block[3][row] = scale * spread;
+                block.factor[row] = scale / sum * block.factor[row];
+                block.spread[row] = scale * spread;
             }
+            // log Σ exp(z) − (1 − ε) z_target − (ε / V) Σ z
             let mut nats = largest + sum.ln() - (1.0 - label_smoothing) * target;
             if label_smoothing != 0.0 {
                 nats -= spread * total;
@@ -193,8 +239,8 @@ impl Chunk<'_> {
         d_weight: &mut [f32],
         partial: &mut [f32],
     ) {
-        let width = self.problem.width;
-        let (rows, block) = (self.rows(), self.problem.block());
+        let Sizes { width, .. } = self.problem.sizes;
+        let (rows, block) = (self.rows(), self.problem.sizes.block());
         let mut d_weights = d_weight.chunks_mut(GROUP * block * width);
         let mut partials = partial.chunks_exact_mut((rows * width).max(1));
         let tasks: Vec<_> = logits
@@ -209,8 +255,7 @@ impl Chunk<'_> {
             for (index, (logits, memory)) in logits.chunks_mut(block * rows).zip(blocks).enumerate()
             {
                 let first = (group * GROUP + index) * block;
-                let [_, factor, _, spread] = statistics(memory);
-                self.make_logit_gradients(first, logits, factor, spread);
+                self.make_logit_gradients(first, logits, &Statistics::new(memory));
                 self.multiply(first, logits, d_weights.next(), d_x, index > 0);
             }
         });
@@ -226,50 +271,49 @@ impl Chunk<'_> {
         transpose(total, rows, width, d_x);
     }
 
-    /// What a block's gradient `logits` (vocabulary, rows) adds to the gradients of W and x.
+    /// What a block's dZᵀ (vocabulary, rows) adds to the gradients of W and, transposed, of x.
     fn multiply(
         &self,
         first: usize,
-        logits: &[f32],
+        d_logits: &[f32],
         d_weight: Option<&mut [f32]>,
-        d_x: &mut [f32],
+        d_x_transposed: &mut [f32],
         add: bool,
     ) {
-        let Problem { weight, width, .. } = *self.problem;
+        let Problem { weight, sizes: Sizes { width, .. }, .. } = *self.problem;
         let rows = self.rows();
-        let count = logits.len() / rows;
-        let gradient = Matrix::new(logits, count, rows);
+        let count = d_logits.len() / rows;
+        let dz_transposed = Matrix::new(d_logits, count, rows);
         if let Some(d_weight) = d_weight {
+            // dW += dZᵀ X
             let d_weight = MatrixMut::new(d_weight, count, width);
-            multiply(d_weight, gradient, Matrix::new(self.x, rows, width), 1.0, !self.is_first);
+            let x = Matrix::new(self.x, rows, width);
+            multiply(d_weight, dz_transposed, x, 1.0, !self.is_first);
         }
-        if !d_x.is_empty() {
+        if !d_x_transposed.is_empty() {
+            // dXᵀ += Wᵀ dZᵀ
             let weight = Matrix::new(&weight[first * width..], count, width).transposed();
-            multiply(MatrixMut::new(d_x, width, rows), weight, gradient, 1.0, add);
+            let d_x_transposed = MatrixMut::new(d_x_transposed, width, rows);
+            multiply(d_x_transposed, weight, dz_transposed, 1.0, add);
         }
     }
 
-    /// Exponentials to gradients of logits: (softmax − target) · scale.
-    fn make_logit_gradients(
-        &self,
-        first: usize,
-        logits: &mut [f32],
-        factor: &[f32],
-        spread: &[f32],
-    ) {
+    /// Exponentials to gradients of logits: dZ = scale · (softmax(Z) − target).
+    fn make_logit_gradients(&self, first: usize, logits: &mut [f32], statistics: &Statistics) {
         let Problem { label_smoothing, scale, .. } = *self.problem;
         let rows = self.rows();
         let count = logits.len() / rows;
+        let Statistics { factor, spread, .. } = statistics;
         simd::vectorized(|| {
             for logits in logits.chunks_exact_mut(rows) {
-                for ((y, factor), spread) in logits.iter_mut().zip(factor).zip(spread) {
+                for ((y, factor), spread) in logits.iter_mut().zip(&**factor).zip(&**spread) {
                     let gradient = *y * factor - spread;
                     *y = if gradient.abs() < TINY { 0.0 } else { gradient };
                 }
             }
         });
-        for (row, place) in self.targets_in(first, count) {
-            logits[place * rows + row] -= scale * (1.0 - label_smoothing);
+        for (row, offset) in self.targets_in(first, count) {
+            logits[offset * rows + row] -= scale * (1.0 - label_smoothing);
         }
     }
 }
