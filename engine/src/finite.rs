@@ -87,9 +87,9 @@ fn examine(
     for output in outputs {
         let count = not_finite(output)?;
         if count > 0 {
-            let odd = (1..).zip(inputs).map(|(place, input)| Ok((place, not_finite(input)?)));
-            let odd: Vec<(usize, usize)> = odd.collect::<Result<_>>()?;
-            let inputs = odd.iter().filter(|(_, count)| *count > 0).map(|(place, _)| *place);
+            let counts = (1..).zip(inputs).map(|(number, input)| Ok((number, not_finite(input)?)));
+            let counts: Vec<(usize, usize)> = counts.collect::<Result<_>>()?;
+            let inputs = counts.iter().filter(|(_, count)| *count > 0).map(|(number, _)| *number);
             let (shape, inputs) = (output.shape().to_string(), inputs.collect());
             return Ok(Some(NotFinite { op, number, shape, count, inputs }));
         }

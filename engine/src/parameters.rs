@@ -18,17 +18,17 @@ use std::collections::HashMap;
 /// Every parameter starts at a multiple of so many elements in its piece.
 pub(crate) const ALIGNMENT: usize = 64;
 
-/// A parameter and its place.
+/// A parameter and its location.
 #[derive(Clone)]
 struct Parameter {
     request: Request,
     /// Tracked: a leaf of the graph, a window of its piece.
     tensor: Tensor,
-    place: Place,
+    location: Location,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Place {
+struct Location {
     piece: usize,
     /// Elements from the piece's start.
     offset: usize,
@@ -37,7 +37,7 @@ struct Place {
 impl Parameter {
     /// This parameter's part of `flat`, which are pieces like those of the parameters.
     fn window(&self, flat: &[Tensor]) -> Tensor {
-        flat[self.place.piece].window(self.place.offset, self.tensor.shape())
+        flat[self.location.piece].window(self.location.offset, self.tensor.shape())
     }
 }
 
@@ -140,7 +140,7 @@ impl Parameters {
         (model, parameters)
     }
 
-    /// Takes the memory and gives each parameter its place.
+    /// Takes the memory and gives each parameter its location.
     #[track_caller]
     fn new(
         requests: Vec<Request>,
@@ -157,17 +157,19 @@ impl Parameters {
             (elements, decays(name, *shape, *decay))
         };
         let sizes: Vec<(usize, bool)> = requests.iter().map(size).collect();
-        let (places, pieces) = lay_out(&sizes, largest);
+        let (locations, pieces) = lay_out(&sizes, largest);
         let flat = |(size, decay)| {
             let tensor = Tensor::uninitialized(Shape::from([size]), device);
             Flat { tensor, decay }
         };
         let pieces: Vec<Flat> = pieces.into_iter().map(flat).collect();
-        let parameter = |(request, place): (Request, Place)| {
-            let tensor = pieces[place.piece].tensor.window(place.offset, request.shape).tracked();
-            Parameter { request, tensor, place }
+        let parameter = |(request, location): (Request, Location)| {
+            let tensor =
+                pieces[location.piece].tensor.window(location.offset, request.shape).tracked();
+            Parameter { request, tensor, location }
         };
-        let parameters: Vec<Parameter> = requests.into_iter().zip(places).map(parameter).collect();
+        let parameters: Vec<Parameter> =
+            requests.into_iter().zip(locations).map(parameter).collect();
         let names = parameters.iter().map(|parameter| parameter.request.name.clone());
         let by_name = names.zip(0..).collect();
         Parameters { parameters, by_name, pieces, device: device.clone() }
@@ -183,7 +185,7 @@ impl Parameters {
             let mut rest: &mut [f32] = &mut numbers;
             let mut targets = Vec::new();
             for parameter in
-                self.parameters.iter().filter(|parameter| parameter.place.piece == index)
+                self.parameters.iter().filter(|parameter| parameter.location.piece == index)
             {
                 let elements = parameter.tensor.elements();
                 let (own, after) = rest.split_at_mut(elements.next_multiple_of(ALIGNMENT));
@@ -221,7 +223,7 @@ impl Parameters {
     /// Whether the parameter of that name has weight decay.
     pub fn decays(&self, name: &str) -> Option<bool> {
         let index = self.by_name.get(name)?;
-        Some(self.pieces[self.parameters[*index].place.piece].decay)
+        Some(self.pieces[self.parameters[*index].location.piece].decay)
     }
 
     /// How many numbers all parameters have together.
@@ -309,11 +311,11 @@ impl Parameters {
 }
 
 /// Gives each of `sizes` (its elements, and which kind of piece it belongs in) a piece and a
-/// place in it, in their order; also returns the sizes and kinds of the pieces, none of which
+/// location in it, in their order; also returns the sizes and kinds of the pieces, none of which
 /// is larger than `largest`.
-fn lay_out(sizes: &[(usize, bool)], largest: usize) -> (Vec<Place>, Vec<(usize, bool)>) {
+fn lay_out(sizes: &[(usize, bool)], largest: usize) -> (Vec<Location>, Vec<(usize, bool)>) {
     let mut pieces: Vec<(usize, bool)> = Vec::new();
-    let mut places = Vec::with_capacity(sizes.len());
+    let mut locations = Vec::with_capacity(sizes.len());
     for (elements, kind) in sizes {
         let size = elements.next_multiple_of(ALIGNMENT);
         let latest = pieces.iter().rposition(|(_, other)| other == kind);
@@ -322,10 +324,10 @@ fn lay_out(sizes: &[(usize, bool)], largest: usize) -> (Vec<Place>, Vec<(usize, 
             pieces.push((0, *kind));
             pieces.len() - 1
         });
-        places.push(Place { piece, offset: pieces[piece].0 });
+        locations.push(Location { piece, offset: pieces[piece].0 });
         pieces[piece].0 += size;
     }
-    (places, pieces)
+    (locations, pieces)
 }
 
 /// Sets a tensor that exists to the same number everywhere.
@@ -370,9 +372,9 @@ mod tests {
     #[test]
     fn pieces_are_cut_at_the_largest_tensor() {
         let sizes = [(100, true), (65, true), (1, false), (64, true)];
-        let (places, pieces) = lay_out(&sizes, 200);
+        let (locations, pieces) = lay_out(&sizes, 200);
         let expected = [(0, 0), (1, 0), (2, 0), (1, 128)];
-        assert_eq!(places, expected.map(|(piece, offset)| Place { piece, offset }));
+        assert_eq!(locations, expected.map(|(piece, offset)| Location { piece, offset }));
         assert_eq!(pieces, [(128, true), (192, true), (64, false)]);
     }
 

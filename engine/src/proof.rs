@@ -141,8 +141,8 @@ impl Case {
         let count = shape.elements();
         let key = Key::new(2).named(&self.label).fold(self.inputs.len() as u64);
         let step = (high - low) / count as f32;
-        let place = |rank: &usize| low + step * (*rank as f32 + 0.5);
-        let values: Vec<f32> = key.permutation(count).iter().map(place).collect();
+        let value = |rank: &usize| low + step * (*rank as f32 + 0.5);
+        let values: Vec<f32> = key.permutation(count).iter().map(value).collect();
         self.values(&values, shape)
     }
 

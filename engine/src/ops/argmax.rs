@@ -1,6 +1,6 @@
 //! Argmax: where the largest element of each row of the last axis is; of equals, the first.
 //!
-//! A place does not change when x changes a little, so there is no derivative. Cost an element:
+//! A position does not change when x changes a little, so there is no derivative. Cost an element:
 //! 1 flop, 4 bytes.
 
 use super::rows;
@@ -13,11 +13,11 @@ use crate::tensor::launch;
 use crate::{Ids, Result, Shape, Tensor, uniforms};
 use rayon::prelude::*;
 
-/// Up to here every whole number is one of f32, in which a device hands over the places.
+/// Up to here every whole number is one of f32, in which a device hands over the positions.
 const MOST: usize = 1 << 24;
 
 impl Tensor {
-    /// The place of the largest element in each row of the last axis, read back to the host; of
+    /// The position of the largest element in each row of the last axis, read back to the host; of
     /// equal elements, the first. The shape is that of the tensor without its last axis.
     ///
     /// # Errors
@@ -34,13 +34,13 @@ impl Tensor {
     /// ```
     #[track_caller]
     pub fn argmax(&self) -> Result<Ids> {
-        let [places] = launch(&Argmax, &[self], self.device());
-        let ids: Vec<u32> = places.to_vec()?.iter().map(|place| *place as u32).collect();
-        Ok(Ids::new(ids, places.shape()))
+        let [positions] = launch(&Argmax, &[self], self.device());
+        let ids: Vec<u32> = positions.to_vec()?.iter().map(|position| *position as u32).collect();
+        Ok(Ids::new(ids, positions.shape()))
     }
 }
 
-/// The place of the largest element of each row, as a number.
+/// The position of the largest element of each row, as a number.
 #[derive(Clone, Debug)]
 pub struct Argmax;
 
@@ -90,7 +90,7 @@ impl Op for Argmax {
     }
 
     fn no_derivative(&self) -> Option<&'static str> {
-        Some("a place does not change when the numbers change a little")
+        Some("a position does not change when the numbers change a little")
     }
 
     fn backward(&self, _saved: &Saved, _context: &mut GradientContext) {}
@@ -100,11 +100,11 @@ impl Proven for Argmax {
     fn reference(&self, inputs: &[Array64]) -> Vec<Array64> {
         let x = &inputs[0];
         let shape = Shape::new(&x.shape[..x.shape.rank() - 1]);
-        let place = |row: usize| {
+        let position = |row: usize| {
             let x = x.row(row);
             (0..x.len()).fold(0, |best, k| if x[k] > x[best] { k } else { best }) as f64
         };
-        vec![Array64::from_fn(shape, place)]
+        vec![Array64::from_fn(shape, position)]
     }
 
     fn cases() -> Vec<Case> {

@@ -65,7 +65,7 @@ impl Mixing {
     };
 }
 
-/// A number that is fixed or learnt.
+/// A number that is fixed or learned.
 #[derive(Clone, Debug)]
 pub enum Coefficient {
     /// A constant.

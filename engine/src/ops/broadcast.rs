@@ -72,23 +72,23 @@ pub(super) fn zip(
     let shape = output.shape;
     let [l, r] = [left.data, right.data];
     if left.shape == right.shape {
-        return for_chunks(output, |start, piece| {
+        return for_chunks(output, |start, chunk| {
             let operands = l[start..].iter().zip(&r[start..]);
-            piece.iter_mut().zip(operands).for_each(|(y, (a, b))| *y = f(*a, *b));
+            chunk.iter_mut().zip(operands).for_each(|(y, (a, b))| *y = f(*a, *b));
         });
     }
     let walk = Walk::new(&shape, &left.shape, &right.shape);
-    for_chunks(output, |start, piece| {
-        walk.runs(start, piece.len(), |at, [a, b], count| {
-            let piece = &mut piece[at..at + count];
+    for_chunks(output, |start, chunk| {
+        walk.runs(start, chunk.len(), |at, [a, b], count| {
+            let chunk = &mut chunk[at..at + count];
             match walk.inner {
                 [1, 1] => {
                     let operands = l[a..].iter().zip(&r[b..]);
-                    piece.iter_mut().zip(operands).for_each(|(y, (a, b))| *y = f(*a, *b));
+                    chunk.iter_mut().zip(operands).for_each(|(y, (a, b))| *y = f(*a, *b));
                 }
-                [1, _] => piece.iter_mut().zip(&l[a..]).for_each(|(y, a)| *y = f(*a, r[b])),
-                [_, 1] => piece.iter_mut().zip(&r[b..]).for_each(|(y, b)| *y = f(l[a], *b)),
-                _ => piece.fill(f(l[a], r[b])),
+                [1, _] => chunk.iter_mut().zip(&l[a..]).for_each(|(y, a)| *y = f(*a, r[b])),
+                [_, 1] => chunk.iter_mut().zip(&r[b..]).for_each(|(y, b)| *y = f(l[a], *b)),
+                _ => chunk.fill(f(l[a], r[b])),
             }
         });
     });
@@ -114,7 +114,7 @@ impl Walk {
         Walk { shape: long(*shape), strides, inner }
     }
 
-    /// Calls `body(position in the piece, positions in the operands, count)` for each run.
+    /// Calls `body(position in the chunk, positions in the operands, count)` for each run.
     #[inline(always)]
     fn runs(&self, start: usize, count: usize, mut body: impl FnMut(usize, [usize; 2], usize)) {
         let width = self.shape.last();

@@ -76,10 +76,10 @@ impl Kernel for Concatenate {
                 total
             })
             .collect();
-        simd::for_chunks(&mut outputs[0], |start, piece| {
-            runs(start, piece, &ends, |i, part, within, piece| {
+        simd::for_chunks(&mut outputs[0], |start, chunk| {
+            runs(start, chunk, &ends, |i, part, within, chunk| {
                 let x = &inputs[part].data[i * lengths[part] + within..];
-                piece.copy_from_slice(&x[..piece.len()]);
+                chunk.copy_from_slice(&x[..chunk.len()]);
             });
         });
     }

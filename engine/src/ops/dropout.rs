@@ -115,7 +115,7 @@ impl Kernel for Dropout {
     }
 }
 
-/// The loop of [`Dropout`] over a piece that starts with random block number `block`: a block has
+/// The loop of [`Dropout`] over a chunk that starts with random block number `block`: a block has
 /// the words of two elements.
 struct Masked<'a> {
     key: Key,

@@ -145,7 +145,7 @@ impl<F: Function> Kernel for Backward<F> {
     }
 }
 
-/// The loop of [`Elementwise`] over a piece.
+/// The loop of [`Elementwise`] over a chunk.
 struct Values<'a, F> {
     function: &'a F,
     x: &'a [f32],
@@ -163,7 +163,7 @@ impl<F: Function> Body for Values<'_, F> {
     }
 }
 
-/// The loop of [`Backward`] over a piece.
+/// The loop of [`Backward`] over a chunk.
 struct Slopes<'a, F> {
     function: &'a F,
     dy: &'a [f32],

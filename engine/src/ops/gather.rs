@@ -221,7 +221,7 @@ impl Kernel for GatherBackward {
         let (_, picked, after) = inputs[0].shape.around(1);
         let (dy, dx) = (inputs[0].data, &mut outputs[0]);
         if !dx.add {
-            simd::for_chunks(dx, |_, piece| piece.fill(0.0));
+            simd::for_chunks(dx, |_, chunk| chunk.fill(0.0));
         }
         if dx.is_empty() || picked == 0 {
             return;

@@ -164,10 +164,10 @@ impl Kernel for LayerNormBackward {
         };
         let [[dw_parts, of_dw], [db_parts, of_db]] = [memory(&dw), memory(&db)];
         let buffers = Slots::new(scratch, 2 * width);
-        let dx_pieces = simd::pieces(dx, rows * width, count).into_par_iter();
-        let dw_pieces = simd::pieces(dw_parts, width, count).into_par_iter();
-        let db_pieces = simd::pieces(db_parts, width, count).into_par_iter();
-        let tasks = dx_pieces.zip(dw_pieces).zip(db_pieces).enumerate();
+        let dx_chunks = simd::chunks_or_empty(dx, rows * width, count).into_par_iter();
+        let dw_chunks = simd::chunks_or_empty(dw_parts, width, count).into_par_iter();
+        let db_chunks = simd::chunks_or_empty(db_parts, width, count).into_par_iter();
+        let tasks = dx_chunks.zip(dw_chunks).zip(db_chunks).enumerate();
         tasks.for_each(|(task, ((dx, dw), db))| {
             let first = task * rows;
             let statistics = &statistics[2 * first..statistics.len().min(2 * (first + rows))];

@@ -87,8 +87,8 @@ impl Kernel for Linear {
         let weight = products::Matrix::new(inputs[1].data, count, width).transposed();
         let bias = inputs.get(2);
         if let Some(bias) = bias {
-            simd::for_rows(&mut outputs[0], count, |_, piece| {
-                piece.chunks_exact_mut(count).for_each(|row| row.copy_from_slice(bias));
+            simd::for_rows(&mut outputs[0], count, |_, chunk| {
+                chunk.chunks_exact_mut(count).for_each(|row| row.copy_from_slice(bias));
             });
         }
         let (outputs, scratch) = outputs.split_at_mut(1);

@@ -6,7 +6,7 @@
 //! that count.
 //!
 //! Derivative: dz = (softmax(z) − (1 − ε) [v = target] − ε / V) · dy / rows that count, dx = dz W,
-//! dW = dzᵀ x. When these will be wanted they are made in the forward pass, while a chunk of z is
+//! dW = dzᵀ x. When these will be needed they are made in the forward pass, while a chunk of z is
 //! at hand, for dy = 1; they are what is saved, and backward multiplies them by dy. Cost: 2 flops a
 //! row, id and input, three times that with gradients; x and W are read once for each chunk.
 
@@ -163,14 +163,14 @@ impl Kernel for LinearCrossEntropy {
         let logits = Shape::from([chunk(rows, vocabulary), vocabulary]);
         let mut outputs = if self.by_row { vec![losses] } else { vec![Shape::from([]), losses] };
         outputs.push(logits);
-        let wanted = inputs.iter().zip(self.gradients).filter(|(_, wanted)| *wanted);
-        outputs.extend(wanted.map(|(shape, _)| *shape));
+        let needed = inputs.iter().zip(self.gradients).filter(|(_, needed)| *needed);
+        outputs.extend(needed.map(|(shape, _)| *shape));
         Ok(outputs)
     }
 
     fn cost(&self, inputs: &[Shape]) -> Cost {
         let [x, weight] = [inputs[0], inputs[1]];
-        let products = 1 + self.gradients.iter().filter(|wanted| **wanted).count();
+        let products = 1 + self.gradients.iter().filter(|needed| **needed).count();
         let chunks = x.rows().div_ceil(chunk(x.rows(), weight[0]).max(1));
         let moved = products * (x.elements() + chunks * weight.elements());
         let logits = x.rows() * weight[0];
@@ -189,7 +189,7 @@ impl Kernel for LinearCrossEntropy {
         let [losses, logits] = [(); 2].map(|()| outputs.next().expect("losses and logits"));
         let [d_x, d_weight] = self
             .gradients
-            .map(|wanted| if wanted { outputs.next().expect("a gradient") } else { &mut [] });
+            .map(|needed| if needed { outputs.next().expect("a gradient") } else { &mut [] });
         let problem = cpu::Problem {
             x: x.data,
             weight: weight.data,
@@ -213,11 +213,11 @@ impl Kernel for LinearCrossEntropy {
         let [losses, logits_memory] = [&outputs[0], &outputs[1]];
         let mut gradients = outputs[2..].iter();
         let [d_x, d_weight] =
-            self.gradients.map(|wanted| if wanted { gradients.next() } else { None });
+            self.gradients.map(|needed| if needed { gradients.next() } else { None });
         let x = Matrix::new(&inputs[0], rows, width);
         let weight = Matrix::new(&inputs[1], vocabulary, width);
         let targets = gpu.ids(&self.targets);
-        let wanted = self.gradients.contains(&true);
+        let needed = self.gradients.contains(&true);
         let tiling = self.tiling;
         let step = chunk(rows, vocabulary);
         for first in (0..rows).step_by(step) {
@@ -230,7 +230,7 @@ impl Kernel for LinearCrossEntropy {
                 rows: count,
                 first,
                 vocabulary,
-                has_gradient: wanted,
+                has_gradient: needed,
                 label_smoothing: self.label_smoothing,
                 scale: self.scale(),
             };

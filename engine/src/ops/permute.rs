@@ -116,9 +116,9 @@ impl Kernel for Permute {
         let walk = self.walk(&inputs[0].shape);
         let Some((inner, outer)) = walk.split_last() else { return };
         let add = outputs[0].add;
-        simd::for_chunks(&mut outputs[0], |start, piece| {
+        simd::for_chunks(&mut outputs[0], |start, chunk| {
             let mut done = 0;
-            while done < piece.len() {
+            while done < chunk.len() {
                 let along = (start + done) % inner.size;
                 let mut rest = (start + done) / inner.size;
                 let mut at = along * inner.stride;
@@ -126,8 +126,8 @@ impl Kernel for Permute {
                     at += rest % axis.size * axis.stride;
                     rest /= axis.size;
                 }
-                let run = (inner.size - along).min(piece.len() - done);
-                copy_run(&mut piece[done..done + run], &x[at..], inner.stride, add);
+                let run = (inner.size - along).min(chunk.len() - done);
+                copy_run(&mut chunk[done..done + run], &x[at..], inner.stride, add);
                 done += run;
             }
         });
@@ -177,12 +177,12 @@ impl Proven for Permute {
         let x = &inputs[0];
         let sizes: Vec<usize> = self.axes.iter().map(|axis| x.shape[*axis]).collect();
         let element = |mut index: usize| {
-            let mut place = vec![0; sizes.len()];
+            let mut position = vec![0; sizes.len()];
             for (axis, size) in self.axes.iter().zip(&sizes).rev() {
-                place[*axis] = index % size;
+                position[*axis] = index % size;
                 index /= size;
             }
-            x.data[place.iter().zip(&x.shape[..]).fold(0, |at, (along, size)| at * size + along)]
+            x.data[position.iter().zip(&x.shape[..]).fold(0, |at, (along, size)| at * size + along)]
         };
         vec![Array64::from_fn(&sizes[..], element)]
     }

@@ -52,10 +52,10 @@ impl Function for Relu {
 
     fn cases() -> Vec<Case> {
         // Away from the kink.
-        let place = |x: f32| x + 0.1 * x.signum();
+        let off_the_kink = |x: f32| x + 0.1 * x.signum();
         let case = |count: usize| {
             let values = Key::new(count as u64).uniforms(count, -1.0, 1.0);
-            let values: Vec<f32> = values.into_iter().map(place).collect();
+            let values: Vec<f32> = values.into_iter().map(off_the_kink).collect();
             Case::new(format!("{count}"), Elementwise(Relu)).values(&values, [count])
         };
         let extremes = [-1e30, -1e-30, 0.0, 1e-30, 1e3];

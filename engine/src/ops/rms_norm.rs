@@ -156,9 +156,9 @@ impl Kernel for RmsNormBackward {
         let of_sums = if dw.is_some() { rows::parts_scratch(count, width) } else { 0 };
         let of_sums = cut(&mut scratch, of_sums);
         let buffers = Slots::new(scratch, width);
-        let dx_pieces = simd::pieces(dx, rows * width, count).into_par_iter();
-        let dw_pieces = simd::pieces(parts, width, count).into_par_iter();
-        dx_pieces.zip(dw_pieces).enumerate().for_each(|(task, (dx, dw))| {
+        let dx_chunks = simd::chunks_or_empty(dx, rows * width, count).into_par_iter();
+        let dw_chunks = simd::chunks_or_empty(parts, width, count).into_par_iter();
+        dx_chunks.zip(dw_chunks).enumerate().for_each(|(task, (dx, dw))| {
             let first = task * rows;
             let inverse = &inverse[first..inverse.len().min(first + rows)];
             let [x, dy] = [x, dy].map(|values| &values[first * width..]);

@@ -68,13 +68,13 @@ impl Kernel for Slice {
         let (_, count, after) = inputs[0].shape.around(1);
         let (x, add) = (inputs[0].data, outputs[0].add);
         let length = self.length * after;
-        simd::for_chunks(&mut outputs[0], |start, piece| {
-            runs(start, piece, &[length], |i, _, within, piece| {
+        simd::for_chunks(&mut outputs[0], |start, chunk| {
+            runs(start, chunk, &[length], |i, _, within, chunk| {
                 let x = &x[(i * count + self.start) * after + within..];
                 if add {
-                    piece.iter_mut().zip(x).for_each(|(y, x)| *y += x);
+                    chunk.iter_mut().zip(x).for_each(|(y, x)| *y += x);
                 } else {
-                    piece.copy_from_slice(&x[..piece.len()]);
+                    chunk.copy_from_slice(&x[..chunk.len()]);
                 }
             });
         });
@@ -89,26 +89,26 @@ impl Kernel for Slice {
     }
 }
 
-/// Cuts a piece of an array, which starts at element `start` of it, where its parts meet. The
+/// Cuts a chunk of an array, which starts at element `start` of it, where its parts meet. The
 /// array repeats parts that end at `ends`; `body` gets the number of the repetition, the number of
-/// the part, the position within the part, and the piece's elements there.
+/// the part, the position within the part, and the chunk's elements there.
 #[inline(always)]
 pub(super) fn runs(
     start: usize,
-    mut piece: &mut [f32],
+    mut chunk: &mut [f32],
     ends: &[usize],
     mut body: impl FnMut(usize, usize, usize, &mut [f32]),
 ) {
     let period = ends[ends.len() - 1];
     let mut index = start;
-    while !piece.is_empty() {
+    while !chunk.is_empty() {
         let (repetition, at) = (index / period, index % period);
         let part = ends.partition_point(|end| *end <= at);
         let begin = if part == 0 { 0 } else { ends[part - 1] };
-        let (run, rest) = piece.split_at_mut(piece.len().min(ends[part] - at));
+        let (run, rest) = chunk.split_at_mut(chunk.len().min(ends[part] - at));
         index += run.len();
         body(repetition, part, at - begin, run);
-        piece = rest;
+        chunk = rest;
     }
 }
 
@@ -167,18 +167,18 @@ impl Kernel for SliceBackward {
         let (_, length, after) = inputs[0].shape.around(1);
         let (dy, add) = (inputs[0].data, outputs[0].add);
         let ends = [self.start, self.start + length, self.count].map(|size| size * after);
-        simd::for_chunks(&mut outputs[0], |start, piece| {
-            runs(start, piece, &ends, |i, part, within, piece| match (part, add) {
+        simd::for_chunks(&mut outputs[0], |start, chunk| {
+            runs(start, chunk, &ends, |i, part, within, chunk| match (part, add) {
                 (1, true) => {
                     let dy = &dy[i * length * after + within..];
-                    piece.iter_mut().zip(dy).for_each(|(dx, dy)| *dx += dy);
+                    chunk.iter_mut().zip(dy).for_each(|(dx, dy)| *dx += dy);
                 }
                 (1, false) => {
                     let dy = &dy[i * length * after + within..];
-                    piece.copy_from_slice(&dy[..piece.len()]);
+                    chunk.copy_from_slice(&dy[..chunk.len()]);
                 }
                 (_, true) => {}
-                (_, false) => piece.fill(0.0),
+                (_, false) => chunk.fill(0.0),
             });
         });
     }

@@ -147,7 +147,7 @@ impl Kernel for Sum {
         let x = inputs[0].data;
         let (outputs, scratch) = outputs.split_at_mut(1);
         let y: &mut [f32] = &mut outputs[0];
-        // Columns in pieces that stay in the cache while the rows pass by.
+        // Columns in chunks that stay in the cache while the rows pass by.
         let sum = |index: usize, y: &mut [f32], scratch: &mut [f32]| {
             let x = &x[index * count * after..(index + 1) * count * after];
             if after == 1 {
@@ -191,21 +191,21 @@ fn scratch_each(count: usize, after: usize) -> usize {
     if after == 1 { row_scratch(count) } else { columns_scratch(count, after) }
 }
 
-/// A long row is summed in fixed pieces, in parallel, and their sums in turn.
+/// A long row is summed in fixed chunks, in parallel, and their sums in turn.
 fn sum_row(row: &[f32], scratch: &mut [f32]) -> f32 {
     if row.len() <= simd::CHUNK {
         return simd::vectorized(|| simd::sum(row));
     }
     let (sums, rest) = scratch.split_at_mut(row.len().div_ceil(simd::CHUNK));
-    let pieces = sums.par_iter_mut().zip(row.par_chunks(simd::CHUNK));
-    pieces.for_each(|(sum, piece)| *sum = simd::vectorized(|| simd::sum(piece)));
+    let chunks = sums.par_iter_mut().zip(row.par_chunks(simd::CHUNK));
+    chunks.for_each(|(sum, chunk)| *sum = simd::vectorized(|| simd::sum(chunk)));
     sum_row(sums, rest)
 }
 
 /// The working memory of [`sum_row`] for a row of `count` numbers.
 fn row_scratch(count: usize) -> usize {
-    let pieces = count.div_ceil(simd::CHUNK);
-    if count <= simd::CHUNK { 0 } else { pieces + row_scratch(pieces) }
+    let chunks = count.div_ceil(simd::CHUNK);
+    if count <= simd::CHUNK { 0 } else { chunks + row_scratch(chunks) }
 }
 
 /// y\[j\] = Σₖ x\[k, j\]: tall matrices in fixed blocks of rows, in parallel, and their sums in turn.

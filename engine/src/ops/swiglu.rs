@@ -71,7 +71,7 @@ impl Kernel for Swiglu {
     }
 }
 
-/// The loop of [`Swiglu`] over a piece.
+/// The loop of [`Swiglu`] over a chunk.
 struct Forward<'a> {
     gate: &'a [f32],
     up: &'a [f32],
@@ -151,8 +151,8 @@ impl Kernel for Backward {
         let add = [d_gate.add, d_up.add];
         let outputs = d_gate.par_chunks_mut(CHUNK).zip(d_up.par_chunks_mut(CHUNK));
         outputs.enumerate().for_each(|(index, (d_gate, d_up))| {
-            let piece = index * CHUNK..index * CHUNK + d_gate.len();
-            let [dy, gate, up] = [0, 1, 2].map(|input| &inputs[input][piece.clone()]);
+            let chunk = index * CHUNK..index * CHUNK + d_gate.len();
+            let [dy, gate, up] = [0, 1, 2].map(|input| &inputs[input][chunk.clone()]);
             vectorized(Slopes { dy, gate, up, d_gate, d_up, add });
         });
     }
@@ -166,7 +166,7 @@ impl Kernel for Backward {
     }
 }
 
-/// The loop of [`Backward`] over a piece.
+/// The loop of [`Backward`] over a chunk.
 struct Slopes<'a> {
     dy: &'a [f32],
     gate: &'a [f32],

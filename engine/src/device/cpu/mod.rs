@@ -1,7 +1,7 @@
 //! The CPU: a pool of threads, a pool of memory, and the loops that kernels are made of.
 //!
-//! Results never depend on the number of threads: work is cut into pieces by its shape alone, and
-//! each piece is summed in a fixed order.
+//! Results never depend on the number of threads: work is cut into chunks by its shape alone, and
+//! each chunk is summed in a fixed order.
 
 pub mod math;
 mod memory;

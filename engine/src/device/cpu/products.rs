@@ -224,7 +224,7 @@ impl simd::Body for Strip<'_> {
     }
 }
 
-/// How many pieces the sums of a product are cut into: several where the outputs are few enough
+/// How many chunks the sums of a product are cut into: several where the outputs are few enough
 /// to be added up cheaply, as in the gradients of weights. Measured on such shapes, a task that
 /// makes all outputs from a quarter of the sum is a fifth faster than one that makes an eighth of
 /// the outputs.
@@ -240,7 +240,7 @@ fn parts(output: &Layout, depth: usize) -> usize {
     }
 }
 
-/// The product as a sum of parts, each over a piece of the depth: the first goes to the output,
+/// The product as a sum of parts, each over a chunk of the depth: the first goes to the output,
 /// the others beside it, to be added in their order.
 fn multiply_in_parts(
     output: MatrixMut,
@@ -272,14 +272,14 @@ fn multiply_in_parts(
     });
 }
 
-/// The sizes of the pieces that one task makes.
+/// The sizes of the chunks that one task makes.
 ///
 /// A task packs its operands anew, which long tiles make up for. Eight tasks keep two to eight
 /// threads busy; a product too small for eight useful ones is cut into fewer.
 fn tile(rows: usize, columns: usize, depth: usize) -> (usize, usize) {
     const SMALLEST: usize = 2 << 20; // multiply-adds: about 20 µs
-    let pieces = (rows * columns * depth / SMALLEST).clamp(1, 8);
-    let split = |size: usize| size.div_ceil(pieces).next_multiple_of(32).min(size.max(1));
+    let chunks = (rows * columns * depth / SMALLEST).clamp(1, 8);
+    let split = |size: usize| size.div_ceil(chunks).next_multiple_of(32).min(size.max(1));
     if rows >= columns { (split(rows), columns.max(1)) } else { (rows.max(1), split(columns)) }
 }
 

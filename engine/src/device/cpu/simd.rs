@@ -29,7 +29,7 @@ pub fn instructions() -> String {
     known.iter().find(|(token, _)| name.starts_with(token)).map_or(name.clone(), |k| k.1.into())
 }
 
-/// Calls `body(start, piece)` for fixed pieces of `output`, in parallel, vectorised.
+/// Calls `body(start, chunk)` for fixed chunks of `output`, in parallel, vectorised.
 pub fn for_chunks(output: &mut [f32], body: impl Fn(usize, &mut [f32]) + Sync) {
     if output.len() <= CHUNK {
         return vectorized(|| body(0, output));
@@ -37,7 +37,7 @@ pub fn for_chunks(output: &mut [f32], body: impl Fn(usize, &mut [f32]) + Sync) {
     output
         .par_chunks_mut(CHUNK)
         .enumerate()
-        .for_each(|(index, piece)| vectorized(|| body(index * CHUNK, piece)));
+        .for_each(|(index, chunk)| vectorized(|| body(index * CHUNK, chunk)));
 }
 
 /// Calls `body(first row, rows)` for fixed groups of whole rows of `width`, in parallel,
@@ -53,7 +53,7 @@ pub fn for_rows(output: &mut [f32], width: usize, body: impl Fn(usize, &mut [f32
     output
         .par_chunks_mut(rows * width)
         .enumerate()
-        .for_each(|(index, piece)| vectorized(|| body(index * rows, piece)));
+        .for_each(|(index, chunk)| vectorized(|| body(index * rows, chunk)));
 }
 
 /// A loop over rows that is too long for a closure to be inlined (see [`vectorized`]).
@@ -95,11 +95,11 @@ pub fn rows_per_task(width: usize) -> usize {
     (CHUNK / width.max(1)).max(1)
 }
 
-/// Cuts `data` into `count` pieces of `length` elements, the last perhaps shorter. What is not there
-/// gives empty pieces, so that an output that nobody wants is cut like the others.
-pub fn pieces(data: &mut [f32], length: usize, count: usize) -> Vec<&mut [f32]> {
-    let mut pieces = data.chunks_mut(length.max(1));
-    (0..count).map(|_| pieces.next().unwrap_or_default()).collect()
+/// Cuts `data` into `count` chunks of `length` elements, the last perhaps shorter. What is not there
+/// gives empty chunks, so that an output that nobody wants is cut like the others.
+pub fn chunks_or_empty(data: &mut [f32], length: usize, count: usize) -> Vec<&mut [f32]> {
+    let mut chunks = data.chunks_mut(length.max(1));
+    (0..count).map(|_| chunks.next().unwrap_or_default()).collect()
 }
 
 /// The largest element; −∞ for none. A NaN is passed on.

@@ -74,10 +74,10 @@ pub(super) fn backward(
     let slots = Slots::new(scratch, 2 * tile_size(sizes));
     let [dq, dk, dv] = [0, 1, 2].map(|input| made_sizes[input]);
     let [made_q, made_k, made_v] = made;
-    let all = simd::pieces(made_q, dq, tasks)
+    let all = simd::chunks_or_empty(made_q, dq, tasks)
         .into_par_iter()
-        .zip(simd::pieces(made_k, dk, tasks))
-        .zip(simd::pieces(made_v, dv, tasks));
+        .zip(simd::chunks_or_empty(made_k, dk, tasks))
+        .zip(simd::chunks_or_empty(made_v, dv, tasks));
     all.enumerate().for_each(|(task, ((dq, dk), dv))| {
         let (index, kv_head) = (task / kv_heads, task % kv_heads);
         let mut memory = slots.take();

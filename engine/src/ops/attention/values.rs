@@ -169,8 +169,8 @@ impl Kernel for RowSums {
             _ => None,
         };
         let rows = simd::rows_per_task(sizes.head_size);
-        let pieces = outputs[0].par_chunks_mut(rows).enumerate();
-        pieces.for_each(|(index, sums)| {
+        let chunks = outputs[0].par_chunks_mut(rows).enumerate();
+        chunks.for_each(|(index, sums)| {
             let start = index * rows;
             vectorized(SumRows { sizes, gradient, output, fidelity, start, sums });
         });
@@ -252,8 +252,8 @@ impl Kernel for ValueGradients {
         let [mixed, gradient] = [inputs[0].data, inputs[1].data];
         let add = outputs[0].add;
         let rows = simd::rows_per_task(sizes.head_size);
-        let pieces = outputs[0].par_chunks_mut(rows * sizes.head_size).enumerate();
-        pieces.for_each(|(index, output)| {
+        let chunks = outputs[0].par_chunks_mut(rows * sizes.head_size).enumerate();
+        chunks.for_each(|(index, output)| {
             let start = index * rows;
             vectorized(WeighRows { sizes, mixed, gradient, weight, fidelity, start, output, add });
         });
