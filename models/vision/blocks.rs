@@ -159,8 +159,7 @@ impl Block {
             Some(key) => drop_path(&branch, self.drop_path, key.fold(number)),
             None => branch,
         };
-        let normed = self.norm_before.forward(x);
-        let attended = self.attention.forward(&normed, first_value, trace);
+        let attended = self.attention.forward(&self.norm_before.forward(x), first_value, trace);
         let x = x.add(&skip(attended, 0));
         let inner = self.widen.forward(&self.norm_after.forward(&x)).gelu();
         x.add(&skip(self.narrow.forward(&inner), 1))
