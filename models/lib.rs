@@ -13,5 +13,7 @@ pub mod trace;
 pub mod variant;
 pub mod vision;
 
+mod check;
+
 pub use language::{LanguageModel, LanguageModelConfig};
 pub use variant::{ResformerKind, Variant, VariantConfig};

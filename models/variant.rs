@@ -4,7 +4,8 @@
 //!
 //! O = P · (a·V + b·V₁) + c·(V₁ − V),   P = softmax(Q Kᵀ / √d, masked)
 //!
-//! where V₁ is the value of the first layer. The first layer is plain attention.
+//! where V₁ is the value of the first layer. The first layer is plain attention. V₁ beside V is what
+//! the papers call a value residual.
 //!
 //! | variant | a (own value) | b (first value) | c (fidelity) | |
 //! |---|---|---|---|---|
@@ -12,7 +13,11 @@
 //! | NeuTRENO | 1 | 0 | λ | Nguyen et al. 2023, arXiv 2312.00751 |
 //! | ResFormer | λ₂ | λ₁ | 0 | Zhou et al. 2024, arXiv 2410.17897 |
 //! | SVFormer | 0 | 1 | 0 | the same; layers after the first have no W_V |
+//!
+//! A model asks [`VariantConfig::has_own_value`] which layers have a value projection and [`mixings`]
+//! for their coefficients a, b, c; a [`FirstValue`] goes through its layers.
 
+use crate::engine::autograd::recompute;
 use crate::engine::ops::attention::{Coefficient, Mixing};
 use crate::engine::{Builder, Initial, Tensor};
 use serde::{Deserialize, Serialize};
@@ -24,7 +29,7 @@ use std::fmt;
 pub enum Variant {
     /// Plain attention.
     Transformer,
-    /// A term λ(V₁ − V) that pulls the output towards the first value, against over-smoothing.
+    /// A fidelity term λ(V₁ − V), against over-smoothing: it keeps the output close to V₁.
     Neutreno,
     /// Attention over a mix of the first and the own value.
     Resformer,
@@ -151,7 +156,9 @@ impl VariantConfig {
         }
     }
 
-    /// Whether layer `layer` has a value projection of its own.
+    /// Whether layer `layer`, counted from 0, has a value projection. So it is also what the layer
+    /// keeps of each token when text is generated: its key, and its value if it has one; V₁ is what
+    /// layer 0 keeps.
     pub fn has_own_value(&self, layer: usize) -> bool {
         layer == 0 || self.variant != Variant::Svformer
     }
@@ -208,68 +215,12 @@ impl VariantConfig {
     }
 }
 
-/// How one layer mixes its values.
-pub struct LayerMixing {
-    own: Lambda,
-    first: Lambda,
-    fidelity: f32,
-}
-
-/// A factor, fixed or learned.
-enum Lambda {
-    Fixed(f32),
-    /// A parameter of one element.
-    Learned(Tensor),
-    /// This layer's share of a learned total.
-    Share {
-        logits: Tensor,
-        scale: Tensor,
-        layer: usize,
-    },
-}
-
-impl Lambda {
-    fn coefficient(&self) -> Coefficient {
-        match self {
-            Lambda::Fixed(value) => Coefficient::Constant(*value),
-            Lambda::Learned(tensor) => Coefficient::Tensor(tensor.clone()),
-            Lambda::Share { logits, scale, layer } => {
-                let share = logits.softmax(-1).slice(0, *layer..*layer + 1);
-                Coefficient::Tensor(share.multiply(scale))
-            }
-        }
-    }
-}
-
-impl LayerMixing {
-    fn fixed(own: f32, first: f32, fidelity: f32) -> LayerMixing {
-        LayerMixing { own: Lambda::Fixed(own), first: Lambda::Fixed(first), fidelity }
-    }
-
-    /// a, b and c of this layer. Learned ones are read anew at each step.
-    pub fn mixing(&self) -> Mixing {
-        Mixing {
-            own: self.own.coefficient(),
-            first: self.first.coefficient(),
-            fidelity: Coefficient::Constant(self.fidelity),
-        }
-    }
-}
-
-/// How each layer of a language model mixes its values.
+/// The coefficients of each layer of a stack: this function and [`FirstValue`] are the difference
+/// between the variants.
 ///
-/// Learned factors become parameters `model.layers.N.self_attn.lambda_own`, `lambda_first`,
-/// `model.lambda_logits` and `model.lambda_scale`.
-pub fn mixings(config: &VariantConfig, layers: usize, builder: &mut Builder) -> Vec<LayerMixing> {
-    let attention = |layer: usize| format!("layers.{layer}.self_attn");
-    mixings_of(config, layers, &mut builder.scope("model"), attention)
-}
-
-/// How each layer mixes its values: this function is the difference between the variants.
-///
-/// Learned factors become parameters `ATTENTION.lambda_own` and `ATTENTION.lambda_first`, where
-/// ATTENTION is what `attention` calls that part of a layer, and `lambda_logits` and `lambda_scale`.
-pub fn mixings_of(
+/// Learned coefficients become parameters below the builder's scope: `lambda_logits`, `lambda_scale`,
+/// and in what `attention` calls each layer's attention, `lambda_own` and `lambda_first`.
+pub fn mixings(
     config: &VariantConfig,
     layers: usize,
     builder: &mut Builder,
@@ -277,46 +228,173 @@ pub fn mixings_of(
 ) -> Vec<LayerMixing> {
     let lambda = config.neutreno_lambda.unwrap_or(0.0);
     let kind = config.resformer_kind.unwrap_or_default();
+    let constant = |usual: f32| config.resformer_lambda.unwrap_or(usual);
     let sparse = config.sparse_layers(layers);
     let total = (config.variant == Variant::Resformer && kind == ResformerKind::LearnablePlus)
         .then(|| {
             let logits = builder.parameter("lambda_logits", [layers], Initial::Zeros, false);
-            let start = Initial::Full(layers as f32);
-            (logits, builder.parameter("lambda_scale", [1], start, false))
+            (logits, builder.parameter("lambda_scale", [1], Initial::Full(layers as f32), false))
         });
     let mixing = |layer: usize| {
         let mut learned = |name: &str| {
             let name = format!("{}.{name}", attention(layer));
-            Lambda::Learned(builder.parameter(&name, [1], Initial::Full(0.5), false))
+            Coefficient::Tensor(builder.parameter(&name, [1], Initial::Full(0.5), false))
         };
         match (layer, config.variant) {
-            (0, _) | (_, Variant::Transformer) => LayerMixing::fixed(1.0, 0.0, 0.0),
-            (_, Variant::Neutreno) => LayerMixing::fixed(1.0, 0.0, lambda),
-            // Without a value of its own, a layer attends plainly to the first one.
-            (_, Variant::Svformer) => LayerMixing::fixed(1.0, 0.0, 0.0),
+            (0, _) | (_, Variant::Transformer) => LayerMixing::new(1.0, 0.0, 0.0),
+            (_, Variant::Neutreno) => LayerMixing::new(1.0, 0.0, lambda),
+            // Without a V; `LayerValues::attend` says how this is computed.
+            (_, Variant::Svformer) => LayerMixing::new(0.0, 1.0, 0.0),
             (_, Variant::Resformer) => match kind {
-                ResformerKind::Identity => LayerMixing::fixed(0.5, 0.5, lambda),
+                ResformerKind::Identity => LayerMixing::new(0.5, 0.5, lambda),
                 ResformerKind::Constant => {
-                    let first = config.resformer_lambda.unwrap_or(VariantConfig::CONSTANT_LAMBDA);
-                    LayerMixing::fixed(1.0, first, lambda)
+                    LayerMixing::new(1.0, constant(VariantConfig::CONSTANT_LAMBDA), lambda)
                 }
-                ResformerKind::Sparse => {
-                    let first = config.resformer_lambda.unwrap_or(VariantConfig::SPARSE_LAMBDA);
-                    let first = if sparse.contains(&layer) { first } else { 0.0 };
-                    LayerMixing::fixed(1.0, first, lambda)
+                ResformerKind::Sparse if sparse.contains(&layer) => {
+                    LayerMixing::new(1.0, constant(VariantConfig::SPARSE_LAMBDA), lambda)
                 }
-                ResformerKind::Learnable => LayerMixing {
-                    own: learned("lambda_own"),
-                    first: learned("lambda_first"),
-                    fidelity: lambda,
-                },
+                ResformerKind::Sparse => LayerMixing::new(1.0, 0.0, lambda),
+                ResformerKind::Learnable => {
+                    let own = learned("lambda_own");
+                    LayerMixing::new(own, learned("lambda_first"), lambda)
+                }
                 ResformerKind::LearnablePlus => {
                     let (logits, scale) = total.clone().expect("made above for this kind");
-                    let first = Lambda::Share { logits, scale, layer };
-                    LayerMixing { own: learned("lambda_own"), first, fidelity: lambda }
+                    let share = Some(Share { logits, scale, layer });
+                    let first = 0.0; // until `LayerMixing::mixing` puts the share there
+                    LayerMixing { share, ..LayerMixing::new(learned("lambda_own"), first, lambda) }
                 }
             },
         }
     };
     (0..layers).map(mixing).collect()
+}
+
+/// The coefficients a, b and c of one layer, constant or learned.
+pub struct LayerMixing {
+    mixing: Mixing,
+    /// b in ResFormer's kind learnable-plus.
+    share: Option<Share>,
+}
+
+/// One layer's share of a learned total: scale · softmax(logits)[layer].
+struct Share {
+    logits: Tensor,
+    scale: Tensor,
+    layer: usize,
+}
+
+impl LayerMixing {
+    fn new(own: impl Into<Coefficient>, first: impl Into<Coefficient>, fidelity: f32) -> Self {
+        let [own, first] = [own.into(), first.into()];
+        LayerMixing { mixing: Mixing { own, first, fidelity: fidelity.into() }, share: None }
+    }
+
+    /// The coefficients as they are now: learned ones change from step to step.
+    pub fn mixing(&self) -> Mixing {
+        let mut mixing = self.mixing.clone();
+        if let Some(Share { logits, scale, layer }) = &self.share {
+            let share = logits.softmax(-1).slice(0, *layer..*layer + 1);
+            mixing.first = Coefficient::Tensor(share.multiply(scale));
+        }
+        mixing
+    }
+}
+
+/// V₁ on its way through a stack of layers: the first layer sets it, the others read it. It stays
+/// part of the graph, so the gradients of all layers flow into the first layer's value projection.
+/// Each pass through each stack begins with an empty one, [`FirstValue::default`].
+///
+/// ```
+/// use neutreno_models::engine::{Device, Parameters, Tensor};
+/// use neutreno_models::variant::{FirstValue, Variant, VariantConfig, mixings};
+/// let neutreno = VariantConfig::new(Variant::Neutreno);
+/// let build = |builder: &mut _| mixings(&neutreno, 2, builder, |layer| layer.to_string());
+/// let device = Device::cpu();
+/// let (mixings, _) = Parameters::build(&device, 1, build);
+/// // One token of one head with one channel: P = 1.
+/// let token = |number: f32| Tensor::full(number, [1, 1, 1, 1], &device);
+/// let mut first_value = FirstValue::default();
+/// let mut layer = |value: f32, mixing| {
+///     let values = first_value.of_layer(Some(token(value)), mixing);
+///     values.attend(&token(0.0), &token(0.0), true).to_scalar()
+/// };
+/// assert_eq!(layer(3.0, &mixings[0])?, 3.0);
+/// assert_eq!(layer(1.0, &mixings[1])?, 1.0 + 0.4 * (3.0 - 1.0));
+/// # Ok::<(), neutreno_models::engine::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct FirstValue(Option<Tensor>);
+
+impl FirstValue {
+    /// What the next layer attends over: its own value V (batch, keys, kv heads, head size), which
+    /// is `None` in SVFormer's layers after the first, and V₁, mixed by the layer's coefficients.
+    ///
+    /// # Panics
+    /// If the first layer has no value of its own.
+    #[track_caller]
+    pub fn of_layer(&mut self, own: Option<Tensor>, mixing: &LayerMixing) -> LayerValues {
+        let first = self.0.get_or_insert_with(|| own.clone().expect("the first layer has a value"));
+        LayerValues { first: first.clone(), own: own.map(|own| (own, mixing.mixing())) }
+    }
+
+    /// Runs a layer that keeps only its inputs x and V₁ for backward, where it is run again
+    /// ([`recompute`]). `layer` makes its output from both.
+    #[track_caller]
+    pub fn recompute(
+        &mut self,
+        x: &Tensor,
+        layer: impl Fn(&Tensor, &mut FirstValue) -> Tensor + Send + Sync + 'static,
+    ) -> Tensor {
+        let inputs: Vec<&Tensor> = [x].into_iter().chain(&self.0).collect();
+        let mut outputs = recompute(&inputs, move |inputs| {
+            let mut first_value = FirstValue(inputs.get(1).cloned());
+            let output = layer(&inputs[0], &mut first_value);
+            // V₁ comes out of the layer that it did not go into: the first.
+            let new = first_value.0.filter(|_| inputs.len() == 1);
+            [output].into_iter().chain(new).collect()
+        });
+        if outputs.len() > 1 {
+            self.0 = outputs.pop();
+        }
+        outputs.remove(0)
+    }
+}
+
+/// The values that one layer attends over: V with its coefficients, and V₁.
+pub struct LayerValues {
+    own: Option<(Tensor, Mixing)>,
+    /// V₁.
+    pub first: Tensor,
+}
+
+impl LayerValues {
+    /// P·(a·V + b·V₁) + c·(V₁ − V), P being the attention of queries (batch, queries, heads, head
+    /// size) to keys (batch, keys, kv heads, head size); with `causal`, to those up to their own
+    /// position. The result has the queries' shape.
+    ///
+    /// Without a V, (a, b, c) = (0, 1, 0) is computed as plain attention over V₁: the same numbers,
+    /// without a value projection that would be multiplied by zero, or a mix to be made.
+    #[track_caller]
+    pub fn attend(&self, query: &Tensor, key: &Tensor, causal: bool) -> Tensor {
+        match &self.own {
+            Some((own, mixing)) => query.attention(key, own, Some((&self.first, mixing)), causal),
+            None => query.attention(key, &self.first, None, causal),
+        }
+    }
+
+    /// V; V₁ where the layer has none.
+    pub fn own(&self) -> &Tensor {
+        self.own.as_ref().map_or(&self.first, |(own, _)| own)
+    }
+
+    /// a·V + b·V₁: what the attention matrix averages.
+    pub fn mixed(&self) -> Tensor {
+        let Some((own, mixing)) = &self.own else { return self.first.clone() };
+        let times = |value: &Tensor, coefficient: &Coefficient| match coefficient {
+            Coefficient::Constant(constant) => value.scale(*constant),
+            Coefficient::Tensor(learned) => value.multiply(learned),
+        };
+        times(own, &mixing.own).add(&times(&self.first, &mixing.first))
+    }
 }

@@ -1,7 +1,9 @@
 //! The engine of neutreno: tensors, reverse-mode derivatives, devices, ops and optimisers.
 //!
-//! Read [`shape`], [`tensor`] and [`autograd`] first, then one op, such as [`ops::rms_norm`] with
-//! its shader; the other ops are made the same way.
+//! Read [`shape`], [`tensor`] and [`autograd`] first, then a few ops with their shaders, in this order:
+//! [`ops::silu`], [`ops::softmax`], attention made of small ops ([`Tensor::attention_unfused`]),
+//! [`ops::rms_norm`], and attention fused into one op ([`ops::attention`]). The other ops are made the
+//! same way.
 
 pub mod autograd;
 pub mod checkpoint;

@@ -1,7 +1,8 @@
 //! The configuration of a language model: `config.json`, with the keys of Hugging Face's Llama
 //! and those of the variant.
 
-use crate::variant::VariantConfig;
+use crate::check;
+use crate::variant::{Variant, VariantConfig};
 use serde::{Deserialize, Serialize};
 
 /// Sizes and constants of a language model. Keys as in Hugging Face's `LlamaConfig`.
@@ -72,7 +73,7 @@ impl LanguageModelConfig {
             tie_word_embeddings: true,
             hidden_act: "silu".into(),
             dropout: 0.0,
-            variant: VariantConfig::new(crate::Variant::Transformer),
+            variant: VariantConfig::new(Variant::Transformer),
         }
     }
 
@@ -103,15 +104,9 @@ impl LanguageModelConfig {
             ("num_key_value_heads", self.num_key_value_heads),
             ("max_position_embeddings", self.max_position_embeddings),
         ];
-        if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-            return Err(format!("{name} must be at least 1"));
-        }
+        check::at_least_one(&sizes)?;
         let (width, heads) = (self.hidden_size, self.num_attention_heads);
-        if !width.is_multiple_of(heads) {
-            return Err(format!(
-                "{heads} heads do not divide the width {width}; choose a width that is a multiple"
-            ));
-        }
+        check::heads_divide(heads, width)?;
         if !self.head_size().is_multiple_of(2) {
             return Err(format!(
                 "a head has {} channels ({width} / {heads}); rotary positions need an even number",
@@ -124,15 +119,8 @@ impl LanguageModelConfig {
                 "{key_value_heads} key-value heads do not divide the {heads} query heads"
             ));
         }
-        if !(0.0..1.0).contains(&self.dropout) {
-            return Err(format!("dropout must be in [0, 1), not {}", self.dropout));
-        }
-        if self.model_type != "llama" || self.hidden_act != "silu" {
-            return Err(format!(
-                "only model_type llama with hidden_act silu is known, not {} with {}",
-                self.model_type, self.hidden_act
-            ));
-        }
+        check::probability("dropout", self.dropout)?;
+        check::kind([&self.model_type, &self.hidden_act], ["llama", "silu"])?;
         self.variant.check(self.num_hidden_layers)
     }
 }

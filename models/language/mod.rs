@@ -1,5 +1,6 @@
 //! Models of text, in the four variants: Llama blocks with Hugging Face's names.
 
+mod block;
 mod config;
 mod model;
 

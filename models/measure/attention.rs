@@ -56,9 +56,9 @@ pub(super) struct OfAttention {
     pub(super) concentration: f64,
     /// The first token's share.
     pub(super) first_token: f64,
-    /// J a token of the values, and of the outputs.
+    /// J a token of two fields u, as the papers call them: the values and the outputs.
     pub(super) j: [f64; 2],
-    /// E a token of the same.
+    /// E a token of the same two.
     pub(super) e: [f64; 2],
 }
 
@@ -86,8 +86,8 @@ impl Attention {
         OfAttention {
             concentration: mean(&|of| of.concentration),
             first_token: mean(&|of| of.first_token),
-            j: [0, 1].map(|which| mean(&|of| of.j[which])),
-            e: [0, 1].map(|which| mean(&|of| of.e[which])),
+            j: [0, 1].map(|field| mean(&|of| of.j[field])),
+            e: [0, 1].map(|field| mean(&|of| of.e[field])),
         }
     }
 
@@ -104,9 +104,9 @@ impl Attention {
                 received.iter_mut().zip(weights).for_each(|(sum, p)| *sum += p);
                 energies.iter_mut().for_each(|energy| energy.add(row, weights));
             });
-            for (which, energy) in energies.iter().enumerate() {
-                j[which] += energy.total;
-                distance[which] += squared_distance(&fields[which], &first);
+            for (field, energy) in energies.iter().enumerate() {
+                j[field] += energy.total;
+                distance[field] += squared_distance(&fields[field], &first);
             }
         }
         // Every row of P sums to 1, so all that is received is one share a query and head.
@@ -115,7 +115,7 @@ impl Attention {
             concentration: entropy(received.iter().map(|share| share / all)),
             first_token: received[0] / all,
             j: j.map(|j| j / all),
-            e: [0, 1].map(|which| (j[which] + lambda / 2.0 * distance[which]) / all),
+            e: [0, 1].map(|field| (j[field] + lambda / 2.0 * distance[field]) / all),
         }
     }
 

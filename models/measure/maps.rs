@@ -48,13 +48,13 @@ pub fn attention_map(
     assert!(head < attention.heads(), "head {head} of {}", attention.heads());
     let tokens = attention.tokens();
     let side = tokens.min(MOST);
-    let place = |token: usize| token * side / tokens;
+    let bin = |token: usize| token * side / tokens;
     let mut weights = vec![0.0; side * side];
     let mut counts = vec![0_u32; side];
-    (0..tokens).for_each(|token| counts[place(token)] += 1);
+    (0..tokens).for_each(|token| counts[bin(token)] += 1);
     attention.rows(sample, head, |row, given| {
         for (column, weight) in given.iter().enumerate() {
-            weights[place(row) * side + place(column)] += weight;
+            weights[bin(row) * side + bin(column)] += weight;
         }
     });
     for (row, count) in weights.chunks_exact_mut(side).zip(counts) {

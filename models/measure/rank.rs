@@ -40,7 +40,7 @@ pub(super) fn entropy(shares: impl Iterator<Item = f64>) -> f64 {
 }
 
 fn products(n: usize, product: impl Fn(usize, usize) -> f64) -> Vec<f64> {
-    (0..n * n).map(|place| product(place / n, place % n)).collect()
+    (0..n * n).map(|index| product(index / n, index % n)).collect()
 }
 
 /// The eigenvalues of a symmetric n × n matrix, in no particular order: Householder's reflections
@@ -188,9 +188,9 @@ mod tests {
         let expected = entropy([0.75, 0.25].into_iter()).exp();
         assert!((effective_rank(&two, 3) - expected).abs() < 1e-9);
         assert_eq!(effective_rank(&[0.0; 6], 3), 0.0);
-        // Zeros that are added change no rank, and neither does their being more than the size.
+        // Vectors of zeros change no rank, whether all are then fewer or more than they have numbers.
         let some = normals(2, 20);
-        let more = [&some[..], &[0.0; 50]].concat();
-        assert!((effective_rank(&some, 5) - effective_rank(&more, 5)).abs() < 1e-9);
+        let padded = [&some[..], &[0.0; 50]].concat();
+        assert!((effective_rank(&some, 5) - effective_rank(&padded, 5)).abs() < 1e-9);
     }
 }

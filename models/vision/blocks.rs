@@ -1,16 +1,16 @@
-//! Transformer blocks for images: full attention with the variant's mix of values, and a
-//! feed-forward part with GELU, each on a layer norm of the residual stream.
+//! Transformer blocks for images: full attention with the variant's values, and a feed-forward part
+//! with GELU, each on a layer norm of the residual stream.
 
 use super::config::VisionConfig;
 use crate::engine::random::Key;
 use crate::engine::{Builder, Initial, Tensor};
-use crate::trace::Carry;
-use crate::variant::{LayerMixing, VariantConfig, mixings_of};
+use crate::trace::Trace;
+use crate::variant::{FirstValue, LayerMixing, VariantConfig, mixings};
 
 /// The deviation of tokens that are learned, as in ViT and DeiT.
 pub(super) const DEVIATION: f32 = 0.02;
 
-/// Blocks one after another. The values of the first are V₁ for those after it.
+/// A stack of blocks with a first value V₁ of its own: that of its first block.
 pub struct Blocks {
     blocks: Vec<Block>,
 }
@@ -26,7 +26,7 @@ impl Blocks {
         builder: &mut Builder,
     ) -> Blocks {
         let attention = |layer: usize| format!("layer.{layer}.attention.attention");
-        let mixings = mixings_of(variant, layers, builder, attention);
+        let mixings = mixings(variant, layers, builder, attention);
         let last = (layers - 1).max(1) as f32;
         let block = |(layer, mixing): (usize, LayerMixing)| {
             let own_value = variant.has_own_value(layer);
@@ -37,19 +37,22 @@ impl Blocks {
         Blocks { blocks: mixings.into_iter().enumerate().map(block).collect() }
     }
 
-    /// The residual stream (batch, tokens, width) after all blocks, which `carry` takes note of.
+    /// The residual stream (batch, tokens, width) after all blocks.
     #[track_caller]
     pub(super) fn forward(
         &self,
         tokens: &Tensor,
         stochastic_depth: Option<Key>,
-        carry: &mut Carry,
+        mut trace: Option<&mut Trace>,
     ) -> Tensor {
         let mut states = tokens.clone();
+        let mut first_value = FirstValue::default();
         for (layer, block) in (0..).zip(&self.blocks) {
             let key = stochastic_depth.map(|key| key.fold(layer));
-            states = block.forward(&states, carry, key);
-            carry.record(&states);
+            states = block.forward(&states, &mut first_value, key, trace.as_deref_mut());
+            if let Some(trace) = &mut trace {
+                trace.keep_states(&states);
+            }
         }
         states
     }
@@ -145,12 +148,18 @@ impl Block {
         }
     }
 
-    fn forward(&self, x: &Tensor, carry: &mut Carry, key: Option<Key>) -> Tensor {
+    fn forward(
+        &self,
+        x: &Tensor,
+        first_value: &mut FirstValue,
+        key: Option<Key>,
+        trace: Option<&mut Trace>,
+    ) -> Tensor {
         let skip = |branch: Tensor, number: u64| match key {
             Some(key) => drop_path(&branch, self.drop_path, key.fold(number)),
             None => branch,
         };
-        let attended = self.attention.forward(&self.norm_before.forward(x), carry);
+        let attended = self.attention.forward(&self.norm_before.forward(x), first_value, trace);
         let x = x.add(&skip(attended, 0));
         let inner = self.widen.forward(&self.norm_after.forward(&x)).gelu();
         x.add(&skip(self.narrow.forward(&inner), 1))
@@ -168,7 +177,7 @@ fn drop_path(branch: &Tensor, probability: f32, key: Key) -> Tensor {
     branch.reshape([batch, usize::MAX]).multiply(&kept).reshape(branch.shape())
 }
 
-/// Full attention with the variant's mix of values.
+/// Full attention with the variant's values.
 struct Attention {
     query: Linear,
     key: Linear,
@@ -199,13 +208,22 @@ impl Attention {
         }
     }
 
-    fn forward(&self, x: &Tensor, carry: &mut Carry) -> Tensor {
+    fn forward(
+        &self,
+        x: &Tensor,
+        first_value: &mut FirstValue,
+        trace: Option<&mut Trace>,
+    ) -> Tensor {
         let shape = x.shape();
         let split = |x: Tensor| x.reshape([shape[0], shape[1], self.heads, usize::MAX]);
         let [query, key] = [&self.query, &self.key].map(|linear| split(linear.forward(x)));
         let own = self.value.as_ref().map(|linear| split(linear.forward(x)));
-        let mixed = carry.attend(&query, &key, own.as_ref(), &self.mixing, false);
-        self.output.forward(&mixed.reshape(shape))
+        let values = first_value.of_layer(own, &self.mixing);
+        let attended = values.attend(&query, &key, false);
+        if let Some(trace) = trace {
+            trace.keep_attention(&query, &key, &values, &attended);
+        }
+        self.output.forward(&attended.reshape(shape))
     }
 }
 

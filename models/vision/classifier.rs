@@ -1,7 +1,8 @@
 //! Classification of images.
 
 use super::blocks::Linear;
-use super::{Encoder, Pass, VisionConfig};
+use super::config::VisionConfig;
+use super::encoder::{Encoder, Pass};
 use crate::engine::{Builder, Device, Tensor};
 
 /// An encoder with a linear layer on its class token, or on the mean of its tokens if it has none.

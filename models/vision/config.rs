@@ -1,7 +1,8 @@
 //! The configuration of a model of images: `config.json`, with the keys of Hugging Face's ViT and
 //! those of the variant.
 
-use crate::variant::VariantConfig;
+use crate::check;
+use crate::variant::{Variant, VariantConfig};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -141,7 +142,7 @@ impl VisionConfig {
             drop_path_rate: 0.0,
             num_decoder_layers: None,
             mask_upscale: 1,
-            variant: VariantConfig::of_images(crate::Variant::Transformer),
+            variant: VariantConfig::of_images(Variant::Transformer),
         }
     }
 
@@ -196,9 +197,7 @@ impl VisionConfig {
             ("num_decoder_layers", self.num_decoder_layers.unwrap_or(1)),
             ("mask_upscale", self.mask_upscale),
         ];
-        if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-            return Err(format!("{name} must be at least 1"));
-        }
+        check::at_least_one(&sizes)?;
         let (height, width) = (self.image_size.height(), self.image_size.width());
         let patch = self.patch_size;
         if !height.is_multiple_of(patch) || !width.is_multiple_of(patch) {
@@ -207,12 +206,8 @@ impl VisionConfig {
                  divisor of both sides"
             ));
         }
-        let (width, heads) = (self.hidden_size, self.num_attention_heads);
-        if !width.is_multiple_of(heads) {
-            return Err(format!(
-                "{heads} heads do not divide the width {width}; choose a width that is a multiple"
-            ));
-        }
+        let width = self.hidden_size;
+        check::heads_divide(self.num_attention_heads, width)?;
         let upscale = self.mask_upscale;
         if !width.is_multiple_of(upscale) || !patch.is_multiple_of(upscale) {
             return Err(format!(
@@ -223,19 +218,12 @@ impl VisionConfig {
         if !(range.is_finite() && range > 0.0) {
             return Err(format!("initializer_range must be more than 0, not {range}"));
         }
-        if !(0.0..1.0).contains(&self.drop_path_rate) {
-            return Err(format!("drop_path_rate must be in [0, 1), not {}", self.drop_path_rate));
-        }
+        check::probability("drop_path_rate", self.drop_path_rate)?;
         if !self.id2label.keys().copied().eq(0..self.classes()) {
             return Err("id2label must name the classes 0, 1, 2 and so on".into());
         }
         let known = if self.num_decoder_layers.is_some() { "segmenter" } else { "vit" };
-        if self.model_type != known || self.hidden_act != "gelu" {
-            return Err(format!(
-                "only model_type {known} with hidden_act gelu is known, not {} with {}",
-                self.model_type, self.hidden_act
-            ));
-        }
+        check::kind([&self.model_type, &self.hidden_act], [known, "gelu"])?;
         self.variant.check(self.num_hidden_layers)
     }
 }

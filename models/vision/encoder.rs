@@ -1,15 +1,35 @@
 //! The vision transformer that both models share: images to tokens.
 
-use super::Pass;
 use super::blocks::{Blocks, DEVIATION, Norm};
 use super::config::VisionConfig;
+use crate::engine::random::Key;
 use crate::engine::{Builder, Device, Initial, Tensor, no_grad};
-use crate::trace::{Carry, Trace};
+use crate::trace::Trace;
 use crate::variant::VariantConfig;
 
-/// Positions start about as large as patches, so that attention can tell places apart from the
+/// Positions start about as large as patches, so that attention can tell them apart from the
 /// first step on. With ViT's 0.02, a short training is half over before it does.
 const POSITION_DEVIATION: f32 = 0.5;
+
+/// What one pass through a model of images needs to know beside the images.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pass {
+    /// The key that decides which samples skip which branches (stochastic depth); `None` for no
+    /// skipping, as in evaluation. A fresh one for each micro-batch.
+    pub stochastic_depth: Option<Key>,
+}
+
+impl Pass {
+    /// A training pass.
+    pub fn training(stochastic_depth: Key) -> Pass {
+        Pass { stochastic_depth: Some(stochastic_depth) }
+    }
+
+    /// A pass in which nothing is left to chance.
+    pub fn evaluation() -> Pass {
+        Pass::default()
+    }
+}
 
 /// Patches become tokens by a linear layer, learned positions are added, and blocks and a last
 /// layer norm follow. With a class token, that is token 0.
@@ -76,7 +96,7 @@ impl Encoder {
     /// If the images do not have the configured size.
     #[track_caller]
     pub fn forward(&self, images: &Tensor, pass: &Pass) -> Tensor {
-        self.carried(images, pass, &mut Carry::default())
+        self.traced(images, pass, None)
     }
 
     /// What the layers compute of the images, to be measured.
@@ -85,27 +105,35 @@ impl Encoder {
     /// If the images do not have the configured size.
     #[track_caller]
     pub fn trace(&self, images: &Tensor) -> Trace {
-        let mut carry = self.recording();
-        no_grad(|| self.carried(images, &Pass::evaluation(), &mut carry));
-        carry.into_trace()
+        let mut trace = self.new_trace();
+        no_grad(|| self.traced(images, &Pass::evaluation(), Some(&mut trace)));
+        trace
     }
 
-    /// What takes note of a pass that is to be measured.
-    pub(super) fn recording(&self) -> Carry {
+    /// A trace for a pass of this model to fill.
+    pub(super) fn new_trace(&self) -> Trace {
         let usual = VariantConfig::NEUTRENO_LAMBDA_OF_IMAGES;
-        Carry::recording(false, self.config.variant.energy_lambda(usual))
+        Trace::new(false, self.config.variant.energy_lambda(usual))
     }
 
+    /// [`Encoder::forward`], which leaves what it computes in `trace`, if there is one.
     #[track_caller]
-    pub(super) fn carried(&self, images: &Tensor, pass: &Pass, carry: &mut Carry) -> Tensor {
+    pub(super) fn traced(
+        &self,
+        images: &Tensor,
+        pass: &Pass,
+        mut trace: Option<&mut Trace>,
+    ) -> Tensor {
         let mut tokens = self.embed_patches(images);
         if let Some(class_token) = &self.class_token {
             let class_token = repeat(class_token, images.shape()[0]);
             tokens = Tensor::concatenate(&[&class_token, &tokens], 1);
         }
         let tokens = tokens.add(&self.positions);
-        carry.record(&tokens);
-        self.norm.forward(&self.blocks.forward(&tokens, pass.stochastic_depth, carry))
+        if let Some(trace) = &mut trace {
+            trace.keep_states(&tokens);
+        }
+        self.norm.forward(&self.blocks.forward(&tokens, pass.stochastic_depth, trace))
     }
 
     /// Each patch, its channels one after another, through a linear layer: (batch, patches, width).

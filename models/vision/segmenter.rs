@@ -1,10 +1,10 @@
 //! Segmentation of images: a class for every pixel.
 
 use super::blocks::{Blocks, DEVIATION, Linear, Norm};
-use super::encoder::repeat;
-use super::{Encoder, Pass, VisionConfig};
+use super::config::VisionConfig;
+use super::encoder::{Encoder, Pass, repeat};
 use crate::engine::{Builder, Device, Initial, Tensor, no_grad};
-use crate::trace::{Carry, Trace};
+use crate::trace::Trace;
 use crate::variant::VariantConfig;
 
 /// An encoder with Segmenter's mask transformer (Strudel et al. 2021, section 3.2). A class
@@ -112,7 +112,7 @@ impl ImageSegmenter {
     pub fn logits(&self, images: &Tensor, pass: &Pass) -> Tensor {
         let (config, batch) = (self.config(), images.shape()[0]);
         let ([rows, columns], upscale) = (config.patches(), config.mask_upscale);
-        let scores = self.scores(images, pass, &mut Carry::default());
+        let scores = self.scores(images, pass, None);
         let scores = scores
             .reshape([batch, rows, columns, upscale, upscale, config.classes()])
             .permute(&[0, 1, 3, 2, 4, 5])
@@ -128,15 +128,15 @@ impl ImageSegmenter {
     /// If the images do not have the configured size.
     #[track_caller]
     pub fn trace(&self, images: &Tensor) -> Trace {
-        let mut carry = self.encoder.recording();
-        no_grad(|| self.scores(images, &Pass::evaluation(), &mut carry));
-        carry.into_trace()
+        let mut trace = self.encoder.new_trace();
+        no_grad(|| self.scores(images, &Pass::evaluation(), Some(&mut trace)));
+        trace
     }
 
     /// How well each part of each patch fits each class: (batch, patches · parts, classes).
     #[track_caller]
-    fn scores(&self, images: &Tensor, pass: &Pass, carry: &mut Carry) -> Tensor {
-        let mut tokens = self.encoder.carried(images, pass, carry);
+    fn scores(&self, images: &Tensor, pass: &Pass, mut trace: Option<&mut Trace>) -> Tensor {
+        let mut tokens = self.encoder.traced(images, pass, trace.as_deref_mut());
         let [batch, count] = [tokens.shape()[0], tokens.shape()[1]];
         if self.config().class_token {
             tokens = tokens.slice(1, 1..count);
@@ -145,8 +145,7 @@ impl ImageSegmenter {
         let tokens = self.projection.forward(&tokens);
         let class_embeddings = repeat(&self.class_embeddings, batch);
         let tokens = Tensor::concatenate(&[&tokens, &class_embeddings], 1);
-        carry.forget_first_value();
-        let tokens = self.blocks.forward(&tokens, pass.stochastic_depth, carry);
+        let tokens = self.blocks.forward(&tokens, pass.stochastic_depth, trace);
         let tokens = self.norm.forward(&tokens);
         let of_parts = self.directions_of_parts(&tokens.slice(1, 0..patches));
         let of_classes = tokens.slice(1, patches..patches + self.config().classes());
@@ -173,13 +172,13 @@ impl ImageSegmenter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Variant;
     use crate::engine::Parameters;
-    use crate::vision::ImageSize;
+    use crate::variant::Variant;
+    use crate::vision::config::ImageSize;
 
-    /// The record has the layers of both stacks, each with a first value of its own.
+    /// The trace has the layers of both stacks, each with a first value of its own.
     #[test]
-    fn encoder_and_mask_transformer_are_recorded() {
+    fn encoder_and_mask_transformer_are_traced() {
         let names = ["sky".to_string(), "road".to_string()];
         let mut config =
             VisionConfig::new(ImageSize::new(8, 12), 4, 16, 3, 2, &names).segmenting(2);

@@ -1,0 +1,36 @@
+//! What the configurations of all models are checked for. Each error names the key and the numbers.
+
+/// That no size is 0.
+pub fn at_least_one(sizes: &[(&str, usize)]) -> Result<(), String> {
+    match sizes.iter().find(|(_, size)| *size == 0) {
+        Some((name, _)) => Err(format!("{name} must be at least 1")),
+        None => Ok(()),
+    }
+}
+
+/// That every head has as many channels.
+pub fn heads_divide(heads: usize, width: usize) -> Result<(), String> {
+    if width.is_multiple_of(heads) {
+        return Ok(());
+    }
+    Err(format!("{heads} heads do not divide the width {width}; choose a width that is a multiple"))
+}
+
+/// That something happens with a probability less than 1.
+pub fn probability(name: &str, value: f32) -> Result<(), String> {
+    if (0.0..1.0).contains(&value) {
+        return Ok(());
+    }
+    Err(format!("{name} must be in [0, 1), not {value}"))
+}
+
+/// That the model type and the activation are those that we have.
+pub fn kind(given: [&str; 2], known: [&str; 2]) -> Result<(), String> {
+    if given == known {
+        return Ok(());
+    }
+    let ([model, activation], [known, its]) = (given, known);
+    Err(format!(
+        "only model_type {known} with hidden_act {its} is known, not {model} with {activation}"
+    ))
+}
