@@ -19,14 +19,16 @@ pub use neutreno_models::{
 };
 
 pub mod data;
-pub mod efficiency;
 pub mod report;
 pub mod run;
 pub mod tasks;
 
 mod ahead;
 mod comparison;
+mod due;
 mod error;
+#[cfg(test)]
+mod fault_tests;
 mod learner;
 mod log;
 mod needs;
@@ -36,8 +38,6 @@ mod recovery;
 mod safety;
 mod settings;
 mod task;
-#[cfg(test)]
-mod tests;
 mod trainer;
 
 /// The training loop, one for every [`Task`](training::Task): [`Learner`](training::Learner) makes
@@ -46,8 +46,8 @@ mod trainer;
 pub mod training {
     pub use crate::comparison::Comparison;
     pub use crate::error::Error;
-    pub use crate::learner::{Learner, Plan, StepResult, plan, seconds_per_step};
-    pub use crate::needs::{Needs, needs};
+    pub use crate::learner::{Learner, StepResult};
+    pub use crate::needs::{Needs, Plan, needs, plan, seconds_per_step};
     pub use crate::observer::{Observer, Silent, Started, Step};
     pub use crate::probes::measure_probes;
     pub use crate::safety::{OnDeviceLoss, OnNonFinite, Safety};

@@ -194,7 +194,7 @@ pub struct Stop<'a>(When<'a>);
 enum When<'a> {
     Never,
     Told(&'a AtomicBool),
-    /// So many times more the answer is no.
+    /// The answer is no for so many times.
     After(AtomicU32),
 }
 
@@ -210,7 +210,7 @@ impl<'a> Stop<'a> {
     }
 
     /// Stops after so many batches.
-    pub(super) fn after(batches: u32) -> Stop<'a> {
+    pub(crate) fn after(batches: u32) -> Stop<'a> {
         Stop(When::After(batches.into()))
     }
 
@@ -235,8 +235,16 @@ impl<'a> Stop<'a> {
     }
 }
 
+// Settings know no task, so what both of them say stands here.
+impl Settings {
+    /// The training tokens, or images, of one step.
+    pub fn units_per_step(&self, task: &impl Task) -> u64 {
+        task.units(self.batch) * self.accumulate as u64
+    }
+}
+
 /// All settings of a run: the shared ones and the task's own.
-pub(super) fn all_settings(settings: &Settings, task: &impl Task) -> serde_json::Value {
+pub(crate) fn all_settings(settings: &Settings, task: &impl Task) -> serde_json::Value {
     let mut all = task.settings();
     all.extend(Values::of(settings));
     serde_json::json!(all)
