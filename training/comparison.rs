@@ -62,23 +62,23 @@ impl<'a, T: Task> Comparison<'a, T> {
     /// Anything that stops the run; what was finished until then is in its folder.
     pub fn run(mut self, observer: &mut dyn Observer) -> Result<(Summary, RunFolder), Error> {
         // Finds what cannot work before anything is allocated or written.
-        let candidates = self.candidates()?;
-        self.settle_steps(&candidates, observer)?;
+        let planned = self.plan()?;
+        self.settle_steps(&planned, observer)?;
         let (folder, _lock) = match self.resume.clone() {
             Some(path) => self.reopen(&path, observer)?,
             None => self.create()?,
         };
         let mut summary = self.summary(&folder.name());
-        let models = self.models(&candidates);
+        let models = self.models(&planned);
         let mut trained = 0;
         for model in &models {
-            let of_model = folder.model(&model.candidate.variant.name(), model.seed)?;
-            if let Some(result) = self.done(&of_model) {
+            let model_folder = folder.model(&model.planned.variant.name(), model.seed)?;
+            if let Some(result) = self.done(&model_folder) {
                 summary.variants.push(result);
                 continue;
             }
-            let result = self.train(model, &of_model, observer);
-            let result = result.map_err(|error| resumable(error, &folder, &of_model))?;
+            let result = self.train(model, &model_folder, observer);
+            let result = result.map_err(|error| resumable(error, &folder, &model_folder))?;
             trained += 1;
             observer.finished(&result);
             summary.variants.push(result);
@@ -98,28 +98,28 @@ impl<'a, T: Task> Comparison<'a, T> {
 
     /// The variants with what is known of their models before training, and whether they would
     /// fit; lets the device see to the limit on its memory as well.
-    fn candidates(&self) -> Result<Vec<Candidate<'a, T>>, Error> {
+    fn plan(&self) -> Result<Vec<Planned<'a, T>>, Error> {
         let config = |variant| self.task.config(variant, &self.device);
         let configs = self.variants.iter().map(config).collect::<Result<Vec<_>, _>>()?;
         self.task.check()?;
         self.safety.limit_memory(&self.device);
-        let candidate = |(variant, config): (&'a VariantConfig, T::Config)| {
+        let planned = |(variant, config): (&'a VariantConfig, T::Config)| {
             let needs = needs(self.task, &config, &self.settings)?;
             if let Some(limit) = self.safety.memory_limit {
                 needs.check(&variant.name(), limit, self.task.memory_flags())?;
             }
-            Ok(Candidate { variant, config, needs })
+            Ok(Planned { variant, config, needs })
         };
-        self.variants.iter().zip(configs).map(candidate).collect()
+        self.variants.iter().zip(configs).map(planned).collect()
     }
 
     /// Turns minutes into steps, and shortens the warm-up where there are few.
     fn settle_steps(
         &mut self,
-        candidates: &[Candidate<T>],
+        planned: &[Planned<T>],
         observer: &mut dyn Observer,
     ) -> Result<(), Error> {
-        if let (Some(minutes), Some(first)) = (self.minutes, candidates.first()) {
+        if let (Some(minutes), Some(first)) = (self.minutes, planned.first()) {
             let seconds = seconds_per_step(self.task, &first.config, &self.settings, &self.device)?;
             self.settings.steps = ((60.0 * minutes / seconds) as u64).max(1);
             observer.notice(&format!(
@@ -133,10 +133,11 @@ impl<'a, T: Task> Comparison<'a, T> {
     }
 
     /// All models in the order of training: every variant with the first seed, and so on.
-    fn models<'b>(&self, candidates: &'b [Candidate<'b, T>]) -> Vec<Model<'b, T>> {
-        let count = self.seeds.len() * candidates.len();
-        let seeds = self.seeds.iter().flat_map(|seed| candidates.iter().map(|c| (*seed, c)));
-        let model = |(number, (seed, candidate))| Model { candidate, seed, number, count };
+    fn models<'b>(&self, planned: &'b [Planned<'b, T>]) -> Vec<Model<'b, T>> {
+        let count = self.seeds.len() * planned.len();
+        let seeds =
+            self.seeds.iter().flat_map(|seed| planned.iter().map(|planned| (*seed, planned)));
+        let model = |(number, (seed, planned))| Model { planned, seed, number, count };
         (1..).zip(seeds).map(model).collect()
     }
 
@@ -147,7 +148,7 @@ impl<'a, T: Task> Comparison<'a, T> {
         folder: &ModelFolder,
         observer: &mut dyn Observer,
     ) -> Result<VariantSummary, Error> {
-        let Model { candidate: Candidate { config, .. }, seed, .. } = *model;
+        let Model { planned: Planned { config, .. }, seed, .. } = *model;
         write_json(&folder.config_json(), config)?;
         observer.started(&self.started(model));
         let (safety, flags) = (self.safety.clone(), self.task.memory_flags());
@@ -174,7 +175,7 @@ impl<'a, T: Task> Comparison<'a, T> {
 
     /// What is known of a model that is about to be trained.
     fn started(&self, model: &Model<T>) -> Started {
-        let Candidate { variant, needs, .. } = model.candidate;
+        let Planned { variant, needs, .. } = model.planned;
         Started {
             variant: variant.name(),
             unit: self.task.unit(),
@@ -189,7 +190,7 @@ impl<'a, T: Task> Comparison<'a, T> {
 
     /// What came out for a model.
     fn result(&self, model: &Model<T>, outcome: Outcome) -> VariantSummary {
-        let Candidate { variant, config, .. } = model.candidate;
+        let Planned { variant, config, .. } = model.planned;
         let unit = self.task.unit();
         let seen = outcome.steps * self.settings.units_per_step(self.task);
         let mut results = self
@@ -370,7 +371,7 @@ fn adapter(device: &Device) -> Option<String> {
 }
 
 /// A variant with what is known of its models before they are trained.
-struct Candidate<'a, T: Task> {
+struct Planned<'a, T: Task> {
     variant: &'a VariantConfig,
     config: T::Config,
     needs: Needs,
@@ -378,7 +379,7 @@ struct Candidate<'a, T: Task> {
 
 /// A model of the run.
 struct Model<'a, T: Task> {
-    candidate: &'a Candidate<'a, T>,
+    planned: &'a Planned<'a, T>,
     seed: u64,
     /// Which it is, from 1.
     number: usize,

@@ -157,7 +157,7 @@ impl<T: Task> Training<'_, T> {
         left: usize,
     ) -> Result<(), Error> {
         while in_flight.len() > left {
-            let step = in_flight.pop_front().expect("there are more than some");
+            let step = in_flight.pop_front().expect("more than that are in flight");
             let skipped = log.skipped();
             let logged = log.step(step);
             let not_finite =

@@ -3,8 +3,8 @@
 use super::sources::Uses;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// A circle through each use that lies on one, the shortest there is: files, each with the names
-/// that it uses of the next.
+/// For each use that lies on a circle, the shortest such circle: files, each with the names that it
+/// uses of the next.
 pub fn circles(uses: &Uses) -> Vec<String> {
     let mut used_by: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (user, used) in uses.keys() {
@@ -14,18 +14,18 @@ pub fn circles(uses: &Uses) -> Vec<String> {
     for (user, used) in uses.keys() {
         if let Some(mut way) = way(&used_by, used, user) {
             // The same circle is found from each of its files; it begins at the first by name.
-            let first = (0..way.len()).min_by_key(|place| way[*place]).expect("two files or more");
+            let first = (0..way.len()).min_by_key(|index| way[*index]).expect("two files or more");
             way.rotate_left(first);
             circles.insert(way);
         }
     }
     let describe = |way: &Vec<&str>| {
         let mut text = String::new();
-        for (place, file) in way.iter().enumerate() {
-            let next = way[(place + 1) % way.len()];
+        for (index, file) in way.iter().enumerate() {
+            let next = way[(index + 1) % way.len()];
             let names = &uses[&(file.to_string(), next.to_string())];
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            text += &format!("{file} uses {} of ", names.join(", "));
+            text += &format!("{file} uses {} of\n", names.join(", "));
         }
         text + way[0]
     };

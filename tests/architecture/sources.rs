@@ -7,7 +7,7 @@ use proc_macro2::{TokenStream, TokenTree};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use syn::visit::{self, Visit};
-use syn::{Attribute, Item, ItemMod, ItemUse, Macro, UseTree, Visibility};
+use syn::{Attribute, Ident, Item, ItemMod, ItemUse, LitStr, Macro, UseTree, Visibility};
 
 /// Which files use which, and by what names: (user, used) → names.
 pub type Uses = BTreeMap<(String, String), BTreeSet<String>>;
@@ -20,7 +20,7 @@ pub struct Crate {
 }
 
 struct Module {
-    /// The place of its file in [`Crate::files`].
+    /// The index of its file in [`Crate::files`].
     file: usize,
     parent: Option<usize>,
     /// What its names stand for; a name may be that of a module and of something else.
@@ -297,7 +297,7 @@ impl<'a> Visit<'a> for Imports {
 }
 
 /// The paths in what a macro is given: names joined by `::`, but for methods and fields.
-pub fn paths_in(tokens: TokenStream) -> Vec<Vec<String>> {
+fn paths_in(tokens: TokenStream) -> Vec<Vec<String>> {
     let (mut paths, mut inner) = (Vec::<Vec<String>>::new(), Vec::new());
     // What stands between this name and the one before.
     let mut between = String::new();
@@ -324,6 +324,49 @@ pub fn paths_in(tokens: TokenStream) -> Vec<Vec<String>> {
     paths
 }
 
+/// All names and texts in a file's code, each once; tests and comments left out.
+pub fn words_of(file: &syn::File) -> BTreeSet<String> {
+    let mut words = Words::default();
+    words.visit_file(file);
+    words.0
+}
+
+#[derive(Default)]
+struct Words(BTreeSet<String>);
+
+impl<'a> Visit<'a> for Words {
+    fn visit_item(&mut self, item: &'a Item) {
+        if !is_for_tests(attributes(item)) {
+            visit::visit_item(self, item);
+        }
+    }
+
+    fn visit_ident(&mut self, name: &'a Ident) {
+        self.0.insert(name.to_string());
+    }
+
+    fn visit_lit_str(&mut self, text: &'a LitStr) {
+        self.0.insert(text.value());
+    }
+
+    fn visit_macro(&mut self, item: &'a Macro) {
+        self.add(item.tokens.clone());
+    }
+
+    fn visit_attribute(&mut self, _: &'a Attribute) {}
+}
+
+impl Words {
+    fn add(&mut self, tokens: TokenStream) {
+        for token in tokens {
+            match token {
+                TokenTree::Group(group) => self.add(group.stream()),
+                token => drop(self.0.insert(token.to_string().trim_matches('"').to_owned())),
+            }
+        }
+    }
+}
+
 fn single(path: Vec<String>) -> Option<String> {
     <[String; 1]>::try_from(path).ok().map(|[name]| name)
 }
@@ -335,7 +378,7 @@ fn file_of(repository: &Path, folder: &Path, name: &str) -> Option<PathBuf> {
 }
 
 /// Whether code is there only for tests.
-pub fn is_for_tests(attributes: &[Attribute]) -> bool {
+fn is_for_tests(attributes: &[Attribute]) -> bool {
     let mut conditions =
         attributes.iter().filter_map(|attribute| attribute.meta.require_list().ok());
     conditions.any(|list| {
@@ -344,7 +387,7 @@ pub fn is_for_tests(attributes: &[Attribute]) -> bool {
     })
 }
 
-pub fn attributes(item: &Item) -> &[Attribute] {
+fn attributes(item: &Item) -> &[Attribute] {
     match item {
         Item::Const(item) => &item.attrs,
         Item::Enum(item) => &item.attrs,
