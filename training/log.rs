@@ -42,8 +42,8 @@ pub struct Log<'a> {
     /// Where it stands.
     pub state: LogState,
     writer: MetricsWriter,
-    /// Whether lines wait because the disk did not take them.
-    waiting: bool,
+    /// Whether there are lines that the disk did not take.
+    unwritten: bool,
     folder: String,
     unit: &'static str,
     units_per_step: u64,
@@ -70,7 +70,7 @@ impl<'a> Log<'a> {
             observer,
             state,
             writer: MetricsWriter::begin(&folder.metrics_jsonl(), &lines)?,
-            waiting: false,
+            unwritten: false,
             folder: folder.path().display().to_string(),
             unit: task.unit(),
             units_per_step: settings.units_per_step(task),
@@ -188,7 +188,7 @@ impl<'a> Log<'a> {
     pub fn write(&mut self) {
         let Some(line) = self.state.line.take() else { return };
         let written = self.writer.write(&line);
-        match (&written, self.waiting) {
+        match (&written, self.unwritten) {
             (Err(error), false) => self.observer.notice(&format!(
                 "{error}. The metrics are kept in memory and training goes on; they are written \
                  once there is room"
@@ -196,7 +196,7 @@ impl<'a> Log<'a> {
             (Ok(()), true) => self.observer.notice("the metrics could be written again"),
             _ => {}
         }
-        self.waiting = written.is_err();
+        self.unwritten = written.is_err();
     }
 
     /// The last line, and whatever still waits.

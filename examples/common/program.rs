@@ -25,6 +25,11 @@ pub fn main<A: Parser>(
         let machine = &common(&arguments).machine;
         if machine.list_devices { list_devices(machine) } else { work(&arguments) }
     });
+    exit(result)
+}
+
+/// Ends a program, and says what went wrong.
+pub fn exit(result: Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -8,7 +8,7 @@ mod common;
 
 use arguments::{Arguments, Cell};
 use clap::Parser;
-use common::program::{Result, catch_interrupts, open_device};
+use common::program::{Result, catch_interrupts, exit, open_device};
 use common::progress::Progress;
 use neutreno::VariantConfig;
 use neutreno::data::lookup::Lookup;
@@ -23,13 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit(run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<()> {

@@ -9,7 +9,7 @@ use crate::task::{Batches, Extent, Stop};
 use std::ops::Range;
 
 /// The training batches of a seed.
-pub(crate) fn training_batches<'a>(
+pub fn training_batches<'a>(
     data: &ImageData,
     settings: &ImageSettings,
     seed: u64,
@@ -23,12 +23,12 @@ pub(crate) fn training_batches<'a>(
 }
 
 /// The images of a batch on a device.
-pub(crate) fn pixels(batch: &ImageBatch, device: &Device) -> Tensor {
+pub fn pixels(batch: &ImageBatch, device: &Device) -> Tensor {
     Tensor::new(&batch.pixels, batch.shape, device)
 }
 
 /// The first batches of the validation images while training, all of them at the end.
-pub(crate) fn validation_batches(
+pub fn validation_batches(
     data: &ImageData,
     settings: &ImageSettings,
     batch: usize,
@@ -44,23 +44,19 @@ pub(crate) fn validation_batches(
 }
 
 /// The validation images with these numbers, to measure a model on; `None` if there are none.
-pub(crate) fn probe_images(
-    data: &ImageData,
-    device: &Device,
-    probes: Range<usize>,
-) -> Option<Tensor> {
+pub fn probe_images(data: &ImageData, device: &Device, probes: Range<usize>) -> Option<Tensor> {
     let batch = data.validation_images(probes);
     (batch.shape[0] > 0).then(|| pixels(&batch, device))
 }
 
 /// All test images.
-pub(crate) fn test_batches(data: &ImageData, batch: usize) -> impl Iterator<Item = ImageBatch> {
+pub fn test_batches(data: &ImageData, batch: usize) -> impl Iterator<Item = ImageBatch> {
     let batches = EvaluationImages::new(data, data.splits.test.clone(), batch);
     (0..batches.len()).map(move |index| batches.batch(index))
 }
 
 /// The batches until it is time to stop.
-pub(crate) fn until<'a>(
+pub fn until<'a>(
     stop: &'a Stop,
     batches: impl Iterator<Item = ImageBatch> + 'a,
 ) -> impl Iterator<Item = Result<ImageBatch, Error>> + 'a {

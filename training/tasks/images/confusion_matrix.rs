@@ -5,7 +5,7 @@ use super::svg::Svg;
 use crate::run::Picture;
 
 /// A row for each true class: which classes were given, and how often.
-pub(crate) fn confusion_matrix(confusion: &Confusion, classes: &[String], of: &str) -> Picture {
+pub fn confusion_matrix(confusion: &Confusion, classes: &[String], of: &str) -> Picture {
     const MARGIN: usize = 110;
     let count = classes.len();
     let cell = (520 / count.max(1)).clamp(5, 48);

@@ -4,13 +4,13 @@ use crate::data::images::ImageData;
 use crate::run::{Data, Values};
 
 /// Where the images came from.
-pub(crate) fn data_of(data: &ImageData) -> Data {
+pub fn data_of(data: &ImageData) -> Data {
     let hashes = data.hashes.clone().named().map(|(name, hash)| (name.to_owned(), hash));
     Data { source: data.source.to_string(), name: data.name.clone(), hashes: hashes.into() }
 }
 
 /// What is known of the images.
-pub(crate) fn facts(data: &ImageData) -> Values {
+pub fn facts(data: &ImageData) -> Values {
     let images = data.splits.as_ref().map(|set| set.len());
     Values::default()
         .with("classes", data.classes.clone())

@@ -7,13 +7,13 @@ use std::fmt::Write;
 use std::io::Cursor;
 
 /// A drawing in the making.
-pub(crate) struct Svg {
+pub struct Svg {
     text: String,
 }
 
 impl Svg {
     /// An empty one with a white ground.
-    pub(crate) fn new(width: usize, height: usize) -> Svg {
+    pub fn new(width: usize, height: usize) -> Svg {
         let text = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
              viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"11\">\n\
@@ -28,7 +28,7 @@ impl Svg {
     }
 
     /// A PNG file, its corner at a point, whose pixels stay squares.
-    pub(crate) fn image(&mut self, [x, y]: [usize; 2], [width, height]: [usize; 2], png: &[u8]) {
+    pub fn image(&mut self, [x, y]: [usize; 2], [width, height]: [usize; 2], png: &[u8]) {
         let address = Picture { file: "image.png".into(), bytes: png.into(), ..Picture::default() };
         let address = address.address();
         self.push(format_args!(
@@ -38,7 +38,7 @@ impl Svg {
     }
 
     /// A square, its corner at a point.
-    pub(crate) fn square(&mut self, [x, y]: [usize; 2], side: usize, colour: &str, opacity: f64) {
+    pub fn square(&mut self, [x, y]: [usize; 2], side: usize, colour: &str, opacity: f64) {
         self.push(format_args!(
             "<rect x=\"{x}\" y=\"{y}\" width=\"{side}\" height=\"{side}\" fill=\"{colour}\" \
              fill-opacity=\"{opacity:.3}\"/>"
@@ -46,7 +46,7 @@ impl Svg {
     }
 
     /// Around a point.
-    pub(crate) fn text(&mut self, [x, y]: [usize; 2], colour: &str, text: &str) {
+    pub fn text(&mut self, [x, y]: [usize; 2], colour: &str, text: &str) {
         let text = escape(text);
         self.push(format_args!(
             "<text x=\"{x}\" y=\"{y}\" text-anchor=\"middle\" fill=\"{colour}\">{text}</text>"
@@ -54,13 +54,13 @@ impl Svg {
     }
 
     /// From a point on.
-    pub(crate) fn name(&mut self, [x, y]: [usize; 2], text: &str) {
+    pub fn name(&mut self, [x, y]: [usize; 2], text: &str) {
         let text = escape(text);
         self.push(format_args!("<text x=\"{x}\" y=\"{y}\" fill=\"#333\">{text}</text>"));
     }
 
     /// Up to a point; turned upwards from it by 90 degrees.
-    pub(crate) fn label(&mut self, [x, y]: [usize; 2], degrees: usize, text: &str) {
+    pub fn label(&mut self, [x, y]: [usize; 2], degrees: usize, text: &str) {
         let (text, anchor) = (escape(text), if degrees == 0 { "end" } else { "start" });
         self.push(format_args!(
             "<text transform=\"translate({x} {y}) rotate(-{degrees})\" text-anchor=\"{anchor}\" \
@@ -69,7 +69,7 @@ impl Svg {
     }
 
     /// The whole file.
-    pub(crate) fn finish(mut self) -> Vec<u8> {
+    pub fn finish(mut self) -> Vec<u8> {
         self.text.push_str("</svg>\n");
         self.text.into_bytes()
     }
@@ -81,7 +81,7 @@ fn escape(text: &str) -> String {
 }
 
 /// An image, (channel, row, column), as a PNG file.
-pub(crate) fn png(shape: ImageShape, pixels: &[u8]) -> Vec<u8> {
+pub fn png(shape: ImageShape, pixels: &[u8]) -> Vec<u8> {
     let [width, height] = [shape.width as u32, shape.height as u32];
     let image = match shape.channels {
         3 => {
@@ -107,7 +107,7 @@ fn encode(image: &DynamicImage) -> Vec<u8> {
 }
 
 /// An image of one colour a pixel, (row, column), as a PNG file.
-pub(crate) fn png_of_colours(shape: ImageShape, colours: impl Iterator<Item = [u8; 3]>) -> Vec<u8> {
+pub fn png_of_colours(shape: ImageShape, colours: impl Iterator<Item = [u8; 3]>) -> Vec<u8> {
     let [width, height] = [shape.width as u32, shape.height as u32];
     let image = RgbImage::from_raw(width, height, colours.flatten().collect());
     encode(&DynamicImage::ImageRgb8(image.expect("three bytes a pixel")))
