@@ -13,8 +13,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// A task: a model, the data that it learns from, and how it is scored. The loop
-/// ([`Learner`](crate::Learner), [`Comparison`](crate::Comparison)) does the rest, the same for
-/// all tasks: steps, schedule, logging, evaluation, files, the report.
+/// ([`Learner`](crate::training::Learner), [`Comparison`](crate::training::Comparison)) does the
+/// rest, the same for all tasks: steps, schedule, logging, evaluation, files, the report.
 ///
 /// Nothing here may keep a random state: whatever is random is drawn from the seed and the number
 /// of the batch or step, so that a run is repeated, and resumed, to the bit.
