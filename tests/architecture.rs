@@ -5,11 +5,14 @@
 mod circles;
 #[path = "architecture/sources.rs"]
 mod sources;
+#[path = "architecture/words.rs"]
+mod words;
 
 use circles::circles;
-use sources::{Crate, Uses, words_of};
+use sources::{Crate, Uses};
 use std::fs;
 use std::path::{Path, PathBuf};
+use words::words_of;
 
 /// The crates, from the ground up: the folder, the first file, and the names in `Cargo.toml` of those
 /// of ours that it uses.

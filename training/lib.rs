@@ -1,8 +1,8 @@
 //! neutreno: four transformer variants, trained on text and images, with no machine-learning framework
 //! underneath.
 //!
-//! Four floors, each of which knows only those below it: [`neutreno_shaders`](https://docs.rs) under
-//! the [`engine`], the models on it ([`variant`], [`language`], [`vision`]), and here their training:
+//! Four floors, each of which knows only the one below it: the shaders, the [`engine`] on them, the
+//! models on that ([`variant`], [`language`], [`vision`]), and here their training:
 //!
 //! - [`data`] finds text and images and deals them out in batches;
 //! - [`tasks`] say what a model learns from them, and how it is scored;

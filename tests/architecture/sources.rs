@@ -7,7 +7,7 @@ use proc_macro2::{TokenStream, TokenTree};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use syn::visit::{self, Visit};
-use syn::{Attribute, Ident, Item, ItemMod, ItemUse, LitStr, Macro, UseTree, Visibility};
+use syn::{Attribute, Item, ItemMod, ItemUse, Macro, UseTree, Visibility};
 
 /// Which files use which, and by what names: (user, used) → names.
 pub type Uses = BTreeMap<(String, String), BTreeSet<String>>;
@@ -80,7 +80,7 @@ impl Crate {
     ) -> usize {
         let id = self.modules.len();
         self.modules.push(Module { file, parent, names: HashMap::new(), globs: Vec::new() });
-        for item in items.iter().filter(|item| !is_for_tests(attributes(item))) {
+        for item in items.iter().filter(|item| !is_for_tests(item)) {
             match item {
                 Item::Mod(module) => self.add_child(repository, id, folder, module),
                 // A macro that declares modules names their files.
@@ -214,7 +214,7 @@ impl User<'_> {
 
 impl<'a> Visit<'a> for User<'_> {
     fn visit_item(&mut self, item: &'a Item) {
-        if !is_for_tests(attributes(item)) {
+        if !is_for_tests(item) {
             visit::visit_item(self, item);
         }
     }
@@ -324,49 +324,6 @@ fn paths_in(tokens: TokenStream) -> Vec<Vec<String>> {
     paths
 }
 
-/// All names and texts in a file's code, each once; tests and comments left out.
-pub fn words_of(file: &syn::File) -> BTreeSet<String> {
-    let mut words = Words::default();
-    words.visit_file(file);
-    words.0
-}
-
-#[derive(Default)]
-struct Words(BTreeSet<String>);
-
-impl<'a> Visit<'a> for Words {
-    fn visit_item(&mut self, item: &'a Item) {
-        if !is_for_tests(attributes(item)) {
-            visit::visit_item(self, item);
-        }
-    }
-
-    fn visit_ident(&mut self, name: &'a Ident) {
-        self.0.insert(name.to_string());
-    }
-
-    fn visit_lit_str(&mut self, text: &'a LitStr) {
-        self.0.insert(text.value());
-    }
-
-    fn visit_macro(&mut self, item: &'a Macro) {
-        self.add(item.tokens.clone());
-    }
-
-    fn visit_attribute(&mut self, _: &'a Attribute) {}
-}
-
-impl Words {
-    fn add(&mut self, tokens: TokenStream) {
-        for token in tokens {
-            match token {
-                TokenTree::Group(group) => self.add(group.stream()),
-                token => drop(self.0.insert(token.to_string().trim_matches('"').to_owned())),
-            }
-        }
-    }
-}
-
 fn single(path: Vec<String>) -> Option<String> {
     <[String; 1]>::try_from(path).ok().map(|[name]| name)
 }
@@ -378,9 +335,9 @@ fn file_of(repository: &Path, folder: &Path, name: &str) -> Option<PathBuf> {
 }
 
 /// Whether code is there only for tests.
-fn is_for_tests(attributes: &[Attribute]) -> bool {
+pub fn is_for_tests(item: &Item) -> bool {
     let mut conditions =
-        attributes.iter().filter_map(|attribute| attribute.meta.require_list().ok());
+        attributes(item).iter().filter_map(|attribute| attribute.meta.require_list().ok());
     conditions.any(|list| {
         let condition = list.tokens.to_string();
         list.path.is_ident("cfg") && ["test", "doctest"].contains(&condition.as_str())

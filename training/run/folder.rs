@@ -1,9 +1,9 @@
 //! The folder of a run, `runs/NAME/`:
 //!
 //! ```text
-//! run.json  tokenizer.json  summary.json  report.html
+//! run.json  tokenizer.json  summary.json  report.html  .lock
 //! VARIANT-seedS/   config.json  metrics.jsonl  model.safetensors  result.json
-//!                  checkpoints/step-NNNNNN/
+//!                  checkpoints/step-NNNNNN/  pictures/
 //! ```
 //!
 //! A folder that was there before is never written to, and a file is either the old one or the
