@@ -10,7 +10,7 @@ const AHEAD: usize = 2;
 
 /// Makes the batches from number `first` on in a thread of its own, as long as someone takes them.
 /// They are the same as without it, since each follows from its number.
-pub(super) fn make_ahead<'scope, B: Send + 'scope>(
+pub(crate) fn make_ahead<'scope, B: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     mut batches: Batches<'scope, B>,
     first: u64,

@@ -2,8 +2,7 @@
 
 use crate::engine::{self, Device};
 use crate::error::Error;
-use crate::learner::seconds_per_step;
-use crate::needs::needs;
+use crate::needs::{Needs, needs, seconds_per_step};
 use crate::observer::{Observer, Started};
 use crate::recovery::Recovery;
 use crate::report::{RunMetrics, page};
@@ -54,7 +53,7 @@ pub struct Comparison<'a, T: Task> {
     pub interrupted: &'a AtomicBool,
 }
 
-impl<T: Task> Comparison<'_, T> {
+impl<'a, T: Task> Comparison<'a, T> {
     /// Trains all models and writes the run's folder: `run.json`, the task's own files, a folder
     /// for each model, and after each model `summary.json` and `report.html` anew. An earlier run
     /// is gone on with: models that are done stay, the others start at their latest checkpoint.
@@ -63,39 +62,23 @@ impl<T: Task> Comparison<'_, T> {
     /// Anything that stops the run; what was finished until then is in its folder.
     pub fn run(mut self, observer: &mut dyn Observer) -> Result<(Summary, RunFolder), Error> {
         // Finds what cannot work before anything is allocated or written.
-        let config = |variant| self.task.config(variant, &self.device);
-        let configs = self.variants.iter().map(config).collect::<Result<Vec<_>, _>>()?;
-        self.task.check()?;
-        self.limit_memory(&configs)?;
-        if let (Some(minutes), Some(config)) = (self.minutes, configs.first()) {
-            let seconds = seconds_per_step(self.task, config, &self.settings, &self.device)?;
-            self.settings.steps = ((60.0 * minutes / seconds) as u64).max(1);
-            observer.notice(&format!(
-                "{minutes} minutes are {} steps of {:.0} ms each; every model takes as many",
-                self.settings.steps,
-                1e3 * seconds
-            ));
-        }
-        self.settings.warmup = self.settings.warmup.min(self.settings.steps / 2);
+        let planned = self.plan()?;
+        self.settle_steps(&planned, observer)?;
         let (folder, _lock) = match self.resume.clone() {
             Some(path) => self.reopen(&path, observer)?,
             None => self.create()?,
         };
         let mut summary = self.summary(&folder.name());
-        let variants = || self.variants.iter().zip(&configs);
-        let models: Vec<_> =
-            self.seeds.iter().flat_map(|seed| variants().map(|v| (*seed, v))).collect();
-        let total = models.len();
+        let models = self.models(&planned);
         let mut trained = 0;
-        for (number, (seed, (variant, config))) in (1..).zip(models) {
-            let model = folder.model(&variant.name(), seed)?;
-            if let Some(result) = self.done(&model) {
+        for model in &models {
+            let model_folder = folder.model(&model.planned.variant.name(), model.seed)?;
+            if let Some(result) = self.done(&model_folder) {
                 summary.variants.push(result);
                 continue;
             }
-            let run = Run { folder: &model, variant, config, seed, number, models: total };
-            let result = self.train(&run, observer);
-            let result = result.map_err(|error| resumable(error, &folder, &model))?;
+            let result = self.train(model, &model_folder, observer);
+            let result = result.map_err(|error| resumable(error, &folder, &model_folder))?;
             trained += 1;
             observer.finished(&result);
             summary.variants.push(result);
@@ -113,34 +96,124 @@ impl<T: Task> Comparison<'_, T> {
         Ok((summary, folder))
     }
 
-    /// Refuses what would not fit, and lets the device see to it as well.
-    fn limit_memory(&self, configs: &[T::Config]) -> Result<(), Error> {
-        let Some(limit) = self.safety.memory_limit else { return Ok(()) };
+    /// The variants with what is known of their models before training, and whether they would
+    /// fit; lets the device see to the limit on its memory as well.
+    fn plan(&self) -> Result<Vec<Planned<'a, T>>, Error> {
+        let config = |variant| self.task.config(variant, &self.device);
+        let configs = self.variants.iter().map(config).collect::<Result<Vec<_>, _>>()?;
+        self.task.check()?;
         self.safety.limit_memory(&self.device);
-        for (variant, config) in self.variants.iter().zip(configs) {
-            let needs = needs(self.task, config, &self.settings)?;
-            needs.check(&variant.name(), limit, self.task.memory_flags())?;
+        let planned = |(variant, config): (&'a VariantConfig, T::Config)| {
+            let needs = needs(self.task, &config, &self.settings)?;
+            if let Some(limit) = self.safety.memory_limit {
+                needs.check(&variant.name(), limit, self.task.memory_flags())?;
+            }
+            Ok(Planned { variant, config, needs })
+        };
+        self.variants.iter().zip(configs).map(planned).collect()
+    }
+
+    /// Turns minutes into steps, and shortens the warm-up where there are few.
+    fn settle_steps(
+        &mut self,
+        planned: &[Planned<T>],
+        observer: &mut dyn Observer,
+    ) -> Result<(), Error> {
+        if let (Some(minutes), Some(first)) = (self.minutes, planned.first()) {
+            let seconds = seconds_per_step(self.task, &first.config, &self.settings, &self.device)?;
+            self.settings.steps = ((60.0 * minutes / seconds) as u64).max(1);
+            observer.notice(&format!(
+                "{minutes} minutes are {} steps of {:.0} ms each; every model takes as many",
+                self.settings.steps,
+                1e3 * seconds
+            ));
         }
+        self.settings.warmup = self.settings.warmup.min(self.settings.steps / 2);
         Ok(())
+    }
+
+    /// All models in the order of training: every variant with the first seed, and so on.
+    fn models<'b>(&self, planned: &'b [Planned<'b, T>]) -> Vec<Model<'b, T>> {
+        let count = self.seeds.len() * planned.len();
+        let seeds =
+            self.seeds.iter().flat_map(|seed| planned.iter().map(|planned| (*seed, planned)));
+        let model = |(number, (seed, planned))| Model { planned, seed, number, count };
+        (1..).zip(seeds).map(model).collect()
     }
 
     /// Trains a model, or goes on with it, on another device if the first one fails.
     fn train(
         &mut self,
-        run: &Run<T>,
+        model: &Model<T>,
+        folder: &ModelFolder,
         observer: &mut dyn Observer,
     ) -> Result<VariantSummary, Error> {
-        run.begin(self, observer)?;
+        let Model { planned: Planned { config, .. }, seed, .. } = *model;
+        write_json(&folder.config_json(), config)?;
+        observer.started(&self.started(model));
         let (safety, flags) = (self.safety.clone(), self.task.memory_flags());
         let mut recovery = Recovery::new(self.open, &safety, self.interrupted, flags);
-        loop {
-            match run.train(self, observer) {
+        let outcome = loop {
+            let Comparison { task, settings, safety, device, interrupted, .. } = &*self;
+            let training =
+                Training { task: *task, settings, safety, seed, device, folder, interrupted };
+            device.reset_peak();
+            match device.install(|| training.run(config, observer)) {
                 Err(Error::Engine(error)) if error.is_of_device() => {
-                    let step = checkpoint::latest_step(run.folder);
+                    let step = checkpoint::latest_step(folder);
                     recovery.recover(&mut self.device, error, step, observer)?;
                 }
-                result => return result,
+                outcome => break outcome?,
             }
+        };
+        let result = self.result(model, outcome);
+        if result.finished {
+            write_json(&folder.result_json(), &result)?;
+        }
+        Ok(result)
+    }
+
+    /// What is known of a model that is about to be trained.
+    fn started(&self, model: &Model<T>) -> Started {
+        let Planned { variant, needs, .. } = model.planned;
+        Started {
+            variant: variant.name(),
+            unit: self.task.unit(),
+            seed: model.seed,
+            number: model.number,
+            models: model.count,
+            parameters: needs.parameters,
+            steps: self.settings.steps,
+            planned_memory_bytes: needs.most().1,
+        }
+    }
+
+    /// What came out for a model.
+    fn result(&self, model: &Model<T>, outcome: Outcome) -> VariantSummary {
+        let Planned { variant, config, .. } = model.planned;
+        let unit = self.task.unit();
+        let seen = outcome.steps * self.settings.units_per_step(self.task);
+        let mut results = self
+            .task
+            .model_facts(config)
+            .with(&format!("{unit}s_seen"), seen)
+            .with(&format!("{unit}s_per_second"), seen as f64 / outcome.training_seconds);
+        results.extend(outcome.scores);
+        if outcome.skipped > 0 {
+            results.set("skipped_steps", outcome.skipped);
+        }
+        VariantSummary {
+            variant: variant.name(),
+            seed: model.seed,
+            finished: outcome.finished,
+            parameters: outcome.parameters,
+            steps: outcome.steps,
+            train_loss: outcome.train_loss,
+            peak_memory_bytes: self.device.memory().peak,
+            wall_seconds: outcome.seconds,
+            device: self.device.kind().into(),
+            adapter: adapter(&self.device),
+            results,
         }
     }
 
@@ -292,76 +365,24 @@ fn resumable(error: Error, folder: &RunFolder, model: &ModelFolder) -> Error {
     }
 }
 
-/// One model of a run.
-struct Run<'a, T: Task> {
-    folder: &'a ModelFolder,
-    variant: &'a VariantConfig,
-    config: &'a T::Config,
-    seed: u64,
-    /// Which model of the run it is, from 1.
-    number: usize,
-    /// How many there are.
-    models: usize,
+/// The name of a GPU's adapter; none where there is none.
+fn adapter(device: &Device) -> Option<String> {
+    (device.kind() == "gpu").then(|| device.name())
 }
 
-impl<T: Task> Run<'_, T> {
-    /// Says what is to be trained.
-    fn begin(&self, comparison: &Comparison<T>, observer: &mut dyn Observer) -> Result<(), Error> {
-        let Comparison { task, settings, .. } = comparison;
-        write_json(&self.folder.config_json(), self.config)?;
-        let needs = needs(*task, self.config, settings)?;
-        observer.started(&Started {
-            variant: self.variant.name(),
-            unit: task.unit(),
-            seed: self.seed,
-            number: self.number,
-            models: self.models,
-            parameters: needs.parameters,
-            steps: settings.steps,
-            planned_memory_bytes: needs.most().1,
-        });
-        Ok(())
-    }
+/// A variant with what is known of its models before they are trained.
+struct Planned<'a, T: Task> {
+    variant: &'a VariantConfig,
+    config: T::Config,
+    needs: Needs,
+}
 
-    fn train(
-        &self,
-        comparison: &Comparison<T>,
-        observer: &mut dyn Observer,
-    ) -> Result<VariantSummary, Error> {
-        let Comparison { task, settings, safety, device, interrupted, .. } = comparison;
-        let (folder, seed) = (self.folder, self.seed);
-        device.reset_peak();
-        let training =
-            Training { task: *task, settings, safety, seed, device, folder, interrupted };
-        let outcome = device.install(|| training.run(self.config, observer))?;
-        let Outcome { finished, parameters, steps, train_loss, scores, skipped, .. } = outcome;
-        let (training_seconds, seconds) = (outcome.training_seconds, outcome.seconds);
-        let unit = task.unit();
-        let seen = steps * settings.units_per_step(*task);
-        let mut results = task
-            .model_facts(self.config)
-            .with(&format!("{unit}s_seen"), seen)
-            .with(&format!("{unit}s_per_second"), seen as f64 / training_seconds);
-        results.extend(scores);
-        if skipped > 0 {
-            results.set("skipped_steps", skipped);
-        }
-        let result = VariantSummary {
-            variant: self.variant.name(),
-            seed,
-            finished,
-            parameters,
-            steps,
-            train_loss,
-            peak_memory_bytes: device.memory().peak,
-            wall_seconds: seconds,
-            device: device.kind().into(),
-            adapter: (device.kind() == "gpu").then(|| device.name()),
-            results,
-        };
-        if finished {
-            write_json(&folder.result_json(), &result)?;
-        }
-        Ok(result)
-    }
+/// A model of the run.
+struct Model<'a, T: Task> {
+    planned: &'a Planned<'a, T>,
+    seed: u64,
+    /// Which it is, from 1.
+    number: usize,
+    /// How many there are.
+    count: usize,
 }

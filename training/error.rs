@@ -1,6 +1,6 @@
 //! Why a run stopped.
 
-use crate::{data, engine, run};
+use crate::{engine, run};
 
 /// Why a run stopped.
 #[derive(Debug, thiserror::Error)]
@@ -54,19 +54,11 @@ pub enum Error {
     /// The engine.
     #[error(transparent)]
     Engine(#[from] engine::Error),
-    /// The text.
+    /// The task's data, or what is made of it: a text without words, a tokenizer that cannot be
+    /// saved.
     #[error(transparent)]
-    Data(#[from] data::corpus::DataError),
-    /// The tokenizer.
-    #[error(transparent)]
-    Tokenizer(#[from] data::tokenizer::TokenizerError),
-    /// Too little text.
-    #[error(transparent)]
-    Batches(#[from] data::batches::BatchError),
-    /// The images.
-    #[error("{0}")]
-    Images(Box<dyn std::error::Error + Send + Sync>),
+    Data(Box<dyn std::error::Error + Send + Sync>),
     /// The run's files.
     #[error(transparent)]
-    Report(#[from] run::Error),
+    Files(#[from] run::Error),
 }

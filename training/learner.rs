@@ -1,7 +1,6 @@
 //! A model with all that changes while it learns, and one step of learning.
 
 use crate::engine::checkpoint::chunks;
-use crate::engine::device::MemoryUse;
 use crate::engine::finite::find_not_finite;
 use crate::engine::optim::{AdamW, AdamWSettings, Average, Optimizer, Schedule, clip};
 use crate::engine::random::Key;
@@ -12,7 +11,6 @@ use crate::settings::Settings;
 use crate::task::Task;
 use sha2::{Digest, Sha256};
 use std::path::Path;
-use std::time::Instant;
 
 /// A model with all that changes while it learns.
 pub struct Learner<'a, T: Task> {
@@ -119,7 +117,7 @@ impl<'a, T: Task> Learner<'a, T> {
     }
 
     /// What a checkpoint holds of this: files of tensors, each as its bytes.
-    pub(super) fn files(&self) -> Vec<(&'static str, Chunks<'static, Error>)> {
+    pub(crate) fn files(&self) -> Vec<(&'static str, Chunks<'static, Error>)> {
         let file = |tensors: Vec<(String, Tensor)>, steps: Option<u64>| -> Chunks<'static, Error> {
             let steps = steps.map(|steps| ("steps".into(), steps.to_string()));
             Box::new(chunks(tensors, &steps.into_iter().collect()).map(|chunk| Ok(chunk?)))
@@ -140,7 +138,7 @@ impl<'a, T: Task> Learner<'a, T> {
     ///
     /// # Errors
     /// If a file cannot be read or is of another model.
-    pub(super) fn load(&mut self, checkpoint: &Path) -> Result<(), Error> {
+    pub(crate) fn load(&mut self, checkpoint: &Path) -> Result<(), Error> {
         self.parameters.load(&checkpoint.join(MODEL))?;
         self.optimizer.load(&self.parameters, &checkpoint.join(OPTIMIZER))?;
         if let Some(average) = &mut self.average {
@@ -171,11 +169,11 @@ impl<'a, T: Task> Learner<'a, T> {
         step: u64,
         mut batches: impl FnMut(u64) -> Result<T::Batch, Error>,
     ) -> Result<Option<String>, Error> {
-        let odd = |tensor: &Tensor| -> Result<bool, Error> {
-            Ok(tensor.to_vec()?.iter().any(|number| !number.is_finite()))
+        let is_finite = |tensor: &Tensor| -> Result<bool, Error> {
+            Ok(tensor.to_vec()?.iter().all(|number| number.is_finite()))
         };
         for (name, tensor) in self.parameters.iter() {
-            if odd(tensor)? {
+            if !is_finite(tensor)? {
                 return Ok(Some(format!("the parameter {name}")));
             }
         }
@@ -190,7 +188,7 @@ impl<'a, T: Task> Learner<'a, T> {
         }
         for (name, tensor) in self.parameters.iter() {
             if let Some(gradient) = self.gradients.get(tensor)
-                && odd(&gradient)?
+                && !is_finite(&gradient)?
             {
                 return Ok(Some(format!("the gradient of {name}")));
             }
@@ -208,7 +206,7 @@ impl<'a, T: Task> Learner<'a, T> {
 }
 
 /// The names and parameters, for saving.
-pub(super) fn handles(parameters: &Parameters) -> Vec<(String, Tensor)> {
+pub(crate) fn handles(parameters: &Parameters) -> Vec<(String, Tensor)> {
     parameters.iter().map(|(name, tensor)| (name.to_owned(), tensor.detach())).collect()
 }
 
@@ -220,52 +218,4 @@ fn schedule(settings: &Settings) -> Schedule {
         steps: settings.steps,
         final_fraction: settings.final_fraction,
     }
-}
-
-/// What is known of a model's training before any of it is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Plan {
-    /// The memory of a step.
-    pub memory: MemoryUse,
-    /// Trained numbers.
-    pub parameters: u64,
-}
-
-/// Plans the training of a model by running one step on the planning device.
-///
-/// # Errors
-/// If the step fails there: it would fail anywhere.
-pub fn plan<T: Task>(task: &T, config: &T::Config, settings: &Settings) -> Result<Plan, Error> {
-    let device = Device::plan();
-    let mut learner = Learner::new(task, config, settings, 0, &device);
-    learner.step(0, task.batches(0, settings.batch)?)?;
-    Ok(Plan { memory: device.memory(), parameters: learner.parameters.count() as u64 })
-}
-
-/// Seconds that a step of this model takes: the median over the first steps, which are run once
-/// for this and forgotten.
-///
-/// # Errors
-/// If a step fails.
-pub fn seconds_per_step<T: Task>(
-    task: &T,
-    config: &T::Config,
-    settings: &Settings,
-    device: &Device,
-) -> Result<f64, Error> {
-    const SECONDS: f64 = 8.0;
-    const MOST: usize = 40;
-    let mut learner = Learner::new(task, config, settings, 0, device);
-    let mut batches = task.batches(0, settings.batch)?;
-    let mut times = Vec::new();
-    let started = Instant::now();
-    while times.len() < 4 || (times.len() < MOST && started.elapsed().as_secs_f64() < SECONDS) {
-        let start = Instant::now();
-        learner.step(times.len() as u64, &mut batches)?.loss.to_vec()?;
-        times.push(start.elapsed().as_secs_f64());
-    }
-    // The first step also compiles shaders and takes memory from the system.
-    let mut times = times.split_off(1);
-    times.sort_by(f64::total_cmp);
-    Ok(times[times.len() / 2])
 }

@@ -1,8 +1,8 @@
 //! neutreno: four transformer variants, trained on text and images, with no machine-learning framework
 //! underneath.
 //!
-//! Four floors, each of which knows only those below it: [`neutreno_shaders`](https://docs.rs) under
-//! the [`engine`], the models on it ([`variant`], [`language`], [`vision`]), and here their training:
+//! Four floors, each of which knows only the one below it: the shaders, the [`engine`] on them, the
+//! models on that ([`variant`], [`language`], [`vision`]), and here their training:
 //!
 //! - [`data`] finds text and images and deals them out in batches;
 //! - [`tasks`] say what a model learns from them, and how it is scored;
@@ -25,14 +25,16 @@ pub use neutreno_models::{
 };
 
 pub mod data;
-pub mod efficiency;
 pub mod report;
 pub mod run;
 pub mod tasks;
 
 mod ahead;
 mod comparison;
+mod due;
 mod error;
+#[cfg(test)]
+mod fault_tests;
 mod learner;
 mod log;
 mod needs;
@@ -42,8 +44,6 @@ mod recovery;
 mod safety;
 mod settings;
 mod task;
-#[cfg(test)]
-mod tests;
 mod trainer;
 
 /// The training loop, one for every [`Task`](training::Task): [`Learner`](training::Learner) makes
@@ -52,8 +52,8 @@ mod trainer;
 pub mod training {
     pub use crate::comparison::Comparison;
     pub use crate::error::Error;
-    pub use crate::learner::{Learner, Plan, StepResult, plan, seconds_per_step};
-    pub use crate::needs::{Needs, needs};
+    pub use crate::learner::{Learner, StepResult};
+    pub use crate::needs::{Needs, Plan, needs, plan, seconds_per_step};
     pub use crate::observer::{Observer, Silent, Started, Step};
     pub use crate::probes::measure_probes;
     pub use crate::safety::{OnDeviceLoss, OnNonFinite, Safety};

@@ -2,39 +2,48 @@
 
 use crate::engine::device::Reading;
 use crate::error::Error;
+use crate::learner::StepResult;
 use crate::measure::Measured;
 use crate::observer::{Observer, Step};
 use crate::run::state::LogState;
-use crate::run::{MEASURED, Metric, MetricsWriter, Values};
-use crate::safety::OnNonFinite;
+use crate::run::{MEASURED, Metric, MetricsWriter, ModelFolder, Values};
+use crate::safety::{OnNonFinite, Safety};
+use crate::settings::Settings;
 use crate::task::{Best, Task};
-use crate::trainer::Training;
 use serde_json::json;
 use std::time::Instant;
 
-/// The results of a step on their way from the device.
-pub(super) struct Waiting {
+/// A step that is computed, with results on their way from the device.
+pub struct InFlight {
     /// Its number, from 0.
-    pub step: u64,
+    step: u64,
     /// The learning rate.
-    pub rate: f64,
+    rate: f64,
     /// The loss.
-    pub loss: Reading,
+    loss: Reading,
     /// The norm of all gradients.
-    pub gradient_norm: Reading,
+    gradient_norm: Reading,
     /// What the step took, waiting for an earlier one included.
     pub seconds: f64,
 }
 
+impl InFlight {
+    /// Asks for the results of a step.
+    pub fn new(step: u64, rate: f64, result: &StepResult) -> InFlight {
+        let (loss, gradient_norm) = (result.loss.read(), result.gradient_norm.read());
+        InFlight { step, rate, loss, gradient_norm, seconds: 0.0 }
+    }
+}
+
 /// Keeps `metrics.jsonl` and tells the observer.
-pub(super) struct Log<'a> {
+pub struct Log<'a> {
     /// Who watches.
     pub observer: &'a mut dyn Observer,
     /// Where it stands.
     pub state: LogState,
     writer: MetricsWriter,
-    /// Whether lines wait because the disk did not take them.
-    waiting: bool,
+    /// Whether there are lines that the disk did not take.
+    unwritten: bool,
     folder: String,
     unit: &'static str,
     units_per_step: u64,
@@ -46,31 +55,39 @@ pub(super) struct Log<'a> {
 }
 
 impl<'a> Log<'a> {
-    /// A log that goes on from a state and the lines that belong to it.
+    /// A log that goes on from a state and the lines that belong to it. `parameters` is how many
+    /// have names.
     pub fn new<T: Task>(
-        training: &Training<T>,
+        task: &T,
+        settings: &Settings,
+        safety: &Safety,
+        folder: &ModelFolder,
         parameters: usize,
-        (state, lines): (LogState, &[u8]),
+        (state, lines): (LogState, Vec<u8>),
         observer: &'a mut dyn Observer,
     ) -> Result<Log<'a>, Error> {
         Ok(Log {
             observer,
             state,
-            writer: MetricsWriter::begin(&training.folder.metrics_jsonl(), lines)?,
-            waiting: false,
-            folder: training.folder.path().display().to_string(),
-            unit: training.task.unit(),
-            units_per_step: training.settings.units_per_step(training.task),
-            total_steps: training.settings.steps,
+            writer: MetricsWriter::begin(&folder.metrics_jsonl(), &lines)?,
+            unwritten: false,
+            folder: folder.path().display().to_string(),
+            unit: task.unit(),
+            units_per_step: settings.units_per_step(task),
+            total_steps: settings.steps,
             parameters,
-            on_nonfinite: training.safety.on_nonfinite,
-            best: training.task.best(),
+            on_nonfinite: safety.on_nonfinite,
+            best: task.best(),
             started: Instant::now(),
         })
     }
 
-    pub fn step(&mut self, result: Waiting) -> Result<(), Error> {
-        let Waiting { step, rate, loss, gradient_norm, seconds } = result;
+    /// Waits for the results of a step, begins its line, and tells the observer.
+    ///
+    /// # Errors
+    /// If the device failed, or a result is not finite and that is to end the run.
+    pub fn step(&mut self, step: InFlight) -> Result<(), Error> {
+        let InFlight { step, rate, loss, gradient_norm, seconds } = step;
         let loss = f64::from(loss.wait()?[0]);
         let gradient_norm = f64::from(gradient_norm.wait()?[0]);
         self.write();
@@ -92,8 +109,8 @@ impl<'a> Log<'a> {
                 .with(&format!("{unit}s_per_second"), rate_of(seconds)),
             ..Metric::default()
         });
-        let odd = [("loss", loss), ("gradient", gradient_norm)];
-        match odd.into_iter().find(|(_, value)| !value.is_finite()) {
+        let results = [("loss", loss), ("gradient", gradient_norm)];
+        match results.into_iter().find(|(_, value)| !value.is_finite()) {
             Some((what, _)) => self.not_finite(what)?,
             None => {
                 self.state.recent.push_back(loss);
@@ -171,7 +188,7 @@ impl<'a> Log<'a> {
     pub fn write(&mut self) {
         let Some(line) = self.state.line.take() else { return };
         let written = self.writer.write(&line);
-        match (&written, self.waiting) {
+        match (&written, self.unwritten) {
             (Err(error), false) => self.observer.notice(&format!(
                 "{error}. The metrics are kept in memory and training goes on; they are written \
                  once there is room"
@@ -179,7 +196,7 @@ impl<'a> Log<'a> {
             (Ok(()), true) => self.observer.notice("the metrics could be written again"),
             _ => {}
         }
-        self.waiting = written.is_err();
+        self.unwritten = written.is_err();
     }
 
     /// The last line, and whatever still waits.

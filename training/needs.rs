@@ -1,7 +1,8 @@
-//! What a run will need, found out before it begins: its parts run on the planning device, which
-//! computes nothing and counts the memory.
+//! What a run will need, found out before it begins: memory, on the planning device, which computes
+//! nothing and counts what its parts take; and time, by a few steps that are forgotten.
 
 use crate::engine::Device;
+use crate::engine::device::MemoryUse;
 use crate::engine::random::Key;
 use crate::error::Error;
 use crate::learner::Learner;
@@ -9,6 +10,38 @@ use crate::probes::trace_first;
 use crate::report::bytes;
 use crate::settings::Settings;
 use crate::task::{Extent, Stop, Task};
+use std::time::Instant;
+
+/// What is known of a model's training before any of it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The memory of a step.
+    pub memory: MemoryUse,
+    /// Trained numbers.
+    pub parameters: u64,
+}
+
+/// Plans the training of a model by running one step on the planning device.
+///
+/// # Errors
+/// If the step fails there: it would fail anywhere.
+pub fn plan<T: Task>(task: &T, config: &T::Config, settings: &Settings) -> Result<Plan, Error> {
+    let device = Device::plan();
+    let learner = first_step(task, config, settings, &device)?;
+    Ok(Plan { memory: device.memory(), parameters: learner.parameters.count() as u64 })
+}
+
+/// A model after one step.
+fn first_step<'a, T: Task>(
+    task: &'a T,
+    config: &T::Config,
+    settings: &Settings,
+    device: &Device,
+) -> Result<Learner<'a, T>, Error> {
+    let mut learner = Learner::new(task, config, settings, 0, device);
+    learner.step(0, task.batches(0, settings.batch)?)?;
+    Ok(learner)
+}
 
 /// What training one model takes, and scoring it, measuring it and showing what it does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +59,7 @@ pub struct Needs {
 /// If some part fails on the planning device: it would fail anywhere.
 pub fn needs<T: Task>(task: &T, config: &T::Config, settings: &Settings) -> Result<Needs, Error> {
     let device = Device::plan();
-    let mut learner = Learner::new(task, config, settings, 0, &device);
-    learner.step(0, task.batches(0, settings.batch)?)?;
+    let learner = first_step(task, config, settings, &device)?;
     let parameters = learner.parameters.count() as u64;
     let mut memory = vec![("a step", device.memory().peak)];
     let mut part = |name, work: &dyn Fn(&T::Model) -> Result<(), Error>| {
@@ -59,7 +91,7 @@ impl Needs {
     ///
     /// # Errors
     /// What the model of this name needs, and which flags would lower it, if it is more.
-    pub(super) fn check(&self, name: &str, limit: u64, flags: &str) -> Result<(), Error> {
+    pub(crate) fn check(&self, name: &str, limit: u64, flags: &str) -> Result<(), Error> {
         let (part, most) = self.most();
         if most <= limit {
             return Ok(());
@@ -71,4 +103,32 @@ impl Needs {
             bytes(limit)
         )))
     }
+}
+
+/// Seconds that a step of this model takes: the median over the first steps, which are run once
+/// for this and forgotten.
+///
+/// # Errors
+/// If a step fails.
+pub fn seconds_per_step<T: Task>(
+    task: &T,
+    config: &T::Config,
+    settings: &Settings,
+    device: &Device,
+) -> Result<f64, Error> {
+    const SECONDS: f64 = 8.0;
+    const MOST: usize = 40;
+    let mut learner = Learner::new(task, config, settings, 0, device);
+    let mut batches = task.batches(0, settings.batch)?;
+    let mut times = Vec::new();
+    let started = Instant::now();
+    while times.len() < 4 || (times.len() < MOST && started.elapsed().as_secs_f64() < SECONDS) {
+        let start = Instant::now();
+        learner.step(times.len() as u64, &mut batches)?.loss.to_vec()?;
+        times.push(start.elapsed().as_secs_f64());
+    }
+    // The first step also compiles shaders and takes memory from the system.
+    let mut times = times.split_off(1);
+    times.sort_by(f64::total_cmp);
+    Ok(times[times.len() / 2])
 }

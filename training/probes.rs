@@ -38,6 +38,6 @@ pub fn measure_probes<T: Task>(
 
 /// Lets a model compute what [`measure_probes`] looks at first, which is as much as it ever looks at
 /// at once.
-pub(super) fn trace_first<T: Task>(task: &T, model: &T::Model, batch: usize) -> Result<(), Error> {
+pub(crate) fn trace_first<T: Task>(task: &T, model: &T::Model, batch: usize) -> Result<(), Error> {
     task.trace(model, 0..batch.min(AT_ONCE)).map(drop)
 }

@@ -18,7 +18,7 @@ const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(if cfg!(test) { 0 } else { 2 });
 
 /// Opens a device again.
-pub(super) struct Recovery<'a> {
+pub(crate) struct Recovery<'a> {
     /// Opens the same device as at first.
     pub open: &'a dyn Fn() -> engine::Result<Device>,
     pub safety: &'a Safety,
@@ -40,7 +40,7 @@ impl<'a> Recovery<'a> {
         Recovery { open, safety, interrupted, flags, attempts: 0, step: None }
     }
 
-    /// Puts a new device in the place of one that failed with `error`, if that was asked for and
+    /// Replaces a device that failed with `error`, if that was asked for and
     /// has a chance. `step` is that of the latest checkpoint.
     ///
     /// # Errors

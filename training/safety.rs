@@ -30,7 +30,7 @@ pub struct Safety {
 impl Safety {
     /// Lets a device see to the limit on its memory: a sixteenth above it, as kernels on a GPU take
     /// memory for their own use, of which the plan of a run knows nothing.
-    pub(super) fn limit_memory(&self, device: &Device) {
+    pub(crate) fn limit_memory(&self, device: &Device) {
         if let Some(limit) = self.memory_limit {
             device.set_memory_limit(limit + limit / 16);
         }

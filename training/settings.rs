@@ -1,7 +1,6 @@
 //! The settings that all tasks share.
 
 use crate::engine::optim::Curve;
-use crate::task::Task;
 use serde::{Deserialize, Serialize};
 
 /// How a model is trained. The same for every variant of a comparison.
@@ -38,13 +37,6 @@ pub struct Settings {
     pub measure_every: u64,
     /// Let the model show something every so many steps; 0 for only at the end.
     pub sample_every: u64,
-}
-
-impl Settings {
-    /// The training tokens, or images, of one step.
-    pub fn units_per_step(&self, task: &impl Task) -> u64 {
-        task.units(self.batch) * self.accumulate as u64
-    }
 }
 
 /// A set of settings with a name.

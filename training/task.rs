@@ -13,8 +13,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// A task: a model, the data that it learns from, and how it is scored. The loop
-/// ([`Learner`](crate::Learner), [`Comparison`](crate::Comparison)) does the rest, the same for
-/// all tasks: steps, schedule, logging, evaluation, files, the report.
+/// ([`Learner`](crate::training::Learner), [`Comparison`](crate::training::Comparison)) does the
+/// rest, the same for all tasks: steps, schedule, logging, evaluation, files, the report.
 ///
 /// Nothing here may keep a random state: whatever is random is drawn from the seed and the number
 /// of the batch or step, so that a run is repeated, and resumed, to the bit.
@@ -194,7 +194,7 @@ pub struct Stop<'a>(When<'a>);
 enum When<'a> {
     Never,
     Told(&'a AtomicBool),
-    /// So many times more the answer is no.
+    /// The answer is no for so many times.
     After(AtomicU32),
 }
 
@@ -210,7 +210,7 @@ impl<'a> Stop<'a> {
     }
 
     /// Stops after so many batches.
-    pub(super) fn after(batches: u32) -> Stop<'a> {
+    pub(crate) fn after(batches: u32) -> Stop<'a> {
         Stop(When::After(batches.into()))
     }
 
@@ -235,8 +235,16 @@ impl<'a> Stop<'a> {
     }
 }
 
+// Settings know no task, so what both of them say stands here.
+impl Settings {
+    /// The training tokens, or images, of one step.
+    pub fn units_per_step(&self, task: &impl Task) -> u64 {
+        task.units(self.batch) * self.accumulate as u64
+    }
+}
+
 /// All settings of a run: the shared ones and the task's own.
-pub(super) fn all_settings(settings: &Settings, task: &impl Task) -> serde_json::Value {
+pub(crate) fn all_settings(settings: &Settings, task: &impl Task) -> serde_json::Value {
     let mut all = task.settings();
     all.extend(Values::of(settings));
     serde_json::json!(all)

@@ -1,12 +1,13 @@
 //! Training one model from its first step, or from a checkpoint, to its scores.
 
 use crate::ahead::make_ahead;
+use crate::due::{Due, Latest};
 use crate::engine::Device;
 use crate::engine::checkpoint::{Metadata, chunks};
 use crate::engine::random::Key;
 use crate::error::Error;
-use crate::learner::{Learner, StepResult, handles};
-use crate::log::{Log, Waiting};
+use crate::learner::{Learner, handles};
+use crate::log::{InFlight, Log};
 use crate::observer::Observer;
 use crate::probes::measure_probes;
 use crate::run::checkpoint;
@@ -23,6 +24,10 @@ use std::time::Instant;
 
 /// How many probe sequences are measured while training.
 const PROBES: usize = 16;
+
+/// How many steps may be in flight: computed, with results that were not read yet. So the device
+/// never waits for the host.
+const MOST_IN_FLIGHT: usize = 2;
 
 /// All that training one model needs beside the model.
 pub struct Training<'a, T: Task> {
@@ -62,10 +67,6 @@ pub struct Outcome {
     pub seconds: f64,
 }
 
-/// The results of steps on their way from the device: read some steps late, so that the device
-/// never waits for the host.
-type Late = VecDeque<Waiting>;
-
 impl<T: Task> Training<'_, T> {
     /// Trains a model to the end or until interrupted, writes its `metrics.jsonl` and
     /// `model.safetensors`, and scores it. Where there is a checkpoint, it goes on from the newest
@@ -76,40 +77,140 @@ impl<T: Task> Training<'_, T> {
     /// the latest checkpoint is kept.
     pub fn run(&self, config: &T::Config, observer: &mut dyn Observer) -> Result<Outcome, Error> {
         let mut learner = Learner::new(self.task, config, self.settings, self.seed, self.device);
-        let (start, lines) = self.resume(&mut learner, config, observer)?;
+        let start = self.resume(&mut learner, config, observer)?;
         let names = learner.parameters.names().count();
-        let mut log = Log::new(self, names, (start, &lines), observer)?;
+        let Training { task, settings, safety, folder, .. } = self;
+        let mut log = Log::new(*task, settings, safety, folder, names, start, observer)?;
         let trained = self.train(&mut learner, config, &mut log);
-        let interrupted = matches!(trained, Err(Error::Interrupted));
-        let saved = learner.with_best_weights(|_, parameters| {
-            // What Hugging Face's tools look for in a file of weights.
-            let metadata = Metadata::from([("format".into(), "pt".into())]);
-            let chunks = chunks(handles(parameters), &metadata);
-            replace_file(
-                &self.folder.model_safetensors(),
-                chunks.map(|chunk| Ok::<_, Error>(chunk?)),
-            )
-        });
-        if !interrupted {
-            trained?;
-        }
-        saved?;
-        let scores = learner.with_best_weights(|model, _| self.score(model, interrupted))?;
-        log.observer.evaluated(log.state.steps, &scores);
-        Ok(Outcome {
-            finished: !interrupted,
-            parameters: learner.parameters.count() as u64,
-            steps: log.state.steps,
-            train_loss: log.recent_loss(),
-            scores,
-            skipped: log.skipped(),
-            training_seconds: log.state.training_seconds,
-            seconds: log.seconds(),
+        self.finish(&learner, &mut log, trained)
+    }
+
+    /// The loop: makes the steps that are left, with what is due between them.
+    fn train(
+        &self,
+        learner: &mut Learner<T>,
+        config: &T::Config,
+        log: &mut Log,
+    ) -> Result<(), Error> {
+        let Training { task, settings, safety, .. } = self;
+        let batches = task.batches(self.seed, settings.batch)?;
+        let stop = Stop::when(self.interrupted);
+        let mut latest = Latest::now(log.state.steps);
+        let mut in_flight = VecDeque::new();
+        std::thread::scope(|scope| {
+            let mut batches =
+                make_ahead(scope, batches, log.state.steps * settings.accumulate as u64);
+            for steps in log.state.steps..=settings.steps {
+                let due = Due::after(steps, settings, safety, latest, stop.now());
+                if due.results {
+                    self.log_results(learner, log, &mut in_flight, 0)?;
+                }
+                if due.checkpoint {
+                    self.save_checkpoint(learner, config, log)?;
+                    latest = Latest::now(steps);
+                }
+                if due.stop {
+                    log.write();
+                    return Err(Error::Interrupted);
+                }
+                if due.hash {
+                    log.note("parameters_hash", learner.hash()?);
+                }
+                if due.evaluation {
+                    let scores = self.evaluate(learner, log, &stop)?;
+                    log.evaluated(scores);
+                }
+                if due.measurement {
+                    let measured = learner.with_best_weights(|model, _| {
+                        measure_probes(*task, model, PROBES, settings.batch)
+                    });
+                    log.measured(measured?);
+                }
+                if due.sample {
+                    let key = Key::new(self.seed).named("sample").fold(steps);
+                    log.sampled(learner.with_best_weights(|model, _| task.sample(model, key))?);
+                }
+                if due.step {
+                    let started = Instant::now();
+                    let result = learner.step(steps, &mut batches)?;
+                    let rate = learner.learning_rate(steps);
+                    let mut step = InFlight::new(steps, rate, &result);
+                    self.log_results(learner, log, &mut in_flight, MOST_IN_FLIGHT - 1)?;
+                    step.seconds = started.elapsed().as_secs_f64();
+                    in_flight.push_back(step);
+                }
+                if safety.debug_nonfinite {
+                    // Later steps would change what is to be looked at.
+                    self.log_results(learner, log, &mut in_flight, 0)?;
+                }
+            }
+            log.finish()
         })
     }
 
-    /// Puts the newest whole checkpoint in place and tells where the log stood then; without one,
-    /// everything is at its beginning.
+    /// Waits for the results of the oldest steps and logs them, until only so many are in flight.
+    fn log_results(
+        &self,
+        learner: &Learner<T>,
+        log: &mut Log,
+        in_flight: &mut VecDeque<InFlight>,
+        left: usize,
+    ) -> Result<(), Error> {
+        while in_flight.len() > left {
+            let step = in_flight.pop_front().expect("more than that are in flight");
+            let skipped = log.skipped();
+            let logged = log.step(step);
+            let not_finite =
+                matches!(logged, Err(Error::NotFinite { .. })) || log.skipped() > skipped;
+            if not_finite && self.safety.debug_nonfinite {
+                let batches = self.task.batches(self.seed, self.settings.batch)?;
+                let first = learner.first_not_finite(log.state.steps - 1, batches)?;
+                let first = first.unwrap_or_else(|| "only the sum over all gradients".into());
+                log.observer.notice(&format!("  the first that is not finite: {first}"));
+            }
+            logged?;
+        }
+        Ok(())
+    }
+
+    /// Writes a checkpoint, and removes those that are no longer needed.
+    fn save_checkpoint(
+        &self,
+        learner: &Learner<T>,
+        config: &T::Config,
+        log: &Log,
+    ) -> Result<(), Error> {
+        let step = log.state.steps;
+        let state = State {
+            step,
+            micro_batch: step * self.settings.accumulate as u64,
+            seed: self.seed,
+            learning_rate: learner.learning_rate(step),
+            settings: all_settings(self.settings, self.task),
+            config: json!(config),
+            version: env!("CARGO_PKG_VERSION").into(),
+            device: self.device.kind().into(),
+            adapter: self.device.name(),
+            log: log.snapshot(),
+        };
+        checkpoint::save(self.folder, &state, log.lines()?, learner.files())?;
+        Ok(checkpoint::prune(self.folder, self.safety.keep, log.best_step())?)
+    }
+
+    /// Scores the model on a part of the validation data.
+    fn evaluate(&self, learner: &Learner<T>, log: &mut Log, stop: &Stop) -> Result<Values, Error> {
+        let batch = self.settings.batch;
+        let scores = learner
+            .with_best_weights(|model, _| self.task.evaluate(model, batch, Extent::Part, stop));
+        // If that was interrupted, a resumed run scores again: the checkpoint is older.
+        if matches!(scores, Err(Error::Interrupted)) {
+            log.write();
+        }
+        scores
+    }
+
+    /// Puts the newest whole checkpoint in place and tells where the log stood then, with its
+    /// lines; without one, everything is at its beginning.
     fn resume(
         &self,
         learner: &mut Learner<T>,
@@ -146,152 +247,39 @@ impl<T: Task> Training<'_, T> {
         Ok((found.state.log, found.metrics))
     }
 
-    fn train(
+    /// Saves the weights, however training ended, scores the model and draws its pictures.
+    fn finish(
         &self,
-        learner: &mut Learner<T>,
-        config: &T::Config,
+        learner: &Learner<T>,
         log: &mut Log,
-    ) -> Result<(), Error> {
-        let batches = self.task.batches(self.seed, self.settings.batch)?;
-        std::thread::scope(|scope| {
-            let first = log.state.steps * self.settings.accumulate as u64;
-            let batches = make_ahead(scope, batches, first);
-            self.steps(learner, config, log, batches)
+        trained: Result<(), Error>,
+    ) -> Result<Outcome, Error> {
+        let interrupted = matches!(trained, Err(Error::Interrupted));
+        let saved = learner.with_best_weights(|_, parameters| {
+            // What Hugging Face's tools look for in a file of weights.
+            let metadata = Metadata::from([("format".into(), "pt".into())]);
+            let chunks = chunks(handles(parameters), &metadata);
+            replace_file(
+                &self.folder.model_safetensors(),
+                chunks.map(|chunk| Ok::<_, Error>(chunk?)),
+            )
+        });
+        if !interrupted {
+            trained?;
+        }
+        saved?;
+        let scores = learner.with_best_weights(|model, _| self.score(model, interrupted))?;
+        log.observer.evaluated(log.state.steps, &scores);
+        Ok(Outcome {
+            finished: !interrupted,
+            parameters: learner.parameters.count() as u64,
+            steps: log.state.steps,
+            train_loss: log.recent_loss(),
+            scores,
+            skipped: log.skipped(),
+            training_seconds: log.state.training_seconds,
+            seconds: log.seconds(),
         })
-    }
-
-    fn steps(
-        &self,
-        learner: &mut Learner<T>,
-        config: &T::Config,
-        log: &mut Log,
-        mut batches: impl FnMut(u64) -> Result<T::Batch, Error>,
-    ) -> Result<(), Error> {
-        let mut late = Late::new();
-        let stop = Stop::when(self.interrupted);
-        let total = self.settings.steps;
-        // The step of the latest checkpoint: a run that goes on stands at one.
-        let mut kept = log.state.steps;
-        let mut kept_at = Instant::now();
-        for done in log.state.steps..=total {
-            let stops = stop.now();
-            let due = |every: u64| every > 0 && done > 0 && done % every == 0;
-            let last = done == total;
-            let evaluates = due(self.settings.evaluate_every) && !last;
-            let samples = due(self.settings.sample_every) || last;
-            let measures = due(self.settings.measure_every) || last;
-            let hashes = due(self.safety.hash_steps);
-            let minutes = kept_at.elapsed().as_secs_f64() / 60.0;
-            let keeps = due(self.safety.checkpoint_steps)
-                || minutes >= self.safety.checkpoint_minutes
-                || stops
-                || evaluates
-                || last;
-            if keeps || samples || measures || hashes {
-                late.drain(..).try_for_each(|result| self.logged(learner, log, result))?;
-            }
-            // Before whatever else happens at this step, so that a resumed run repeats that.
-            if keeps && done != kept {
-                self.keep(learner, config, log)?;
-                (kept, kept_at) = (done, Instant::now());
-            }
-            if stops {
-                log.write();
-                return Err(Error::Interrupted);
-            }
-            if hashes {
-                log.note("parameters_hash", learner.hash()?);
-            }
-            if evaluates {
-                self.evaluate_now(learner, log, &stop)?;
-            }
-            if measures {
-                let measured = learner.with_best_weights(|model, _| {
-                    measure_probes(self.task, model, PROBES, self.settings.batch)
-                });
-                log.measured(measured?);
-            }
-            if samples {
-                let key = Key::new(self.seed).named("sample").fold(done);
-                let sample = learner.with_best_weights(|model, _| self.task.sample(model, key))?;
-                log.sampled(sample);
-            }
-            if !last {
-                self.step(learner, log, done, &mut batches, &mut late)?;
-            }
-        }
-        log.finish()
-    }
-
-    fn step(
-        &self,
-        learner: &mut Learner<T>,
-        log: &mut Log,
-        step: u64,
-        batches: &mut impl FnMut(u64) -> Result<T::Batch, Error>,
-        late: &mut Late,
-    ) -> Result<(), Error> {
-        const LATE: usize = 2;
-        let started = Instant::now();
-        let StepResult { loss, gradient_norm } = learner.step(step, batches)?;
-        let (loss, gradient_norm) = (loss.read(), gradient_norm.read());
-        if late.len() == LATE {
-            let result = late.pop_front().expect("some are waiting");
-            self.logged(learner, log, result)?;
-        }
-        let seconds = started.elapsed().as_secs_f64();
-        let rate = learner.learning_rate(step);
-        late.push_back(Waiting { step, rate, loss, gradient_norm, seconds });
-        if self.safety.debug_nonfinite {
-            // Later steps would change what is to be looked at.
-            late.drain(..).try_for_each(|result| self.logged(learner, log, result))?;
-        }
-        Ok(())
-    }
-
-    /// Logs a step's results, and finds out where they stopped being finite if that is asked for.
-    fn logged(&self, learner: &Learner<T>, log: &mut Log, result: Waiting) -> Result<(), Error> {
-        let skipped = log.skipped();
-        let result = log.step(result);
-        let odd = matches!(result, Err(Error::NotFinite { .. })) || log.skipped() > skipped;
-        if odd && self.safety.debug_nonfinite {
-            let batches = self.task.batches(self.seed, self.settings.batch)?;
-            let first = learner.first_not_finite(log.state.steps - 1, batches)?;
-            let first = first.unwrap_or_else(|| "only the sum over all gradients".into());
-            log.observer.notice(&format!("  the first that is not finite: {first}"));
-        }
-        result
-    }
-
-    /// Writes a checkpoint, and removes those that are no longer needed.
-    fn keep(&self, learner: &Learner<T>, config: &T::Config, log: &mut Log) -> Result<(), Error> {
-        let step = log.state.steps;
-        let state = State {
-            step,
-            micro_batch: step * self.settings.accumulate as u64,
-            seed: self.seed,
-            learning_rate: learner.learning_rate(step),
-            settings: all_settings(self.settings, self.task),
-            config: json!(config),
-            version: env!("CARGO_PKG_VERSION").into(),
-            device: self.device.kind().into(),
-            adapter: self.device.name(),
-            log: log.snapshot(),
-        };
-        checkpoint::save(self.folder, &state, log.lines()?, learner.files())?;
-        Ok(checkpoint::prune(self.folder, self.safety.keep, log.best_step())?)
-    }
-
-    fn evaluate_now(&self, learner: &Learner<T>, log: &mut Log, stop: &Stop) -> Result<(), Error> {
-        let batch = self.settings.batch;
-        let scores = learner
-            .with_best_weights(|model, _| self.task.evaluate(model, batch, Extent::Part, stop));
-        // If that was interrupted, a resumed run scores again: the checkpoint is older.
-        if matches!(scores, Err(Error::Interrupted)) {
-            log.write();
-        }
-        log.evaluated(scores?);
-        Ok(())
     }
 
     /// Scores the model on everything and draws its pictures; after an interruption only as while

@@ -60,8 +60,8 @@ impl Sizes {
     fn tokens(&self, offset: usize) -> Ids {
         let Sizes { context, batch, vocabulary, .. } = *self;
         let token = |index: usize| (mix((1 << 60) + index as u64) % vocabulary as u64) as u32;
-        let place = |i: usize| i / context * (context + 1) + i % context + offset;
-        let tokens: Vec<u32> = (0..batch * context).map(|i| token(place(i))).collect();
+        let index = |i: usize| i / context * (context + 1) + i % context + offset;
+        let tokens: Vec<u32> = (0..batch * context).map(|i| token(index(i))).collect();
         Ids::new(tokens, [batch, context])
     }
 }
@@ -140,7 +140,7 @@ fn numbers(stream: u64, count: usize) -> Vec<f32> {
 
 /// A matrix given as [inputs, outputs], turned to [outputs, inputs].
 fn turned(matrix: &[f32], inputs: usize, outputs: usize) -> Vec<f32> {
-    (0..matrix.len()).map(|place| matrix[place % inputs * outputs + place / inputs]).collect()
+    (0..matrix.len()).map(|index| matrix[index % inputs * outputs + index / inputs]).collect()
 }
 
 /// The stream of random numbers of a matrix; `None` for the embedding.

@@ -1,11 +1,13 @@
 //! The flags that all training programs share.
 
 use super::safeguards::Safeguards;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, ValueEnum};
 use neutreno::engine::optim::Curve;
-use neutreno::training::Settings;
+use neutreno::training::{Preset, Settings};
 use neutreno::{ResformerKind, Variant, VariantConfig};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 /// All of them; a program adds those of its own task.
 #[derive(Debug, Args)]
@@ -75,18 +77,25 @@ pub struct Training {
     pub clip: Option<f64>,
     /// How much of the running average of the weights stays from step to step; the average is then
     /// what is scored and saved. 0 for the weights themselves
-    #[arg(long, value_parser = average, value_name = "DECAY", help_heading = "Training")]
+    #[arg(long, value_parser = share::<f64>, value_name = "DECAY", help_heading = "Training")]
     pub average: Option<f64>,
     /// Measure what the layers compute (token similarity, attention concentration, ...) every so
     /// many steps; 0 for only at the end
     #[arg(long, value_name = "STEPS", help_heading = "Training")]
     pub measure_every: Option<u64>,
+    #[command(flatten, next_help_heading = "Training")]
+    pub seeds: Seeds,
+}
+
+/// With which seeds to train it.
+#[derive(Debug, Args)]
+pub struct Seeds {
     /// The seed of weights, order of data and dropout; the first one with --seeds
-    #[arg(long, default_value_t = 1, help_heading = "Training")]
-    pub seed: u64,
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
     /// Train everything with so many seeds and report the spread
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000), help_heading = "Training")]
-    pub seeds: u64,
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    seeds: u64,
 }
 
 /// Where to train it.
@@ -168,7 +177,7 @@ pub enum DecayName {
     Cosine,
 }
 
-pub fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
+pub fn number<T: FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| format!("\"{text}\" is not such a number"))
 }
 
@@ -185,15 +194,9 @@ pub fn non_negative(text: &str) -> Result<f64, String> {
     if sound { Ok(value) } else { Err("must be a finite number, 0 or larger".into()) }
 }
 
-pub fn share(text: &str) -> Result<f32, String> {
-    let value: f32 = number(text)?;
-    let sound = (0.0..1.0).contains(&value);
-    if sound { Ok(value) } else { Err("must be at least 0 and less than 1".into()) }
-}
-
-pub fn average(text: &str) -> Result<f64, String> {
-    let value: f64 = number(text)?;
-    let sound = (0.0..1.0).contains(&value);
+pub fn share<T: FromStr + PartialOrd + From<u8>>(text: &str) -> Result<T, String> {
+    let value: T = number(text)?;
+    let sound = (T::from(0)..T::from(1)).contains(&value);
     if sound { Ok(value) } else { Err("must be at least 0 and less than 1".into()) }
 }
 
@@ -203,9 +206,16 @@ pub fn minutes(text: &str) -> Result<f64, String> {
     if sound { Ok(value) } else { Err("must be a finite number larger than 0".into()) }
 }
 
-impl Training {
+impl Common {
     /// Settings, with what the flags change.
     pub fn apply(&self, settings: &mut Settings) {
+        self.training.apply(settings);
+        set(&mut settings.evaluate_every, &self.output.eval_every);
+    }
+}
+
+impl Training {
+    fn apply(&self, settings: &mut Settings) {
         set(&mut settings.batch, &self.batch);
         set(&mut settings.accumulate, &self.accumulate);
         set(&mut settings.steps, &self.steps);
@@ -225,11 +235,19 @@ impl Training {
             };
         }
     }
+}
 
-    /// The seeds to train with.
-    pub fn all_seeds(&self) -> Vec<u64> {
+impl Seeds {
+    /// All of them.
+    pub fn all(&self) -> Vec<u64> {
         (0..self.seeds).map(|number| self.seed.wrapping_add(number)).collect()
     }
+}
+
+/// The names of presets as a flag takes them.
+pub fn names_of(presets: &[Preset]) -> PossibleValuesParser {
+    let value = |preset: &Preset| PossibleValue::new(preset.name).help(preset.purpose);
+    presets.iter().map(value).into()
 }
 
 /// Replaces a value if its flag was given.

@@ -1,10 +1,11 @@
 //! The flags that the programs for images share.
 
-use super::arguments::{Common, number, positive, set, share};
+use super::arguments::{Common, names_of, number, positive, set, share};
 use super::program::Result;
 use super::progress::Progress;
+use super::sizes::{Sizes, check_heads};
 use clap::Args;
-use neutreno::data::corpus::Source;
+use neutreno::data::Source;
 use neutreno::data::images::{Broken, ImageData, ImageError, ReadOptions, Task};
 use neutreno::tasks::images::ImageSettings;
 use neutreno::training::Settings;
@@ -16,21 +17,11 @@ pub struct Images {
     #[command(flatten)]
     pub common: Common,
     /// A set of sizes and settings; flags below change single ones
-    #[arg(long, value_parser = preset_names(), default_value = "tiny", help_heading = "What")]
+    #[arg(long, value_parser = names_of(&ImageSettings::PRESETS), default_value = "tiny", help_heading = "What")]
     pub preset: String,
 
-    /// Number of blocks of the encoder
-    #[arg(long, value_parser = positive, help_heading = "Model")]
-    pub layers: Option<usize>,
-    /// Width of the residual stream
-    #[arg(long, value_parser = positive, help_heading = "Model")]
-    pub width: Option<usize>,
-    /// Number of heads; must divide the width
-    #[arg(long, value_parser = positive, help_heading = "Model")]
-    pub heads: Option<usize>,
-    /// Width inside the feed-forward part [default: four times the width]
-    #[arg(long, value_parser = positive, help_heading = "Model")]
-    pub feed_forward: Option<usize>,
+    #[command(flatten, next_help_heading = "Model")]
+    pub sizes: Sizes,
     /// Side of the patches in pixels; must divide both sides of the images [default: the largest
     /// such up to 8, or what the preset says]
     #[arg(long, value_parser = positive, help_heading = "Model")]
@@ -39,11 +30,8 @@ pub struct Images {
     #[arg(long, help_heading = "Model")]
     pub class_token: Option<bool>,
     /// The probability with which an image skips a branch of the last block (stochastic depth)
-    #[arg(long, value_parser = share, help_heading = "Model")]
+    #[arg(long, value_parser = share::<f32>, help_heading = "Model")]
     pub drop_path: Option<f32>,
-    /// The share of each target that goes to all classes alike
-    #[arg(long, value_parser = share, help_heading = "Model")]
-    pub label_smoothing: Option<f32>,
 
     /// Folder with the images [default: generated ones]
     #[arg(long, value_name = "DIR", help_heading = "Images")]
@@ -84,12 +72,6 @@ pub struct Images {
     pub magnitude: Option<f32>,
 }
 
-fn preset_names() -> clap::builder::PossibleValuesParser {
-    ImageSettings::PRESETS
-        .map(|preset| clap::builder::PossibleValue::new(preset.name).help(preset.purpose))
-        .into()
-}
-
 fn size(text: &str) -> std::result::Result<[usize; 2], String> {
     let (height, width) = text.split_once('x').ok_or("two numbers are needed, as in 120x160")?;
     Ok([positive(height)?, positive(width)?])
@@ -119,15 +101,15 @@ impl Images {
     pub fn settings(&self, task: Task) -> std::result::Result<(ImageSettings, Settings), String> {
         let (mut sizes, mut training) =
             ImageSettings::preset(&self.preset, task).expect("clap knows the presets");
-        set(&mut sizes.layers, &self.layers);
-        set(&mut sizes.width, &self.width);
-        set(&mut sizes.heads, &self.heads);
+        set(&mut sizes.layers, &self.sizes.layers);
+        set(&mut sizes.width, &self.sizes.width);
+        set(&mut sizes.heads, &self.sizes.heads);
         set(&mut sizes.class_token, &self.class_token);
         set(&mut sizes.drop_path, &self.drop_path);
-        set(&mut sizes.label_smoothing, &self.label_smoothing);
+        set(&mut sizes.label_smoothing, &self.sizes.label_smoothing);
         set(&mut sizes.evaluation_images, &self.eval_images);
         sizes.patch = self.patch.or(sizes.patch);
-        sizes.feed_forward = self.feed_forward.or(sizes.feed_forward);
+        sizes.feed_forward = self.sizes.feed_forward.or(sizes.feed_forward);
         let augmentation = &mut sizes.augmentation;
         if self.no_augmentation {
             *augmentation = neutreno::data::images::Augmentation::none();
@@ -138,14 +120,8 @@ impl Images {
         set(&mut augmentation.color_jitter, &self.color_jitter);
         set(&mut augmentation.operations, &self.operations);
         set(&mut augmentation.magnitude, &self.magnitude);
-        self.common.training.apply(&mut training);
-        set(&mut training.evaluate_every, &self.common.output.eval_every);
-        if !sizes.width.is_multiple_of(sizes.heads) {
-            let ImageSettings { heads, width, .. } = sizes;
-            return Err(format!(
-                "--heads {heads} does not divide --width {width}; each head gets an equal part"
-            ));
-        }
+        self.common.apply(&mut training);
+        check_heads(sizes.width, sizes.heads)?;
         Ok((sizes, training))
     }
 

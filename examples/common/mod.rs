@@ -9,3 +9,5 @@ pub mod program;
 pub mod progress;
 pub mod resume;
 pub mod safeguards;
+pub mod sizes;
+pub mod text;

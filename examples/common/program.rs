@@ -25,6 +25,11 @@ pub fn main<A: Parser>(
         let machine = &common(&arguments).machine;
         if machine.list_devices { list_devices(machine) } else { work(&arguments) }
     });
+    exit(result)
+}
+
+/// Ends a program, and says what went wrong.
+pub fn exit(result: Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -85,12 +90,12 @@ pub fn train(
     progress: &mut Progress,
     interrupted: &AtomicBool,
 ) -> Result<()> {
-    let (parent, name) = place(common)?;
+    let (parent, name) = folder_of_run(common)?;
     let minutes = common.training.minutes.filter(|_| common.output.resume.is_none());
     let comparison = Comparison {
         task,
         variants,
-        seeds: &common.training.all_seeds(),
+        seeds: &common.training.seeds.all(),
         settings,
         minutes,
         device,
@@ -118,7 +123,7 @@ pub fn train(
 }
 
 /// Where the run's folder goes: the folder it is made in, and its name if that was given.
-fn place(common: &Common) -> Result<(PathBuf, Option<String>)> {
+fn folder_of_run(common: &Common) -> Result<(PathBuf, Option<String>)> {
     let Some(out) = &common.output.out else { return Ok(("runs".into(), None)) };
     let name = out.file_name().ok_or("--out needs the name of a folder")?;
     let parent = out.parent().map(PathBuf::from).unwrap_or_default();

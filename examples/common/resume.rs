@@ -66,12 +66,12 @@ pub fn to_keep(arguments: Vec<String>) -> Vec<String> {
 /// The last value of a flag.
 fn value(arguments: &[String], flag: &str) -> Option<String> {
     let mut found = None;
-    for (place, argument) in arguments.iter().enumerate() {
+    for (index, argument) in arguments.iter().enumerate() {
         let joined = argument.strip_prefix(flag).and_then(|rest| rest.strip_prefix('='));
         if let Some(value) = joined {
             found = Some(value.to_owned());
         } else if argument == flag {
-            found = arguments.get(place + 1).cloned();
+            found = arguments.get(index + 1).cloned();
         }
     }
     found

@@ -2,8 +2,9 @@
 //! fits. Paste what it prints into a report of a problem.
 
 use neutreno::VariantConfig;
-use neutreno::data::corpus::{Corpus, Source, Splits};
+use neutreno::data::corpus::Corpus;
 use neutreno::data::tokenizer::TokenizerChoice;
+use neutreno::data::{Source, Splits};
 use neutreno::engine::ops::OPS;
 use neutreno::engine::{Device, Error, Tensor, device, proof};
 use neutreno::report::bytes;

@@ -1,6 +1,7 @@
 //! The command line.
 
-use crate::common::arguments::{Machine, VariantName, What, average, non_negative, positive};
+use crate::common::arguments::{Machine, Seeds, VariantName, What, non_negative, positive, share};
+use crate::common::text::Text;
 use clap::Parser;
 use neutreno::VariantConfig;
 use neutreno::data::tokenizer::TokenizerChoice;
@@ -17,11 +18,10 @@ use std::path::PathBuf;
 /// efficiency.html shows the results so far.
 #[derive(Debug, Parser)]
 #[command(version, name = "efficiency", max_term_width = 100)]
+#[command(mut_arg("seeds", |seeds| seeds.default_value("3")))]
 pub struct Arguments {
-    /// Folder with wiki.{train,valid,test}.tokens (or .raw, or {train,valid,test}.txt), or any
-    /// text file [default: WikiText-2 from the cache or the network, else generated text]
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
+    #[command(flatten)]
+    pub text: Text,
     /// words, bytes or bpe:N (N tokens)
     #[arg(long, value_name = "KIND", default_value = "bpe:2000")]
     pub tokenizer: TokenizerChoice,
@@ -53,17 +53,13 @@ pub struct Arguments {
     #[arg(long, default_value_t = 3e-3, value_parser = non_negative)]
     pub lr: f64,
     /// The share of the steps in which the learning rate rises
-    #[arg(long, default_value_t = 0.05, value_parser = average)]
+    #[arg(long, default_value_t = 0.05, value_parser = share::<f64>)]
     pub warmup: f64,
     /// Score so many tokens of the validation text [default: all]
     #[arg(long, value_name = "TOKENS", value_parser = positive)]
     pub eval_tokens: Option<usize>,
-    /// The first seed
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
-    /// How many seeds
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1000))]
-    pub seeds: u64,
+    #[command(flatten)]
+    pub seeds: Seeds,
     /// The folder of all runs; if it is there, what is missing in it is trained
     #[arg(long, value_name = "DIR", default_value = "runs/efficiency")]
     pub out: PathBuf,
@@ -113,10 +109,6 @@ impl Arguments {
             resformer_layers: None,
         };
         what.variants(self.layers, VariantConfig::new)
-    }
-
-    pub fn all_seeds(&self) -> Vec<u64> {
-        (0..self.seeds).map(|number| self.seed.wrapping_add(number)).collect()
     }
 
     /// The settings of a cell.

@@ -8,13 +8,12 @@ mod common;
 
 use arguments::{Arguments, Cell};
 use clap::Parser;
-use common::program::{Result, catch_interrupts, open_device};
+use common::program::{Result, catch_interrupts, exit, open_device};
 use common::progress::Progress;
 use neutreno::VariantConfig;
-use neutreno::data::lookup::{Lookup, lookup};
-use neutreno::efficiency::Point;
+use neutreno::data::lookup::Lookup;
 use neutreno::engine::Device;
-use neutreno::report::Efficiency;
+use neutreno::report::{Efficiency, Point};
 use neutreno::run::{Summary, VariantSummary, write_atomically, write_json};
 use neutreno::tasks::language::LanguageModelling;
 use neutreno::training::{Comparison, Safety};
@@ -24,13 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit(run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
@@ -41,8 +34,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     cells.iter().try_for_each(|cell| arguments.settings(*cell).map(drop))?;
     let mut progress = Progress::new(arguments.quiet);
     let device = open_device(&arguments.machine, &progress)?;
-    let (corpus, notices) = lookup(&Lookup { data: arguments.data.clone(), ..Lookup::default() })?;
-    notices.iter().for_each(|notice| progress.line(notice));
+    let corpus = arguments.text.find(Lookup::default(), &progress)?;
     let (sizes, _) = arguments.settings(cells[0])?;
     let mut task = LanguageModelling::new(&corpus, arguments.tokenizer, sizes)?;
     let mut grid = Grid { arguments, variants, cells: cells.len(), results: Vec::new() };
@@ -90,7 +82,7 @@ impl Grid<'_> {
         let comparison = Comparison {
             task,
             variants: &self.variants,
-            seeds: &self.arguments.all_seeds(),
+            seeds: &self.arguments.seeds.all(),
             settings,
             minutes: None,
             device: device.clone(),
@@ -108,7 +100,8 @@ impl Grid<'_> {
 
     /// The losses so far.
     fn efficiency(&self, data: &str) -> Efficiency {
-        let Arguments { layers, tokens, seeds, .. } = *self.arguments;
+        let Arguments { layers, tokens, .. } = *self.arguments;
+        let seeds = self.arguments.seeds.all().len();
         let width = self.arguments.middle_width();
         let mut efficiency = Efficiency {
             about: format!(
@@ -136,7 +129,7 @@ impl Grid<'_> {
                 }
             }
         }
-        let all = self.cells * self.variants.len() * self.arguments.all_seeds().len();
+        let all = self.cells * self.variants.len() * seeds;
         efficiency.missing = all - trained;
         efficiency
     }

@@ -12,7 +12,7 @@ use common::program::{Result, catch_interrupts, open_device, train};
 use common::progress::Progress;
 use neutreno::VariantConfig;
 use neutreno::data::images::Task;
-use neutreno::tasks::images::ImageClassification;
+use neutreno::tasks::classification::ImageClassification;
 use std::process::ExitCode;
 
 /// Trains small vision transformers to tell what images show, and compares four variants:

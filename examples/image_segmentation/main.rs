@@ -12,7 +12,8 @@ use common::program::{Result, catch_interrupts, open_device, train};
 use common::progress::Progress;
 use neutreno::VariantConfig;
 use neutreno::data::images::Task;
-use neutreno::tasks::images::{ImageSegmentation, ImageSettings};
+use neutreno::tasks::images::ImageSettings;
+use neutreno::tasks::segmentation::ImageSegmentation;
 use std::process::ExitCode;
 
 /// Trains small vision transformers with Segmenter's mask transformer to tell what every pixel of an
@@ -36,7 +37,7 @@ struct Arguments {
     #[arg(long, value_parser = positive, value_name = "COUNT", help_heading = "Model")]
     mask_upscale: Option<usize>,
     /// How far the loss makes up for rare classes, from 0 to 1
-    #[arg(long, value_parser = share, value_name = "SHARE", help_heading = "Model")]
+    #[arg(long, value_parser = share::<f32>, value_name = "SHARE", help_heading = "Model")]
     balance: Option<f32>,
     /// The index of pixels that are not scored [default: 255, or what is known of the data]
     #[arg(long, value_name = "INDEX", help_heading = "Images")]

@@ -1,11 +1,12 @@
 //! The command line.
 
-use crate::common::arguments::{Common, number, positive, set, share};
+use crate::common::arguments::{Common, names_of, number, positive, set, share};
+use crate::common::sizes::{Sizes, check_heads};
+use crate::common::text::Text;
 use clap::Parser;
 use neutreno::data::tokenizer::TokenizerChoice;
 use neutreno::tasks::language::LanguageSettings;
 use neutreno::training::Settings;
-use std::path::PathBuf;
 
 /// Trains small language models on WikiText, or any text, and compares four transformer variants:
 /// Transformer, NeuTRENO, ResFormer, SVFormer.
@@ -20,24 +21,14 @@ pub struct Arguments {
     pub common: Common,
     /// A set of sizes and settings; flags below change single ones [default: tiny, or generated
     /// where there is only generated text]
-    #[arg(long, value_parser = preset_names(), help_heading = "What")]
+    #[arg(long, value_parser = names_of(&LanguageSettings::PRESETS), help_heading = "What")]
     pub preset: Option<String>,
 
-    /// Number of blocks
-    #[arg(long, value_parser = positive, help_heading = "Model")]
-    pub layers: Option<usize>,
-    /// Width of the residual stream
-    #[arg(long, value_parser = positive, help_heading = "Model")]
-    pub width: Option<usize>,
-    /// Number of query heads; must divide the width
-    #[arg(long, value_parser = positive, help_heading = "Model")]
-    pub heads: Option<usize>,
+    #[command(flatten, next_help_heading = "Model")]
+    pub sizes: Sizes,
     /// Number of key and value heads; must divide the query heads [default: as many]
     #[arg(long, value_parser = positive, help_heading = "Model")]
     pub kv_heads: Option<usize>,
-    /// Width inside the feed-forward part [default: 8/3 of the width]
-    #[arg(long, value_parser = positive, help_heading = "Model")]
-    pub feed_forward: Option<usize>,
     /// Give the output layer weights of its own instead of the embedding's
     #[arg(long, help_heading = "Model")]
     pub untied: bool,
@@ -45,20 +36,15 @@ pub struct Arguments {
     #[arg(long, value_parser = positive, help_heading = "Model")]
     pub context: Option<usize>,
     /// The probability with which dropout drops
-    #[arg(long, value_parser = share, help_heading = "Model")]
+    #[arg(long, value_parser = share::<f32>, help_heading = "Model")]
     pub dropout: Option<f32>,
-    /// The share of each target that goes to all tokens alike
-    #[arg(long, value_parser = share, help_heading = "Model")]
-    pub label_smoothing: Option<f32>,
 
     /// Run blocks again on the way back instead of keeping what they computed: less memory, about
     /// a third more time
     #[arg(long, help_heading = "Machine")]
     pub recompute: bool,
-    /// Folder with wiki.{train,valid,test}.tokens (or .raw, or {train,valid,test}.txt), or any
-    /// text file [default: WikiText-2 from the cache or the network, else generated text]
-    #[arg(long, value_name = "DIR", help_heading = "Text")]
-    pub data: Option<PathBuf>,
+    #[command(flatten, next_help_heading = "Text")]
+    pub text: Text,
     /// Never touch the network
     #[arg(long, help_heading = "Text")]
     pub offline: bool,
@@ -84,12 +70,6 @@ Examples:
   lm_wikitext --data my.txt --tokenizer bpe:2000 --layers 6 --width 192 --heads 6
   lm_wikitext --variant transformer,svformer --seeds 3 --steps 500";
 
-fn preset_names() -> clap::builder::PossibleValuesParser {
-    LanguageSettings::PRESETS
-        .map(|preset| clap::builder::PossibleValue::new(preset.name).help(preset.purpose))
-        .into()
-}
-
 fn at_least_two(text: &str) -> Result<usize, String> {
     match number(text)? {
         0 | 1 => Err("must be at least 2: the first token is not scored".into()),
@@ -106,22 +86,21 @@ impl Arguments {
         let preset = self.preset.as_deref().unwrap_or(usual);
         let (mut sizes, mut training) =
             LanguageSettings::preset(preset).expect("clap knows the presets");
-        set(&mut sizes.layers, &self.layers);
-        set(&mut sizes.width, &self.width);
-        set(&mut sizes.heads, &self.heads);
+        set(&mut sizes.layers, &self.sizes.layers);
+        set(&mut sizes.width, &self.sizes.width);
+        set(&mut sizes.heads, &self.sizes.heads);
         set(&mut sizes.context, &self.context);
         set(&mut sizes.dropout, &self.dropout);
-        set(&mut sizes.label_smoothing, &self.label_smoothing);
+        set(&mut sizes.label_smoothing, &self.sizes.label_smoothing);
         sizes.key_value_heads = self.kv_heads.or(sizes.key_value_heads);
-        sizes.feed_forward = self.feed_forward.or(sizes.feed_forward);
+        sizes.feed_forward = self.sizes.feed_forward.or(sizes.feed_forward);
         sizes.tied &= !self.untied;
         sizes.recompute |= self.recompute;
         if let Some(tokens) = self.eval_tokens {
             sizes.final_evaluation_tokens = Some(tokens);
             sizes.evaluation_tokens = sizes.evaluation_tokens.min(tokens);
         }
-        self.common.training.apply(&mut training);
-        set(&mut training.evaluate_every, &self.common.output.eval_every);
+        self.common.apply(&mut training);
         set(&mut training.sample_every, &self.sample_every);
         check(&sizes)?;
         Ok((sizes, training))
@@ -130,11 +109,7 @@ impl Arguments {
 
 fn check(sizes: &LanguageSettings) -> Result<(), String> {
     let LanguageSettings { width, heads, key_value_heads, .. } = *sizes;
-    if !width.is_multiple_of(heads) {
-        return Err(format!(
-            "--heads {heads} does not divide --width {width}; each head gets an equal part"
-        ));
-    }
+    check_heads(width, heads)?;
     if !(width / heads).is_multiple_of(2) {
         return Err(format!(
             "--width {width} with --heads {heads} gives a head {} channels; rotary positions need \

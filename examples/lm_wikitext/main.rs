@@ -10,8 +10,9 @@ use arguments::Arguments;
 use common::program::{Result, catch_interrupts, open_device, train};
 use common::progress::Progress;
 use neutreno::VariantConfig;
-use neutreno::data::corpus::{Corpus, Source};
-use neutreno::data::lookup::{Lookup, lookup};
+use neutreno::data::Source;
+use neutreno::data::corpus::Corpus;
+use neutreno::data::lookup::Lookup;
 use neutreno::data::tokenizer::TokenizerChoice;
 use neutreno::report::thousands;
 use neutreno::tasks::language::LanguageModelling;
@@ -38,15 +39,9 @@ fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn find_text(arguments: &Arguments, progress: &Progress) -> Result<Corpus> {
-    let (corpus, notices) = lookup(&Lookup {
-        data: arguments.data.clone(),
-        offline: arguments.offline,
-        require_real: arguments.require_real_text,
-        cache: None,
-    })?;
-    for notice in notices {
-        progress.line(&notice);
-    }
+    let (offline, require_real) = (arguments.offline, arguments.require_real_text);
+    let how = Lookup { offline, require_real, ..Lookup::default() };
+    let corpus = arguments.text.find(how, progress)?;
     let words = corpus.splits.train.split_whitespace().count() as u64;
     progress.line(&format!(
         "text: {} ({}), {} words to learn from",

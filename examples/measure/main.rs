@@ -8,7 +8,7 @@ mod models;
 
 use clap::Parser;
 use common::arguments::{Machine, positive};
-use common::program::{Result, open_device};
+use common::program::{Result, exit, open_device};
 use common::progress::Progress;
 use models::Request;
 use neutreno::report::measurements_page;
@@ -52,13 +52,7 @@ fn head(text: &str) -> std::result::Result<(usize, usize), String> {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit(run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<()> {

@@ -78,8 +78,8 @@ impl Probes {
     fn find(run: &RunFolder, summary: &Summary, request: &Request) -> Result<Probes> {
         // Where it was then.
         let source = &summary.data.source;
-        let place = source.strip_prefix("folder ").or_else(|| source.strip_prefix("file "));
-        let path = request.data.map(PathBuf::from).or_else(|| place.map(PathBuf::from));
+        let then = source.strip_prefix("folder ").or_else(|| source.strip_prefix("file "));
+        let path = request.data.map(PathBuf::from).or_else(|| then.map(PathBuf::from));
         let Some(model) = summary.variants.first() else {
             return Err(format!("{} has no trained models", run.path().display()).into());
         };

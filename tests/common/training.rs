@@ -2,8 +2,9 @@
 
 use super::finalise;
 use neutreno::data::batches::TrainingBatches;
-use neutreno::data::corpus::{Corpus, Source, Splits};
+use neutreno::data::corpus::Corpus;
 use neutreno::data::tokenizer::TokenizerChoice;
+use neutreno::data::{Source, Splits};
 use neutreno::engine::Ids;
 use neutreno::engine::random::Key;
 use neutreno::tasks::language::{LanguageModelling, LanguageSettings};

@@ -5,7 +5,7 @@ use crate::engine::random::Key;
 use std::sync::Arc;
 use thiserror::Error;
 
-/// The target of a place that is not scored.
+/// The target of a position that is not scored.
 pub const IGNORED: u32 = u32::MAX;
 
 /// Why tokens can't be dealt out as asked.
@@ -45,8 +45,8 @@ pub enum BatchError {
 ///
 /// A batch is a function of the key and the step alone, so that a run is resumed from a number and
 /// every model trained with the same key sees the same data in the same order. In each epoch the
-/// windows are shifted by a random offset below the context, so that they are cut at other places
-/// each time, and are visited once each in a random order; examples are counted on through the
+/// windows are shifted by a random offset below the context, so that they are cut elsewhere each
+/// time, and are visited once each in a random order; examples are counted on through the
 /// epochs, so that a batch may hold the end of one and the beginning of the next.
 ///
 /// ```
@@ -120,11 +120,11 @@ impl TrainingBatches {
     /// Where the window of an example begins; examples are numbered through all epochs.
     fn start(&mut self, example: u64) -> usize {
         let windows = self.windows_per_epoch() as u64;
-        let (epoch, place) = (example / windows, (example % windows) as usize);
+        let (epoch, index) = (example / windows, (example % windows) as usize);
         if epoch != self.epoch.number {
             self.epoch = Epoch::new(self.tokens.len(), self.context, self.key, epoch);
         }
-        self.epoch.offset + self.epoch.order[place] * self.context
+        self.epoch.offset + self.epoch.order[index] * self.context
     }
 }
 
@@ -145,7 +145,7 @@ impl Epoch {
 /// later one its last `stride`, so each of those has seen more than `context` − `stride` tokens
 /// before it. A smaller stride costs `context` / `stride` times as much and flatters no one: it
 /// only spares tokens from being predicted out of the blue. The last window is filled up with
-/// token 0, which no earlier place sees in a causal model, and [`IGNORED`] targets.
+/// token 0, which no earlier position sees in a causal model, and [`IGNORED`] targets.
 ///
 /// ```
 /// use neutreno::data::batches::{EvaluationWindows, IGNORED};
@@ -329,10 +329,10 @@ mod tests {
                     assert_eq!(inputs.len(), targets.len());
                     assert!(inputs.len() % context == 0 && inputs.len() <= 3 * context);
                     for (row, targets) in inputs.chunks(context).zip(targets.chunks(context)) {
-                        for (place, &target) in targets.iter().enumerate() {
+                        for (position, &target) in targets.iter().enumerate() {
                             if target != IGNORED {
-                                assert_eq!(target, row[place] + 1);
-                                assert!(row[0] == 0 || place >= context - stride);
+                                assert_eq!(target, row[position] + 1);
+                                assert!(row[0] == 0 || position >= context - stride);
                                 scored.push(target);
                             }
                         }

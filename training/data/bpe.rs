@@ -80,8 +80,8 @@ impl BytePairs {
         let text_of = |ids: &[u32]| {
             self.tokenizer.decode(ids, false).expect("a byte-level decoder takes any known token")
         };
-        let pieces: Vec<String> = ids.split(|id| !known(id)).map(text_of).collect();
-        pieces.join("\u{fffd}")
+        let texts: Vec<String> = ids.split(|id| !known(id)).map(text_of).collect();
+        texts.join("\u{fffd}")
     }
 
     /// The number of tokens learnt.
@@ -116,7 +116,7 @@ impl BytePairs {
         }
         let mut ids: Vec<u32> = tokenizer.get_vocab(true).into_values().collect();
         ids.sort_unstable();
-        if ids.iter().enumerate().any(|(place, &id)| place != id as usize) {
+        if ids.iter().enumerate().any(|(index, &id)| index != id as usize) {
             return Err("its token ids are not 0, 1, 2, … without a gap".into());
         }
         Ok(BytePairs::new(tokenizer))

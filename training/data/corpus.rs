@@ -1,11 +1,10 @@
 //! Text to train on: read from a folder, cut from a single file, or generated.
 
-use super::download::{Remote, hex};
-use super::generated;
+use super::download::Remote;
+use super::files::hex;
+use super::{Source, Splits, generated};
 use crate::engine::random::Key;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,76 +12,6 @@ use thiserror::Error;
 
 /// The seed of the generated corpus; always the same, so that runs can be compared.
 const GENERATED_SEED: u64 = 2016;
-
-/// One thing for each part of a corpus.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Splits<T> {
-    /// What models are trained on.
-    pub train: T,
-    /// What choices are made by.
-    pub validation: T,
-    /// What is looked at once, at the end.
-    pub test: T,
-}
-
-impl<T> Splits<T> {
-    /// The parts by reference.
-    pub fn as_ref(&self) -> Splits<&T> {
-        Splits { train: &self.train, validation: &self.validation, test: &self.test }
-    }
-
-    /// Each part turned into something else.
-    ///
-    /// ```
-    /// use neutreno::data::corpus::Splits;
-    /// let lengths = Splits { train: "abc", validation: "d", test: "" }.map(str::len);
-    /// assert_eq!(lengths, Splits { train: 3, validation: 1, test: 0 });
-    /// ```
-    pub fn map<U>(self, mut f: impl FnMut(T) -> U) -> Splits<U> {
-        Splits { train: f(self.train), validation: f(self.validation), test: f(self.test) }
-    }
-
-    /// As [`Splits::map`], up to the first error.
-    ///
-    /// # Errors
-    /// The first that `f` returns.
-    pub fn try_map<U, E>(self, mut f: impl FnMut(T) -> Result<U, E>) -> Result<Splits<U>, E> {
-        Ok(Splits { train: f(self.train)?, validation: f(self.validation)?, test: f(self.test)? })
-    }
-
-    /// The parts in order: train, validation, test.
-    pub fn iter(&self) -> impl Iterator<Item = &T> {
-        [&self.train, &self.validation, &self.test].into_iter()
-    }
-}
-
-/// Where a corpus came from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Source {
-    /// A folder with a file for each split.
-    Folder(PathBuf),
-    /// One text file, split by rule.
-    TextFile(PathBuf),
-    /// An earlier download in this folder.
-    Cache(PathBuf),
-    /// Downloaded from this address just now.
-    Download(String),
-    /// Made by [`generated`] from this seed.
-    Generated(u64),
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Source::Folder(path) => write!(f, "folder {}", path.display()),
-            Source::TextFile(path) => write!(f, "file {}", path.display()),
-            Source::Cache(path) => write!(f, "cache {}", path.display()),
-            Source::Download(address) => write!(f, "download from {address}"),
-            Source::Generated(seed) => write!(f, "generated from seed {seed}"),
-        }
-    }
-}
 
 /// Text to train on.
 #[derive(Clone, Debug, PartialEq)]
@@ -176,7 +105,8 @@ impl Corpus {
     /// fields of their names.
     ///
     /// ```
-    /// use neutreno::data::corpus::{Corpus, Source, Splits};
+    /// use neutreno::data::corpus::Corpus;
+    /// use neutreno::data::{Source, Splits};
     /// let text = |words: &str| words.to_string();
     /// let splits = Splits { train: text("a b a"), validation: text("b"), test: text("a") };
     /// let corpus = Corpus::new("two words".into(), Source::Generated(0), false, splits, None);

@@ -1,7 +1,7 @@
 //! Fetching WikiText-2 and keeping it: over TLS, limited in size and time, verified by hash.
 
-use super::corpus::Splits;
-use super::files::write_whole;
+use super::Splits;
+use super::files::{hex, write_whole};
 use sha1::{Digest, Sha1};
 use std::fs;
 use std::io;
@@ -31,9 +31,9 @@ pub(super) enum DownloadError {
     #[error("{url}: {source}")]
     Network { url: String, source: Box<ureq::Error> },
     #[error(
-        "{place}: {bytes} bytes with git hash {found} instead of {expected}, so it is damaged or changed"
+        "{name}: {bytes} bytes with git hash {found} instead of {expected}, so it is damaged or changed"
     )]
-    WrongContent { place: String, bytes: usize, expected: String, found: String },
+    WrongContent { name: String, bytes: usize, expected: String, found: String },
     #[error("{path}: {source}")]
     File { path: String, source: io::Error },
 }
@@ -90,10 +90,10 @@ impl Remote {
         }
         let read = |file: &RemoteFile| {
             let path = folder.join(file.name);
-            let place = path.display().to_string();
+            let name = path.display().to_string();
             let bytes = fs::read(&path)
-                .map_err(|source| DownloadError::File { path: place.clone(), source })?;
-            file.verify(&place, bytes)
+                .map_err(|source| DownloadError::File { path: name.clone(), source })?;
+            file.verify(&name, bytes)
         };
         self.files.as_ref().try_map(read).map(Some)
     }
@@ -118,10 +118,10 @@ impl Remote {
 }
 
 impl RemoteFile {
-    fn verify(&self, place: &str, bytes: Vec<u8>) -> Result<String, DownloadError> {
+    fn verify(&self, name: &str, bytes: Vec<u8>) -> Result<String, DownloadError> {
         let (found, length) = (git_blob(&bytes), bytes.len());
         let wrong = || DownloadError::WrongContent {
-            place: place.into(),
+            name: name.into(),
             bytes: length,
             expected: self.blob.clone(),
             found: found.clone(),
@@ -139,9 +139,4 @@ pub(super) fn git_blob(content: &[u8]) -> String {
     hash.update(format!("blob {}\0", content.len()));
     hash.update(content);
     hex(&hash.finalize())
-}
-
-/// Bytes in hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,4 +1,4 @@
-//! Writing files so that nothing half-written stays.
+//! Writing files so that nothing half-written stays, and telling contents apart by hashes.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -20,4 +20,9 @@ pub(super) fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
         // Best effort: the error that matters is the first.
         let _ = fs::remove_file(&temporary);
     })
+}
+
+/// Bytes in hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -18,7 +18,7 @@
 //! agrees over a distance is part of the symbol, and clauses nest to a fixed depth, so the
 //! recursion ends. Articles are independent: the entropy rate is H(Article) / L(Article).
 
-use super::corpus::Splits;
+use super::Splits;
 use super::grammar::Part::{Expand, LineEnd, Word};
 use super::grammar::{Rule, Symbol, rules};
 use crate::engine::random::{Generator, Key};
@@ -70,8 +70,7 @@ fn expect(symbol: Symbol, known: &mut HashMap<Symbol, Expected>) -> Expected {
 /// articles.
 ///
 /// ```
-/// use neutreno::data::corpus::Splits;
-/// use neutreno::data::generated;
+/// use neutreno::data::{Splits, generated};
 /// use neutreno::engine::random::Key;
 /// let sizes = Splits { train: 500, validation: 100, test: 100 };
 /// let text = generated::splits(Key::new(1), sizes);
@@ -152,7 +151,7 @@ mod tests {
                         Expand(child) => next.extend(
                             readings(child, &tokens[taken..])
                                 .into_iter()
-                                .map(|(more, of_child)| (taken + more, ln_p + of_child)),
+                                .map(|(length, of_child)| (taken + length, ln_p + of_child)),
                         ),
                         _ => {}
                     }

@@ -11,7 +11,7 @@ const DEPTH: u8 = 3;
 const PARAGRAPHS: u8 = 4;
 const SENTENCES: u8 = 6;
 
-/// What is expanded, with all that must agree inside it. A topic, a name and so on is its place in
+/// What is expanded, with all that must agree inside it. A topic, a name and so on is its index in
 /// the lists of the lexicon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Symbol {
@@ -126,11 +126,11 @@ pub(super) fn rules(symbol: Symbol) -> Vec<Rule> {
         }),
         Symbol::Paragraphs { topic, left } => {
             let paragraph = Expand(Symbol::Paragraph { topic });
-            let more = Expand(Symbol::Paragraphs { topic, left: left.saturating_sub(1) });
+            let rest = Expand(Symbol::Paragraphs { topic, left: left.saturating_sub(1) });
             match left {
                 0 => vec![rule(1.0, [])],
-                PARAGRAPHS => vec![rule(1.0, [paragraph, more])],
-                _ => vec![rule(0.6, [paragraph, more]), rule(0.4, [])],
+                PARAGRAPHS => vec![rule(1.0, [paragraph, rest])],
+                _ => vec![rule(0.6, [paragraph, rest]), rule(0.4, [])],
             }
         }
         Symbol::Paragraph { topic } => {
@@ -191,12 +191,12 @@ fn sentences(topic: usize, cast: Cast, left: u8) -> Vec<Rule> {
         [Word("At"), Word("last"), first, Expand(Symbol::Parting), second, Word(".")]
     };
     let sentence = Expand(Symbol::Sentence { topic, cast });
-    let more = Expand(Symbol::Sentences { topic, cast, left: left.saturating_sub(1) });
+    let rest = Expand(Symbol::Sentences { topic, cast, left: left.saturating_sub(1) });
     match left {
         0 => vec![rule(0.5, part(hero, friend)), rule(0.5, part(friend, hero))],
-        SENTENCES => vec![rule(1.0, [sentence, Word("."), more])],
+        SENTENCES => vec![rule(1.0, [sentence, Word("."), rest])],
         _ => vec![
-            rule(0.8, [sentence, Word("."), more]),
+            rule(0.8, [sentence, Word("."), rest]),
             rule(0.1, part(hero, friend)),
             rule(0.1, part(friend, hero)),
         ],
@@ -289,9 +289,9 @@ fn equally(
     choices.map(|choice| rule(probability, parts(choice))).collect()
 }
 
-/// A word, the earlier in its list the more often: p ∝ 1 / place, as in Zipf's law.
+/// A word, the earlier in its list the more often: p ∝ 1 / rank, as in Zipf's law.
 fn one_of(words: &[&'static str]) -> Vec<Rule> {
-    let total: f64 = (1..=words.len()).map(|place| 1.0 / place as f64).sum();
+    let total: f64 = (1..=words.len()).map(|rank| 1.0 / rank as f64).sum();
     let probability = |index: usize| 1.0 / ((index + 1) as f64 * total);
     words.iter().enumerate().map(|(i, &word)| rule(probability(i), [Word(word)])).collect()
 }

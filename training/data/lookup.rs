@@ -1,7 +1,8 @@
 //! Finding text on whatever machine this is: what was asked for, the per-user cache, the network,
 //! or else the corpus that ships as code.
 
-use super::corpus::{Corpus, DataError, Source};
+use super::Source;
+use super::corpus::{Corpus, DataError};
 use super::download::Remote;
 use std::path::PathBuf;
 
@@ -101,7 +102,7 @@ pub fn cache_folder() -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::corpus::Splits;
+    use super::super::Splits;
     use super::super::download::{RemoteFile, git_blob};
     use super::*;
     use std::fs;

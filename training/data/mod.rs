@@ -11,5 +11,10 @@ mod grammar;
 pub mod images;
 mod lexicon;
 pub mod lookup;
+mod source;
+mod splits;
 pub mod tokenizer;
 pub mod words;
+
+pub use source::Source;
+pub use splits::Splits;

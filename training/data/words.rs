@@ -20,8 +20,8 @@ impl Words {
     /// appearance. `<unk>` and `<eos>` are always among them.
     pub fn learn(text: &str) -> Words {
         let mut counts: HashMap<&str, (usize, usize)> = HashMap::new();
-        for (place, word) in text.split_inclusive('\n').flat_map(tokens).enumerate() {
-            counts.entry(word).or_insert((0, place)).0 += 1;
+        for (index, word) in text.split_inclusive('\n').flat_map(tokens).enumerate() {
+            counts.entry(word).or_insert((0, index)).0 += 1;
         }
         for special in [UNKNOWN, LINE_END] {
             counts.entry(special).or_insert((0, usize::MAX));

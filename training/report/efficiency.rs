@@ -2,11 +2,10 @@
 
 use super::figures::{figure, swatch};
 use super::format::fixed;
-use super::html::head;
+use super::head::head;
 use super::plots::{Line, Plot};
 use super::summary::BASELINE;
-use super::{Spread, label};
-use crate::efficiency::{Point, PowerLaw, Saving, savings};
+use super::{Point, PowerLaw, Saving, Spread, label, savings};
 use maud::{DOCTYPE, Markup, html};
 use std::collections::BTreeMap;
 
@@ -27,8 +26,7 @@ impl Efficiency {
     /// What each variant saves, in words.
     ///
     /// ```
-    /// use neutreno::efficiency::Point;
-    /// use neutreno::report::Efficiency;
+    /// use neutreno::report::{Efficiency, Point};
     /// let point = |variant: &str, x: f64, loss| Point { variant: variant.into(), seed: 1, x, loss };
     /// let parameters = vec![
     ///     point("transformer", 10.0, 4.0),

@@ -1,4 +1,4 @@
-//! Numbers as people read them.
+//! Numbers and names as people read them.
 
 /// What stands for a number that was not measured, or is not finite.
 pub(super) const NONE: &str = "–";
@@ -89,6 +89,18 @@ pub(super) fn decimals(number: f64) -> usize {
         size if size < 1000.0 => 1,
         _ => 0,
     }
+}
+
+/// A variant's name as its authors write it: `neutreno` is NeuTRENO. Other words stay.
+///
+/// ```
+/// # use neutreno::report::label;
+/// assert_eq!(label("svformer"), "SVFormer");
+/// assert_eq!(label("neutreno+resformer"), "NeuTRENO+ResFormer");
+/// ```
+pub fn label(variant: &str) -> String {
+    const NAMES: [&str; 4] = ["Transformer", "NeuTRENO", "ResFormer", "SVFormer"];
+    NAMES.iter().fold(variant.to_owned(), |label, name| label.replace(&name.to_lowercase(), name))
 }
 
 #[cfg(test)]

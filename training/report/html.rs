@@ -5,41 +5,14 @@
 
 use super::figures::{costs, legend, plots, swatch};
 use super::format::thousands;
+use super::head::head;
 use super::inside::{self, MeasuredModel};
 use super::table::{Column, cost, quality};
-use super::{Group, label};
+use super::{Group, RunMetrics, label};
 use crate::measure::Measured;
-use crate::run::{MEASURED, Metric, Picture, Summary};
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use crate::run::{MEASURED, Metric, Summary};
+use maud::{DOCTYPE, Markup, html};
 use serde_json::Value;
-
-/// The metrics of one trained model.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct RunMetrics {
-    /// The variant, as in [`Summary::variants`].
-    pub variant: String,
-    /// The seed, as in [`Summary::variants`].
-    pub seed: u64,
-    /// The lines of its `metrics.jsonl`.
-    pub metrics: Vec<Metric>,
-    /// Its pictures.
-    pub pictures: Vec<Picture>,
-}
-
-/// The head of every page; `pictures` allows those that the page itself contains.
-pub(super) fn head(title: &str, pictures: bool) -> Markup {
-    let sources = if pictures { "; img-src data:" } else { "" };
-    let policy = format!("default-src 'none'; style-src 'unsafe-inline'{sources}");
-    html! {
-        head {
-            meta charset="utf-8";
-            meta name="viewport" content="width=device-width, initial-scale=1";
-            meta http-equiv="Content-Security-Policy" content=(policy);
-            title { (title) }
-            style { (PreEscaped(include_str!("report.css"))) }
-        }
-    }
-}
 
 /// The page for a run: a whole HTML document.
 ///
@@ -124,11 +97,9 @@ fn sentence(summary: &Summary, groups: &[Group]) -> String {
     };
     let seeds = groups.iter().map(|group| group.runs.len()).max().unwrap_or(1);
     let seeds = if seeds > 1 { format!(", with {seeds} seeds each") } else { String::new() };
-    let device = match (&run.adapter, run.device.as_str()) {
-        (Some(adapter), _) => adapter.clone(),
-        (None, "cpu") => "the CPU".to_owned(),
-        (None, device) => device.to_owned(),
-    };
+    // Without an adapter it is a kind of device by itself: "the CPU".
+    let kind = || format!("the {}", run.device.to_uppercase());
+    let device = run.adapter.clone().unwrap_or_else(kind);
     format!(
         "{what}: {}, {} steps ({} {}s) of {}, on {device}{seeds}.",
         summary.task,
@@ -364,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_runs_give_a_sound_page() {
+    fn unusual_runs_give_a_sound_page() {
         // Nothing at all; results without metrics.
         checked(&Summary::default(), &[]);
         checked(&summary(1), &[]);
@@ -376,20 +347,20 @@ mod tests {
         assert!(!page.contains("Relative loss"));
 
         // A single step; a loss that diverged; an interruption after the first variant.
-        let mut odd = summary(1);
-        let mut runs = metrics(&odd);
+        let mut unusual = summary(1);
+        let mut runs = metrics(&unusual);
         runs.iter_mut().for_each(|run| run.metrics.truncate(1));
-        checked(&odd, &runs);
+        checked(&unusual, &runs);
         runs[1].metrics[0].loss = f64::NAN;
         runs[2].metrics[0].loss = f64::INFINITY;
-        odd.variants.truncate(2);
-        odd.variants[0].train_loss = f64::NAN;
-        odd.variants[0].results.set("tokens_per_second", f64::INFINITY);
-        odd.facts.set("unigram_perplexity", f64::NAN);
-        odd.facts.set("tokens_per_word", 0.0);
-        odd.variants[1].finished = false;
-        odd.variants[1].results.set("validation_loss", f64::NAN);
-        let page = checked(&odd, &runs);
+        unusual.variants.truncate(2);
+        unusual.variants[0].train_loss = f64::NAN;
+        unusual.variants[0].results.set("tokens_per_second", f64::INFINITY);
+        unusual.facts.set("unigram_perplexity", f64::NAN);
+        unusual.facts.set("tokens_per_word", 0.0);
+        unusual.variants[1].finished = false;
+        unusual.variants[1].results.set("validation_loss", f64::NAN);
+        let page = checked(&unusual, &runs);
         assert!(page.contains("Interrupted: 1 of 2 trainings"));
         assert!(page.contains("NeuTRENO (seed 1) was interrupted after 300 steps"));
         assert!(page.contains("Transformer (seed 1) diverged"));

@@ -2,7 +2,7 @@
 
 use super::curves::{Curve, over_seeds};
 use super::figures::{figure, swatch};
-use super::html::head;
+use super::head::head;
 use super::plots::{Line, Plot};
 use super::{Spread, label};
 use crate::measure::{MEASUREMENTS, Measured, Measurement};
@@ -283,8 +283,8 @@ mod tests {
         assert!(!measurements_page("", "", &[], &[]).contains("Inside"));
         let nothing = Measured([("value_rank".to_owned(), vec![f64::NAN])].into());
         let steps = vec![(0, nothing)];
-        let odd = MeasuredModel { name: "x".into(), seed: 1, decoder_blocks: 2, steps };
-        let page = measurements_page("", "", &[odd], &[]);
+        let segmenter = MeasuredModel { name: "x".into(), seed: 1, decoder_blocks: 2, steps };
+        let page = measurements_page("", "", &[segmenter], &[]);
         assert!(page.contains("Nothing was measured.") && !page.contains("Energy"));
         assert!(page.contains("last 2 blocks"));
     }

@@ -2,38 +2,35 @@
 //!
 //! - [`page`] turns a summary and the metrics into `report.html`;
 //! - [`Difference`] says how a variant compares with another, over seeds;
-//! - [`measurements_page`] shows what was measured inside models.
+//! - [`measurements_page`] shows what was measured inside models;
+//! - [`savings`] says how many fewer parameters, and how much less data, a variant needs for the same
+//!   loss, and [`Efficiency`] shows it.
 
 mod curves;
 mod efficiency;
 mod figures;
 mod format;
+mod head;
 mod html;
 mod inside;
 mod maps;
 mod measures;
 mod plots;
+mod run_metrics;
 #[cfg(test)]
 mod samples;
+mod savings;
+mod spread;
 mod summary;
 mod table;
 
 pub use efficiency::Efficiency;
-pub use format::{bytes, duration, thousands};
-pub use html::{RunMetrics, page};
+pub use format::{bytes, duration, label, thousands};
+pub use html::page;
 pub use inside::{Map, MeasuredModel, measurements_page};
 pub use maps::draw_map;
 pub use measures::describe;
-pub use summary::{Difference, Group, Spread};
-
-/// A variant's name as its authors write it: `neutreno` is NeuTRENO. Other words stay.
-///
-/// ```
-/// # use neutreno::report::label;
-/// assert_eq!(label("svformer"), "SVFormer");
-/// assert_eq!(label("neutreno+resformer"), "NeuTRENO+ResFormer");
-/// ```
-pub fn label(variant: &str) -> String {
-    const NAMES: [&str; 4] = ["Transformer", "NeuTRENO", "ResFormer", "SVFormer"];
-    NAMES.iter().fold(variant.to_owned(), |label, name| label.replace(&name.to_lowercase(), name))
-}
+pub use run_metrics::RunMetrics;
+pub use savings::{Point, PowerLaw, Saving, savings};
+pub use spread::Spread;
+pub use summary::{Difference, Group};

@@ -152,16 +152,16 @@ impl Plot {
 
     /// At most some 400 points of a line, evenly spaced on the axis; the last one is kept.
     fn thinned(&self, line: &Line, x: &Range<f64>) -> Vec<(f64, Spread)> {
-        let place = |x: f64| if self.logarithmic { x.ln() } else { x };
-        let gap = (place(x.end) - place(x.start)) / 400.0;
+        let along_axis = |x: f64| if self.logarithmic { x.ln() } else { x };
+        let gap = (along_axis(x.end) - along_axis(x.start)) / 400.0;
         let last = line.points.keys().next_back().copied();
         let mut next = f64::NEG_INFINITY;
         let mut kept = Vec::new();
         for (&step, &y) in &line.points {
             let x = step as f64;
-            if place(x) >= next || Some(step) == last {
+            if along_axis(x) >= next || Some(step) == last {
                 kept.push((x, y));
-                next = place(x) + gap;
+                next = along_axis(x) + gap;
             }
         }
         kept

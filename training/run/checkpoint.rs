@@ -6,7 +6,7 @@
 //!   optimizer.safetensors  its moments and the number of its steps
 //!   average.safetensors    the running average of the weights, if one is made
 //!   metrics.jsonl          the metrics so far
-//!   state.json             step, place in the data, what was logged, settings, versions
+//!   state.json             step, position in the data, what was logged, settings, versions
 //!   SHA256SUMS             of all of these, as `sha256sum -c` takes it
 //! ```
 //!
@@ -28,7 +28,7 @@ const METRICS: &str = "metrics.jsonl";
 const STATE: &str = "state.json";
 const SUMS: &str = "SHA256SUMS";
 
-/// The bytes of one file, piece by piece.
+/// The bytes of one file, chunk by chunk.
 pub(crate) type Chunks<'a, E> = Box<dyn Iterator<Item = Result<Vec<u8>, E>> + 'a>;
 
 /// Writes the checkpoint after `state.step` steps.

@@ -2,6 +2,7 @@
 //! that tests can let any one of them fail.
 
 use super::Error;
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::ffi::OsString;
 use std::fs::{self, DirEntry, File};
@@ -9,13 +10,13 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 /// Makes a folder and those above it.
-pub(crate) fn create_folder(path: &Path) -> Result<(), Error> {
+pub(super) fn create_folder(path: &Path) -> Result<(), Error> {
     fault(path).and_then(|()| fs::create_dir_all(path)).map_err(Error::file("create", path))
 }
 
 /// Writes a new file, synced, and returns the SHA-256 of what is in it. The chunks may come from
 /// elsewhere, with errors of their own.
-pub(crate) fn write_file<E: From<Error>>(
+pub(super) fn write_file<E: From<Error>>(
     path: &Path,
     chunks: impl Iterator<Item = Result<Vec<u8>, E>>,
 ) -> Result<String, E> {
@@ -52,13 +53,52 @@ pub(crate) fn replace_file<E: From<Error>>(
     written
 }
 
+/// Writes a file so that `path` holds either what it held before or all of `contents`: under
+/// another name in the same folder first, synced to the disk, then renamed.
+///
+/// ```
+/// # use neutreno::run::write_atomically;
+/// # let folder = tempfile::tempdir().unwrap();
+/// let path = folder.path().join("summary.json");
+/// write_atomically(&path, b"{}")?;
+/// assert_eq!(std::fs::read(&path).unwrap(), b"{}");
+/// # Ok::<(), neutreno::run::Error>(())
+/// ```
+///
+/// # Errors
+/// The folder is missing or cannot be written, or the disk is full; the temporary file is removed.
+pub fn write_atomically(path: &Path, contents: &[u8]) -> Result<(), Error> {
+    replace_file(path, std::iter::once(Ok(contents.to_vec())))
+}
+
+/// Writes a value as indented JSON, atomically; numbers that are not finite become null.
+///
+/// ```
+/// # use neutreno::run::write_json;
+/// # let folder = tempfile::tempdir().unwrap();
+/// let path = folder.path().join("run.json");
+/// write_json(&path, &[1.5, f64::NAN])?;
+/// assert_eq!(std::fs::read_to_string(&path).unwrap(), "[\n  1.5,\n  null\n]\n");
+/// # Ok::<(), neutreno::run::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`write_atomically`]; also a value that JSON cannot hold, such as a map with keys that are
+/// no strings.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
+    let mut text = serde_json::to_vec_pretty(value)
+        .map_err(|error| Error::file("write", path)(io::Error::other(error)))?;
+    text.push(b'\n');
+    write_atomically(path, &text)
+}
+
 /// Whether this is a folder itself, not a link to one.
 pub(super) fn is_folder(entry: &DirEntry) -> bool {
     entry.file_type().is_ok_and(|kind| kind.is_dir())
 }
 
 /// Whether this is a file that [`replace_file`] was writing, of whatever process.
-pub(crate) fn is_partial_file(entry: &DirEntry) -> bool {
+pub(super) fn is_partial_file(entry: &DirEntry) -> bool {
     let name = entry.file_name();
     let process = name.to_str().and_then(|name| {
         let (_, process) = name.strip_prefix('.')?.strip_suffix(".partial")?.rsplit_once('.')?;
@@ -68,18 +108,18 @@ pub(crate) fn is_partial_file(entry: &DirEntry) -> bool {
 }
 
 /// Appends to an open file.
-pub(crate) fn append(mut file: &File, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+pub(super) fn append(mut file: &File, path: &Path, bytes: &[u8]) -> Result<(), Error> {
     fault(path).and_then(|()| file.write_all(bytes)).map_err(Error::file("write", path))
 }
 
 /// Renames a file or folder. [`sync_folder`] makes sure that the new name survives a power failure.
-pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), Error> {
+pub(super) fn rename(from: &Path, to: &Path) -> Result<(), Error> {
     fault(to).and_then(|()| fs::rename(from, to)).map_err(Error::file("write", to))
 }
 
 /// Makes sure that the names in a folder survive a power failure; only Unix can open a folder for
 /// that.
-pub(crate) fn sync_folder(path: &Path) -> Result<(), Error> {
+pub(super) fn sync_folder(path: &Path) -> Result<(), Error> {
     if cfg!(unix) {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let synced = fault(path).and_then(|()| sync(&File::open(path)?));
@@ -89,7 +129,7 @@ pub(crate) fn sync_folder(path: &Path) -> Result<(), Error> {
 }
 
 /// Removes a folder and all that is in it, if it is there.
-pub(crate) fn remove_folder(path: &Path) -> Result<(), Error> {
+pub(super) fn remove_folder(path: &Path) -> Result<(), Error> {
     match fault(path).and_then(|()| fs::remove_dir_all(path)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(Error::file("remove", path)(error))
@@ -99,7 +139,7 @@ pub(crate) fn remove_folder(path: &Path) -> Result<(), Error> {
 }
 
 /// The SHA-256 of a file, in hexadecimal.
-pub(crate) fn hash_file(path: &Path) -> Result<String, Error> {
+pub(super) fn hash_file(path: &Path) -> Result<String, Error> {
     let hash = || {
         let mut hash = Sha256::new();
         let mut file = File::open(path)?;
@@ -129,7 +169,7 @@ fn fault(_path: &Path) -> io::Result<()> {
 }
 
 #[cfg(test)]
-pub(crate) use faults::fault;
+use faults::fault;
 
 /// A disk that fails on purpose.
 #[cfg(test)]
@@ -175,5 +215,23 @@ pub(crate) mod faults {
             return Err(io::Error::new(io::ErrorKind::StorageFull, "no space left on the disk"));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        // A folder in the file's place makes the last step, the rename, fail.
+        let path = folder.path().join("summary.json");
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("kept"), "").unwrap();
+        let error = write_atomically(&path, b"{}").unwrap_err().to_string();
+        assert!(error.starts_with("cannot write ") && error.contains("summary.json"), "{error}");
+        assert!(path.join("kept").is_file());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

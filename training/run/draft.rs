@@ -1,15 +1,15 @@
 //! A run's folder before it has its name.
 
-use super::folder::free;
-use super::{Error, RunFolder, RunLock, disk};
+use super::lock::lock_file;
+use super::{Error, RunLock, disk};
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// `.NAME.PROCESS-NUMBER.partial`; removed again unless it gets its name. It is locked: where a
 /// process was killed, the next one sees by the free lock that nobody needs the folder any more.
 pub(super) struct Draft {
-    folder: RunFolder,
+    path: PathBuf,
     lock: Option<RunLock>,
 }
 
@@ -24,12 +24,11 @@ impl Draft {
             let path = parent.join(format!(".{name}.{}-{number}.partial", std::process::id()));
             let failed = |source| Error::Create { path: parent.join(name), source };
             fs::create_dir(&path).map_err(failed)?;
-            let folder = RunFolder::at(path);
-            let lock = folder.lock();
+            let lock = RunLock::take(&path);
             // Another process may have taken it for a leftover before it was locked.
-            if !matches!(lock, Err(Error::Running { .. })) && folder.path().is_dir() {
+            if !matches!(lock, Err(Error::Running { .. })) && path.is_dir() {
                 // From here on it is removed where something fails.
-                let mut draft = Draft { folder, lock: None };
+                let mut draft = Draft { path, lock: None };
                 draft.lock = Some(lock?);
                 return Ok(draft);
             }
@@ -37,25 +36,25 @@ impl Draft {
     }
 
     /// The folder.
-    pub fn folder(&self) -> &RunFolder {
-        &self.folder
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Gives the folder its name; false if that is taken.
     pub fn publish(mut self, path: &Path) -> Result<bool, Error> {
-        disk::sync_folder(self.folder.path())?;
+        disk::sync_folder(&self.path)?;
         // Some systems do not even replace an empty folder. This removes no other.
         let _ = fs::remove_dir(path);
         if cfg!(windows) {
             // A folder with an open file in it cannot be renamed there.
             self.lock = None;
         }
-        match disk::rename(self.folder.path(), path) {
+        match disk::rename(&self.path, path) {
             Ok(()) => {
                 path.parent().map_or(Ok(()), disk::sync_folder)?;
                 Ok(true)
             }
-            Err(_) if !free(path) => Ok(false),
+            Err(_) if !is_free(path) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -64,8 +63,14 @@ impl Draft {
 impl Drop for Draft {
     fn drop(&mut self) {
         // After the rename there is nothing to remove.
-        let _ = fs::remove_dir_all(self.folder.path());
+        let _ = fs::remove_dir_all(&self.path);
     }
+}
+
+/// Whether there is nothing of that name, or an empty folder, which was made for us.
+pub(super) fn is_free(path: &Path) -> bool {
+    let empty = || fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+    fs::symlink_metadata(path).is_err() || empty()
 }
 
 /// Removes what killed processes have left: folders with the name of a draft in which a lock holds
@@ -79,7 +84,7 @@ fn remove_leftovers(parent: &Path) {
         if !disk::is_folder(&entry) || fs::remove_dir(entry.path()).is_ok() {
             continue;
         }
-        let lock = RunFolder::at(entry.path()).lock_file();
+        let lock = lock_file(&entry.path());
         let is_its_own = fs::read_to_string(&lock).is_ok_and(|id| id == process);
         let Some(lock) = File::options().append(true).open(lock).ok().filter(|_| is_its_own) else {
             continue;
@@ -142,7 +147,7 @@ mod tests {
         busy.lock().unwrap();
 
         let draft = Draft::new(parent.path(), "new").unwrap();
-        let own = draft.folder().name();
+        let own = draft.path().file_name().unwrap().to_string_lossy().into_owned();
         // A second one leaves the first alone.
         drop(Draft::new(parent.path(), "new").unwrap());
         let mut kept = vec![

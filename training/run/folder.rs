@@ -1,19 +1,18 @@
 //! The folder of a run, `runs/NAME/`:
 //!
 //! ```text
-//! run.json  tokenizer.json  summary.json  report.html
+//! run.json  tokenizer.json  summary.json  report.html  .lock
 //! VARIANT-seedS/   config.json  metrics.jsonl  model.safetensors  result.json
-//!                  checkpoints/step-NNNNNN/
+//!                  checkpoints/step-NNNNNN/  pictures/
 //! ```
 //!
 //! A folder that was there before is never written to, and a file is either the old one or the
 //! new one, whatever happens in between.
 
-use super::draft::Draft;
-use super::{Error, disk};
-use serde::Serialize;
-use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use super::draft::{Draft, is_free};
+use super::names::{check_name, time_for_a_name};
+use super::{Error, RunLock, disk};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The folder of one run.
@@ -62,9 +61,9 @@ impl RunFolder {
                 _ => format!("{wanted}-{number}"),
             };
             let path = parent.join(&name);
-            if free(&path) {
+            if is_free(&path) {
                 let draft = Draft::new(parent, &name)?;
-                fill(draft.folder(), &name)?;
+                fill(&RunFolder { path: draft.path().to_owned() }, &name)?;
                 // Only one of two programs can win: a folder that is not empty is not replaced.
                 if draft.publish(&path)? {
                     return Ok(RunFolder { path });
@@ -117,25 +116,7 @@ impl RunFolder {
     /// # Errors
     /// Another process does, or the folder cannot be written.
     pub fn lock(&self) -> Result<RunLock, Error> {
-        let path = self.lock_file();
-        let open = || File::options().create(true).append(true).read(true).open(&path);
-        let mut file = open().map_err(Error::file("write", &path))?;
-        match file.try_lock() {
-            Ok(()) => {
-                // Whoever finds the lock taken is told by whom. It works without that too.
-                let _ = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
-                Ok(RunLock(file))
-            }
-            Err(TryLockError::WouldBlock) => {
-                let process = fs::read_to_string(&path).ok().filter(|id| !id.is_empty());
-                Err(Error::Running { path: self.path.clone(), process })
-            }
-            // Some network disks know no locks; training there is still possible.
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
-                Ok(RunLock(file))
-            }
-            Err(TryLockError::Error(error)) => Err(Error::file("write", &path)(error)),
-        }
+        RunLock::take(&self.path)
     }
 
     /// Removes the files that were being written when a process was killed. For whoever holds the
@@ -149,15 +130,6 @@ impl RunFolder {
                 let _ = fs::remove_file(entry.path());
             }
         }
-    }
-
-    pub(super) fn at(path: PathBuf) -> RunFolder {
-        RunFolder { path }
-    }
-
-    /// What is locked while a process trains here; it holds the number of the process.
-    pub(super) fn lock_file(&self) -> PathBuf {
-        self.path.join(".lock")
     }
 
     /// The folder itself.
@@ -209,16 +181,6 @@ impl RunFolder {
     }
 }
 
-/// Whether there is nothing of that name, or an empty folder, which was made for us.
-pub(super) fn free(path: &Path) -> bool {
-    let empty = || fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
-    fs::symlink_metadata(path).is_err() || empty()
-}
-
-/// The sign that a process is training in a folder. It ends with the process, however that ends.
-#[derive(Debug)]
-pub struct RunLock(#[expect(dead_code, reason = "an open file holds the lock")] File);
-
 /// The folder of one trained model within a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelFolder {
@@ -267,64 +229,9 @@ impl ModelFolder {
     }
 }
 
-/// Writes a file so that `path` holds either what it held before or all of `contents`: under
-/// another name in the same folder first, synced to the disk, then renamed.
-///
-/// ```
-/// # use neutreno::run::write_atomically;
-/// # let folder = tempfile::tempdir().unwrap();
-/// let path = folder.path().join("summary.json");
-/// write_atomically(&path, b"{}")?;
-/// assert_eq!(std::fs::read(&path).unwrap(), b"{}");
-/// # Ok::<(), neutreno::run::Error>(())
-/// ```
-///
-/// # Errors
-/// The folder is missing or cannot be written, or the disk is full; the temporary file is removed.
-pub fn write_atomically(path: &Path, contents: &[u8]) -> Result<(), Error> {
-    disk::replace_file(path, std::iter::once(Ok(contents.to_vec())))
-}
-
-/// Writes a value as indented JSON, atomically; numbers that are not finite become null.
-///
-/// ```
-/// # use neutreno::run::write_json;
-/// # let folder = tempfile::tempdir().unwrap();
-/// let path = folder.path().join("run.json");
-/// write_json(&path, &[1.5, f64::NAN])?;
-/// assert_eq!(std::fs::read_to_string(&path).unwrap(), "[\n  1.5,\n  null\n]\n");
-/// # Ok::<(), neutreno::run::Error>(())
-/// ```
-///
-/// # Errors
-/// As [`write_atomically`]; also a value that JSON cannot hold, such as a map with keys that are
-/// no strings.
-pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
-    let mut text = serde_json::to_vec_pretty(value)
-        .map_err(|error| Error::file("write", path)(io::Error::other(error)))?;
-    text.push(b'\n');
-    write_atomically(path, &text)
-}
-
-/// `2031-05-07T09:30:00Z` as `2031-05-07-093000`.
-fn time_for_a_name(time: &str) -> String {
-    let time = time.get(..19).unwrap_or(time);
-    time.replace('T', "-").replace(':', "")
-}
-
-/// A name that Linux, macOS and Windows all allow for a folder.
-pub(super) fn check_name(name: &str) -> Result<(), Error> {
-    let edge = |c: Option<char>| c.is_none_or(|c| c == '.' || c == ' ');
-    let forbidden = |c: char| c.is_control() || "<>:\"/\\|?*".contains(c);
-    let bad = edge(name.chars().next()) || edge(name.chars().next_back());
-    if bad || name.len() > 200 || name.contains(forbidden) {
-        return Err(Error::Name { name: name.to_owned() });
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::{write_atomically, write_json};
     use super::*;
 
     fn create(parent: &Path, name: Option<&str>) -> Result<RunFolder, Error> {
@@ -393,18 +300,5 @@ mod tests {
             assert!(matches!(made, Err(Error::Name { .. })), "{name:?}");
         }
         assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn a_failed_write_leaves_the_old_file_and_nothing_else() {
-        let folder = tempfile::tempdir().unwrap();
-        // A folder in the file's place makes the last step, the rename, fail.
-        let path = folder.path().join("summary.json");
-        fs::create_dir(&path).unwrap();
-        fs::write(path.join("kept"), "").unwrap();
-        let error = write_atomically(&path, b"{}").unwrap_err().to_string();
-        assert!(error.starts_with("cannot write ") && error.contains("summary.json"), "{error}");
-        assert!(path.join("kept").is_file());
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

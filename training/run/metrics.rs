@@ -57,7 +57,7 @@ pub struct MetricsWriter {
     length: u64,
     /// Whether something may stand behind them.
     torn: bool,
-    waiting: Vec<u8>,
+    unwritten: Vec<u8>,
 }
 
 impl MetricsWriter {
@@ -70,7 +70,13 @@ impl MetricsWriter {
         write_atomically(path, contents)?;
         let file = File::options().append(true).open(path).map_err(Error::file("write", path))?;
         let length = contents.len() as u64;
-        Ok(MetricsWriter { file, path: path.to_owned(), length, torn: false, waiting: Vec::new() })
+        Ok(MetricsWriter {
+            file,
+            path: path.to_owned(),
+            length,
+            torn: false,
+            unwritten: Vec::new(),
+        })
     }
 
     /// Appends one line.
@@ -78,7 +84,7 @@ impl MetricsWriter {
     /// # Errors
     /// The file cannot be written now; the line is kept, and written with the next one.
     pub fn write(&mut self, metric: &Metric) -> Result<(), Error> {
-        self.waiting.extend(line(metric));
+        self.unwritten.extend(line(metric));
         self.flush()
     }
 
@@ -91,10 +97,10 @@ impl MetricsWriter {
             self.file.set_len(self.length).map_err(Error::file("write", &self.path))?;
         }
         self.torn = true;
-        disk::append(&self.file, &self.path, &self.waiting)?;
+        disk::append(&self.file, &self.path, &self.unwritten)?;
         self.torn = false;
-        self.length += self.waiting.len() as u64;
-        self.waiting.clear();
+        self.length += self.unwritten.len() as u64;
+        self.unwritten.clear();
         Ok(())
     }
 
@@ -105,7 +111,7 @@ impl MetricsWriter {
     pub fn contents(&self) -> Result<Vec<u8>, Error> {
         let mut contents = fs::read(&self.path).map_err(Error::file("read", &self.path))?;
         contents.truncate(self.length as usize);
-        contents.extend(&self.waiting);
+        contents.extend(&self.unwritten);
         Ok(contents)
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Everything here works on plain data, knows no tensor and no device, and can be read back:
 //!
-//! - [`RunFolder`] makes `runs/NAME/` and writes files that are never half there;
+//! - [`RunFolder`] says what is in `runs/NAME/`, makes it and locks it;
+//! - [`write_atomically`] writes files that are never half there;
 //! - [`Metric`] is one line of `metrics.jsonl`, [`MetricsWriter`] appends them;
 //! - [`Summary`] is `summary.json`.
 
@@ -11,14 +12,18 @@ pub(crate) mod disk;
 mod draft;
 mod error;
 mod folder;
+mod lock;
 mod metrics;
+mod names;
 mod pictures;
 pub(crate) mod state;
 mod summary;
 mod values;
 
+pub use disk::{write_atomically, write_json};
 pub use error::Error;
-pub use folder::{ModelFolder, RunFolder, RunLock, write_atomically, write_json};
+pub use folder::{ModelFolder, RunFolder};
+pub use lock::RunLock;
 pub use metrics::{MEASURED, Metric, MetricsWriter, read_metrics};
 pub use pictures::{Picture, read_pictures, write_pictures};
 pub use summary::{Data, Summary, VariantSummary};

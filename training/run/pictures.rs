@@ -1,5 +1,6 @@
 //! Pictures of what a model does: files in its folder, and part of the page.
 
+use super::names::check_name;
 use super::{Error, ModelFolder, write_atomically, write_json};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -60,7 +61,7 @@ pub fn read_pictures(folder: &ModelFolder) -> Result<Vec<Picture>, Error> {
     let mut pictures: Vec<Picture> = serde_json::from_slice(&text)
         .map_err(|source| Error::Contents { line: source.line(), path: list.clone(), source })?;
     // A list that someone changed must not lead out of the folder.
-    pictures.retain(|picture| super::folder::check_name(&picture.file).is_ok());
+    pictures.retain(|picture| check_name(&picture.file).is_ok());
     for picture in &mut pictures {
         let file = path.join(&picture.file);
         picture.bytes = fs::read(&file).map_err(Error::file("read", &file))?;

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 pub struct State {
     /// The steps made.
     pub step: u64,
-    /// The number of the next micro-batch: the place in the data.
+    /// The number of the next micro-batch: the position in the data.
     pub micro_batch: u64,
     /// The seed of weights, order of data, dropout and samples.
     pub seed: u64,

@@ -2,7 +2,7 @@
 
 use super::{ImageShape, VOID};
 
-/// Where in the picture each place of the result looks: source = matrix · target + shift, with the
+/// Where in the picture each pixel of the result looks: source = matrix · target + shift, with the
 /// origin in the middle, x to the right and y down, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Affine {
@@ -58,8 +58,8 @@ impl Affine {
     /// For each pixel of the result, row by row, the column and row that it looks at.
     fn sources(&self, shape: ImageShape) -> impl Iterator<Item = [f32; 2]> {
         let middle = [shape.width, shape.height].map(|size| (size as f32 - 1.0) / 2.0);
-        (0..shape.pixels()).map(move |place| {
-            let target = [(place % shape.width) as f32, (place / shape.width) as f32];
+        (0..shape.pixels()).map(move |pixel| {
+            let target = [(pixel % shape.width) as f32, (pixel / shape.width) as f32];
             let [x, y] = self.apply([target[0] - middle[0], target[1] - middle[1]]);
             [x + middle[0], y + middle[1]]
         })
@@ -69,7 +69,7 @@ impl Affine {
     /// of four, and outside the nearest on the edge.
     pub(super) fn image(&self, image: &[u8], shape: ImageShape, result: &mut [f32]) {
         let plane = shape.pixels();
-        let clamp = |place: f32, size: usize| place.clamp(0.0, size as f32 - 1.0);
+        let clamp = |along: f32, size: usize| along.clamp(0.0, size as f32 - 1.0);
         for (target, [x, y]) in self.sources(shape).enumerate() {
             let (x, y) = (clamp(x, shape.width), clamp(y, shape.height));
             let (left, top) = (x as usize, y as usize);

@@ -287,7 +287,7 @@ mod tests {
 
     /// Segmentation of one image whose labels are its pixels.
     fn labelled() -> ImageSet {
-        let pixels: Vec<u8> = (0..64).map(|place| 3 * place).collect();
+        let pixels: Vec<u8> = (0..64).map(|pixel| 3 * pixel).collect();
         let labels = pixels.iter().map(|pixel| u16::from(*pixel)).collect();
         ImageSet::new(SHAPE, Task::Segmentation, pixels, labels)
     }

@@ -32,7 +32,7 @@ pub struct ImageBatch {
 /// one and the beginning of the next.
 ///
 /// ```
-/// use neutreno::data::corpus::Splits;
+/// use neutreno::data::Splits;
 /// use neutreno::data::images::{Augmentation, ImageData, Task, TrainingImages};
 /// use neutreno::engine::random::Key;
 /// let lengths = Splits { train: 50, validation: 10, test: 10 };
@@ -80,8 +80,10 @@ impl TrainingImages {
         let images: Vec<usize> = (0..self.batch as u64).map(|i| self.image(first + i)).collect();
         let (shape, key) = (self.set.shape(), self.key.named("augmentation").fold(step));
         let mut pixels = vec![0.0; self.batch * shape.elements()];
-        let places = pixels.par_chunks_mut(shape.elements()).zip(&images).enumerate();
-        let labels: Vec<Vec<u16>> = places
+        let labels: Vec<Vec<u16>> = pixels
+            .par_chunks_mut(shape.elements())
+            .zip(&images)
+            .enumerate()
             .map(|(index, (pixels, image))| {
                 let key = key.fold(index as u64);
                 self.augmentation.apply(&self.set, *image, &self.normalization, key, pixels)
@@ -102,11 +104,11 @@ impl TrainingImages {
     /// The number of the image that comes as the example; examples are counted through all epochs.
     fn image(&mut self, example: u64) -> usize {
         let images = self.set.len() as u64;
-        let (epoch, place) = (example / images, (example % images) as usize);
+        let (epoch, index) = (example / images, (example % images) as usize);
         if epoch != self.order.0 {
             self.order = (epoch, order(self.key, epoch, self.set.len()));
         }
-        self.order.1[place]
+        self.order.1[index]
     }
 }
 
@@ -117,7 +119,7 @@ fn order(key: Key, epoch: u64, images: usize) -> Vec<usize> {
 /// Evaluation batches: every image of a set once, as it is, in order.
 ///
 /// ```
-/// use neutreno::data::corpus::Splits;
+/// use neutreno::data::Splits;
 /// use neutreno::data::images::{EvaluationImages, ImageData, Task};
 /// let lengths = Splits { train: 20, validation: 10, test: 10 };
 /// let data = ImageData::generated_of(Task::Segmentation, lengths);
@@ -197,7 +199,7 @@ fn as_they_are(set: &ImageSet, normalization: &Normalization, images: Range<usiz
 mod tests {
     use super::super::Task;
     use super::*;
-    use crate::data::corpus::Splits;
+    use crate::data::Splits;
 
     fn data(task: Task) -> ImageData {
         ImageData::generated_of(task, Splits { train: 30, validation: 10, test: 10 })

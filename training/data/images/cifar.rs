@@ -2,10 +2,10 @@
 //! labels (CIFAR-10: one byte; CIFAR-100: a coarse class and a fine one) before its 3 × 32 × 32
 //! bytes in the order channel, row, column.
 
+use super::folder::{Folder, names_in};
 use super::holding_out::hold_out;
-use super::read::{Folder, names_in};
 use super::{ImageData, ImageError, ImageSet, ImageShape, Task, known};
-use crate::data::corpus::{Source, Splits};
+use crate::data::{Source, Splits};
 use std::fs;
 use std::path::{Path, PathBuf};
 

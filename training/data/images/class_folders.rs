@@ -1,10 +1,10 @@
 //! Pictures in a folder a class.
 
+use super::folder::{Folder, entries, split_folders};
 use super::holding_out::hold_out;
-use super::read::{Folder, entries, split_folders};
 use super::samples::{Indices, Label, Sample, Size, load};
 use super::{ImageData, ImageError, ImageSet};
-use crate::data::corpus::{Source, Splits};
+use crate::data::{Source, Splits};
 use std::path::{Path, PathBuf};
 
 /// Whether a folder has splits, or folders of which one has pictures.

@@ -35,14 +35,14 @@ pub(super) fn sharpness(pixels: &mut [u8], shape: ImageShape, factor: f32) {
         let old = plane.to_vec();
         for row in 1..shape.height.saturating_sub(1) {
             for column in 1..width.saturating_sub(1) {
-                let place = row * width + column;
+                let pixel = row * width + column;
                 let three = |start: usize| {
                     old[start - 1..=start + 1].iter().map(|x| f32::from(*x)).sum::<f32>()
                 };
-                let around = three(place - width) + three(place) + three(place + width);
-                let own = f32::from(old[place]);
+                let around = three(pixel - width) + three(pixel) + three(pixel + width);
+                let own = f32::from(old[pixel]);
                 let smooth = (around + 4.0 * own) / 13.0;
-                plane[place] = byte(smooth + factor * (own - smooth));
+                plane[pixel] = byte(smooth + factor * (own - smooth));
             }
         }
     }
@@ -94,12 +94,12 @@ pub(super) fn equalize(pixels: &mut [u8], shape: ImageShape) {
 /// The brightness of each pixel, by the weights of ITU-R BT.601.
 fn greys(pixels: &[u8], shape: ImageShape) -> Vec<f32> {
     let plane = shape.pixels();
-    let value = |place: usize| match shape.channels {
+    let value = |pixel: usize| match shape.channels {
         3 => {
-            let [red, green, blue] = [0, 1, 2].map(|c| f32::from(pixels[c * plane + place]));
+            let [red, green, blue] = [0, 1, 2].map(|c| f32::from(pixels[c * plane + pixel]));
             0.299 * red + 0.587 * green + 0.114 * blue
         }
-        _ => f32::from(pixels[place]),
+        _ => f32::from(pixels[pixel]),
     };
     (0..plane).map(value).collect()
 }
@@ -150,7 +150,7 @@ mod tests {
         assert_eq!((stretched[0], stretched[4], stretched[8]), (0, 128, 255));
         assert_eq!(changed([7; 9], |p| autocontrast(p, GREY)), [7; 9]);
         let large = ImageShape { channels: 1, height: 32, width: 32 };
-        let mut dark: Vec<u8> = (0..1024).map(|place| (place / 64) as u8).collect();
+        let mut dark: Vec<u8> = (0..1024).map(|pixel| (pixel / 64) as u8).collect();
         equalize(&mut dark, large);
         assert_eq!((dark[0], dark[1023]), (0, 255));
     }

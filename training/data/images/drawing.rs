@@ -1,4 +1,4 @@
-//! Drawing figures: an outline at a place, filled with a texture.
+//! Drawing figures: an outline at a point, filled with a texture.
 //!
 //! An outline is a signed distance: negative inside, zero on the edge. The share of a pixel that a
 //! figure covers is then about ½ − the distance in pixels, which gives smooth edges.

@@ -1,14 +1,14 @@
 //! Images that ship as code, so that programs work offline.
 //!
 //! For classification: a figure of one of five outlines in one of two textures, ten classes, at a
-//! random place, size, angle and colour. The mean picture of every class is nearly the same grey,
-//! so a linear model, which weighs each pixel for itself, can't do much better than guess
-//! ([`super::linear_baseline`] measures it). For segmentation: scenes of overlapping figures, to be
-//! told apart by outline alone, as colours say nothing.
+//! random position, size, angle and colour. The mean picture of every class is nearly the same grey,
+//! so a linear model, which weighs each pixel for itself, can't do much better than guess. For
+//! segmentation: scenes of overlapping figures, to be told apart by outline alone, as colours say
+//! nothing.
 
 use super::drawing::{Background, Colour, Figure, Outline, Texture, mix};
 use super::{ImageData, ImageSet, ImageShape, Task};
-use crate::data::corpus::{Source, Splits};
+use crate::data::{Source, Splits};
 use crate::engine::random::{Generator, Key};
 use rayon::prelude::*;
 
@@ -31,7 +31,7 @@ impl ImageData {
     /// The same with another number of images; those with the same numbers are the same.
     ///
     /// ```
-    /// use neutreno::data::corpus::Splits;
+    /// use neutreno::data::Splits;
     /// use neutreno::data::images::{ImageData, Task};
     /// let lengths = Splits { train: 20, validation: 10, test: 10 };
     /// let data = ImageData::generated_of(Task::Classification, lengths);
@@ -125,8 +125,8 @@ fn paint(
 ) -> (Vec<u8>, Vec<u16>) {
     let plane = shape.pixels();
     let (mut pixels, mut labels) = (vec![0; shape.elements()], vec![0; plane]);
-    for place in 0..plane {
-        let (x, y) = ((place % shape.width) as f32 + 0.5, (place / shape.width) as f32 + 0.5);
+    for pixel in 0..plane {
+        let (x, y) = ((pixel % shape.width) as f32 + 0.5, (pixel / shape.width) as f32 + 0.5);
         let mut colour: Colour = background.colour(x, y);
         for figure in figures {
             let coverage = figure.coverage(x, y);
@@ -134,12 +134,12 @@ fn paint(
                 colour = mix(colour, figure.colour(x, y), coverage);
             }
             if coverage >= 0.5 {
-                labels[place] = figure.outline as u16 + 1;
+                labels[pixel] = figure.outline as u16 + 1;
             }
         }
         for (channel, value) in colour.into_iter().enumerate() {
             let noise = NOISE * (2.0 * generator.uniform() - 1.0);
-            pixels[channel * plane + place] = ((value + noise) * 255.0).round() as u8;
+            pixels[channel * plane + pixel] = ((value + noise) * 255.0).round() as u8;
         }
     }
     (pixels, labels)
@@ -156,14 +156,14 @@ mod tests {
                 let lengths = Splits { train, validation: 10, test: 10 };
                 ImageData::generated_of(task, lengths)
             };
-            let (few, more) = (make(20), make(40));
+            let (few, many) = (make(20), make(40));
             for index in 0..20 {
-                assert_eq!(few.splits.train.image(index), more.splits.train.image(index));
-                assert_eq!(few.splits.train.labels(index), more.splits.train.labels(index));
+                assert_eq!(few.splits.train.image(index), many.splits.train.image(index));
+                assert_eq!(few.splits.train.labels(index), many.splits.train.labels(index));
             }
             assert_ne!(few.splits.train.image(0), few.splits.test.image(0));
-            assert_eq!(few.hashes.test, more.hashes.test);
-            assert_ne!(few.hashes.train, more.hashes.train);
+            assert_eq!(few.hashes.test, many.hashes.test);
+            assert_ne!(few.hashes.train, many.hashes.train);
         }
     }
 

@@ -24,8 +24,8 @@ pub(super) fn hold_out(set: &ImageSet, purpose: &str) -> (ImageSet, ImageSet) {
         let order = key.fold(number).permutation(group.len());
         // A class of one image stays where it can be learned from.
         let count = group.len().div_ceil(10).min(group.len().saturating_sub(1));
-        held_out.extend(order[..count].iter().map(|place| group[*place]));
-        rest.extend(order[count..].iter().map(|place| group[*place]));
+        held_out.extend(order[..count].iter().map(|index| group[*index]));
+        rest.extend(order[count..].iter().map(|index| group[*index]));
     }
     rest.sort_unstable();
     held_out.sort_unstable();

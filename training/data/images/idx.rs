@@ -2,10 +2,10 @@
 //! zero bytes, a byte for the type (8: unsigned bytes), a byte for the number of axes, each axis
 //! as a big-endian u32, and then the numbers.
 
+use super::folder::{Folder, entries};
 use super::holding_out::hold_out;
-use super::read::{Folder, entries};
 use super::{ImageData, ImageError, ImageSet, ImageShape, Task, known};
-use crate::data::corpus::{Source, Splits};
+use crate::data::{Source, Splits};
 use flate2::read::MultiGzDecoder;
 use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read, Seek};

@@ -53,9 +53,9 @@ pub(super) fn read_pixels(
         .map_err(|error| BrokenSample::new(path, format!("damaged picture: {error}")))?;
     let image = fit(image, target, FilterType::Triangle).into_rgb8();
     let plane = target[0] * target[1];
-    for (place, colour) in image.pixels().enumerate() {
+    for (pixel, colour) in image.pixels().enumerate() {
         for (channel, value) in colour.0.into_iter().enumerate() {
-            pixels[channel * plane + place] = value;
+            pixels[channel * plane + pixel] = value;
         }
     }
     Ok(found)

@@ -4,7 +4,6 @@ use super::picture::{self, Wanted};
 use super::{Broken, BrokenSample, ImageError, ImageSet, ImageShape, Task, VOID};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
-use std::io;
 use std::path::{Path, PathBuf};
 
 /// A picture and what belongs to it.
@@ -81,8 +80,9 @@ pub(super) fn load(
     let labels_each = if task == Task::Segmentation { shape.pixels() } else { 1 };
     let mut pixels: Vec<u8> = zeros(samples, shape.elements())?;
     let mut labels: Vec<u16> = zeros(samples, labels_each)?;
-    let places = pixels.par_chunks_mut(shape.elements()).zip(labels.par_chunks_mut(labels_each));
-    let results: Vec<Result<(), BrokenSample>> = places
+    let results: Vec<Result<(), BrokenSample>> = pixels
+        .par_chunks_mut(shape.elements())
+        .zip(labels.par_chunks_mut(labels_each))
         .zip(samples)
         .map(|((pixels, labels), sample)| load_one(sample, size, indices, pixels, labels))
         .collect();
@@ -141,12 +141,12 @@ fn load_one(
         Label::Map(map) => map,
     };
     let read = picture::read_indices(map, size.wanted, found, target)?;
-    for (place, (label, index)) in labels.iter_mut().zip(read).enumerate() {
+    for (pixel, (label, index)) in labels.iter_mut().zip(read).enumerate() {
         *label = match index {
             void if void == indices.void => VOID,
             class if usize::from(class) < indices.classes => u16::from(class),
             class => {
-                let (row, column) = (place / size.width, place % size.width);
+                let (row, column) = (pixel / size.width, pixel % size.width);
                 let reason = format!(
                     "class index {class} in row {row}, column {column}; there are {} classes, and \
                      {} stands for \"not scored\"",
@@ -157,9 +157,4 @@ fn load_one(
         };
     }
     Ok(())
-}
-
-/// What the system said about a folder.
-pub(super) fn unreadable_folder(folder: &Path, source: io::Error) -> ImageError {
-    ImageError::of_system(folder, source)
 }

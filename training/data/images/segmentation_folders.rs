@@ -1,10 +1,10 @@
 //! Pictures with a label image each: `train/ trainannot/ val/ valannot/ test/ testannot/`.
 
 use super::class_folders::{complete, pictures};
-use super::read::{Folder, names_in, split_folders};
+use super::folder::{Folder, names_in, split_folders};
 use super::samples::{Indices, Label, Sample, Size, load};
 use super::{ImageData, ImageError, ImageSet, VOID, known};
-use crate::data::corpus::Source;
+use crate::data::Source;
 use std::path::{Path, PathBuf};
 
 /// The index that most data sets use for pixels that are not scored.

@@ -1,8 +1,8 @@
 //! Images and labels in memory, as bytes: the one form that all formats are read into.
 
-use super::BrokenSample;
-use crate::data::corpus::{Source, Splits};
-use crate::data::download::hex;
+use super::{BrokenSample, Task};
+use crate::data::files::hex;
+use crate::data::{Source, Splits};
 use crate::engine::Ids;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -12,25 +12,6 @@ use std::sync::Arc;
 
 /// The label of a pixel that is not scored: void, unlabelled, or outside the picture.
 pub const VOID: u16 = u16::MAX;
-
-/// What a label says something about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Task {
-    /// One class an image.
-    Classification,
-    /// One class a pixel.
-    Segmentation,
-}
-
-impl fmt::Display for Task {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Task::Classification => "classification",
-            Task::Segmentation => "segmentation",
-        })
-    }
-}
 
 /// The sizes that all images of a data set share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

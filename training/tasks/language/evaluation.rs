@@ -95,7 +95,7 @@ pub fn evaluate(
 ) -> Result<Score, Error> {
     let windows = EvaluationWindows::new(&text.tokens, context, context.div_ceil(2))?;
     let mut nats = 0.0;
-    let mut waiting = None;
+    let mut in_flight = None;
     for (inputs, targets) in windows.batches(rows) {
         stop.check()?;
         let shape = [inputs.len() / context, context];
@@ -103,10 +103,10 @@ pub fn evaluate(
         let (inputs, targets) = (Ids::new(inputs, shape), Ids::new(targets, shape));
         let loss = no_grad(|| model.loss(&inputs, &targets, &Pass::evaluation()));
         // The number of one batch is read while the next is computed.
-        let previous = waiting.replace((loss.read(), counted));
+        let previous = in_flight.replace((loss.read(), counted));
         nats += total(previous)?;
     }
-    nats += total(waiting)?;
+    nats += total(in_flight)?;
     Ok(Score::new(nats, text))
 }
 

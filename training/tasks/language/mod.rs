@@ -7,20 +7,19 @@ mod settings;
 pub use evaluation::{Score, TokenizedText, evaluate};
 pub use settings::LanguageSettings;
 
-use crate::data::batches::{TrainingBatches, uniform_nats, unigram_nats};
-use crate::data::corpus::{Corpus, Splits};
-use crate::data::tokenizer::{Tokenizer, TokenizerChoice};
+use crate::data::Splits;
+use crate::data::batches::{BatchError, TrainingBatches, uniform_nats, unigram_nats};
+use crate::data::corpus::Corpus;
+use crate::data::tokenizer::{Tokenizer, TokenizerChoice, TokenizerError};
 use crate::engine::random::Key;
 use crate::engine::{Builder, Device, Ids, Tensor};
 use crate::error::Error;
-use crate::language::LanguageModelConfig;
-use crate::language::{LanguageModel, Pass};
+use crate::language::{LanguageModel, LanguageModelConfig, Pass};
 use crate::measure::probe;
 use crate::run::{Data, Values};
 use crate::task::{Batches, Best, Extent, Stop, Task};
 use crate::trace::Trace;
 use crate::variant::VariantConfig;
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
@@ -53,15 +52,22 @@ impl LanguageModelling {
         let tokenizer = tokenizer.build(&corpus.splits.train)?;
         let texts = corpus.splits.as_ref().map(|text| TokenizedText::new(text, &tokenizer));
         let facts = facts(corpus, &tokenizer, &texts);
-        let hashes = corpus.hashes.as_ref();
-        let hashes =
-            [("train", hashes.train), ("validation", hashes.validation), ("test", hashes.test)];
-        let data = Data {
-            source: corpus.source.to_string(),
-            name: corpus.name.clone(),
-            hashes: BTreeMap::from(hashes.map(|(name, hash)| (name.into(), hash.clone()))),
-        };
+        let hashes = corpus.hashes.clone().named().map(|(name, hash)| (name.to_owned(), hash));
+        let (source, name) = (corpus.source.to_string(), corpus.name.clone());
+        let data = Data { source, name, hashes: hashes.into() };
         Ok(LanguageModelling { settings, tokenizer, texts, data, facts })
+    }
+}
+
+impl From<TokenizerError> for Error {
+    fn from(error: TokenizerError) -> Error {
+        Error::Data(Box::new(error))
+    }
+}
+
+impl From<BatchError> for Error {
+    fn from(error: BatchError) -> Error {
+        Error::Data(Box::new(error))
     }
 }
 

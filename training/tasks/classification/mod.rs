@@ -1,12 +1,16 @@
 //! Classification of images as a task: top-1, top-5, the images that were mistaken.
 
-use super::pictures::{Mistake, confusion_matrix, mistakes};
-use super::{
-    Confusion, ImageSettings, data_of, facts, model_config, pixels, probe_images, test_batches,
-    training_batches, until, validation_batches,
+mod mistakes;
+mod score;
+
+use super::images::batches::{
+    pixels, probe_images, test_batches, training_batches, until, validation_batches,
 };
-use crate::data::corpus::Source;
-use crate::data::images::{ImageBatch, ImageData, linear_baseline};
+use super::images::confusion_matrix::confusion_matrix;
+use super::images::facts::{data_of, facts};
+use super::images::{Confusion, ImageSettings, linear_baseline};
+use crate::data::Source;
+use crate::data::images::{self, ImageBatch, ImageData};
 use crate::engine::random::Key;
 use crate::engine::{Builder, Device, Tensor, no_grad};
 use crate::error::Error;
@@ -15,6 +19,8 @@ use crate::task::{Batches, Best, Extent, Stop, Task};
 use crate::trace::Trace;
 use crate::variant::VariantConfig;
 use crate::vision::{ImageClassifier, Pass, SoftTargets, VisionConfig};
+use mistakes::{Mistake, mistakes};
+use score::{Score, most_likely};
 use std::ops::Range;
 
 /// Learning to tell what an image shows.
@@ -41,11 +47,11 @@ impl ImageClassification {
         settings: ImageSettings,
         device: &Device,
     ) -> Result<ImageClassification, Error> {
-        assert_eq!(data.task, crate::data::images::Task::Classification);
+        assert_eq!(data.task, images::Task::Classification);
         let mut facts = facts(&data);
         if matches!(data.source, Source::Generated(_)) {
-            let score = linear_baseline(&data, 300, device)?;
-            facts.set("linear_top1_accuracy", score.accuracy);
+            let linear = linear_baseline(&data, 300, device)?;
+            facts.set("linear_top1_accuracy", linear.accuracy());
         }
         Ok(ImageClassification { settings, data, facts })
     }
@@ -82,43 +88,6 @@ fn evaluate(model: &ImageClassifier, batch: &ImageBatch) -> Result<Vec<f32>, Err
     Ok(no_grad(|| model.logits(&images, &Pass::evaluation())).to_vec()?)
 }
 
-/// Sums over images.
-#[derive(Clone, Copy, Debug, Default)]
-struct Score {
-    images: u64,
-    nats: f64,
-    first: u64,
-    among_five: u64,
-}
-
-impl Score {
-    fn add(&mut self, logits: &[f32], label: usize) {
-        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let sum: f64 = logits.iter().map(|logit| f64::from(logit - largest).exp()).sum();
-        self.images += 1;
-        self.nats += sum.ln() - f64::from(logits[label] - largest);
-        // A tie counts as a mistake.
-        let before = logits.iter().enumerate().filter(|(class, logit)| {
-            *class != label && logits[label].partial_cmp(logit) != Some(std::cmp::Ordering::Greater)
-        });
-        let before = before.count();
-        self.first += u64::from(before == 0);
-        self.among_five += u64::from(before < 5);
-    }
-
-    /// The scores with their names, after a prefix.
-    fn values(&self, prefix: &str) -> [(String, f64); 3] {
-        let mean = |sum: f64| sum / self.images as f64;
-        let loss =
-            if prefix.is_empty() { "validation_loss".into() } else { format!("{prefix}loss") };
-        [
-            (loss, mean(self.nats)),
-            (format!("{prefix}top1_accuracy"), mean(self.first as f64)),
-            (format!("{prefix}top5_accuracy"), mean(self.among_five as f64)),
-        ]
-    }
-}
-
 impl Task for ImageClassification {
     type Config = VisionConfig;
     type Model = ImageClassifier;
@@ -141,7 +110,9 @@ impl Task for ImageClassification {
     }
 
     fn config(&self, variant: &VariantConfig, _device: &Device) -> Result<VisionConfig, Error> {
-        model_config(&self.data, &self.settings, variant)
+        let config = self.settings.model(&self.data, variant);
+        config.check().map_err(Error::Settings)?;
+        Ok(config)
     }
 
     fn build(&self, config: &VisionConfig, builder: &mut Builder) -> ImageClassifier {
@@ -193,18 +164,18 @@ impl Task for ImageClassification {
         for (number, batch) in batches.enumerate() {
             let logits = evaluate(model, &batch)?;
             let rows = logits.chunks_exact(self.classes()).zip(&batch.labels).enumerate();
-            for (place, (logits, label)) in rows {
+            for (index, (logits, label)) in rows {
                 let (given, probability) = most_likely(logits);
                 confusion.add(&[*label], &[given]);
                 if given != *label {
-                    let image = number * BATCH + place;
+                    let image = number * BATCH + index;
                     mistaken.push(Mistake { image, label: *label, given, probability });
                 }
             }
         }
         mistaken.sort_by(|a, b| b.probability.total_cmp(&a.probability));
         Ok(vec![
-            mistakes(&self.data, &mistaken)?,
+            mistakes(&self.data, &mistaken),
             confusion_matrix(&confusion, &self.data.classes, "images"),
         ])
     }
@@ -225,33 +196,5 @@ impl Task for ImageClassification {
 
     fn facts(&self) -> Values {
         self.facts.clone()
-    }
-}
-
-/// The class with the largest logit, and its probability.
-fn most_likely(logits: &[f32]) -> (u32, f32) {
-    let (class, largest) =
-        (0..).zip(logits).fold((0, f32::NEG_INFINITY), |(best, largest), (class, logit)| {
-            if *logit > largest { (class, *logit) } else { (best, largest) }
-        });
-    (class, 1.0 / logits.iter().map(|logit| (logit - largest).exp()).sum::<f32>())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn scores_of_known_logits() {
-        let mut score = Score::default();
-        score.add(&[0.0, 2.0_f32.ln(), 0.0, 0.0, 0.0, 0.0], 1);
-        score.add(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 1);
-        score.add(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 0);
-        assert_eq!((score.images, score.first, score.among_five), (3, 1, 2));
-        let mut even = Score::default();
-        even.add(&[0.5; 4], 2);
-        assert!((even.nats - 4.0_f64.ln()).abs() < 1e-7);
-        assert_eq!(even.first, 0);
-        assert_eq!(most_likely(&[0.0, 3.0_f32.ln(), -1e4]).0, 1);
     }
 }

@@ -1,27 +1,20 @@
 //! What a linear model reaches: how much of the data is too easy to need a better one.
 
-use super::{Augmentation, EvaluationImages, ImageBatch, ImageData, Task, TrainingImages};
+use super::Confusion;
+use crate::data::images::{
+    Augmentation, EvaluationImages, ImageBatch, ImageData, Task, TrainingImages,
+};
 use crate::engine::optim::{AdamW, AdamWSettings, Curve, Optimizer, Schedule};
 use crate::engine::random::Key;
 use crate::engine::{Device, Ids, Initial, Parameters, Result, Tensor, no_grad};
 
-/// How well a linear model does on the test images.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LinearScore {
-    /// The share of labels that are right, void left out.
-    pub accuracy: f64,
-    /// The mean over the classes of right / (right + wrongly given + wrongly not given); for
-    /// segmentation the mean intersection over union.
-    pub mean_iou: f64,
-}
-
-/// Trains logistic regression for `steps` steps and scores it on the test images: the logits are a
-/// linear function of the pixels of the whole image for classification, and of the patch of up to
-/// 8×8 pixels around them for segmentation.
+/// Trains logistic regression for `steps` steps and counts what it takes the test images, or their
+/// pixels, for. The logits are a linear function of the pixels of the whole image for
+/// classification, and of the patch of up to 8×8 pixels around them for segmentation.
 ///
 /// # Errors
 /// If the device failed.
-pub fn linear_baseline(data: &ImageData, steps: u64, device: &Device) -> Result<LinearScore> {
+pub fn linear_baseline(data: &ImageData, steps: u64, device: &Device) -> Result<Confusion> {
     let (classes, patch) = (data.classes.len(), patch(data));
     let labels = if data.task == Task::Classification { 1 } else { patch[0] * patch[1] };
     let inputs = data.shape.channels * patch[0] * patch[1];
@@ -59,25 +52,12 @@ pub fn linear_baseline(data: &ImageData, steps: u64, device: &Device) -> Result<
     }
 
     // How often each class is right, given, and true.
-    let mut counts = vec![[0_u64; 3]; classes];
+    let mut confusion = Confusion::new(classes);
     for batch in EvaluationImages::new(data, data.splits.test.clone(), batch).iter() {
         let given = no_grad(|| logits(&batch).argmax())?;
-        for (given, label) in given.as_slice().iter().zip(targets(&batch)) {
-            if label == Ids::IGNORED {
-                continue;
-            }
-            let (given, label) = (*given as usize, label as usize);
-            counts[label][0] += u64::from(given == label);
-            counts[given][1] += 1;
-            counts[label][2] += 1;
-        }
+        confusion.add(&targets(&batch), given.as_slice());
     }
-    let sum = |which: usize| counts.iter().map(|count| count[which]).sum::<u64>() as f64;
-    let present: Vec<_> = counts.iter().filter(|[_, _, labels]| *labels > 0).collect();
-    let iou = present
-        .iter()
-        .map(|[right, given, labels]| *right as f64 / (given + labels - right) as f64);
-    Ok(LinearScore { accuracy: sum(0) / sum(2), mean_iou: iou.sum::<f64>() / present.len() as f64 })
+    Ok(confusion)
 }
 
 /// Height and width of what one row of logits is made from.
@@ -117,7 +97,7 @@ fn in_patches_of<T: Copy>(numbers: &[T], shape: [usize; 4], patch: [usize; 2]) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::corpus::Splits;
+    use crate::data::Splits;
 
     /// Guessing gives a tenth, or the background alone; that is nearly all that a linear model can.
     #[test]
@@ -128,9 +108,9 @@ mod tests {
             let data = ImageData::generated_of(task, lengths);
             linear_baseline(&data, 100, &device).unwrap()
         };
-        let LinearScore { accuracy, .. } = score(Task::Classification, 3_000);
+        let accuracy = score(Task::Classification, 3_000).accuracy();
         assert!((0.05..0.25).contains(&accuracy), "{accuracy}");
-        let LinearScore { mean_iou, .. } = score(Task::Segmentation, 200);
+        let mean_iou = score(Task::Segmentation, 200).mean_iou();
         assert!((0.05..0.3).contains(&mean_iou), "{mean_iou}");
     }
 }

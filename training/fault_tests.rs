@@ -1,8 +1,9 @@
 //! Training on disks and devices that fail.
 
 use crate::comparison::Comparison;
-use crate::data::corpus::{Corpus, Source, Splits};
+use crate::data::corpus::Corpus;
 use crate::data::tokenizer::TokenizerChoice;
+use crate::data::{Source, Splits};
 use crate::engine::device::Fault;
 use crate::engine::{self, Device, Tensor};
 use crate::error::Error;
@@ -97,7 +98,7 @@ fn a_disk_that_fails_loses_nothing() {
     assert!(operations > 50, "{operations}");
     println!("{operations} writes, syncs, renames, and folders made or removed");
     for first in 0..operations {
-        // Once, and at some places from then on.
+        // Once, and at some of them from then on.
         let kinds = if first % 3 == 0 { &[1, u64::MAX][..] } else { &[1] };
         for &times in kinds {
             let parent = tempfile::tempdir().unwrap();
@@ -134,19 +135,19 @@ fn software_gpu() -> Option<Device> {
     device
 }
 
-/// Lets a fault happen at `count` of the places where it can, one a run, and goes on: half of the
+/// Lets a fault happen at `count` of the points where it can, one a run, and goes on: half of the
 /// runs by themselves, the others by being resumed. Whatever fails is an error that says on which
-/// device, and ends with the same bits. Returns the number of places.
+/// device, and ends with the same bits. Returns the number of points.
 fn fail_often(open: &dyn Fn() -> Device, fault: Fault, count: u64) -> u64 {
     let task = task();
     let whole = tempfile::tempdir().unwrap();
     let device = open();
     let injection = device.inject(fault, u64::MAX);
     train(&task, whole.path(), &device).unwrap();
-    let (name, places) = (device.name(), injection.seen());
-    let count = count.min(places);
+    let (name, points) = (device.name(), injection.seen());
+    let count = count.min(points);
     for number in 0..count {
-        let after = (2 * number + 1) * places / (2 * count);
+        let after = (2 * number + 1) * points / (2 * count);
         let parent = tempfile::tempdir().unwrap();
         let device = open();
         let injection = device.inject(fault, after);
@@ -183,7 +184,7 @@ fn fail_often(open: &dyn Fn() -> Device, fault: Fault, count: u64) -> u64 {
         }
         assert!(weights(parent.path()) == weights(whole.path()), "{fault:?} {after}");
     }
-    places
+    points
 }
 
 /// So many faults of each kind on the software GPU.
@@ -199,9 +200,9 @@ fn fail_on_gpu(counts: [u64; 5]) {
     ];
     for (fault, count) in faults.into_iter().zip(counts) {
         let started = std::time::Instant::now();
-        let places = fail_often(&open, fault, count);
+        let points = fail_often(&open, fault, count);
         let seconds = started.elapsed().as_secs_f64();
-        println!("{fault:?}: at {} of {places} places; {seconds:.0} s", count.min(places));
+        println!("{fault:?}: at {} of {points} points; {seconds:.0} s", count.min(points));
     }
 }
 
@@ -210,7 +211,7 @@ fn a_device_that_fails_loses_nothing() {
     fail_on_gpu([2, 2, 3, 2, 2]);
 }
 
-/// `NEUTRENO_FAULTS=100 cargo test --lib training::tests -- --ignored --nocapture`
+/// `NEUTRENO_FAULTS=100 cargo test --lib fault_tests -- --ignored --nocapture`
 #[test]
 #[ignore = "takes minutes"]
 fn a_device_that_fails_often_loses_nothing() {

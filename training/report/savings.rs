@@ -5,7 +5,7 @@
 //! variant saves is the horizontal gap between the two curves, as in Zhou et al. 2024 (arXiv
 //! 2410.17897, figure 1).
 
-use crate::report::Spread;
+use super::Spread;
 
 /// L(x) = A · x^−α.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,7 +20,7 @@ impl PowerLaw {
     /// `None` without two different x, or if a number is not positive.
     ///
     /// ```
-    /// use neutreno::efficiency::PowerLaw;
+    /// use neutreno::report::PowerLaw;
     /// let law = PowerLaw::fit(&[(1.0, 8.0), (4.0, 4.0), (16.0, 2.0)]).unwrap();
     /// assert!((law.exponent - 0.5).abs() < 1e-12);
     /// assert!((law.loss(64.0) - 1.0).abs() < 1e-12);

@@ -1,12 +1,15 @@
 //! Segmentation of images as a task: mean intersection over union, pixels that are right.
 
-use super::pictures::{Scene, confusion_matrix, scenes};
-use super::{
-    Confusion, ImageSettings, data_of, facts, model_config, pixels, probe_images, test_batches,
-    training_batches, until, validation_batches,
+mod scenes;
+
+use super::images::batches::{
+    pixels, probe_images, test_batches, training_batches, until, validation_batches,
 };
-use crate::data::corpus::Source;
-use crate::data::images::{ImageBatch, ImageData, linear_baseline};
+use super::images::confusion_matrix::confusion_matrix;
+use super::images::facts::{data_of, facts};
+use super::images::{Confusion, ImageSettings, linear_baseline};
+use crate::data::Source;
+use crate::data::images::{self, ImageBatch, ImageData};
 use crate::engine::random::Key;
 use crate::engine::{Builder, Device, Ids, Tensor, no_grad};
 use crate::error::Error;
@@ -15,6 +18,7 @@ use crate::task::{Batches, Best, Extent, Stop, Task};
 use crate::trace::Trace;
 use crate::variant::VariantConfig;
 use crate::vision::{ImageSegmenter, Pass, VisionConfig};
+use scenes::{Scene, scenes};
 use serde_json::json;
 use std::ops::Range;
 
@@ -44,11 +48,11 @@ impl ImageSegmentation {
         settings: ImageSettings,
         device: &Device,
     ) -> Result<ImageSegmentation, Error> {
-        assert_eq!(data.task, crate::data::images::Task::Segmentation);
+        assert_eq!(data.task, images::Task::Segmentation);
         let mut facts = facts(&data);
         if matches!(data.source, Source::Generated(_)) {
-            let score = linear_baseline(&data, 300, device)?;
-            facts.set("linear_mean_iou", score.mean_iou);
+            let linear = linear_baseline(&data, 300, device)?;
+            facts.set("linear_mean_iou", linear.mean_iou());
         }
         let offsets = offsets(&data, settings.balance);
         Ok(ImageSegmentation { settings, data, facts, offsets })
@@ -133,7 +137,9 @@ impl Task for ImageSegmentation {
     }
 
     fn config(&self, variant: &VariantConfig, _device: &Device) -> Result<VisionConfig, Error> {
-        model_config(&self.data, &self.settings, variant)
+        let config = self.settings.model(&self.data, variant);
+        config.check().map_err(Error::Settings)?;
+        Ok(config)
     }
 
     fn build(&self, config: &VisionConfig, builder: &mut Builder) -> ImageSegmenter {
@@ -199,7 +205,7 @@ impl Task for ImageSegmentation {
             }
         }
         Ok(vec![
-            scenes(&self.data, &shown)?,
+            scenes(&self.data, &shown),
             confusion_matrix(&confusion, &self.data.classes, "pixels"),
         ])
     }

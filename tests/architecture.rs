@@ -1,0 +1,188 @@
+//! What docs/ARCHITECTURE.md promises of the house: no files that use each other in a circle, floors
+//! and rooms that know only those below them, and a map that is true.
+
+#[path = "architecture/circles.rs"]
+mod circles;
+#[path = "architecture/sources.rs"]
+mod sources;
+#[path = "architecture/words.rs"]
+mod words;
+
+use circles::circles;
+use sources::{Crate, Uses};
+use std::fs;
+use std::path::{Path, PathBuf};
+use words::words_of;
+
+/// The crates, from the ground up: the folder, the first file, and the names in `Cargo.toml` of those
+/// of ours that it uses.
+const CRATES: [(&str, &str, &[&str]); 4] = [
+    ("shaders", "shaders/lib.rs", &[]),
+    ("engine", "engine/src/lib.rs", &["neutreno-shaders"]),
+    ("models", "models/lib.rs", &["neutreno-engine"]),
+    (".", "training/lib.rs", &["neutreno-models"]),
+];
+
+/// Uses that close a circle: the file that uses, the one that is used or its folder, and why that has
+/// to be.
+const KNOWN: [(&str, &str, &str); 14] = [
+    ("engine/src/autograd.rs", "engine/src/autograd/recompute.rs", "to be undone"),
+    ("engine/src/autograd.rs", "engine/src/ops/", "to be undone"),
+    ("engine/src/device/choice.rs", "engine/src/device/gpu/", "to be undone"),
+    ("engine/src/device/gpu/mod.rs", "engine/src/device/gpu/", "to be undone"),
+    ("engine/src/device/kernel.rs", "engine/src/device/gpu/", "to be undone"),
+    ("engine/src/device/mod.rs", "engine/src/device/", "to be undone"),
+    ("engine/src/error.rs", "engine/src/device/mod.rs", "to be undone"),
+    ("engine/src/ops/attention.rs", "engine/src/ops/attention/", "to be undone"),
+    ("engine/src/ops/mod.rs", "engine/src/ops/", "to be undone"),
+    ("engine/src/ops/mod.rs", "engine/src/proof.rs", "to be undone"),
+    ("engine/src/ops/sum.rs", "engine/src/ops/add.rs", "to be undone"),
+    ("engine/src/parameters.rs", "engine/src/parameters/", "to be undone"),
+    ("engine/src/tensor.rs", "engine/src/autograd.rs", "to be undone"),
+    ("engine/src/tensor.rs", "engine/src/ops/fill.rs", "to be undone"),
+];
+
+/// The rooms of training, each with those that it may know. The files beside the folders are the loop.
+const ROOMS: [(&str, &[&str]); 5] = [
+    ("data", &[]),
+    ("run", &[]),
+    ("report", &["run"]),
+    ("loop", &["run", "report"]),
+    ("tasks", &["data", "run", "loop"]),
+];
+
+/// Files above the engine that name a kind of device.
+const NAME_A_KIND: [&str; 1] = ["training/comparison.rs"];
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn parse(first: &str) -> Crate {
+    Crate::parse(repository(), first)
+}
+
+#[test]
+fn no_files_use_each_other_in_a_circle() {
+    let uses: Uses = CRATES.iter().flat_map(|(_, first, _)| parse(first).uses()).collect();
+    let is = |known: &(&str, &str, &str), (user, used): &(String, String)| {
+        let folder = known.1.ends_with('/') && used.starts_with(known.1);
+        user == known.0 && (used == known.1 || folder)
+    };
+    let mut rest = uses.clone();
+    rest.retain(|files, _| !KNOWN.iter().any(|known| is(known, files)));
+    let found = circles(&rest);
+    assert!(found.is_empty(), "{}", found.join("\n\n"));
+    for known in &KNOWN {
+        let mut with_it = rest.clone();
+        with_it.extend(uses.clone().into_iter().filter(|(files, _)| is(known, files)));
+        assert!(!circles(&with_it).is_empty(), "no circle any more, so not KNOWN: {known:?}");
+    }
+}
+
+/// What is looked for above is found: through re-exports, imports and macros, but not in tests.
+#[test]
+fn a_circle_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    fs::create_dir(folder.path().join("room")).unwrap();
+    write("lib.rs", "mod first; mod room; mod last; pub use room::Inner;");
+    write(
+        "first.rs",
+        "pub struct First; fn f() { println!(\"{:?}\", crate::room::Inner::new()); }",
+    );
+    write("room/mod.rs", "mod inner; pub use inner::Inner;");
+    write("room/inner.rs", "use super::super::last; pub struct Inner; type A = last::Last;");
+    write("last.rs", "pub struct Last; #[cfg(test)] mod tests { use crate::first::First; }");
+    let found = || circles(&Crate::parse(folder.path(), "lib.rs").uses());
+    assert_eq!(found(), Vec::<String>::new());
+    write("last.rs", "pub struct Last; fn f(first: super::first::First) {}");
+    let circle =
+        "first.rs uses new of\nroom/inner.rs uses Last of\nlast.rs uses First of\nfirst.rs";
+    assert_eq!(found(), [circle]);
+}
+
+#[test]
+fn each_floor_uses_only_the_one_below() {
+    for (folder, _, below) in CRATES {
+        let manifest = fs::read_to_string(repository().join(folder).join("Cargo.toml")).unwrap();
+        let (_, dependencies) = manifest.split_once("\n[dependencies]\n").unwrap_or_default();
+        let lines = dependencies.lines().take_while(|line| !line.starts_with('['));
+        let names = lines.filter_map(|line| line.split([' ', '.', '=']).next());
+        let ours: Vec<&str> = names.filter(|name| name.starts_with("neutreno")).collect();
+        assert_eq!(ours, below, "{folder}/Cargo.toml");
+    }
+}
+
+#[test]
+fn rooms_of_training_know_only_those_below() {
+    let room = |file: &str| {
+        let file = file.strip_prefix("training/").expect("a file of training");
+        file.split_once('/').map_or("loop", |(room, _)| room).to_owned()
+    };
+    for ((user, used), names) in parse("training/lib.rs").uses() {
+        let (own, other) = (room(&user), room(&used));
+        let below = ROOMS.iter().find(|(room, _)| *room == own);
+        let (_, below) = below.unwrap_or_else(|| panic!("{user}: a room that is not in ROOMS"));
+        let allowed = own == other || below.contains(&other.as_str());
+        assert!(allowed, "{user} uses {names:?} of {used}: {own} must not know {other}");
+    }
+}
+
+#[test]
+fn only_one_place_names_wgpu_and_none_above_the_engine_a_kind_of_device() {
+    for (_, first, _) in CRATES {
+        for (path, file) in &parse(first).files {
+            let words = words_of(file);
+            let names_wgpu = words.contains("wgpu");
+            assert!(!names_wgpu || path.starts_with("engine/src/device/gpu/"), "{path} names wgpu");
+            let kind =
+                ["cpu", "gpu", "cpu_with_threads"].iter().find(|kind| words.contains(**kind));
+            let above = path.starts_with("models/") || path.starts_with("training/");
+            let named = kind.filter(|_| above).is_some();
+            assert_eq!(named, NAME_A_KIND.contains(&path.as_str()), "{path} names {kind:?}");
+        }
+    }
+}
+
+/// Every path in the tables of the map is there: those of the first column in the folder that the
+/// text before the table names, others in that or in the folder of their row, or from the root.
+#[test]
+fn the_map_is_true() {
+    let text = fs::read_to_string(repository().join("docs/ARCHITECTURE.md")).unwrap();
+    let (_, map) = text.split_once("## The map\n").expect("a map");
+    let map = map.split("\n## ").next().expect("it ends somewhere");
+    let (mut base, mut paths) = (PathBuf::new(), 0);
+    for paragraph in map.split("\n\n") {
+        let is_row = |line: &&str| line.starts_with('|') && !line.starts_with("|---");
+        if !paragraph.trim_start().starts_with('|') {
+            let folders = code(paragraph).filter(|word| word.ends_with('/'));
+            base = folders.last().map(PathBuf::from).unwrap_or_default();
+            continue;
+        }
+        for row in paragraph.lines().filter(is_row).skip(1) {
+            let (first, rest) = row[1..].split_once('|').expect("two columns or more");
+            let mut own = base.clone();
+            for path in code(first) {
+                own = base.join(path);
+                assert!(repository().join(&own).exists(), "{} is not there", own.display());
+                paths += 1;
+            }
+            let is_path = |word: &&str| {
+                word.contains('/') || [".rs", ".sh", ".md"].iter().any(|end| word.ends_with(end))
+            };
+            for path in code(rest).filter(is_path) {
+                let mut folders = [Path::new(""), &base, &own].into_iter();
+                let there = folders.any(|folder| repository().join(folder).join(path).exists());
+                assert!(there, "{path} is not there: {row}");
+                paths += 1;
+            }
+        }
+    }
+    assert!(paths > 40, "{paths} paths are not the whole map");
+}
+
+/// What stands in backticks.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}

@@ -1,0 +1,33 @@
+//! Where data came from.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::path::PathBuf;
+
+/// Where text or images came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// A folder with a file for each split.
+    Folder(PathBuf),
+    /// One text file, split by rule.
+    TextFile(PathBuf),
+    /// An earlier download in this folder.
+    Cache(PathBuf),
+    /// Downloaded from this address just now.
+    Download(String),
+    /// Made by this program from this seed.
+    Generated(u64),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Folder(path) => write!(f, "folder {}", path.display()),
+            Source::TextFile(path) => write!(f, "file {}", path.display()),
+            Source::Cache(path) => write!(f, "cache {}", path.display()),
+            Source::Download(address) => write!(f, "download from {address}"),
+            Source::Generated(seed) => write!(f, "generated from seed {seed}"),
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Names for folders.
+
+use super::Error;
+
+/// `2031-05-07T09:30:00Z` as `2031-05-07-093000`.
+pub(super) fn time_for_a_name(time: &str) -> String {
+    let time = time.get(..19).unwrap_or(time);
+    time.replace('T', "-").replace(':', "")
+}
+
+/// A name that Linux, macOS and Windows all allow for a folder.
+pub(super) fn check_name(name: &str) -> Result<(), Error> {
+    let edge = |c: Option<char>| c.is_none_or(|c| c == '.' || c == ' ');
+    let forbidden = |c: char| c.is_control() || "<>:\"/\\|?*".contains(c);
+    let bad = edge(name.chars().next()) || edge(name.chars().next_back());
+    if bad || name.len() > 200 || name.contains(forbidden) {
+        return Err(Error::Name { name: name.to_owned() });
+    }
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! Images as a task takes them: batches for training and for scoring, and those to measure on.
+
+use super::ImageSettings;
+use crate::data::images::{EvaluationImages, ImageBatch, ImageData, TrainingImages};
+use crate::engine::random::Key;
+use crate::engine::{Device, Tensor};
+use crate::error::Error;
+use crate::task::{Batches, Extent, Stop};
+use std::ops::Range;
+
+/// The training batches of a seed.
+pub fn training_batches<'a>(
+    data: &ImageData,
+    settings: &ImageSettings,
+    seed: u64,
+    batch: usize,
+) -> Result<Batches<'a, ImageBatch>, Error> {
+    let key = Key::new(seed).named("data");
+    let augmentation = settings.augmentation.clone();
+    augmentation.check(data.task).map_err(Error::Settings)?;
+    let mut batches = TrainingImages::new(data, batch, augmentation, key);
+    Ok(Box::new(move |number| Ok(batches.batch(number))))
+}
+
+/// The images of a batch on a device.
+pub fn pixels(batch: &ImageBatch, device: &Device) -> Tensor {
+    Tensor::new(&batch.pixels, batch.shape, device)
+}
+
+/// The first batches of the validation images while training, all of them at the end.
+pub fn validation_batches(
+    data: &ImageData,
+    settings: &ImageSettings,
+    batch: usize,
+    extent: Extent,
+) -> impl Iterator<Item = ImageBatch> {
+    let images = match extent {
+        Extent::Part => settings.evaluation_images,
+        Extent::All => usize::MAX,
+    };
+    let batches = EvaluationImages::new(data, data.splits.validation.clone(), batch);
+    let count = batches.len().min(images.div_ceil(batch));
+    (0..count).map(move |index| batches.batch(index))
+}
+
+/// The validation images with these numbers, to measure a model on; `None` if there are none.
+pub fn probe_images(data: &ImageData, device: &Device, probes: Range<usize>) -> Option<Tensor> {
+    let batch = data.validation_images(probes);
+    (batch.shape[0] > 0).then(|| pixels(&batch, device))
+}
+
+/// All test images.
+pub fn test_batches(data: &ImageData, batch: usize) -> impl Iterator<Item = ImageBatch> {
+    let batches = EvaluationImages::new(data, data.splits.test.clone(), batch);
+    (0..batches.len()).map(move |index| batches.batch(index))
+}
+
+/// The batches until it is time to stop.
+pub fn until<'a>(
+    stop: &'a Stop,
+    batches: impl Iterator<Item = ImageBatch> + 'a,
+) -> impl Iterator<Item = Result<ImageBatch, Error>> + 'a {
+    batches.map(|batch| stop.check().map(|()| batch))
+}
