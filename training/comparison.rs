@@ -104,7 +104,7 @@ impl<'a, T: Task> Comparison<'a, T> {
         self.task.check()?;
         self.safety.limit_memory(&self.device);
         let planned = |(variant, config): (&'a VariantConfig, T::Config)| {
-            let needs = needs(self.task, &config, &self.settings)?;
+            let needs = needs(self.task, &config, &self.settings, &self.device)?;
             if let Some(limit) = self.safety.memory_limit {
                 needs.check(&variant.name(), limit, self.task.memory_flags())?;
             }

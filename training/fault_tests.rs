@@ -275,7 +275,7 @@ fn a_device_at_its_limit_is_not_opened_again() {
 fn a_run_that_would_not_fit_is_refused() {
     let (task, device) = (task(), Device::cpu_with_threads(1));
     let config = task.config(&VariantConfig::new(Variant::Resformer), &device).unwrap();
-    let (_, most) = needs(&task, &config, &settings()).unwrap().most();
+    let (_, most) = needs(&task, &config, &settings(), &device).unwrap().most();
     let limited = |parent: &Path, device: &Device, limit| {
         let safety = Safety { memory_limit: Some(limit), ..Safety::default() };
         let open = || unreachable!("nothing fails");
@@ -291,12 +291,13 @@ fn a_run_that_would_not_fit_is_refused() {
     for device in [Some(device), software_gpu()].into_iter().flatten() {
         // What was planned is enough, for scoring, measuring and sampling too.
         let parent = tempfile::tempdir().unwrap();
+        let (_, most) = needs(&task, &config, &settings(), &device).unwrap().most();
         limited(parent.path(), &device, most).unwrap();
         let memory = device.memory();
-        assert!(memory.peak > most - most / 20, "{memory:?}, planned {most}");
+        assert!((most - most / 20..=most).contains(&memory.peak), "{memory:?}, planned {most}");
         assert!(memory.reserved <= most + most / 16, "{memory:?}, planned {most}");
         if device.kind() == "cpu" {
-            assert!(memory.peak <= most && weights(parent.path()) == weights(whole.path()));
+            assert!(weights(parent.path()) == weights(whole.path()));
         }
     }
 }

@@ -21,14 +21,19 @@ pub struct Plan {
     pub parameters: u64,
 }
 
-/// Plans the training of a model by running one step on the planning device.
+/// Plans the training of a model on `device` by running one step on its planning device.
 ///
 /// # Errors
 /// If the step fails there: it would fail anywhere.
-pub fn plan<T: Task>(task: &T, config: &T::Config, settings: &Settings) -> Result<Plan, Error> {
-    let device = Device::plan();
-    let learner = first_step(task, config, settings, &device)?;
-    Ok(Plan { memory: device.memory(), parameters: learner.parameters.count() as u64 })
+pub fn plan<T: Task>(
+    task: &T,
+    config: &T::Config,
+    settings: &Settings,
+    device: &Device,
+) -> Result<Plan, Error> {
+    let plan = device.plan_for();
+    let learner = first_step(task, config, settings, &plan)?;
+    Ok(Plan { memory: plan.memory(), parameters: learner.parameters.count() as u64 })
 }
 
 /// A model after one step.
@@ -53,19 +58,24 @@ pub struct Needs {
     pub memory: Vec<(&'static str, u64)>,
 }
 
-/// Finds out what a model needs, in seconds at most.
+/// Finds out what a model needs on `device`, in seconds at most.
 ///
 /// # Errors
 /// If some part fails on the planning device: it would fail anywhere.
-pub fn needs<T: Task>(task: &T, config: &T::Config, settings: &Settings) -> Result<Needs, Error> {
-    let device = Device::plan();
-    let learner = first_step(task, config, settings, &device)?;
+pub fn needs<T: Task>(
+    task: &T,
+    config: &T::Config,
+    settings: &Settings,
+    device: &Device,
+) -> Result<Needs, Error> {
+    let plan = device.plan_for();
+    let learner = first_step(task, config, settings, &plan)?;
     let parameters = learner.parameters.count() as u64;
-    let mut memory = vec![("a step", device.memory().peak)];
+    let mut memory = vec![("a step", plan.memory().peak)];
     let mut part = |name, work: &dyn Fn(&T::Model) -> Result<(), Error>| {
-        device.reset_peak();
+        plan.reset_peak();
         learner.with_best_weights(|model, _| work(model))?;
-        memory.push((name, device.memory().peak));
+        memory.push((name, plan.memory().peak));
         Ok::<(), Error>(())
     };
     part("scoring", &|model| {

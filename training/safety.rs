@@ -28,8 +28,8 @@ pub struct Safety {
 }
 
 impl Safety {
-    /// Lets a device see to the limit on its memory: a sixteenth above it, as kernels on a GPU take
-    /// memory for their own use, of which the plan of a run knows nothing.
+    /// Lets a device see to the limit on its memory: a sixteenth above it, so that where it is close
+    /// not all that waits in the pool to be used again has to be given back in every step.
     pub(crate) fn limit_memory(&self, device: &Device) {
         if let Some(limit) = self.memory_limit {
             device.set_memory_limit(limit + limit / 16);

@@ -131,7 +131,9 @@ impl Parameters {
         let requests = counting.state.take().requests;
         let parameters = Parameters::new(requests, decays, device);
         parameters.initialize(Key::new(seed));
-        let mut builder = Builder::new(device, Some(parameters.clone()));
+        let found = |p: &Parameter| (p.request.clone(), p.tensor.clone());
+        let found = parameters.parameters.iter().map(found).collect();
+        let mut builder = Builder::new(device, Some(found));
         let model = make(&mut builder);
         let made = builder.state.borrow().requests.len();
         if let Some(Parameter { request, .. }) = parameters.parameters.get(made) {

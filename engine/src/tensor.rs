@@ -181,7 +181,8 @@ impl Tensor {
 #[derive(Clone)]
 pub(crate) struct Variable {
     pub node: Arc<dyn Any + Send + Sync>,
-    pub output: usize,
+    /// The node's number, and that of its output: what names a gradient.
+    pub slot: (u64, usize),
 }
 
 /// Runs a kernel, without derivatives, into new tensors.

@@ -159,7 +159,7 @@ fn planned(preset: &str) -> Option<u64> {
     let variant = VariantConfig::new(neutreno::Variant::Neutreno);
     let config = sizes.model(WORDS, &variant);
     let task = LanguageModelling::new(&corpus, TokenizerChoice::Bytes, sizes).ok()?;
-    plan(&task, &config, &settings).ok().map(|plan| plan.memory.peak)
+    plan(&task, &config, &settings, &Device::cpu()).ok().map(|plan| plan.memory.peak)
 }
 
 /// Memory that programs can have, where the system tells.

@@ -1,10 +1,11 @@
 //! Running ops, and recording them.
 
 use super::context::GradientContext;
-use super::graph::{Node, Record, Saved, Step};
+use super::graph::{Node, Step};
 use super::op::{Op, Saves};
+use super::record::{Record, Saved};
 use crate::finite::look;
-use crate::tensor::{Variable, check, launch_into};
+use crate::tensor::{check, launch_into};
 use crate::{Result, Shape, Tensor};
 use std::cell::Cell;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ impl Tensor {
     /// The same numbers as a new variable to differentiate with respect to: a leaf of the graph.
     pub fn tracked(&self) -> Tensor {
         let mut leaf = self.clone();
-        leaf.variable = Some(Variable { node: Node::new(None), output: 0 });
+        leaf.variable = Some(Node::leaf().output(0));
         leaf
     }
 }
@@ -81,7 +82,7 @@ pub fn apply_boxed(op: Box<dyn Op>, inputs: &[&Tensor]) -> Vec<Tensor> {
         }
         let node = record(op, inputs, &outputs, shapes);
         for (output, tensor) in outputs.iter_mut().take(results).enumerate() {
-            tensor.variable = Some(Variable { node: node.clone(), output });
+            tensor.variable = Some(node.output(output));
         }
     }
     outputs.truncate(results);
@@ -97,13 +98,13 @@ fn record(
     let Saves { inputs: saved_inputs, outputs: saved_outputs } = op.saves();
     let saved_inputs = saved_inputs.iter().map(|index| inputs[*index]);
     let saved = saved_inputs.chain(saved_outputs.iter().map(|index| &outputs[*index]));
-    Node::new(Some(Record {
-        step: Box::new(OpStep(op)),
+    let record = Record {
         inputs: inputs.iter().map(|input| input.variable.clone()).collect(),
         saved: Saved::new(saved, inputs),
         shapes,
         device: inputs[0].device().clone(),
-    }))
+    };
+    Node::of_step(Box::new(OpStep(op)), record)
 }
 
 /// The step back through an op.

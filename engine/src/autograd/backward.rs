@@ -2,7 +2,7 @@
 
 use super::context::GradientContext;
 use super::gradients::{Gradients, Sums};
-use super::graph::{Node, node};
+use super::graph::{Node, WayBack};
 use crate::{Error, Result, Tensor};
 use std::collections::BinaryHeap;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ impl Tensor {
         }
         let one = Tensor::full(1.0, self.shape(), self.device());
         gradients.sums.add(variable, one);
-        visit(vec![node(variable)], &mut gradients.sums)
+        visit(vec![Node::of(variable)], &mut gradients.sums)
     }
 }
 
@@ -46,18 +46,18 @@ pub(super) fn visit(roots: Vec<Arc<Node>>, sums: &mut Sums) -> Result<()> {
             continue;
         }
         visited = node.id;
-        let Some(record) = node.take() else {
+        let Some(WayBack { step, record }) = node.take() else {
             return fail("its graph was consumed by an earlier backward; run forward again");
         };
         if !record.saved.is_intact() {
-            let name = record.step.name();
+            let name = step.name();
             return fail(&format!("a tensor that {name} saved was changed after its forward"));
         }
-        let results = record.step.results(record.shapes.len());
+        let results = step.results(record.shapes.len());
         let of_outputs = (0..results).map(|output| sums.take((node.id, output))).collect();
         let mut context = GradientContext { of_outputs, record: &record, sums };
-        record.step.backward(&record.saved, &mut context)?;
-        waiting.extend(record.inputs.iter().flatten().map(|input| ById(super::graph::node(input))));
+        step.backward(&record.saved, &mut context)?;
+        waiting.extend(record.inputs.iter().flatten().map(|input| ById(Node::of(input))));
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! What an op's derivative works with.
 
-use super::gradients::Sums;
-use super::graph::{Record, Slot, slot};
+use super::gradients::{Slot, Sums};
+use super::record::Record;
 use crate::tensor::{Variable, check, launch_into};
 use crate::{Kernel, Tensor};
 
@@ -54,7 +54,7 @@ impl GradientContext<'_> {
         let mut destinations: Vec<(Tensor, bool)> = Vec::with_capacity(inputs.len());
         let mut used: Vec<Slot> = Vec::new();
         for (output, (input, shape)) in inputs.iter().zip(&shapes).enumerate() {
-            let slot = slot(self.variable(*input));
+            let slot = self.variable(*input).slot;
             // Two outputs of a kernel can not share memory: x · x has one input twice.
             let free = !used.contains(&slot);
             let memory = free.then(|| self.sums.memory(slot, kernel.adds(output))).flatten();

@@ -1,6 +1,5 @@
 //! Gradients in the making, and those that came out.
 
-use super::graph::{Slot, slot};
 use crate::Tensor;
 use crate::device::Copy;
 use crate::tensor::{Variable, launch, launch_into};
@@ -17,7 +16,7 @@ pub struct Gradients {
 impl Gradients {
     /// The gradient of a leaf, of the leaf's shape; `None` if none reached it.
     pub fn get(&self, leaf: &Tensor) -> Option<Tensor> {
-        let sum = self.sums.0.get(&slot(leaf.variable.as_ref()?))?;
+        let sum = self.sums.0.get(&leaf.variable.as_ref()?.slot)?;
         sum.written.then(|| sum.tensor.reshape(leaf.shape()))
     }
 
@@ -30,7 +29,7 @@ impl Gradients {
     /// Has the gradient of `leaf` made in the memory of `tensor`.
     pub(crate) fn provide(&mut self, leaf: &Tensor, tensor: Tensor) {
         if let Some(variable) = &leaf.variable {
-            self.sums.0.insert(slot(variable), Sum { tensor, written: false, fixed: true });
+            self.sums.0.insert(variable.slot, Sum { tensor, written: false, fixed: true });
         }
     }
 
@@ -44,6 +43,9 @@ impl Gradients {
         &self.flat
     }
 }
+
+/// A node and one of its outputs: what names a gradient.
+pub(super) type Slot = (u64, usize);
 
 /// The sums of gradients so far, by what they are gradients of.
 #[derive(Default)]
@@ -81,7 +83,7 @@ impl Sums {
 
     /// Takes note of a part that a kernel has made: in the sum's own memory, or elsewhere.
     pub fn made(&mut self, variable: &Variable, tensor: Tensor) {
-        match self.0.get_mut(&slot(variable)) {
+        match self.0.get_mut(&variable.slot) {
             Some(sum) if sum.tensor.shares_memory(&tensor) => sum.written = true,
             _ => self.add(variable, tensor),
         }
@@ -89,7 +91,7 @@ impl Sums {
 
     /// Adds a part, without a copy if possible.
     pub fn add(&mut self, variable: &Variable, tensor: Tensor) {
-        let slot = slot(variable);
+        let slot = variable.slot;
         let Some(sum) = self.0.get_mut(&slot) else {
             self.0.insert(slot, Sum { tensor, written: true, fixed: false });
             return;

@@ -15,10 +15,11 @@ mod gradients;
 mod graph;
 mod op;
 mod recompute;
+mod record;
 
 pub use apply::{apply, apply_boxed, is_recording, no_grad};
 pub use context::GradientContext;
 pub use gradients::Gradients;
-pub use graph::Saved;
 pub use op::{Op, Saves};
 pub use recompute::recompute;
+pub use record::Saved;

@@ -1,7 +1,7 @@
 //! What differentiation needs of an op.
 
 use super::context::GradientContext;
-use super::graph::Saved;
+use super::record::Saved;
 use crate::device::Kernel;
 
 /// A kernel with a derivative.

@@ -5,8 +5,8 @@
 use super::apply::{is_enabled, no_grad};
 use super::backward::visit;
 use super::context::GradientContext;
-use super::graph::{Node, Record, Saved, Step, node, slot};
-use crate::tensor::Variable;
+use super::graph::{Node, Step};
+use super::record::{Record, Saved};
 use crate::{Result, Tensor};
 
 /// The part of a computation that is run again: from its inputs to its outputs.
@@ -40,17 +40,17 @@ pub fn recompute(
     }
     let mut outputs = no_grad(|| body(&constants));
     let device = inputs.first().expect("a part of a graph has inputs").device().clone();
-    let node = Node::new(Some(Record {
-        step: Box::new(Recomputed(body)),
+    let record = Record {
         inputs: inputs.iter().map(|input| input.variable.clone()).collect(),
         saved: Saved::new(inputs.iter().copied(), inputs),
         shapes: outputs.iter().map(Tensor::shape).collect(),
         device,
-    }));
+    };
+    let node = Node::of_step(Box::new(Recomputed(body)), record);
     for (output, tensor) in outputs.iter_mut().enumerate() {
         // An output that is an input handed through becomes a result of this part all the same.
         *tensor = tensor.detach();
-        tensor.variable = Some(Variable { node: node.clone(), output });
+        tensor.variable = Some(node.output(output));
     }
     outputs
 }
@@ -77,14 +77,14 @@ impl<F: Fn(&[Tensor]) -> Vec<Tensor> + Send + Sync> Step for Recomputed<F> {
         for (output, gradient) in outputs.iter().zip(&mut context.of_outputs) {
             if let (Some(variable), Some(gradient)) = (&output.variable, gradient.take()) {
                 context.sums.add(variable, gradient);
-                roots.push(node(variable));
+                roots.push(Node::of(variable));
             }
         }
         // What the graph holds beside its nodes would only take memory from here on.
         drop(outputs);
         visit(roots, context.sums)?;
         for (input, leaf) in inputs.iter().enumerate() {
-            let slot = leaf.variable.as_ref().map(slot);
+            let slot = leaf.variable.as_ref().map(|leaf| leaf.slot);
             if let Some(gradient) = slot.and_then(|slot| context.sums.take(slot)) {
                 context.accumulate(input, gradient);
             }

@@ -2,7 +2,7 @@
 //!
 //! Derivative: dx = dy, repeated along those axes. Saves nothing. Cost an element: 1 flop, 4 bytes.
 
-use super::add::Add;
+use super::broadcast;
 use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
 use crate::device::cpu::simd;
 use crate::device::{Cost, Kernel, View, ViewMut};
@@ -249,9 +249,40 @@ impl Op for Sum {
 
     fn backward(&self, saved: &Saved, context: &mut GradientContext) {
         let gradient = context.of_output(0);
-        let zeros = Tensor::zeros(saved.input_shape(0), gradient.device());
-        let [repeated] = launch(&Add, &[&gradient, &zeros], gradient.device());
-        context.accumulate(0, repeated);
+        let kernel = Repeat { shape: saved.input_shape(0) };
+        context.accumulate_with(&kernel, &[&gradient], &[0]);
+    }
+}
+
+/// y = x, repeated along axes of size 1.
+#[derive(Clone, Debug)]
+struct Repeat {
+    shape: Shape,
+}
+
+impl Kernel for Repeat {
+    fn name(&self) -> &'static str {
+        "sum_backward"
+    }
+
+    fn shapes(&self, _inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        Ok(vec![self.shape])
+    }
+
+    fn cost(&self, inputs: &[Shape]) -> Cost {
+        Cost::elementwise(self.shape.elements(), 0, inputs[0].elements() + self.shape.elements())
+    }
+
+    fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+        let zero = View { shape: Shape::from([]), data: &[0.0] };
+        broadcast::zip(&mut outputs[0], &inputs[0], &zero, |x, zero| x + zero);
+    }
+
+    fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
+        let zero = gpu.scratch([]);
+        let uniforms = uniforms! { elements: 1_usize, value: 0.0_f32 };
+        gpu.dispatch_elements("fill_forward", &[], &[&zero], uniforms, 1);
+        broadcast::dispatch("broadcast_add", &[inputs[0].clone(), zero], outputs, gpu);
     }
 }
 

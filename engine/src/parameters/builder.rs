@@ -1,6 +1,5 @@
 //! How a model's constructor asks for its parameters.
 
-use super::Parameters;
 use crate::random::Key;
 use crate::{Device, Shape, Tensor};
 use std::cell::RefCell;
@@ -55,7 +54,7 @@ pub(super) struct Request {
     pub decay: bool,
 }
 
-/// Hands out parameters to a model's constructor; see [`Parameters::build`].
+/// Hands out parameters to a model's constructor; see [`Parameters::build`](crate::Parameters::build).
 pub struct Builder {
     /// Ends in a dot, unless empty.
     prefix: String,
@@ -69,11 +68,11 @@ pub(super) struct State {
     pub requests: Vec<Request>,
     names: HashSet<String>,
     /// In the second run, the answers to the requests of the first.
-    found: Option<Parameters>,
+    found: Option<Vec<(Request, Tensor)>>,
 }
 
 impl Builder {
-    pub(super) fn new(device: &Device, found: Option<Parameters>) -> Builder {
+    pub(super) fn new(device: &Device, found: Option<Vec<(Request, Tensor)>>) -> Builder {
         let state = Rc::new(RefCell::new(State { found, ..State::default() }));
         Builder { prefix: String::new(), device: device.clone(), state }
     }
@@ -112,12 +111,12 @@ impl Builder {
         let tensor = match &state.found {
             None => Tensor::uninitialized(*shape, &self.device).tracked(),
             Some(found) => {
-                let parameter = found.parameters.get(state.requests.len());
-                let same = parameter.filter(|parameter| parameter.request == request);
-                let parameter = same.unwrap_or_else(|| {
+                let parameter = found.get(state.requests.len());
+                let same = parameter.filter(|(asked, _)| *asked == request);
+                let (_, tensor) = same.unwrap_or_else(|| {
                     panic!("{name}: the constructor's first run did not ask for it, or otherwise")
                 });
-                parameter.tensor.clone()
+                tensor.clone()
             }
         };
         state.requests.push(request);
