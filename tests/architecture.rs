@@ -48,9 +48,6 @@ const ROOMS: [(&str, &[&str]); 5] = [
     ("tasks", &["data", "run", "loop"]),
 ];
 
-/// Files above the engine that name a kind of device.
-const NAME_A_KIND: [&str; 1] = ["training/comparison.rs"];
-
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -150,8 +147,7 @@ fn only_one_place_names_wgpu_and_none_above_the_engine_a_kind_of_device() {
             let kind =
                 ["cpu", "gpu", "cpu_with_threads"].iter().find(|kind| words.contains(**kind));
             let above = path.starts_with("models/") || path.starts_with("training/");
-            let named = kind.filter(|_| above).is_some();
-            assert_eq!(named, NAME_A_KIND.contains(&path.as_str()), "{path} names {kind:?}");
+            assert!(!above || kind.is_none(), "{path} names {kind:?}");
         }
     }
 }

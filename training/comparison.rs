@@ -212,7 +212,7 @@ impl<'a, T: Task> Comparison<'a, T> {
             peak_memory_bytes: self.device.memory().peak,
             wall_seconds: outcome.seconds,
             device: self.device.kind().into(),
-            adapter: adapter(&self.device),
+            adapter: self.device.adapter(),
             results,
         }
     }
@@ -363,11 +363,6 @@ fn resumable(error: Error, folder: &RunFolder, model: &ModelFolder) -> Error {
             Error::Resumable { source: Box::new(source), step, folder }
         }
     }
-}
-
-/// The name of a GPU's adapter; none where there is none.
-fn adapter(device: &Device) -> Option<String> {
-    (device.kind() == "gpu").then(|| device.name())
 }
 
 /// A variant with what is known of its models before they are trained.

@@ -34,11 +34,34 @@ pub fn bytes(number: u64) -> String {
         return format!("{number} B");
     }
     let (mut size, mut unit) = (number as f64, "B");
-    for larger in ["KiB", "MiB", "GiB", "TiB"] {
+    for larger in ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"] {
         if size < 1024.0 {
             break;
         }
         (size, unit) = (size / 1024.0, larger);
     }
-    format!("{size:.1} {unit}")
+    match format!("{size:.1}") {
+        // From 1,000 on there is a separator between thousands.
+        text if text.len() > "999.9".len() => format!("{},{} {unit}", &text[..1], &text[1..]),
+        text => format!("{text} {unit}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_in_words() {
+        let expected = [
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (999 << 20, "999.0 MiB"),
+            (1000 << 20, "1,000.0 MiB"),
+            (u64::MAX, "16.0 EiB"),
+        ];
+        for (number, text) in expected {
+            assert_eq!(bytes(number), text);
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! Numbers and names as people read them.
 
+pub use crate::engine::device::bytes;
+
 /// What stands for a number that was not measured, or is not finite.
 pub(super) const NONE: &str = "–";
 
@@ -19,28 +21,6 @@ pub fn thousands(number: u64) -> String {
         text.push(digit);
     }
     text
-}
-
-/// A number of bytes in units of 1,024.
-///
-/// ```
-/// # use neutreno::report::bytes;
-/// assert_eq!(bytes(512), "512 B");
-/// assert_eq!(bytes(3 << 19), "1.5 MiB");
-/// ```
-pub fn bytes(number: u64) -> String {
-    let mut size = number as f64;
-    if number < 1024 {
-        return format!("{number} B");
-    }
-    let mut unit = "B";
-    for larger in ["KiB", "MiB", "GiB", "TiB"] {
-        if size < 1024.0 {
-            break;
-        }
-        (size, unit) = (size / 1024.0, larger);
-    }
-    format!("{} {unit}", fixed(size, 1))
 }
 
 /// A time given in seconds.
@@ -117,7 +97,6 @@ mod tests {
         assert_eq!(fixed(9.5e30, 4), "9.5e30");
         assert_eq!(fixed(f64::NAN, 4), "–");
         assert_eq!(fixed(f64::NEG_INFINITY, 0), "–");
-        assert_eq!(bytes(u64::MAX), "1.7e7 TiB");
         assert_eq!(duration(59.96), "1 min 00 s");
         assert_eq!(duration(f64::INFINITY), "–");
     }

@@ -151,6 +151,18 @@ impl Device {
         }
     }
 
+    /// The name of a GPU with its driver interface; none where there is none.
+    ///
+    /// ```
+    /// assert_eq!(neutreno_engine::Device::cpu().adapter(), None);
+    /// ```
+    pub fn adapter(&self) -> Option<String> {
+        match &self.0.backend {
+            Backend::Gpu(gpu) => Some(gpu.name()),
+            Backend::Cpu(_) | Backend::Plan(_) => None,
+        }
+    }
+
     /// The memory that tensors take on this device.
     pub fn memory(&self) -> MemoryUse {
         match &self.0.backend {
