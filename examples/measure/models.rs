@@ -87,9 +87,21 @@ impl Probes {
         let kind: serde_json::Value = read(&config)?;
         let (probes, hash) = match kind["model_type"].as_str() {
             Some("llama") => {
-                let corpus = find_text(path, source)?;
+                run.check_files()?;
+                let kept = run.kept_text().filter(|_| request.data.is_none());
+                let corpus = find_text(kept.or(path), source)?;
                 let config: LanguageModelConfig = read(&config)?;
                 let tokenizer = Tokenizer::load(run.tokenizer_json())?;
+                if tokenizer.vocabulary() != config.vocab_size {
+                    return Err(format!(
+                        "{} has {} tokens, and the models have {}: it is not the one they were \
+                         trained with",
+                        run.tokenizer_json().display(),
+                        tokenizer.vocabulary(),
+                        config.vocab_size
+                    )
+                    .into());
+                }
                 let tokens = tokenizer.encode(&corpus.splits.validation);
                 let length = config.max_position_embeddings.min(tokens.len());
                 let windows = probe::windows(&tokens, length, request.sequences, Key::new(1));

@@ -5,6 +5,8 @@ pub mod batches;
 pub mod bpe;
 pub mod corpus;
 mod download;
+mod encoding;
+mod error;
 mod files;
 pub mod generated;
 mod grammar;
@@ -16,5 +18,6 @@ mod splits;
 pub mod tokenizer;
 pub mod words;
 
+pub use encoding::NotText;
 pub use source::Source;
 pub use splits::Splits;

@@ -54,6 +54,16 @@ pub enum Error {
         /// The name as it was given.
         name: String,
     },
+    /// A file that the run was begun with is not what it was.
+    #[error(
+        "{} is not what the run was begun with: its hash is not the one in run.json. Put the file \
+         of then back, or begin a new run",
+        path.display()
+    )]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
     /// A checkpoint's files are not those that were written.
     #[error("the checkpoint {} is damaged: {reason}", path.display())]
     Damaged {

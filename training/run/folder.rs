@@ -1,7 +1,7 @@
 //! The folder of a run, `runs/NAME/`:
 //!
 //! ```text
-//! run.json  tokenizer.json  summary.json  report.html  .lock
+//! run.json  tokenizer.json  text.txt (of a pipe)  summary.json  report.html  .lock
 //! VARIANT-seedS/   config.json  metrics.jsonl  model.safetensors  result.json
 //!                  checkpoints/step-NNNNNN/  pictures/
 //! ```
@@ -12,8 +12,12 @@
 use super::draft::{Draft, is_free};
 use super::names::{check_name, time_for_a_name};
 use super::{Error, RunLock, disk};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+/// Where `run.json` has the hashes of the run's files.
+pub(crate) const FILES: &str = "files";
 
 /// The folder of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,6 +154,44 @@ impl RunFolder {
     /// The tokenizer.
     pub fn tokenizer_json(&self) -> PathBuf {
         self.path.join("tokenizer.json")
+    }
+
+    /// The text, if it came through a pipe and the run keeps it.
+    pub fn kept_text(&self) -> Option<PathBuf> {
+        Some(self.path.join("text.txt")).filter(|path| path.is_file())
+    }
+
+    /// The SHA-256 of each file that lies in the folder beside `run.json`, by its name: once the run
+    /// has begun, these are what it depends on.
+    pub(crate) fn hashes(&self) -> Result<BTreeMap<String, String>, Error> {
+        let mut hashes = BTreeMap::new();
+        let failed = |source| Error::file("read", &self.path)(source);
+        for entry in fs::read_dir(&self.path).map_err(failed)?.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let path = entry.path();
+            if path.is_file() && !name.starts_with('.') && path != self.run_json() {
+                hashes.insert(name, disk::hash_file(&path)?);
+            }
+        }
+        Ok(hashes)
+    }
+
+    /// Finds out whether the files that the run was begun with, such as its tokenizer, are as they
+    /// were: `run.json` has their hashes.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] for one that is not; a file that is not there.
+    pub fn check_files(&self) -> Result<(), Error> {
+        let facts = self.facts()?;
+        for (name, expected) in facts[FILES].as_object().into_iter().flatten() {
+            // A name, and no way to elsewhere.
+            let Some(name) = Path::new(name).file_name() else { continue };
+            let path = self.path.join(name);
+            if expected.as_str() != Some(&disk::hash_file(&path)?) {
+                return Err(Error::Changed { path });
+            }
+        }
+        Ok(())
     }
 
     /// The results, a [`Summary`](super::Summary).
