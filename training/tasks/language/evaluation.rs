@@ -135,3 +135,22 @@ fn total(batch: Option<(crate::engine::device::Reading, usize)>) -> Result<f64, 
         None => Ok(0.0),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::tokenizer::TokenizerChoice;
+
+    #[test]
+    fn unknown_words_are_counted_wherever_they_are_scored() {
+        let words = TokenizerChoice::Words.build("a b c <unk>\n").unwrap();
+        let text = TokenizedText::new("x a y <unk> b\n", &words);
+        // The first token is not scored, and the text's own <unk> is a word like others.
+        assert_eq!(text.unknown_share(), 1.0 / 5.0);
+        assert_eq!(text.head(3, &words).unknown_share(), 1.0 / 2.0);
+        assert_eq!(text.head(2, &words).unknown_share(), 0.0);
+        assert_eq!(TokenizedText::new("", &words).unknown_share(), 0.0);
+        let bytes = TokenizedText::new("\u{e9}t\u{e9}", &Tokenizer::Bytes);
+        assert_eq!((bytes.unknown_share(), bytes.head(4, &Tokenizer::Bytes).bytes), (0.0, 4));
+    }
+}
