@@ -194,12 +194,19 @@ fn a_run_keeps_a_text_that_came_through_a_pipe_and_knows_its_files() {
     assert_eq!(json(&resumed)["variants"][0]["steps"], 8);
     assert_eq!(json(&resumed)["data"], json(&output)["data"]);
     assert!(measure().status.success(), "{}", said(&measure()));
+    // Another configuration, which training would replace.
+    let config = run.join("svformer-seed1/config.json");
+    let before = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, before.replace("10000.0", "500000.0")).unwrap();
+    let refused = measure();
+    assert!(said(&refused).contains("config.json is not what the run wrote"), "{}", said(&refused));
+    std::fs::write(&config, before).unwrap();
     // Another tokenizer under the same name.
     std::fs::write(run.join("tokenizer.json"), r#"{"kind": "words", "words": ["<unk>", "<eos>"]}"#)
         .unwrap();
     for output in [resume(), measure()] {
         let said = said(&output);
-        assert!(!output.status.success() && said.contains("not what the run was begun"), "{said}");
+        assert!(!output.status.success() && said.contains("not what the run wrote"), "{said}");
     }
 }
 

@@ -166,8 +166,9 @@ impl<'a, T: Task> Comparison<'a, T> {
                 outcome => break outcome?,
             }
         };
-        let result = self.result(model, outcome);
+        let mut result = self.result(model, outcome);
         if result.finished {
+            result.results.set(FILES, json!(folder.hashes()?));
             write_json(&folder.result_json(), &result)?;
         }
         Ok(result)

@@ -38,6 +38,7 @@ pub fn measure_run(
     request: &Request,
     progress: &Progress,
 ) -> Result<Vec<(MeasuredModel, Vec<Map>)>> {
+    run.check_files()?;
     let summary: Summary = read(&run.summary_json())?;
     let probes = Probes::find(run, &summary, request)?;
     let first_seed = summary.variants.first().map(|model| model.seed);
@@ -48,6 +49,7 @@ pub fn measure_run(
         let shown = label(&name);
         progress.line(&format!("{shown}, seed {}, after {} steps", model.seed, model.steps));
         let folder = run.model(&model.variant, model.seed)?;
+        folder.check_files()?;
         let (trace, decoder_blocks) = probes.tracer(&folder, request)?;
         let mut parts = Vec::new();
         let mut maps = Vec::new();
@@ -87,7 +89,6 @@ impl Probes {
         let kind: serde_json::Value = read(&config)?;
         let (probes, hash) = match kind["model_type"].as_str() {
             Some("llama") => {
-                run.check_files()?;
                 let kept = run.kept_text().filter(|_| request.data.is_none());
                 let corpus = find_text(kept.or(path), source)?;
                 let config: LanguageModelConfig = read(&config)?;

@@ -1,9 +1,11 @@
 //! Text to train on: read from a folder, cut from a single file, or generated.
 
+use super::cut::in_three;
 use super::download::Remote;
 use super::encoding::text_of;
 pub use super::error::DataError;
 use super::files::hex;
+use super::layout::{Found, LAYOUTS, left_out, parts_of};
 use super::{Source, Splits, generated};
 use crate::engine::random::Key;
 use sha2::{Digest, Sha256};
@@ -160,8 +162,7 @@ impl Corpus {
         bytes: Vec<u8>,
     ) -> Result<Corpus, DataError> {
         let (text, marked) = read_text(path, bytes)?;
-        let cuts = CUTS.iter().find_map(|(ends, words)| Some((cut(&text, *ends)?, words)));
-        let Some((splits, at)) = cuts else {
+        let Some((splits, at)) = in_three(&text) else {
             return Err(DataError::TooShort { path: path.into() });
         };
         let mark = if marked { "; its byte-order mark is left out" } else { "" };
@@ -189,112 +190,6 @@ const STANDARD_INPUT: &str = "standard input";
 pub fn can_be_read_again(path: &Path) -> bool {
     let of_this_process = ["/dev", "/proc"].iter().any(|folder| path.starts_with(folder));
     (path.is_file() && !of_this_process) || path.is_dir()
-}
-
-/// How the files of a folder may be called.
-#[derive(Clone, Copy)]
-struct Layout {
-    start: &'static str,
-    end: &'static str,
-}
-
-const LAYOUTS: [Layout; 3] = [
-    Layout { start: "wiki.", end: ".tokens" },
-    Layout { start: "wiki.", end: ".raw" },
-    Layout { start: "", end: ".txt" },
-];
-
-/// What is there of a layout.
-struct Found {
-    names: Splits<Option<String>>,
-    /// The names of the files that are needed and not there.
-    missing: String,
-}
-
-impl Layout {
-    fn name(self, split: &str) -> String {
-        format!("{}{split}{}", self.start, self.end)
-    }
-
-    fn usual(self) -> String {
-        ["train", "valid", "test"].map(|split| self.name(split)).join(", ")
-    }
-
-    /// The files of this layout in a folder; none if not even one is there.
-    fn find(self, folder: &Path) -> Result<Option<Found>, DataError> {
-        let is_there = |name: &String| folder.join(name).exists();
-        let of = |split| Some(self.name(split)).filter(is_there);
-        let validation = ["valid", "validation", "val", "dev"].iter().filter_map(|name| of(name));
-        let mut validation = validation.collect::<Vec<_>>().into_iter();
-        let names = Splits { train: of("train"), validation: validation.next(), test: of("test") };
-        if let (Some(one), Some(other)) = (&names.validation, validation.next()) {
-            let (folder, one) = (folder.into(), one.clone());
-            return Err(DataError::Ambiguous { folder, one, other });
-        }
-        let missing = [("train", &names.train), ("valid", &names.validation)];
-        let missing = missing.into_iter().filter(|(_, name)| name.is_none());
-        let missing: Vec<String> = missing.map(|(split, _)| self.name(split)).collect();
-        let any = names.iter().any(Option::is_some);
-        Ok(any.then(|| Found { names, missing: missing.join(" and ") }))
-    }
-}
-
-/// Which file is for what, in words.
-fn parts_of(names: &Splits<Option<String>>) -> String {
-    let name = |name: &Option<String>| name.clone().unwrap_or_default();
-    let test = match &names.test {
-        Some(test) => format!("{test} for the test"),
-        None => "no test text".into(),
-    };
-    let (train, validation) = (name(&names.train), name(&names.validation));
-    format!("{train} to learn from, {validation} for validation, {test}")
-}
-
-/// The texts of a folder that are not read, in words.
-fn left_out(folder: &Path, names: &Splits<Option<String>>) -> String {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
-    let is_text = |name: &String| LAYOUTS.iter().any(|layout| name.ends_with(layout.end));
-    let is_read = |name: &String| names.iter().flatten().any(|read| read == name);
-    let mut others: Vec<_> =
-        entries.map(name).filter(|name| is_text(name) && !is_read(name)).collect();
-    others.sort();
-    match others.len() {
-        0 => String::new(),
-        count @ 1..=3 => format!("; not read ({count}): {}", others.join(", ")),
-        count => format!("; not read ({count}): {}, …", others[..3].join(", ")),
-    }
-}
-
-/// Where a text may be cut: whether it may after a character, and how to say it.
-type Ends = fn(char) -> bool;
-
-/// From the best to the last resort. Old Macs end lines with a carriage return.
-const CUTS: [(Ends, &str); 4] = [
-    (|end| end == '\n', "at line ends"),
-    (|end| end == '\r', "at line ends (carriage returns alone, as on old Macs)"),
-    (char::is_whitespace, "between words, since it has too few lines"),
-    (|_| true, "between characters, since it has no words"),
-];
-
-/// Cuts at the first places at or after 90 % and 95 %; none if that leaves a part blank.
-fn cut(text: &str, ends: Ends) -> Option<Splits<String>> {
-    let place = |percent: u64| {
-        let byte = (text.len() as u64 * percent / 100) as usize;
-        // The character before may end there.
-        let from = text.floor_char_boundary(byte.saturating_sub(1));
-        let after = text[from..].char_indices().map(|(at, end)| (from + at + end.len_utf8(), end));
-        let mut after = after.filter(|(at, end)| *at >= byte && ends(*end));
-        after.next().map_or(text.len(), |(at, _)| at)
-    };
-    let (validation, test) = (place(90), place(95));
-    let splits = Splits {
-        train: text[..validation].to_string(),
-        validation: text[validation..test].to_string(),
-        test: text[test..].to_string(),
-    };
-    let blank = splits.iter().any(|split| split.trim().is_empty());
-    (!blank).then_some(splits)
 }
 
 /// Whether it is something that has no end, such as `/dev/zero`.

@@ -4,6 +4,7 @@
 pub mod batches;
 pub mod bpe;
 pub mod corpus;
+mod cut;
 mod download;
 mod encoding;
 mod error;
@@ -11,6 +12,7 @@ mod files;
 pub mod generated;
 mod grammar;
 pub mod images;
+mod layout;
 mod lexicon;
 pub mod lookup;
 mod source;

@@ -54,10 +54,10 @@ pub enum Error {
         /// The name as it was given.
         name: String,
     },
-    /// A file that the run was begun with is not what it was.
+    /// A file that a run depends on is not what it was.
     #[error(
-        "{} is not what the run was begun with: its hash is not the one in run.json. Put the file \
-         of then back, or begin a new run",
+        "{} is not what the run wrote: its hash is not the one noted then. Put the file of then \
+         back, or begin a new run",
         path.display()
     )]
     Changed {
