@@ -8,7 +8,7 @@ use crate::recovery::Recovery;
 use crate::report::{RunMetrics, page};
 use crate::run::checkpoint;
 use crate::run::{
-    ModelFolder, RunFolder, RunLock, Summary, VariantSummary, read_metrics, read_pictures,
+    FILES, ModelFolder, RunFolder, RunLock, Summary, VariantSummary, read_metrics, read_pictures,
     write_atomically, write_json,
 };
 use crate::safety::Safety;
@@ -166,8 +166,9 @@ impl<'a, T: Task> Comparison<'a, T> {
                 outcome => break outcome?,
             }
         };
-        let result = self.result(model, outcome);
+        let mut result = self.result(model, outcome);
         if result.finished {
+            result.results.set(FILES, json!(folder.hashes()?));
             write_json(&folder.result_json(), &result)?;
         }
         Ok(result)
@@ -219,9 +220,11 @@ impl<'a, T: Task> Comparison<'a, T> {
 
     /// Makes the run's folder, which appears with `run.json` and the task's own files in it.
     fn create(&self) -> Result<(RunFolder, RunLock), Error> {
-        let fill = |folder: &RunFolder, name: &str| {
-            write_json(&folder.run_json(), &self.facts(name))?;
-            self.task.save(folder.path())
+        let fill = |folder: &RunFolder, name: &str| -> Result<(), Error> {
+            self.task.save(folder.path())?;
+            let mut facts = self.facts(name);
+            facts[FILES] = json!(folder.hashes()?);
+            Ok(write_json(&folder.run_json(), &facts)?)
         };
         let name = self.name.as_deref();
         let folder = RunFolder::create(&self.parent, name, self.task.name(), &self.started, fill)?;
@@ -239,10 +242,14 @@ impl<'a, T: Task> Comparison<'a, T> {
         let folder = RunFolder::open(path)?;
         let lock = folder.lock()?;
         let before = folder.facts()?;
+        folder.check_files()?;
         if let Some(started) = before["started"].as_str() {
             self.started = started.to_owned();
         }
-        let now = self.facts(&folder.name());
+        let mut now = self.facts(&folder.name());
+        if let Some(files) = before.get(FILES) {
+            now[FILES] = files.clone();
+        }
         let problems = changes(&before, &now);
         if !problems.is_empty() {
             return Err(Error::Settings(format!(

@@ -206,6 +206,17 @@ pub fn minutes(text: &str) -> Result<f64, String> {
     if sound { Ok(value) } else { Err("must be a finite number larger than 0".into()) }
 }
 
+/// A path as typed. The shell expands a `~` only outside of quotes, so one that arrives here names
+/// nothing that anybody meant.
+pub fn place(path: PathBuf) -> Result<PathBuf, String> {
+    if !path.starts_with("~") || path.exists() {
+        return Ok(path);
+    }
+    Err("the shell leaves a ~ in quotes, or after =, as it is: write $HOME instead, or ./~ if a \
+         folder of that name is meant"
+        .into())
+}
+
 impl Common {
     /// Settings, with what the flags change.
     pub fn apply(&self, settings: &mut Settings) {

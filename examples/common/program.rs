@@ -6,6 +6,7 @@ use super::resume;
 use clap::Parser;
 use neutreno::VariantConfig;
 use neutreno::engine::{Device, device};
+use neutreno::report::escaped;
 use neutreno::training::{Comparison, Settings, Task};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,7 +34,7 @@ pub fn exit(result: Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {}", escaped(&error.to_string()));
             ExitCode::FAILURE
         }
     }
@@ -109,7 +110,7 @@ pub fn train(
         interrupted,
     };
     let (summary, folder) = comparison.run(progress)?;
-    let table = summary.table();
+    let table = escaped(&summary.table());
     if common.output.json {
         progress.line(&format!("\n{table}"));
     } else {

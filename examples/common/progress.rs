@@ -1,7 +1,7 @@
 //! What a run shows while it goes on: one progress line on a terminal, a few plain lines elsewhere.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use neutreno::report::{bytes, describe, duration, label, thousands};
+use neutreno::report::{bytes, describe, duration, escaped, label, thousands};
 use neutreno::run::{Values, VariantSummary};
 use neutreno::training::{Observer, Started, Step};
 use std::io::IsTerminal;
@@ -31,7 +31,8 @@ impl Progress {
     /// Shows a line above the progress line.
     pub fn line(&self, text: &str) {
         if !self.quiet {
-            self.bar.suspend(|| eprintln!("{text}"));
+            // Names, data and what models write may hold anything.
+            self.bar.suspend(|| eprintln!("{}", escaped(text)));
         }
     }
 }

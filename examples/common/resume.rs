@@ -54,6 +54,10 @@ pub fn to_keep(arguments: Vec<String>) -> Vec<String> {
             }
             "--data" => {
                 let path = joined.or_else(|| arguments.next()).unwrap_or_default();
+                if path == "-" {
+                    kept.extend(["--data".to_owned(), path]);
+                    continue;
+                }
                 let path = std::path::absolute(&path).unwrap_or(PathBuf::from(path));
                 kept.extend(["--data".to_owned(), path.to_string_lossy().into_owned()]);
             }

@@ -10,10 +10,11 @@ use arguments::{Arguments, Cell};
 use clap::Parser;
 use common::program::{Result, catch_interrupts, exit, open_device};
 use common::progress::Progress;
+use common::text::describe_tokens;
 use neutreno::VariantConfig;
 use neutreno::data::lookup::Lookup;
 use neutreno::engine::Device;
-use neutreno::report::{Efficiency, Point};
+use neutreno::report::{Efficiency, Point, escaped};
 use neutreno::run::{Summary, VariantSummary, write_atomically, write_json};
 use neutreno::tasks::language::LanguageModelling;
 use neutreno::training::{Comparison, Safety};
@@ -34,9 +35,10 @@ fn run(arguments: &Arguments) -> Result<()> {
     cells.iter().try_for_each(|cell| arguments.settings(*cell).map(drop))?;
     let mut progress = Progress::new(arguments.quiet);
     let device = open_device(&arguments.machine, &progress)?;
-    let corpus = arguments.text.find(Lookup::default(), &progress)?;
+    let corpus = arguments.text.find(Lookup::default(), None, &progress)?;
     let (sizes, _) = arguments.settings(cells[0])?;
     let mut task = LanguageModelling::new(&corpus, arguments.tokenizer, sizes)?;
+    describe_tokens(&task, &progress);
     let mut grid = Grid { arguments, variants, cells: cells.len(), results: Vec::new() };
     for cell in cells {
         let (sizes, settings) = arguments.settings(cell)?;
@@ -51,7 +53,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         }
     }
     for sentence in grid.efficiency(&corpus.name).sentences() {
-        println!("{sentence}");
+        println!("{}", escaped(&sentence));
     }
     println!("{}", arguments.out.join("efficiency.html").display());
     Ok(())

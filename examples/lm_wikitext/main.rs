@@ -9,12 +9,12 @@ mod common;
 use arguments::Arguments;
 use common::program::{Result, catch_interrupts, open_device, train};
 use common::progress::Progress;
+use common::text::describe_tokens;
 use neutreno::VariantConfig;
 use neutreno::data::Source;
 use neutreno::data::corpus::Corpus;
 use neutreno::data::lookup::Lookup;
 use neutreno::data::tokenizer::TokenizerChoice;
-use neutreno::report::thousands;
 use neutreno::tasks::language::LanguageModelling;
 use std::process::ExitCode;
 
@@ -30,26 +30,15 @@ fn run(arguments: &Arguments) -> Result<()> {
     let variants = common.what.variants(chosen.0.layers, VariantConfig::new)?;
     let mut progress = Progress::new(common.output.quiet);
     let device = open_device(&common.machine, &progress)?;
-    let corpus = find_text(arguments, &progress)?;
+    let (offline, require_real) = (arguments.offline, arguments.require_real_text);
+    let how = Lookup { offline, require_real, ..Lookup::default() };
+    let corpus = arguments.text.find(how, common.output.resume.as_deref(), &progress)?;
     let generated = matches!(corpus.source, Source::Generated(_));
     let (sizes, settings) = if generated { arguments.settings("generated")? } else { chosen };
     let tokenizer = arguments.tokenizer.unwrap_or_else(|| usual_tokenizer(&corpus));
     let task = LanguageModelling::new(&corpus, tokenizer, sizes)?;
+    describe_tokens(&task, &progress);
     train(&task, settings, &variants, common, device, &mut progress, interrupted)
-}
-
-fn find_text(arguments: &Arguments, progress: &Progress) -> Result<Corpus> {
-    let (offline, require_real) = (arguments.offline, arguments.require_real_text);
-    let how = Lookup { offline, require_real, ..Lookup::default() };
-    let corpus = arguments.text.find(how, progress)?;
-    let words = corpus.splits.train.split_whitespace().count() as u64;
-    progress.line(&format!(
-        "text: {} ({}), {} words to learn from",
-        corpus.name,
-        corpus.source,
-        thousands(words)
-    ));
-    Ok(corpus)
 }
 
 /// Words where the text comes split into words, else bytes.

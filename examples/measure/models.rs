@@ -38,6 +38,7 @@ pub fn measure_run(
     request: &Request,
     progress: &Progress,
 ) -> Result<Vec<(MeasuredModel, Vec<Map>)>> {
+    run.check_files()?;
     let summary: Summary = read(&run.summary_json())?;
     let probes = Probes::find(run, &summary, request)?;
     let first_seed = summary.variants.first().map(|model| model.seed);
@@ -48,6 +49,7 @@ pub fn measure_run(
         let shown = label(&name);
         progress.line(&format!("{shown}, seed {}, after {} steps", model.seed, model.steps));
         let folder = run.model(&model.variant, model.seed)?;
+        folder.check_files()?;
         let (trace, decoder_blocks) = probes.tracer(&folder, request)?;
         let mut parts = Vec::new();
         let mut maps = Vec::new();
@@ -87,9 +89,20 @@ impl Probes {
         let kind: serde_json::Value = read(&config)?;
         let (probes, hash) = match kind["model_type"].as_str() {
             Some("llama") => {
-                let corpus = find_text(path, source)?;
+                let kept = run.kept_text().filter(|_| request.data.is_none());
+                let corpus = find_text(kept.or(path), source)?;
                 let config: LanguageModelConfig = read(&config)?;
                 let tokenizer = Tokenizer::load(run.tokenizer_json())?;
+                if tokenizer.vocabulary() != config.vocab_size {
+                    return Err(format!(
+                        "{} has {} tokens, and the models have {}: it is not the one they were \
+                         trained with",
+                        run.tokenizer_json().display(),
+                        tokenizer.vocabulary(),
+                        config.vocab_size
+                    )
+                    .into());
+                }
                 let tokens = tokenizer.encode(&corpus.splits.validation);
                 let length = config.max_position_embeddings.min(tokens.len());
                 let windows = probe::windows(&tokens, length, request.sequences, Key::new(1));

@@ -8,11 +8,13 @@
 
 mod curves;
 mod efficiency;
+mod escape;
 mod figures;
 mod format;
 mod head;
 mod html;
 mod inside;
+mod language;
 mod maps;
 mod measures;
 mod plots;
@@ -25,9 +27,11 @@ mod summary;
 mod table;
 
 pub use efficiency::Efficiency;
+pub use escape::escaped;
 pub use format::{bytes, duration, label, thousands};
 pub use html::page;
 pub use inside::{Map, MeasuredModel, measurements_page};
+pub use language::MANY_UNKNOWN;
 pub use maps::draw_map;
 pub use measures::describe;
 pub use run_metrics::RunMetrics;
