@@ -88,6 +88,13 @@ pub trait Task: Sync {
         stop: &Stop,
     ) -> Result<Values, Error>;
 
+    /// How much of the data [`Task::evaluate`] scores: `validation_tokens_scored` of
+    /// `validation_tokens`, and so on for each split and unit. It stands beside the scores in
+    /// `metrics.jsonl` and `summary.json`.
+    fn scored(&self, _extent: Extent) -> Values {
+        Values::default()
+    }
+
     /// Something that the model wrote, to be read while it learns. `key` is fresh at each step.
     ///
     /// # Errors

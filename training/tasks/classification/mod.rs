@@ -4,7 +4,7 @@ mod mistakes;
 mod score;
 
 use super::images::batches::{
-    pixels, probe_images, test_batches, training_batches, until, validation_batches,
+    images_scored, pixels, probe_images, test_batches, training_batches, until, validation_batches,
 };
 use super::images::confusion_matrix::confusion_matrix;
 use super::images::facts::{data_of, facts};
@@ -132,6 +132,10 @@ impl Task for ImageClassification {
             targets = targets.mix(&soft(&mixed.labels), mixed.share);
         }
         model.loss(&pixels(batch, model.device()), &targets, &Pass::training(dropout))
+    }
+
+    fn scored(&self, extent: Extent) -> Values {
+        images_scored(&self.data, &self.settings, extent)
     }
 
     fn evaluate(

@@ -53,9 +53,20 @@ impl LanguageModelling {
         let texts = corpus.splits.as_ref().map(|text| TokenizedText::new(text, &tokenizer));
         let facts = facts(corpus, &tokenizer, &texts);
         let hashes = corpus.hashes.clone().named().map(|(name, hash)| (name.to_owned(), hash));
-        let (source, name) = (corpus.source.to_string(), corpus.name.clone());
-        let data = Data { source, name, hashes: hashes.into() };
+        let source = corpus.source.absolute();
+        let (path, name) = (source.given(), corpus.name.clone());
+        let data = Data { source: source.to_string(), path, name, hashes: hashes.into() };
         Ok(LanguageModelling { settings, tokenizer, texts, data, facts })
+    }
+}
+
+impl LanguageModelling {
+    /// The tokens of each text that are scored at most.
+    fn limit(&self, extent: Extent) -> usize {
+        match extent {
+            Extent::Part => self.settings.evaluation_tokens,
+            Extent::All => self.settings.final_evaluation_tokens.unwrap_or(usize::MAX),
+        }
     }
 }
 
@@ -176,6 +187,19 @@ impl Task for LanguageModelling {
         model.loss(inputs, targets, &Pass { dropout: Some(dropout), label_smoothing, recompute })
     }
 
+    /// Every token but the first.
+    fn scored(&self, extent: Extent) -> Values {
+        let limit = self.limit(extent);
+        let mut values = Values::default();
+        let splits = [("validation", &self.texts.validation), ("test", &self.texts.test)];
+        for (name, text) in splits.into_iter().take(if extent == Extent::All { 2 } else { 1 }) {
+            let all = text.tokens.len();
+            values.set(&format!("{name}_tokens_scored"), all.min(limit) - 1);
+            values.set(&format!("{name}_tokens"), all - 1);
+        }
+        values
+    }
+
     /// While training, the first tokens of the validation text; at the end both texts.
     fn evaluate(
         &self,
@@ -184,10 +208,7 @@ impl Task for LanguageModelling {
         extent: Extent,
         stop: &Stop,
     ) -> Result<Values, Error> {
-        let limit = match extent {
-            Extent::Part => self.settings.evaluation_tokens,
-            Extent::All => self.settings.final_evaluation_tokens.unwrap_or(usize::MAX),
-        };
+        let limit = self.limit(extent);
         // In batches as large as those of training, so that it takes no more memory.
         let score = |text: &TokenizedText| {
             let text = text.head(limit, &self.tokenizer);

@@ -88,6 +88,7 @@ impl LanguageSettings {
             evaluate_every: 100,
             measure_every: 0,
             sample_every: 100,
+            schedules: Vec::new(),
         };
         Some(match name {
             "tiny" => (sizes, training),

@@ -3,7 +3,7 @@
 mod scenes;
 
 use super::images::batches::{
-    pixels, probe_images, test_batches, training_batches, until, validation_batches,
+    images_scored, pixels, probe_images, test_batches, training_batches, until, validation_batches,
 };
 use super::images::confusion_matrix::confusion_matrix;
 use super::images::facts::{data_of, facts};
@@ -157,6 +157,10 @@ impl Task for ImageSegmentation {
             logits = logits.add(&Tensor::new(&self.offsets, [self.offsets.len()], device));
         }
         logits.cross_entropy(&labels(batch), self.settings.label_smoothing)
+    }
+
+    fn scored(&self, extent: Extent) -> Values {
+        images_scored(&self.data, &self.settings, extent)
     }
 
     fn evaluate(
