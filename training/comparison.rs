@@ -372,7 +372,7 @@ impl<'a, T: Task> Comparison<'a, T> {
     /// now, or can't be scored again.
     fn done(&self, folder: &ModelFolder, observer: &mut dyn Observer) -> Option<VariantSummary> {
         let result = folder.result().filter(|result| result.steps == self.settings.steps)?;
-        let scored = self.task.scored(Extent::All);
+        let scored = self.task.scored(&self.settings, Extent::All);
         if scored.iter().all(|(name, value)| result.results.get(name) == Some(value)) {
             return Some(result);
         }
@@ -445,13 +445,14 @@ impl<'a, T: Task> Comparison<'a, T> {
 /// What two runs differ in that must be the same when one goes on with the other, in words.
 /// How long it trains, and when it is scored and shows something, may change.
 fn changes(before: &Value, now: &Value) -> Vec<String> {
-    const FREE: [&str; 8] = [
+    const FREE: [&str; 9] = [
         "steps",
         "evaluate_every",
         "sample_every",
         "measure_every",
         "evaluation_tokens",
         "final_evaluation_tokens",
+        "evaluate_all",
         "evaluation_images",
         // It follows from the steps.
         "schedules",

@@ -122,7 +122,7 @@ impl<T: Task> Training<'_, T> {
                 }
                 if due.evaluation {
                     let scores = self.evaluate(learner, log, &stop)?;
-                    log.evaluated(scores, task.scored(Extent::Part));
+                    log.evaluated(scores, task.scored(settings, Extent::Part));
                 }
                 if due.measurement {
                     let measured = learner.with_best_weights(|model, _| {
@@ -208,9 +208,9 @@ impl<T: Task> Training<'_, T> {
 
     /// Scores the model on a part of the validation data.
     fn evaluate(&self, learner: &Learner<T>, log: &mut Log, stop: &Stop) -> Result<Values, Error> {
-        let batch = self.settings.batch;
-        let scores = learner
-            .with_best_weights(|model, _| self.task.evaluate(model, batch, Extent::Part, stop));
+        let scores = learner.with_best_weights(|model, _| {
+            self.task.evaluate(model, self.settings, Extent::Part, stop)
+        });
         // If that was interrupted, a resumed run scores again: the checkpoint is older.
         if matches!(scores, Err(Error::Interrupted)) {
             log.write();
@@ -287,7 +287,7 @@ impl<T: Task> Training<'_, T> {
         saved?;
         // After an interruption only as while training, so that the program ends soon.
         let extent = if interrupted { Extent::Part } else { Extent::All };
-        let scored = self.task.scored(extent);
+        let scored = self.task.scored(self.settings, extent);
         let scores = learner.with_best_weights(|model, _| self.score(model, extent))?;
         if interrupted {
             log.remember(&scores, &scored);
@@ -312,7 +312,7 @@ impl<T: Task> Training<'_, T> {
     fn score(&self, model: &T::Model, extent: Extent) -> Result<Values, Error> {
         // After the first interruption a short score is still made; after a second one the program
         // ends at once.
-        let scores = self.task.evaluate(model, self.settings.batch, extent, &Stop::never())?;
+        let scores = self.task.evaluate(model, self.settings, extent, &Stop::never())?;
         if extent == Extent::All {
             write_pictures(self.folder, &self.task.pictures(model)?)?;
         }

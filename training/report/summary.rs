@@ -222,7 +222,7 @@ impl Summary {
     }
 
     /// Whether a part of the data was left out when a model was scored.
-    fn is_of_a_part(&self) -> bool {
+    pub(super) fn is_of_a_part(&self) -> bool {
         let extents = self.variants.iter().flat_map(|run| Extent::beside(&run.results));
         extents.into_iter().any(|extent| extent.is_part())
     }
