@@ -80,7 +80,7 @@ pub fn needs<T: Task>(
     };
     part("scoring", &|model| {
         // All batches are as large as the first, but for the last.
-        match task.evaluate(model, settings.batch, Extent::All, &Stop::after(2)) {
+        match task.evaluate(model, settings, Extent::All, &Stop::after(2)) {
             Ok(_) | Err(Error::Interrupted) => Ok(()),
             Err(error) => Err(error),
         }

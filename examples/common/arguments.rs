@@ -4,7 +4,7 @@ use super::safeguards::Safeguards;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, ValueEnum};
 use neutreno::engine::optim::Curve;
-use neutreno::training::{Preset, Settings};
+use neutreno::training::{Longer, Preset, Settings};
 use neutreno::{ResformerKind, Variant, VariantConfig};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -69,6 +69,9 @@ pub struct Training {
     /// How the learning rate falls afterwards
     #[arg(long, value_enum, help_heading = "Training")]
     pub decay: Option<DecayName>,
+    /// With --resume and more --steps: how the learning rate goes on [default: stretch]
+    #[arg(long, value_enum, requires = "resume", help_heading = "Training")]
+    pub longer: Option<LongerName>,
     /// AdamW's weight decay
     #[arg(long, value_parser = non_negative, help_heading = "Training")]
     pub weight_decay: Option<f64>,
@@ -119,12 +122,15 @@ pub struct Output {
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub out: Option<PathBuf>,
     /// Go on with a run, from its latest checkpoint. No other flag is needed; some may be changed:
-    /// --steps, --threads, --device, and those under Safeguards and Output
+    /// --steps (with --longer), --threads, --device, and those under Safeguards and Output
     #[arg(long, value_name = "RUN", conflicts_with = "out", help_heading = "Output")]
     pub resume: Option<PathBuf>,
     /// Validate every so many steps; 0 for only at the end
     #[arg(long, value_name = "STEPS", help_heading = "Output")]
     pub eval_every: Option<u64>,
+    /// Compare the other variants with this one [default: transformer, or the first]
+    #[arg(long, value_name = "VARIANT", help_heading = "Output")]
+    pub baseline: Option<String>,
     /// Print the results as one line of JSON, the last on standard output
     #[arg(long, help_heading = "Output")]
     pub json: bool,
@@ -175,6 +181,27 @@ pub enum DecayName {
     Linear,
     /// along half a cosine
     Cosine,
+}
+
+/// How the learning rate goes on in a longer run, as typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LongerName {
+    /// its schedule is made anew for all steps, so it may jump up
+    Stretch,
+    /// it stays what it was at the end
+    Hold,
+    /// its schedule begins again for the further steps, with a warm-up
+    Restart,
+}
+
+impl From<LongerName> for Longer {
+    fn from(name: LongerName) -> Longer {
+        match name {
+            LongerName::Stretch => Longer::Stretch,
+            LongerName::Hold => Longer::Hold,
+            LongerName::Restart => Longer::Restart,
+        }
+    }
 }
 
 pub fn number<T: FromStr>(text: &str) -> Result<T, String> {

@@ -8,6 +8,7 @@ use neutreno::VariantConfig;
 use neutreno::engine::{Device, device};
 use neutreno::report::escaped;
 use neutreno::training::{Comparison, Settings, Task};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -104,6 +105,8 @@ pub fn train(
         parent,
         name,
         resume: common.output.resume.clone(),
+        longer: common.training.longer.map(Into::into),
+        baseline: common.output.baseline.clone(),
         safety: common.safeguards.safety(),
         arguments: resume::to_keep(resume::typed()?),
         started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
@@ -124,10 +127,10 @@ pub fn train(
 }
 
 /// Where the run's folder goes: the folder it is made in, and its name if that was given.
-fn folder_of_run(common: &Common) -> Result<(PathBuf, Option<String>)> {
+fn folder_of_run(common: &Common) -> Result<(PathBuf, Option<OsString>)> {
     let Some(out) = &common.output.out else { return Ok(("runs".into(), None)) };
     let name = out.file_name().ok_or("--out needs the name of a folder")?;
     let parent = out.parent().map(PathBuf::from).unwrap_or_default();
     let parent = if parent.as_os_str().is_empty() { ".".into() } else { parent };
-    Ok((parent, Some(name.to_string_lossy().into_owned())))
+    Ok((parent, Some(name.to_owned())))
 }

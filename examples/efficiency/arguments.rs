@@ -137,6 +137,7 @@ impl Arguments {
         sizes.heads = width / self.head_size;
         sizes.context = self.context;
         sizes.final_evaluation_tokens = self.eval_tokens;
+        sizes.evaluate_all = self.eval_tokens.is_none();
         settings.batch = self.batch;
         settings.steps = steps;
         settings.learning_rate = self.lr;
