@@ -4,7 +4,7 @@ use super::arguments::{Common, names_of, number, positive, set, share};
 use super::program::Result;
 use super::progress::Progress;
 use super::sizes::{Sizes, check_heads};
-use clap::Args;
+use clap::{ArgAction, Args};
 use neutreno::data::Source;
 use neutreno::data::images::{Broken, ImageData, ImageError, ReadOptions, Task};
 use neutreno::tasks::images::ImageSettings;
@@ -40,7 +40,7 @@ pub struct Images {
     #[arg(long, value_parser = size, value_name = "HEIGHTxWIDTH", help_heading = "Images")]
     pub image_size: Option<[usize; 2]>,
     /// The names of the classes, in order of their index [default: from the data]
-    #[arg(long, value_name = "NAME,...", value_delimiter = ',', help_heading = "Images")]
+    #[arg(long, value_name = "NAME,...", action = ArgAction::Set, value_delimiter = ',', help_heading = "Images")]
     pub classes: Option<Vec<String>>,
     /// Leave broken pictures out and count them, instead of stopping at the first
     #[arg(long, help_heading = "Images")]
@@ -153,12 +153,21 @@ impl Images {
             classes: self.classes.clone(),
             void,
         };
-        let data = ImageData::find(self.data.as_deref(), task, &options).map_err(in_flags)?;
+        let what = if self.data.is_some() { "reading the images" } else { "drawing images" };
+        let find = || ImageData::find(self.data.as_deref(), task, &options);
+        let data = progress.during(what, find).map_err(in_flags)?;
         data.describe().iter().for_each(|line| progress.line(line));
         if matches!(data.source, Source::Generated(_)) {
             progress.line("  (no --data was given: these are drawn by this program)");
         }
         let (height, width) = (data.shape.height, data.shape.width);
+        if self.image_size.is_some_and(|size| size != [height, width]) {
+            return Err(format!(
+                "--image-size has no effect here: only pictures in folders are scaled, and these \
+                 images are {height}x{width}"
+            )
+            .into());
+        }
         let patch = sizes.patch_of(data.shape);
         if !height.is_multiple_of(patch) || !width.is_multiple_of(patch) {
             return Err(format!(

@@ -4,17 +4,29 @@ use super::program::Result;
 use neutreno::run::RunFolder;
 use std::path::{Path, PathBuf};
 
-/// What was typed: the program's name, the arguments of the run to go on with, and those of now.
+/// The tasks, and the programs that go on with runs of them.
+const PROGRAMS: [(&str, &str); 3] = [
+    ("language-modelling", "lm_wikitext"),
+    ("image-classification", "image_classification"),
+    ("image-segmentation", "image_segmentation"),
+];
+
+/// This program, by the name of its crate.
+const PROGRAM: &str = env!("CARGO_CRATE_NAME");
+
+/// What was typed: the program's name, the arguments of the run to go on with, if this program does
+/// that, and those of now.
 ///
 /// # Errors
-/// If the run cannot be read.
+/// If the run cannot be read, or is another program's.
 pub fn typed() -> Result<Vec<String>> {
     let mut now = std::env::args_os()
         .map(|text| text.into_string().map_err(|text| format!("{text:?} is not valid UTF-8")));
     let program = now.next().transpose()?.unwrap_or_default();
     let now: Vec<String> = now.collect::<std::result::Result<_, _>>()?;
     let mut all = vec![program];
-    if let Some(run) = value(&now, "--resume") {
+    let can_resume = PROGRAMS.iter().any(|(_, program)| *program == PROGRAM);
+    if let Some(run) = value(&now, "--resume").filter(|_| can_resume) {
         all.extend(of_run(Path::new(&run), &now)?);
     }
     all.extend(now);
@@ -24,6 +36,14 @@ pub fn typed() -> Result<Vec<String>> {
 /// What was typed for an earlier run.
 fn of_run(run: &Path, now: &[String]) -> Result<Vec<String>> {
     let facts = RunFolder::open(run)?.facts()?;
+    let its_own = PROGRAMS.iter().find(|(task, _)| facts["task"] == *task);
+    if let Some((task, its_own)) = its_own.filter(|(_, its_own)| *its_own != PROGRAM) {
+        return Err(format!(
+            "{} is a run of {task}, which {PROGRAM} cannot go on with; {its_own} --resume can",
+            run.display()
+        )
+        .into());
+    }
     let unusable = || format!("{}: its run.json does not say how to go on", run.display());
     let arguments = facts["arguments"].as_array().ok_or_else(unusable)?;
     let text = |value: &serde_json::Value| value.as_str().map(str::to_owned).ok_or_else(unusable);

@@ -1,13 +1,13 @@
 //! The flags of a model's size that text and images share.
 
-use super::arguments::{positive, share};
+use super::arguments::{few, positive, share};
 use clap::Args;
 
 /// All of them.
 #[derive(Debug, Args)]
 pub struct Sizes {
     /// Number of blocks; of a segmenter, those of the encoder
-    #[arg(long, value_parser = positive)]
+    #[arg(long, value_parser = few)]
     pub layers: Option<usize>,
     /// Width of the residual stream
     #[arg(long, value_parser = positive)]

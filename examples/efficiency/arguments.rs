@@ -1,8 +1,8 @@
 //! The command line.
 
-use crate::common::arguments::{Machine, Seeds, VariantName, What, non_negative, positive, share};
+use crate::common::arguments::{Machine, Seeds, VariantName, What, few, non_negative, positive, share};
 use crate::common::text::Text;
-use clap::Parser;
+use clap::{ArgAction, Parser};
 use neutreno::VariantConfig;
 use neutreno::data::tokenizer::TokenizerChoice;
 use neutreno::tasks::language::LanguageSettings;
@@ -26,13 +26,13 @@ pub struct Arguments {
     #[arg(long, value_name = "KIND", default_value = "bpe:2000")]
     pub tokenizer: TokenizerChoice,
     /// What is compared with the transformer
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "resformer")]
+    #[arg(long, value_enum, action = ArgAction::Set, value_delimiter = ',', default_value = "resformer")]
     pub variant: Vec<VariantName>,
     /// Blocks of every model
-    #[arg(long, default_value_t = 8, value_parser = positive)]
+    #[arg(long, default_value_t = 8, value_parser = few)]
     pub layers: usize,
     /// Widths of the models of several sizes; multiples of the head size
-    #[arg(long, value_delimiter = ',', default_value = "64,96,128,192", value_parser = positive)]
+    #[arg(long, action = ArgAction::Set, value_delimiter = ',', default_value = "64,96,128,192", value_parser = positive)]
     pub widths: Vec<usize>,
     /// Channels of a head
     #[arg(long, default_value_t = 32, value_parser = positive)]
@@ -41,7 +41,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 2_000_000, value_parser = positive)]
     pub tokens: usize,
     /// Training tokens of the models of one size, which is the second of the widths
-    #[arg(long, value_delimiter = ',', default_value = "250000,500000,1000000,2000000", value_parser = positive)]
+    #[arg(long, action = ArgAction::Set, value_delimiter = ',', default_value = "250000,500000,1000000,2000000", value_parser = positive)]
     pub budgets: Vec<usize>,
     /// Tokens a training window
     #[arg(long, default_value_t = 128, value_parser = positive)]

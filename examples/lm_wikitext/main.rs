@@ -7,7 +7,8 @@ mod arguments;
 mod common;
 
 use arguments::Arguments;
-use common::program::{Result, catch_interrupts, open_device, train};
+use common::interrupts;
+use common::program::{Result, open_device, train};
 use common::progress::Progress;
 use neutreno::VariantConfig;
 use neutreno::data::Source;
@@ -19,22 +20,24 @@ use neutreno::tasks::language::LanguageModelling;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    common::program::main(|arguments: &Arguments| &arguments.common, run)
+    common::program::main(|arguments: &Arguments| &arguments.common.machine, run)
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let interrupted = catch_interrupts()?;
+    let interrupted = interrupts::catch()?;
     let common = &arguments.common;
     // Whatever is wrong with the flags comes out before anything is loaded.
     let chosen = arguments.settings("tiny")?;
     let variants = common.what.variants(chosen.0.layers, VariantConfig::new)?;
     let mut progress = Progress::new(common.output.quiet);
     let device = open_device(&common.machine, &progress)?;
-    let corpus = find_text(arguments, &progress)?;
+    let corpus = progress.during("reading the text", || find_text(arguments, &progress))?;
     let generated = matches!(corpus.source, Source::Generated(_));
     let (sizes, settings) = if generated { arguments.settings("generated")? } else { chosen };
     let tokenizer = arguments.tokenizer.unwrap_or_else(|| usual_tokenizer(&corpus));
-    let task = LanguageModelling::new(&corpus, tokenizer, sizes)?;
+    let task = progress.during("cutting the text into tokens", || {
+        LanguageModelling::new(&corpus, tokenizer, sizes)
+    })?;
     train(&task, settings, &variants, common, device, &mut progress, interrupted)
 }
 

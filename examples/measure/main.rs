@@ -6,10 +6,11 @@
 mod common;
 mod models;
 
-use clap::Parser;
+use clap::{ArgAction, Parser};
 use common::arguments::{Machine, positive};
-use common::program::{Result, exit, open_device};
+use common::program::{Result, open_device};
 use common::progress::Progress;
+use common::show;
 use models::Request;
 use neutreno::report::measurements_page;
 use neutreno::run::{RunFolder, write_atomically, write_json};
@@ -27,7 +28,7 @@ use std::process::ExitCode;
 #[command(version, name = "measure", max_term_width = 100)]
 struct Arguments {
     /// Folders of runs, each with a summary.json
-    #[arg(required = true, value_name = "RUN")]
+    #[arg(required_unless_present = "list_devices", value_name = "RUN")]
     runs: Vec<PathBuf>,
     /// The data that the models were trained on [default: where it was then]
     #[arg(long, value_name = "DIR")]
@@ -37,7 +38,7 @@ struct Arguments {
     sequences: usize,
     /// Whose attention to draw: blocks and heads, from 1 [default: the first head of the first,
     /// middle and last block]
-    #[arg(long, value_name = "BLOCK:HEAD,...", value_delimiter = ',', value_parser = head)]
+    #[arg(long, value_name = "BLOCK:HEAD,...", action = ArgAction::Set, value_delimiter = ',', value_parser = head)]
     heads: Vec<(usize, usize)>,
     /// Show nothing while it works
     #[arg(long, short)]
@@ -52,7 +53,7 @@ fn head(text: &str) -> std::result::Result<(usize, usize), String> {
 }
 
 fn main() -> ExitCode {
-    exit(run(&Arguments::parse()))
+    common::program::main(|arguments: &Arguments| &arguments.machine, run)
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
@@ -92,6 +93,6 @@ fn run(arguments: &Arguments) -> Result<()> {
     let entries: Vec<_> = measured.iter().map(entry).collect();
     write_json(&runs[0].path().join("measurements.json"), &entries)?;
     write_atomically(&path, page.as_bytes())?;
-    println!("{}", path.display());
+    show::result(path.display());
     Ok(())
 }
