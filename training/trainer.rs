@@ -99,7 +99,7 @@ impl<T: Task> Training<'_, T> {
         let mut in_flight = VecDeque::new();
         std::thread::scope(|scope| {
             let mut batches =
-                make_ahead(scope, batches, log.state.steps * settings.accumulate as u64);
+                make_ahead(scope, batches, log.state.steps * settings.accumulate as u64)?;
             for steps in log.state.steps..=settings.steps {
                 let due = Due::after(steps, settings, safety, latest, stop.now());
                 if due.results {
@@ -254,7 +254,7 @@ impl<T: Task> Training<'_, T> {
         log: &mut Log,
         trained: Result<(), Error>,
     ) -> Result<Outcome, Error> {
-        let interrupted = matches!(trained, Err(Error::Interrupted));
+        let mut interrupted = matches!(trained, Err(Error::Interrupted));
         let saved = learner.with_best_weights(|_, parameters| {
             // What Hugging Face's tools look for in a file of weights.
             let metadata = Metadata::from([("format".into(), "pt".into())]);
@@ -268,7 +268,15 @@ impl<T: Task> Training<'_, T> {
             trained?;
         }
         saved?;
-        let scores = learner.with_best_weights(|model, _| self.score(model, interrupted))?;
+        let score = |short| learner.with_best_weights(|model, _| self.score(model, short));
+        let scores = match score(interrupted) {
+            // A resumed run scores again: the checkpoint is older.
+            Err(Error::Interrupted) => {
+                interrupted = true;
+                score(true)?
+            }
+            scores => scores?,
+        };
         log.observer.evaluated(log.state.steps, &scores);
         Ok(Outcome {
             finished: !interrupted,
@@ -285,10 +293,13 @@ impl<T: Task> Training<'_, T> {
     /// Scores the model on everything and draws its pictures; after an interruption only as while
     /// training, so that the program ends soon.
     fn score(&self, model: &T::Model, interrupted: bool) -> Result<Values, Error> {
-        let extent = if interrupted { Extent::Part } else { Extent::All };
         // After the first interruption a short score is still made; after a second one the program
         // ends at once.
-        let scores = self.task.evaluate(model, self.settings.batch, extent, &Stop::never())?;
+        let (extent, stop) = match interrupted {
+            true => (Extent::Part, Stop::never()),
+            false => (Extent::All, Stop::when(self.interrupted)),
+        };
+        let scores = self.task.evaluate(model, self.settings.batch, extent, &stop)?;
         if !interrupted {
             write_pictures(self.folder, &self.task.pictures(model)?)?;
         }

@@ -12,6 +12,7 @@ mod work;
 use clap::{Parser, ValueEnum};
 use common::arguments::{few, positive};
 use common::show;
+use common::sizes::{check_batch, check_heads, check_numbers};
 use measure::Measurement;
 use neutreno::engine::{Device, Error};
 use neutreno::report::{bytes, thousands};
@@ -132,6 +133,19 @@ fn main() -> std::process::ExitCode {
     }
 }
 
+/// Checks that some machine could hold a job of these sizes.
+fn check(sizes: &Sizes) -> Result<(), String> {
+    let Sizes { layers, width, heads, context, batch, vocabulary, .. } = *sizes;
+    check_heads(width, heads)?;
+    let (widths, inside) = (("--width", width), ("a feed-forward part of", 4 * width));
+    check_numbers("parameters", &[("--layers", layers), widths, inside])?;
+    check_numbers("parameters", &[("--vocab", vocabulary), widths])?;
+    let [batches, contexts] = [("--batch", batch), ("--context", context)];
+    check_numbers("numbers in one tensor", &[batches, contexts, inside])?;
+    check_numbers("numbers in one tensor", &[batches, contexts, ("--vocab", vocabulary)])?;
+    check_batch(batch, 2 * size_of::<u32>() * context)
+}
+
 fn run(arguments: &Arguments) -> Result<(), String> {
     let started = std::time::Instant::now();
     let (sizes, size) = arguments.sizes();
@@ -140,6 +154,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     for config in &configs {
         sizes.config(config.clone()).check()?;
     }
+    check(&sizes)?;
     let failed = |error: Error| error.to_string();
     let device = Device::open(&arguments.device, arguments.threads.into()).map_err(failed)?;
     let measurements = device
@@ -238,8 +253,15 @@ fn print(m: &Measurement, sizes: &Sizes, size: &str, device: &Device, percent: f
 
 /// The step times of the variants over those of the first, pair by pair.
 fn compare(measurements: &[Measurement]) {
-    show::result(format!("step time over that of {} (median of paired steps)", measurements[0].variant));
+    show::result(format!(
+        "step time over that of {} (median of paired steps)",
+        measurements[0].variant
+    ));
     for other in &measurements[1..] {
-        show::result(format!("  {:32} {:.3}", other.variant.to_string(), other.median_ratio(&measurements[0])));
+        show::result(format!(
+            "  {:32} {:.3}",
+            other.variant.to_string(),
+            other.median_ratio(&measurements[0])
+        ));
     }
 }

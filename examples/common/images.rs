@@ -3,7 +3,7 @@
 use super::arguments::{Common, names_of, number, positive, set, share};
 use super::program::Result;
 use super::progress::Progress;
-use super::sizes::{Sizes, check_heads};
+use super::sizes::{Sizes, check_batch, check_heads, check_numbers};
 use clap::{ArgAction, Args};
 use neutreno::data::Source;
 use neutreno::data::images::{Broken, ImageData, ImageError, ReadOptions, Task};
@@ -82,6 +82,11 @@ fn range(text: &str) -> std::result::Result<[f32; 2], String> {
     Ok([number(least)?, number(most)?])
 }
 
+/// The widest part of a block.
+fn widest(sizes: &ImageSettings) -> usize {
+    sizes.feed_forward.unwrap_or(4 * sizes.width).max(sizes.width)
+}
+
 /// What is wrong with the images, with the flag that helps.
 fn in_flags(error: ImageError) -> Box<dyn std::error::Error> {
     match error {
@@ -122,6 +127,9 @@ impl Images {
         set(&mut augmentation.magnitude, &self.magnitude);
         self.common.apply(&mut training);
         check_heads(sizes.width, sizes.heads)?;
+        let [layers, width] = [("--layers", sizes.layers), ("--width", sizes.width)];
+        let inside = ("a feed-forward part of", widest(&sizes));
+        check_numbers("parameters", &[layers, width, inside])?;
         Ok((sizes, training))
     }
 
@@ -130,11 +138,24 @@ impl Images {
     /// # Errors
     /// A flag that is out of its range or not for this task.
     pub fn check(&self, sizes: &ImageSettings, task: Task) -> std::result::Result<(), String> {
+        let given = [
+            ("--classes", self.classes.is_some()),
+            ("--image-size", self.image_size.is_some()),
+            ("--skip-broken", self.skip_broken),
+        ];
+        for (flag, _) in given.iter().filter(|(_, given)| *given && self.data.is_none()) {
+            return Err(format!(
+                "{flag} has no effect on images that this program draws; --data names others"
+            ));
+        }
+        if self.magnitude.is_some() && sizes.augmentation.operations == 0 {
+            return Err("--magnitude has no effect without --operations".into());
+        }
         let flag = |problem: String| format!("--{problem}");
         sizes.augmentation.check(task).map_err(flag)
     }
 
-    /// Reads the images, or makes them, and says what they are. `void` is the index of pixels that
+    /// Reads the images, or makes them, and says what they are. `batch` is how many are in a batch, `void` the index of pixels that
     /// are not scored.
     ///
     /// # Errors
@@ -143,6 +164,7 @@ impl Images {
         &self,
         task: Task,
         sizes: &ImageSettings,
+        batch: usize,
         void: Option<u8>,
         progress: &Progress,
     ) -> Result<ImageData> {
@@ -176,6 +198,11 @@ impl Images {
             )
             .into());
         }
+        let (batch, tokens) = (("--batch", batch), ("patches", height / patch * (width / patch)));
+        let inside = ("a feed-forward part of", widest(sizes));
+        check_numbers("numbers in one tensor", &[batch, tokens, inside])?;
+        let numbers = height * width * (data.shape.channels + 1);
+        check_batch(batch.1, size_of::<f32>() * numbers)?;
         Ok(data)
     }
 }

@@ -8,6 +8,7 @@ use neutreno::VariantConfig;
 use neutreno::engine::{Device, device};
 use neutreno::training::{Comparison, Error, Settings, Task};
 use std::error::Error as _;
+use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
@@ -139,6 +140,13 @@ pub fn train(
 /// Where the run's folder goes: the folder it is made in, and its name if that was given.
 fn folder_of_run(common: &Common) -> Result<(PathBuf, Option<String>)> {
     let Some(out) = &common.output.out else { return Ok(("runs".into(), None)) };
+    // A link stays one: the run goes where it leads.
+    let out = &match fs::symlink_metadata(out) {
+        Ok(found) if found.is_symlink() => fs::canonicalize(out).map_err(|error| {
+            format!("--out {} is a link that leads nowhere: {error}", out.display())
+        })?,
+        _ => out.clone(),
+    };
     let name = out.file_name().ok_or("--out needs the name of a folder")?;
     let parent = out.parent().map(PathBuf::from).unwrap_or_default();
     let parent = if parent.as_os_str().is_empty() { ".".into() } else { parent };

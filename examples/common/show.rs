@@ -31,7 +31,8 @@ pub fn note(text: impl Display) {
 
 /// The columns of the terminal that standard error goes to, if it is one.
 pub fn width() -> Option<usize> {
-    let (width, _) = io::stderr().is_terminal().then(|| terminal_size::terminal_size_of(io::stderr()))??;
+    let (width, _) =
+        io::stderr().is_terminal().then(|| terminal_size::terminal_size_of(io::stderr()))??;
     (width.0 > 0).then_some(width.0.into())
 }
 

@@ -31,13 +31,18 @@ fn main() -> ExitCode {
     show::result(format!("system: {} on {}", std::env::consts::OS, std::env::consts::ARCH));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let memory = available_memory();
-    show::result(format!("cores: {cores}; free memory: {}", memory.map_or("unknown".into(), bytes)));
+    show::result(format!(
+        "cores: {cores}; free memory: {}",
+        memory.map_or("unknown".into(), bytes)
+    ));
     show::result(format!("free disk here: {}", free_disk().map_or("unknown".into(), bytes)));
     show::result("");
     let mut well = examine(Device::cpu(), &Device::cpu().name());
     let adapters = device::list();
     if adapters.is_empty() {
-        show::result(format!("no GPU: there is no driver for Vulkan, Metal or DX12, or it finds none\n"));
+        show::result(format!(
+            "no GPU: there is no driver for Vulkan, Metal or DX12, or it finds none\n"
+        ));
     }
     for (number, adapter) in adapters.iter().enumerate() {
         match Device::open(&format!("gpu:{number}"), 0) {
@@ -49,7 +54,10 @@ fn main() -> ExitCode {
         }
     }
     presets(memory);
-    show::result(format!("{}", if well { "All is well." } else { "Something is wrong: see above." }));
+    show::result(format!(
+        "{}",
+        if well { "All is well." } else { "Something is wrong: see above." }
+    ));
     if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -61,9 +69,9 @@ fn examine(device: Device, name: &str) -> bool {
     }
     let speed = speed(&device);
     match &speed {
-        Ok((products, memory)) => {
-            show::result(format!("  products of matrices: {products:.1} GFLOP/s; memory: {memory:.1} GB/s"))
-        }
+        Ok((products, memory)) => show::result(format!(
+            "  products of matrices: {products:.1} GFLOP/s; memory: {memory:.1} GB/s"
+        )),
         Err(error) => show::result(format!("  speed: {error}")),
     }
     let wrong = ops(&device);
@@ -98,7 +106,10 @@ fn ops(device: &Device) -> usize {
                     }
                 }
                 Ok(difference) => {
-                    show::result(format!("  {} ({}): off by {difference:.1e}", op.name, case.label));
+                    show::result(format!(
+                        "  {} ({}): off by {difference:.1e}",
+                        op.name, case.label
+                    ));
                     wrong += 1;
                 }
                 Err(problem) => {
@@ -110,10 +121,14 @@ fn ops(device: &Device) -> usize {
     }
     let of = OPS.len();
     if device.kind() == "cpu" {
-        show::result(format!("  {checked} of {of} ops checked against their formulas: {wrong} wrong cases"));
+        show::result(format!(
+            "  {checked} of {of} ops checked against their formulas: {wrong} wrong cases"
+        ));
     } else {
         let (error, name) = worst;
-        show::result(format!("  {checked} of {of} ops checked against the CPU: {wrong} wrong cases"));
+        show::result(format!(
+            "  {checked} of {of} ops checked against the CPU: {wrong} wrong cases"
+        ));
         show::result(format!("  the worst difference otherwise: {error:.1e} ({name})"));
     }
     wrong
@@ -145,7 +160,9 @@ fn per_second(device: &Device, work: impl Fn() -> Tensor) -> Result<f64, Error> 
 
 /// Prints what each preset of lm_wikitext needs, and which is the largest that fits.
 fn presets(memory: Option<u64>) {
-    show::result(format!("memory that lm_wikitext's presets take in training, with WikiText-2's words:"));
+    show::result(format!(
+        "memory that lm_wikitext's presets take in training, with WikiText-2's words:"
+    ));
     let mut largest = None;
     for preset in LanguageSettings::PRESETS {
         let Some(needed) = planned(preset.name) else { continue };

@@ -1,6 +1,9 @@
 //! The command line.
 
-use crate::common::arguments::{Machine, Seeds, VariantName, What, few, non_negative, positive, share};
+use crate::common::arguments::{
+    Machine, Seeds, VariantName, What, few, non_negative, positive, share,
+};
+use crate::common::sizes::{check_batch, check_numbers};
 use crate::common::text::Text;
 use clap::{ArgAction, Parser};
 use neutreno::VariantConfig;
@@ -89,7 +92,7 @@ impl Arguments {
         let width = self.middle_width();
         let amounts = self.budgets.iter().map(|tokens| Cell { width, tokens: *tokens });
         let mut cells: Vec<Cell> = sizes.chain(amounts).collect();
-        cells.sort_by_key(|cell| (cell.tokens * cell.width.pow(2), cell.tokens));
+        cells.sort_by_key(|cell| (cell.tokens as u128 * (cell.width as u128).pow(2), cell.tokens));
         cells.dedup();
         cells
     }
@@ -123,6 +126,11 @@ impl Arguments {
                 self.head_size
             ));
         }
+        let inside = ("a feed-forward part of", 4 * width);
+        check_numbers("parameters", &[("--layers", self.layers), ("--widths", width), inside])?;
+        let [batch, context] = [("--batch", self.batch), ("--context", self.context)];
+        check_numbers("numbers in one tensor", &[batch, context, inside])?;
+        check_batch(self.batch, 2 * size_of::<u32>() * self.context)?;
         let per_step = self.batch * self.context;
         let steps = (tokens / per_step) as u64;
         if steps < 10 {

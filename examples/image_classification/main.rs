@@ -63,7 +63,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let variants = common.what.variants(sizes.layers, VariantConfig::of_images)?;
     let mut progress = Progress::new(common.output.quiet);
     let device = open_device(&common.machine, &progress)?;
-    let data = images.find(Task::Classification, &sizes, None, &progress)?;
+    let data = images.find(Task::Classification, &sizes, settings.batch, None, &progress)?;
     let task = progress.during("training a linear model, to compare with", || {
         ImageClassification::new(data, sizes, &device)
     })?;

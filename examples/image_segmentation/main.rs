@@ -64,10 +64,16 @@ fn run(arguments: &Arguments) -> Result<()> {
     sizes.mask_upscale = arguments.mask_upscale.or(sizes.mask_upscale);
     set(&mut sizes.balance, &arguments.balance);
     images.check(&sizes, Task::Segmentation)?;
+    if arguments.void.is_some() && images.data.is_none() {
+        return Err(
+            "--void has no effect on scenes that this program draws; --data names others".into()
+        );
+    }
     let variants = common.what.variants(sizes.layers, VariantConfig::of_images)?;
     let mut progress = Progress::new(common.output.quiet);
     let device = open_device(&common.machine, &progress)?;
-    let data = images.find(Task::Segmentation, &sizes, arguments.void, &progress)?;
+    let data =
+        images.find(Task::Segmentation, &sizes, settings.batch, arguments.void, &progress)?;
     check_mask_upscale(&sizes, sizes.patch_of(data.shape))?;
     let task = progress.during("training a linear model, to compare with", || {
         ImageSegmentation::new(data, sizes, &device)
