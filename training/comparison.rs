@@ -151,7 +151,14 @@ impl<'a, T: Task> Comparison<'a, T> {
                 1e3 * seconds
             ));
         }
-        self.settings.warmup = self.settings.warmup.min(self.settings.steps / 2);
+        let half = self.settings.steps / 2;
+        if self.settings.warmup > half {
+            observer.notice(&format!(
+                "the warm-up is {half} steps, half of all, not {}",
+                self.settings.warmup
+            ));
+            self.settings.warmup = half;
+        }
         Ok(())
     }
 

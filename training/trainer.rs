@@ -103,7 +103,7 @@ impl<T: Task> Training<'_, T> {
         let mut in_flight = VecDeque::new();
         std::thread::scope(|scope| {
             let mut batches =
-                make_ahead(scope, batches, log.state.steps * settings.accumulate as u64);
+                make_ahead(scope, batches, log.state.steps * settings.accumulate as u64)?;
             for steps in log.state.steps..=settings.steps {
                 let due = Due::after(steps, settings, safety, latest, stop.now());
                 if due.results {
@@ -271,7 +271,7 @@ impl<T: Task> Training<'_, T> {
         log: &mut Log,
         trained: Result<(), Error>,
     ) -> Result<Outcome, Error> {
-        let interrupted = matches!(trained, Err(Error::Interrupted));
+        let mut interrupted = matches!(trained, Err(Error::Interrupted));
         let saved = learner.with_best_weights(|_, parameters| {
             // What Hugging Face's tools look for in a file of weights.
             let metadata = Metadata::from([("format".into(), "pt".into())]);
@@ -285,10 +285,18 @@ impl<T: Task> Training<'_, T> {
             trained?;
         }
         saved?;
-        // After an interruption only as while training, so that the program ends soon.
-        let extent = if interrupted { Extent::Part } else { Extent::All };
+        let score = |extent| learner.with_best_weights(|model, _| self.score(model, extent));
+        // After an interruption only as while training, so that the program ends soon. A resumed
+        // run scores again: the checkpoint is older.
+        let mut extent = if interrupted { Extent::Part } else { Extent::All };
+        let scores = match score(extent) {
+            Err(Error::Interrupted) => {
+                (interrupted, extent) = (true, Extent::Part);
+                score(extent)?
+            }
+            scores => scores?,
+        };
         let scored = self.task.scored(self.settings, extent);
-        let scores = learner.with_best_weights(|model, _| self.score(model, extent))?;
         if interrupted {
             log.remember(&scores, &scored);
         }
@@ -312,7 +320,11 @@ impl<T: Task> Training<'_, T> {
     fn score(&self, model: &T::Model, extent: Extent) -> Result<Values, Error> {
         // After the first interruption a short score is still made; after a second one the program
         // ends at once.
-        let scores = self.task.evaluate(model, self.settings, extent, &Stop::never())?;
+        let stop = match extent {
+            Extent::Part => Stop::never(),
+            Extent::All => Stop::when(self.interrupted),
+        };
+        let scores = self.task.evaluate(model, self.settings, extent, &stop)?;
         if extent == Extent::All {
             write_pictures(self.folder, &self.task.pictures(model)?)?;
         }

@@ -62,13 +62,23 @@ enum Backend {
 
 impl Device {
     /// The CPU, with a thread for every core.
+    ///
+    /// # Panics
+    /// If the system does not start them. [`Device::open`] has an error for that.
     pub fn cpu() -> Device {
         Device::cpu_with_threads(0)
     }
 
     /// The CPU with `threads` threads; 0 means one for every core. Results do not depend on it.
+    ///
+    /// # Panics
+    /// If the system does not start them. [`Device::open`] has an error for that.
     pub fn cpu_with_threads(threads: usize) -> Device {
-        Device::new(Backend::Cpu(cpu::Cpu::new(threads)))
+        Device::open_cpu(threads).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn open_cpu(threads: usize) -> Result<Device> {
+        Ok(Device::new(Backend::Cpu(cpu::Cpu::new(threads)?)))
     }
 
     /// A device that computes nothing and allocates nothing. One step on it tells the memory,
@@ -289,7 +299,7 @@ impl Device {
         self.failure().inject(fault, after)
     }
 
-    fn failure(&self) -> &Failure {
+    pub(crate) fn failure(&self) -> &Failure {
         match &self.0.backend {
             Backend::Cpu(cpu) => cpu.failure(),
             Backend::Gpu(gpu) => gpu.failure(),
