@@ -230,11 +230,12 @@ pub fn mixings(
     let kind = config.resformer_kind.unwrap_or_default();
     let constant = |usual: f32| config.resformer_lambda.unwrap_or(usual);
     let sparse = config.sparse_layers(layers);
-    let total = (config.variant == Variant::Resformer && kind == ResformerKind::LearnablePlus)
-        .then(|| {
-            let logits = builder.parameter("lambda_logits", [layers], Initial::Zeros, false);
-            (logits, builder.parameter("lambda_scale", [1], Initial::Full(layers as f32), false))
-        });
+    let shares = config.variant == Variant::Resformer && kind == ResformerKind::LearnablePlus;
+    // One layer has nothing to mix, so it could not learn them.
+    let total = (shares && layers > 1).then(|| {
+        let logits = builder.parameter("lambda_logits", [layers], Initial::Zeros, false);
+        (logits, builder.parameter("lambda_scale", [1], Initial::Full(layers as f32), false))
+    });
     let mixing = |layer: usize| {
         let mut learned = |name: &str| {
             let name = format!("{}.{name}", attention(layer));

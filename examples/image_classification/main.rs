@@ -11,7 +11,7 @@ use common::images::Images;
 use common::program::{Result, catch_interrupts, open_device, train};
 use common::progress::Progress;
 use neutreno::VariantConfig;
-use neutreno::data::images::Task;
+use neutreno::data::images::{ReadOptions, Task};
 use neutreno::tasks::classification::ImageClassification;
 use std::process::ExitCode;
 
@@ -19,7 +19,8 @@ use std::process::ExitCode;
 /// Transformer, NeuTRENO, ResFormer, SVFormer.
 ///
 /// --data takes a folder with the files of MNIST, Fashion-MNIST, CIFAR-10 or CIFAR-100, or with a
-/// folder of PNG or JPEG pictures for each class. With no flags it trains all four at a small size
+/// folder of PNG, JPEG, WebP or BMP pictures for each class; perhaps in train/, val/ and test/, of which
+/// val/ is tested on where there is no test/. With no flags it trains all four at a small size
 /// on images that it draws itself, and writes a report to look at into runs/.
 #[derive(Debug, Parser)]
 #[command(version, name = "image_classification", max_term_width = 100, after_help = AFTER_HELP)]
@@ -62,7 +63,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let variants = common.what.variants(sizes.layers, VariantConfig::of_images)?;
     let mut progress = Progress::new(common.output.quiet);
     let device = open_device(&common.machine, &progress)?;
-    let data = images.find(Task::Classification, &sizes, None, &progress)?;
+    let data = images.find(Task::Classification, &mut sizes, ReadOptions::default(), &progress)?;
     let task = ImageClassification::new(data, sizes, &device)?;
     if let Some(score) = task.linear_baseline() {
         progress.line(&format!("a linear model gets {:.1} % right", 100.0 * score));
