@@ -91,7 +91,10 @@ fn wrong_idx_files_are_refused() {
         ([&whole[..], &[0]].concat(), ["goes on after", "180 bytes"]),
         (idx(&[180], [0; 180]), ["begins with [00, 00, 08, 01]", "no idx file"]),
         (b"<html>not found</html>".to_vec(), ["begins with [3c, 68, 74, 6d]", "no idx file"]),
-        ([&gzip(&whole)[..], &[0; 512], b"x"].concat(), ["damaged gzip data", "fetch it again"]),
+        (
+            [&gzip(&whole)[..], &[0; 512], b"something else"].concat(),
+            ["damaged gzip data", "fetch it again"],
+        ),
         (idx(&[29, 2, 3], [0; 174]), ["30 labels for the 29 images", "train-labels"]),
     ] {
         let folder = idx_folder();
@@ -141,7 +144,8 @@ fn cifar_is_read() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("train.bin"), records(40, 2)).unwrap();
     fs::write(folder.path().join("test.bin"), records(10, 2)).unwrap();
-    fs::write(folder.path().join("fine_label_names.txt"), "name\n".repeat(100)).unwrap();
+    let names: String = (0..100).map(|number| format!("name {number}\n")).collect();
+    fs::write(folder.path().join("fine_label_names.txt"), names).unwrap();
     let data = read(folder.path());
     assert_eq!((data.splits.test.labels(9), data.classes.len()), (&[9][..], 100));
 }

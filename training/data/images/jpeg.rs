@@ -90,7 +90,8 @@ fn check_whole(bytes: &[u8]) -> Result<bool, String> {
             0xd9 => return Ok(adobe),
             // A byte of padding before the marker itself.
             0xff => place += 1,
-            0x00 | 0x01 | 0xd0..=0xd8 => place += 2,
+            // What has no length, and what is no marker of a sound file: the decoder will tell.
+            0x00..=0xbf | 0xd0..=0xd8 => place += 2,
             _ => {
                 let segment = bytes.get(place + 2..).unwrap_or_default();
                 let length = segment.first_chunk().map(|bytes| u16::from_be_bytes(*bytes));
