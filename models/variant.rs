@@ -73,7 +73,8 @@ pub enum ResformerKind {
     /// Both are learned, a pair for each layer, from ½.
     Learnable,
     /// λ₁ is a learned share of a learned total: s · softmax over the layers of a logit each.
-    /// The logits start at zero (the paper does not say) and s at the number of layers.
+    /// The logits start at zero (the paper does not say) and s at the number of layers. A model of
+    /// one layer has neither, since nothing in it is mixed.
     LearnablePlus,
 }
 
@@ -397,5 +398,33 @@ impl LayerValues {
             Coefficient::Tensor(learned) => value.multiply(learned),
         };
         times(own, &mixing.own).add(&times(&self.first, &mixing.first))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Device, Parameters};
+
+    /// What no layer uses would have no gradient.
+    #[test]
+    fn one_layer_has_no_coefficients_to_learn() {
+        for (kind, of_three) in [
+            (ResformerKind::Identity, 0),
+            (ResformerKind::Constant, 0),
+            (ResformerKind::Sparse, 0),
+            (ResformerKind::Learnable, 4),
+            (ResformerKind::LearnablePlus, 4),
+        ] {
+            let config = VariantConfig {
+                resformer_kind: Some(kind),
+                ..VariantConfig::new(Variant::Resformer)
+            };
+            let learned = |layers: usize| {
+                let build = |builder: &mut _| mixings(&config, layers, builder, |i| i.to_string());
+                Parameters::build(&Device::cpu(), 1, build).1.names().count()
+            };
+            assert_eq!([learned(1), learned(3)], [0, of_three], "{kind:?}");
+        }
     }
 }
