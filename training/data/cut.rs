@@ -25,7 +25,8 @@ fn cut_after(text: &str, ends: Ends) -> Option<Splits<String>> {
     let place = |percent: u64| {
         let byte = (text.len() as u64 * percent / 100) as usize;
         // The character before may end there.
-        let from = text.floor_char_boundary(byte.saturating_sub(1));
+        let mut before = (0..byte).rev();
+        let from = before.find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         let after = text[from..].char_indices().map(|(at, end)| (from + at + end.len_utf8(), end));
         let mut after = after.filter(|(at, end)| *at >= byte && ends(*end));
         after.next().map_or(text.len(), |(at, _)| at)
