@@ -46,7 +46,7 @@ var<workgroup> left: array<vec4<f32>, 256>;
 // values.
 var<workgroup> right: array<vec4<f32>, 256>;
 
-// The place of the first channel of a query, of a key, of a row of `log_sums`.
+// The index of the first channel of a query, and of a key.
 fn query_at(batch: u32, head: u32, row: u32) -> u32 {
     let query = min(row, uniforms.queries - 1u);
     return ((batch * uniforms.queries + query) * uniforms.heads + head) * uniforms.head_size;

@@ -53,7 +53,7 @@ fn gather_forward(
     y[index] = x[source * forward.after + index % forward.after];
 }
 
-// Adds to dx, number holds zeros or the gradient so far: a workgroup for each i and id.
+// Adds to dx, which holds zeros or the gradient so far: a workgroup for each i and id.
 @compute @workgroup_size(lanes)
 fn gather_backward(
     @builtin(workgroup_id) group: vec3<u32>,

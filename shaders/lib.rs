@@ -1,9 +1,10 @@
-//! The WGSL compute shaders of neutreno, one file an op. Each file is valid WGSL as it stands.
+//! The WGSL compute shaders of neutreno, one file for each op or family of ops and for
+//! each optimiser. Each file is valid WGSL as it stands.
 //!
 //! Conventions that every shader keeps:
 //! - entry points are named after the file: `softmax.wgsl` has `softmax_forward`, ...;
-//! - in group 0, binding 0 is the uniform structure of scalars (every file has one), then come the
-//!   inputs (`read`), then the outputs (`read_write`), in the kernel's order;
+//! - in group 0, binding 0 is the uniform structure of scalars (a file has one, or one for each entry
+//!   point that needs its own), then come the inputs (`read`), then the outputs (`read_write`), in the kernel's order;
 //! - a dispatch over elements has workgroups of 64; one over rows gives each row a workgroup of
 //!   `lanes` invocations (`override lanes: u32 = 64u;`), which is set to suit the adapter;
 //! - grids wider than the limit continue in y, so an index is made from x, y and
@@ -15,7 +16,7 @@
 /// A shader file.
 #[derive(Clone, Copy, Debug)]
 pub struct Shader {
-    /// The file's name without `.wgsl`: the name of the op.
+    /// The file's name without `.wgsl`.
     pub name: &'static str,
     /// The WGSL.
     pub source: &'static str,

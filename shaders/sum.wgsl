@@ -1,4 +1,4 @@
-// y[i, part, j] = the sum over k of x[i, k, j], with k in one of `parts` pieces of `length`.
+// y[i, part, j] = the sum over k of x[i, k, j], with k in part number `part`, of `length`.
 
 override lanes: u32 = 64u;
 

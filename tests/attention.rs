@@ -140,7 +140,7 @@ fn learnt_coefficients_and_shared_inputs_get_the_gradients_of_small_ops() {
             }
             let gradient = |leaf| numbers(&fused.get(leaf).expect("a gradient"))[0];
             assert!(gradient(&a) != 0.0);
-            // With V = V₁ the pull is zero, whatever its weight.
+            // With V = V₁ the fidelity term is zero, whatever its coefficient.
             assert_eq!(gradient(&c) != 0.0, std::ptr::eq(values[1], &v1));
         }
     }

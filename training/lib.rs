@@ -10,8 +10,8 @@
 //! - [`run`] is the folder that a run leaves behind, with its checkpoints and metrics;
 //! - [`report`] makes tables and pages of it.
 //!
-//! To read first: `examples/first_transformer.rs`, a transformer of one block in 120 lines; then the
-//! ops that it is made of, in this order: [`silu`](engine::ops::silu), [`softmax`](engine::ops::softmax),
+//! To read first: `examples/first_transformer.rs`, a transformer of one block in 120 lines; then some
+//! ops, in this order: [`silu`](engine::ops::silu), [`softmax`](engine::ops::softmax),
 //! attention made of small ops ([`attention_unfused`](engine::Tensor::attention_unfused)),
 //! [`rms_norm`](engine::ops::rms_norm), and attention fused into one op
 //! ([`attention`](engine::ops::attention)).

@@ -23,7 +23,7 @@ pub struct Safety {
     pub hash_steps: u64,
     /// What to do when the device fails.
     pub on_device_loss: OnDeviceLoss,
-    /// The bytes that tensors may take. A run that would need more is refused.
+    /// The bytes that tensors and working memory may take. A run that would need more is refused.
     pub memory_limit: Option<u64>,
 }
 

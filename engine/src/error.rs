@@ -1,5 +1,5 @@
-//! What the world can do wrong. A programming mistake, such as shapes that do not fit, panics at
-//! the caller's line instead.
+//! What the world can do wrong, and a `backward` with nothing to go back through. Other mistakes of
+//! the program, such as shapes that do not fit, panic at the caller's line instead.
 
 use crate::device::MemoryUse;
 use std::path::PathBuf;
@@ -7,7 +7,8 @@ use std::path::PathBuf;
 /// The engine's result.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Everything that can fail for reasons outside the program.
+/// Everything that can fail for reasons outside the program, and a `backward` with nothing to go back
+/// through.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The device asked for does not exist here.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// How much memory a device holds for tensors, in bytes.
+/// How much memory a device holds for tensors and for the working memory of kernels, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryUse {
     /// In tensors that are alive now.

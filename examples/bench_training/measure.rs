@@ -48,7 +48,7 @@ pub fn run(
             to_first_step: 0.0,
             launches_per_step: 0,
             peak_tensor_bytes: 0,
-            planned_tensor_bytes: planned_bytes(sizes, config)?,
+            planned_tensor_bytes: planned_bytes(sizes, config, device)?,
             allocations_after_warmup: 0,
             peak_resident_bytes: None,
             on_gpu: device.kind() == "gpu",
@@ -85,8 +85,8 @@ fn matrices(sizes: &Sizes, work: &Work) -> usize {
 }
 
 /// The memory of a step as the planning device foretells it.
-fn planned_bytes(sizes: &Sizes, config: &VariantConfig) -> Result<u64, Error> {
-    let device = Device::plan();
+fn planned_bytes(sizes: &Sizes, config: &VariantConfig, device: &Device) -> Result<u64, Error> {
+    let device = device.plan_for();
     Work::new(sizes, config.clone(), &device).step()?;
     Ok(device.memory().peak)
 }

@@ -1,5 +1,5 @@
-//! What is written to the disk: every file, folder, sync and rename of a run goes through here, so
-//! that tests can let any one of them fail.
+//! What is written to the disk: the files, folders, syncs and renames of a run, but for its lock and
+//! the tokenizer, go through here, so that tests can let any one of them fail.
 
 use super::Error;
 use serde::Serialize;

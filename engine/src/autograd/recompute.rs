@@ -17,8 +17,8 @@ struct Recomputed<F>(F);
 /// are gradients, but for rounding where an input has several uses: sums are made in another order.
 ///
 /// `body` must compute the same each time: random numbers by keys, and no change of the tensors
-/// that it uses beside its inputs, such as parameters, before backward. Those are differentiated
-/// too.
+/// that it uses beside its inputs, before backward. Those are differentiated too, and must be leaves,
+/// such as parameters, or constants: what other ops made has to be one of the inputs.
 ///
 /// ```
 /// use neutreno_engine::{Device, Tensor, autograd::recompute};

@@ -32,12 +32,12 @@ impl Kernel for Copy {
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let x = inputs[0].data;
         let add = outputs[0].add;
-        for_chunks(&mut outputs[0], |start, piece| {
-            let x = &x[start..start + piece.len()];
+        for_chunks(&mut outputs[0], |start, chunk| {
+            let x = &x[start..start + chunk.len()];
             if add {
-                piece.iter_mut().zip(x).for_each(|(y, x)| *y += x);
+                chunk.iter_mut().zip(x).for_each(|(y, x)| *y += x);
             } else {
-                piece.copy_from_slice(x);
+                chunk.copy_from_slice(x);
             }
         });
     }

@@ -31,7 +31,7 @@ impl Kernel for Fill {
     }
 
     fn cpu(&self, _inputs: &[View], outputs: &mut [ViewMut]) {
-        for_chunks(&mut outputs[0], |_, piece| piece.fill(self.value));
+        for_chunks(&mut outputs[0], |_, chunk| chunk.fill(self.value));
     }
 
     fn gpu(&self, _inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {

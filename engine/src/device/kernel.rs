@@ -27,10 +27,10 @@ pub trait Kernel: Debug + Send + Sync + 'static {
         false
     }
 
-    /// How many numbers of working memory the computation takes on the CPU with so many threads. It
-    /// gets them as one more output, behind the others; there is none if that is 0.
-    fn scratch(&self, _inputs: &[Shape], _threads: usize) -> usize {
-        0
+    /// How many numbers of working memory the computation takes on the CPU with so many threads, if
+    /// it takes any. It gets them as one more output, behind the others, even if there are 0.
+    fn scratch(&self, _inputs: &[Shape], _threads: usize) -> Option<usize> {
+        None
     }
 
     /// The computation in plain loops. Every element of every output is written: what was there

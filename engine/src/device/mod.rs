@@ -110,7 +110,7 @@ impl Device {
     }
 
     /// The planning device ([`Device::plan`]) for a GPU, of which there need not be any: a card, or
-    /// an adapter that is a program on the CPU. It also keeps all dispatches.
+    /// an adapter that is a program on the CPU. It also keeps all dispatches until they are asked for.
     ///
     /// ```
     /// use neutreno_engine::{Device, Tensor};
@@ -175,7 +175,7 @@ impl Device {
         }
     }
 
-    /// The memory that tensors take on this device.
+    /// The memory that tensors and the working memory of kernels take on this device.
     pub fn memory(&self) -> MemoryUse {
         match &self.0.backend {
             Backend::Cpu(cpu) => cpu.memory(),
@@ -257,7 +257,7 @@ impl Device {
         }
     }
 
-    /// Allows tensors so many bytes in all from now on, with what waits in the pool to be used
+    /// Allows tensors and working memory so many bytes in all from now on, with what waits in the pool to be used
     /// again; near the limit that is given back, which costs time. Whatever would take more is
     /// refused, which the program learns of as of any failure: where it waits, by
     /// [`Error::OutOfMemory`]. The plan knows no limit.

@@ -78,14 +78,15 @@ impl Plan {
 
     /// Notes what a kernel would do; `outputs` are the shapes and whether they are added to.
     pub fn run(&self, kernel: &dyn Kernel, inputs: &[Shape], outputs: &[(Shape, bool)]) {
+        let cost = kernel.cost(inputs);
         let mut totals = lock(&self.totals);
-        totals.cost += kernel.cost(inputs);
+        totals.cost += cost;
         totals.launches += 1;
         drop(totals);
         match self.what_for {
             WhatFor::Cpu { threads } => {
                 let scratch = kernel.scratch(inputs, threads);
-                drop((scratch > 0).then(|| self.allocate(scratch)));
+                drop(scratch.map(|elements| self.allocate(elements)));
             }
             WhatFor::Gpu { software } => {
                 let inputs: Vec<Binding> =

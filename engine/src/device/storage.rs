@@ -74,13 +74,13 @@ impl Device {
         inputs: &[Operand],
         outputs: &[Destination],
     ) {
-        let elements = kernel.scratch(&shapes(inputs), cpu.threads());
-        let scratch = (elements > 0).then(|| cpu.allocate(elements));
+        let scratch = kernel.scratch(&shapes(inputs), cpu.threads());
+        let scratch = scratch.map(|elements| (elements, cpu.allocate(elements)));
         let inputs: Vec<_> = inputs.iter().map(|input| input.argument(false)).collect();
-        let scratch = scratch.as_ref().map(|block| cpu::Argument {
+        let scratch = scratch.as_ref().map(|(elements, block)| cpu::Argument {
             block,
             start: 0,
-            shape: Shape::from([elements]),
+            shape: Shape::from([*elements]),
             add: false,
         });
         let outputs: Vec<_> = outputs

@@ -182,9 +182,9 @@ impl Kernel for Attention {
         Cost { flops, bytes: 4 * moved as u64 }
     }
 
-    fn scratch(&self, inputs: &[Shape], threads: usize) -> usize {
+    fn scratch(&self, inputs: &[Shape], threads: usize) -> Option<usize> {
         let sizes = Sizes::new(&inputs[0], &inputs[1], self.causal);
-        cpu_forward::scratch(&sizes, self.coefficients.mixes(), threads)
+        Some(cpu_forward::scratch(&sizes, self.coefficients.mixes(), threads))
     }
 
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
@@ -247,7 +247,11 @@ impl Op for Attention {
             let targets: Vec<usize> = (0..3).filter(|input| context.needs(*input)).collect();
             let needs = [0, 1, 2].map(|input| targets.contains(&input));
             let kernel = AttentionBackward { causal: self.causal, needs };
-            return context.accumulate_with(&kernel, &[q, k, v, &gradient, log_sums, &row_sums], &targets);
+            return context.accumulate_with(
+                &kernel,
+                &[q, k, v, &gradient, log_sums, &row_sums],
+                &targets,
+            );
         }
         let mixed = match coefficients.mixes() {
             true => launch::<1>(&Mix { coefficients }, &inputs[2..], device).into_iter().next(),
@@ -262,7 +266,11 @@ impl Op for Attention {
             if context.needs(input) {
                 let mut operands = vec![&d_mixed, &gradient];
                 operands.extend(&inputs[4..]);
-                context.accumulate_with(&ValueGradients { coefficients, of_first }, &operands, &[input]);
+                context.accumulate_with(
+                    &ValueGradients { coefficients, of_first },
+                    &operands,
+                    &[input],
+                );
             }
         }
         for (input, coefficient) in (4..).zip(coefficients.learnable()) {

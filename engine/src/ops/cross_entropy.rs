@@ -82,8 +82,8 @@ impl Kernel for CrossEntropy {
         Cost::elementwise(inputs[0].elements(), 4, inputs[0].elements())
     }
 
-    fn scratch(&self, inputs: &[Shape], _threads: usize) -> usize {
-        inputs[0].rows()
+    fn scratch(&self, inputs: &[Shape], _threads: usize) -> Option<usize> {
+        Some(inputs[0].rows())
     }
 
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
@@ -247,7 +247,10 @@ impl Proven for CrossEntropy {
                 -(1.0 - smoothing) * log_p(*target as usize) - smoothing * mean
             })
             .collect();
-        vec![Array64::full(Shape::from([]), losses.iter().sum::<f64>() / losses.len().max(1) as f64)]
+        vec![Array64::full(
+            Shape::from([]),
+            losses.iter().sum::<f64>() / losses.len().max(1) as f64,
+        )]
     }
 
     fn cases() -> Vec<Case> {
@@ -259,7 +262,8 @@ impl Proven for CrossEntropy {
             };
             let targets: Vec<u32> = (0..rows).map(target).collect();
             let op = CrossEntropy::new(&Ids::new(targets, [rows]), smoothing);
-            let label = format!("[{rows}, {classes}] up to {size}, smoothing {smoothing}, {ignored}");
+            let label =
+                format!("[{rows}, {classes}] up to {size}, smoothing {smoothing}, {ignored}");
             Case::new(label, op).between([rows, classes], -size, size)
         };
         vec![

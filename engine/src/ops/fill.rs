@@ -2,10 +2,10 @@
 //!
 //! There are no inputs, so there is nothing to differentiate. Cost an element: 4 bytes.
 
+use crate::Shape;
 use crate::autograd::{GradientContext, Op, Saved, Saves};
 pub use crate::device::Fill;
 use crate::proof::{Array64, Case, Proven};
-use crate::Shape;
 
 impl Op for Fill {
     fn saves(&self) -> Saves {

@@ -2,7 +2,7 @@
 //! first axis of a matrix it is the embedding of tokens.
 //!
 //! Derivative: dx\[i, t, j\] = Σ dy\[i, k, j\] over all k with ids\[k\] = t. It is gathered too: the
-//! host sorts the positions by id once, and each place that was picked sums its positions in their
+//! host sorts the positions by id once, and each id that occurs sums its positions in their
 //! order, so no two threads add to the same number and the bits never change. Saves nothing but
 //! the ids. Cost an element: 8 bytes forward; 1 flop and 4 bytes backward, and 4 bytes for each
 //! element of x unless the gradient is added to one that exists.
@@ -237,7 +237,13 @@ impl Kernel for GatherBackward {
         let dx = &outputs[0];
         if !dx.add {
             let elements = dx.shape.elements();
-            gpu.dispatch_elements("fill_forward", &[], &[dx], uniforms! { elements, value: 0.0_f32 }, elements);
+            gpu.dispatch_elements(
+                "fill_forward",
+                &[],
+                &[dx],
+                uniforms! { elements, value: 0.0_f32 },
+                elements,
+            );
         }
         let [distinct, starts, order] =
             [&self.distinct, &self.starts, &self.order].map(|ids| gpu.ids(ids));

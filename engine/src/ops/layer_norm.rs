@@ -117,7 +117,7 @@ impl simd::Body for Forward<'_> {
     }
 }
 
-/// dx, dw and db, those that are wanted, from x, w, the statistics and dy.
+/// dx, dw and db, those that are needed, from x, w, the statistics and dy.
 #[derive(Clone, Debug)]
 struct LayerNormBackward {
     needs: [bool; 3],
@@ -141,12 +141,14 @@ impl Kernel for LayerNormBackward {
         true
     }
 
-    fn scratch(&self, inputs: &[Shape], threads: usize) -> usize {
+    fn scratch(&self, inputs: &[Shape], threads: usize) -> Option<usize> {
         let (rows, width) = (inputs[0].rows(), inputs[0].last());
         let tasks = simd::row_tasks(rows, width);
         let weights = self.needs[1..].iter().filter(|needed| **needed).count();
-        weights * (tasks * width + rows::parts_scratch(tasks, width))
-            + Slots::elements(2 * width, tasks, threads)
+        Some(
+            weights * (tasks * width + rows::parts_scratch(tasks, width))
+                + Slots::elements(2 * width, tasks, threads),
+        )
     }
 
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {

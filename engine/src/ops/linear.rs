@@ -75,9 +75,9 @@ impl Kernel for Linear {
         Cost::elementwise(outputs, 2 * inputs[1][1] as u64, moved)
     }
 
-    fn scratch(&self, inputs: &[Shape], _threads: usize) -> usize {
+    fn scratch(&self, inputs: &[Shape], _threads: usize) -> Option<usize> {
         let (rows, [count, width]) = (inputs[0].rows(), [inputs[1][0], inputs[1][1]]);
-        products::parallel_scratch([rows, count, width], true)
+        Some(products::parallel_scratch([rows, count, width], true))
     }
 
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
@@ -91,9 +91,8 @@ impl Kernel for Linear {
                 chunk.chunks_exact_mut(count).for_each(|row| row.copy_from_slice(bias));
             });
         }
-        let (outputs, scratch) = outputs.split_at_mut(1);
-        let scratch = scratch.first_mut().map_or(&mut [][..], |scratch| scratch.data);
-        let y = MatrixMut::new(&mut outputs[0], rows, count);
+        let [y, scratch] = outputs else { unreachable!("y and the working memory") };
+        let y = MatrixMut::new(y, rows, count);
         products::multiply_parallel(y, x, weight, 1.0, bias.is_some(), scratch);
     }
 

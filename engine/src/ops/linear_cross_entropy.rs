@@ -177,8 +177,8 @@ impl Kernel for LinearCrossEntropy {
         Cost::elementwise(logits, (2 * products * weight[1] + 4) as u64, moved)
     }
 
-    fn scratch(&self, inputs: &[Shape], _threads: usize) -> usize {
-        self.sizes(&inputs[0], &inputs[1]).scratch()
+    fn scratch(&self, inputs: &[Shape], _threads: usize) -> Option<usize> {
+        Some(self.sizes(&inputs[0], &inputs[1]).scratch())
     }
 
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {

@@ -4,7 +4,7 @@
 //! copied into another order. Saves a and b. Cost of a product of m × k by k × n: 2 m k n flops and
 //! 4 (m k + k n + m n) bytes.
 
-use super::{sum::sum_to};
+use super::sum::sum_to;
 use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
 use crate::device::cpu::products::{self, MatrixMut};
 use crate::device::gpu::products::{Batch, Matrix, Product, Tiling};
@@ -167,13 +167,13 @@ impl Kernel for MatMul {
         true
     }
 
-    fn scratch(&self, inputs: &[Shape], _threads: usize) -> usize {
+    fn scratch(&self, inputs: &[Shape], _threads: usize) -> Option<usize> {
         let sizes = self.fitting(inputs[0], inputs[1]);
         let Sizes { rows, columns, depth, .. } = sizes;
-        match sizes.batches() {
+        Some(match sizes.batches() {
             0..MANY => products::parallel_scratch([rows, columns, depth], self.transpose[1]),
             _ => 0,
-        }
+        })
     }
 
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
@@ -191,15 +191,14 @@ impl Kernel for MatMul {
             (operand(0, a), operand(1, b))
         };
         let matrix = (rows * columns).max(1);
-        let (outputs, scratch) = outputs.split_at_mut(1);
+        let [y, scratch] = outputs else { unreachable!("y and the working memory") };
         if sizes.batches() >= MANY {
-            outputs[0].par_chunks_mut(matrix).enumerate().for_each(|(index, y)| {
+            y.par_chunks_mut(matrix).enumerate().for_each(|(index, y)| {
                 let (a, b) = operands(index);
                 products::multiply(MatrixMut::new(y, rows, columns), a, b, 1.0, add);
             });
         } else {
-            let scratch = scratch.first_mut().map_or(&mut [][..], |scratch| scratch.data);
-            outputs[0].chunks_mut(matrix).enumerate().for_each(|(index, y)| {
+            y.chunks_mut(matrix).enumerate().for_each(|(index, y)| {
                 let (a, b) = operands(index);
                 let y = MatrixMut::new(y, rows, columns);
                 products::multiply_parallel(y, a, b, 1.0, add, scratch);
@@ -291,8 +290,7 @@ impl Proven for MatMul {
         let mut cases = Vec::new();
         let tilings = [Tiling::Shared, Tiling::Registers];
         let transposes = [[false, false], [false, true], [true, false], [true, true]];
-        let sizes =
-            [[1, 1, 1], [3, 5, 17], [17, 1, 3], [65, 68, 63], [9, 72, 257], [12, 68, 40]];
+        let sizes = [[1, 1, 1], [3, 5, 17], [17, 1, 3], [65, 68, 63], [9, 72, 257], [12, 68, 40]];
         for (number, [m, n, k]) in sizes.into_iter().enumerate() {
             for (turn, transpose) in transposes.into_iter().enumerate() {
                 let tiling = tilings[(number + turn) % 2];

@@ -1,4 +1,4 @@
-//! The ops: one file each, with the shader of the same name beside it in `shaders/`.
+//! The ops: one file each, most with a shader of the same name in `shaders/`; some share one.
 
 mod broadcast;
 mod elementwise;
@@ -11,7 +11,7 @@ use row_function::RowFunction;
 
 /// An op's name and its cases.
 pub struct Registration {
-    /// The name of the op, of its file and of its shader.
+    /// The name of the op and of its file.
     pub name: &'static str,
     /// Makes its cases.
     pub cases: fn() -> Vec<Case>,

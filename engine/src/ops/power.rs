@@ -4,11 +4,11 @@
 //! 12 bytes. Made of a logarithm and an exponential, so for a square `&x * &x` is cheaper.
 
 use super::elementwise::{Elementwise, Function, INPUT};
-use crate::gpu::Uniform;
-use crate::{Tensor, uniforms};
 use crate::autograd::{Saves, apply};
 use crate::device::cpu::math;
+use crate::gpu::Uniform;
 use crate::proof::Case;
+use crate::{Tensor, uniforms};
 
 impl Tensor {
     /// x raised to a constant exponent, element by element. For x < 0 the exponent must be a whole

@@ -113,10 +113,10 @@ impl Kernel for ResizeBilinear {
         Cost::elementwise(made, 6, inputs[0].elements() + made)
     }
 
-    fn scratch(&self, inputs: &[Shape], threads: usize) -> usize {
+    fn scratch(&self, inputs: &[Shape], threads: usize) -> Option<usize> {
         let channels = inputs[0][3];
         let (rows, width) = (inputs[0][0] * self.height, self.width * channels);
-        Slots::elements(inputs[0][2] * channels, simd::row_tasks(rows, width), threads)
+        Some(Slots::elements(inputs[0][2] * channels, simd::row_tasks(rows, width), threads))
     }
 
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
@@ -208,10 +208,10 @@ impl Kernel for ResizeBilinearBackward {
         Cost::elementwise(inputs[0].elements(), 6, inputs[0].elements() + made)
     }
 
-    fn scratch(&self, inputs: &[Shape], threads: usize) -> usize {
+    fn scratch(&self, inputs: &[Shape], threads: usize) -> Option<usize> {
         let channels = inputs[0][3];
         let (rows, width) = (inputs[0][0] * self.sides[0], self.sides[1] * channels);
-        Slots::elements(inputs[0][2] * channels, simd::row_tasks(rows, width), threads)
+        Some(Slots::elements(inputs[0][2] * channels, simd::row_tasks(rows, width), threads))
     }
 
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
@@ -274,7 +274,11 @@ impl Op for ResizeBilinear {
     fn backward(&self, saved: &Saved, context: &mut GradientContext) {
         let gradient = context.of_output(0);
         let x = saved.input_shape(0);
-        context.accumulate_with(&ResizeBilinearBackward { sides: [x[1], x[2]] }, &[&gradient], &[0]);
+        context.accumulate_with(
+            &ResizeBilinearBackward { sides: [x[1], x[2]] },
+            &[&gradient],
+            &[0],
+        );
     }
 }
 
@@ -294,7 +298,9 @@ impl Proven for ResizeBilinear {
             let (image, row) = (row / self.height, row % self.height);
             let (top, bottom, down) = along(row, height, self.height);
             let (left, right, across) = along(column, width, self.width);
-            let at = |i: usize, j: usize| x.data[((image * height + i) * width + j) * channels + channel];
+            let at = |i: usize, j: usize| {
+                x.data[((image * height + i) * width + j) * channels + channel]
+            };
             (1.0 - down) * ((1.0 - across) * at(top, left) + across * at(top, right))
                 + down * ((1.0 - across) * at(bottom, left) + across * at(bottom, right))
         };

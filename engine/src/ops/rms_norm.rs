@@ -112,7 +112,7 @@ impl simd::Body for Forward<'_> {
     }
 }
 
-/// dx and dw, those that are wanted, from x, w, 1/r and dy.
+/// dx and dw, those that are needed, from x, w, 1/r and dy.
 #[derive(Clone, Debug)]
 struct RmsNormBackward {
     needs: [bool; 2],
@@ -135,12 +135,14 @@ impl Kernel for RmsNormBackward {
         true
     }
 
-    fn scratch(&self, inputs: &[Shape], threads: usize) -> usize {
+    fn scratch(&self, inputs: &[Shape], threads: usize) -> Option<usize> {
         let (rows, width) = (inputs[0].rows(), inputs[0].last());
         let tasks = simd::row_tasks(rows, width);
         let weights = self.needs[1..].iter().filter(|needed| **needed).count();
-        weights * (tasks * width + rows::parts_scratch(tasks, width))
-            + Slots::elements(width, tasks, threads)
+        Some(
+            weights * (tasks * width + rows::parts_scratch(tasks, width))
+                + Slots::elements(width, tasks, threads),
+        )
     }
 
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {

@@ -189,7 +189,8 @@ impl Proven for Rope {
             let (row, coordinate) = (x.row(index / size), index % size);
             let exponent = -2.0 * (coordinate % half) as f64 / size as f64;
             let angle = position * f64::from(self.base).powf(exponent);
-            let rotated = if coordinate < half { -row[coordinate + half] } else { row[coordinate - half] };
+            let rotated =
+                if coordinate < half { -row[coordinate + half] } else { row[coordinate - half] };
             row[coordinate] * angle.cos() + rotated * angle.sin()
         };
         vec![Array64::from_fn(x.shape, element)]

@@ -1,5 +1,5 @@
 //! What ops on the rows of a tensor share: the parts of a weight's gradient that come from blocks
-//! of rows, and derivative kernels of which only some outputs are wanted.
+//! of rows, and derivative kernels of which only some outputs are needed.
 
 use super::sum::{columns_scratch, sum_columns};
 use crate::device::ViewMut;
@@ -40,7 +40,7 @@ pub(super) fn cases<O: Proven + Clone>(op: O) -> Vec<Case> {
     cases
 }
 
-/// The outputs of a kernel that makes only those that are wanted, each in its place.
+/// The outputs of a kernel that makes only those that are needed, each at its number.
 pub(super) fn needed<T, const N: usize>(
     needs: [bool; N],
     outputs: impl IntoIterator<Item = T>,
@@ -49,12 +49,12 @@ pub(super) fn needed<T, const N: usize>(
     needs.map(|needed| if needed { outputs.next() } else { None })
 }
 
-/// The numbers of the inputs whose gradients are wanted: the targets of such a kernel.
-pub(super) fn targets(wants: &[bool]) -> Vec<usize> {
-    (0..wants.len()).filter(|input| wants[*input]).collect()
+/// The numbers of the inputs whose gradients are needed: the targets of such a kernel.
+pub(super) fn targets(needs: &[bool]) -> Vec<usize> {
+    (0..needs.len()).filter(|input| needs[*input]).collect()
 }
 
-/// The elements of an output and whether to add to them; none if it is not wanted.
+/// The elements of an output and whether to add to them; none if it is not needed.
 pub(super) fn elements<'a>(output: Option<&'a mut ViewMut>) -> (&'a mut [f32], bool) {
     output.map_or((&mut [], false), |output| (&mut *output.data, output.add))
 }

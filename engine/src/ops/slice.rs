@@ -187,7 +187,13 @@ impl Kernel for SliceBackward {
         let dx = &outputs[0];
         if !dx.add {
             let elements = dx.shape.elements();
-            gpu.dispatch_elements("fill_forward", &[], &[dx], uniforms! { elements, value: 0.0_f32 }, elements);
+            gpu.dispatch_elements(
+                "fill_forward",
+                &[],
+                &[dx],
+                uniforms! { elements, value: 0.0_f32 },
+                elements,
+            );
         }
         record_placement(&inputs[0], dx, self.start, gpu);
     }

@@ -137,17 +137,15 @@ impl Kernel for Sum {
         Cost::elementwise(inputs[0].elements(), 1, inputs[0].elements())
     }
 
-    fn scratch(&self, inputs: &[Shape], _threads: usize) -> usize {
+    fn scratch(&self, inputs: &[Shape], _threads: usize) -> Option<usize> {
         let (before, count, after) = inputs[0].around(1);
-        before * scratch_each(count, after)
+        Some(before * scratch_each(count, after))
     }
 
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let (_, count, after) = inputs[0].shape.around(1);
         let x = inputs[0].data;
-        let (outputs, scratch) = outputs.split_at_mut(1);
-        let y: &mut [f32] = &mut outputs[0];
-        // Columns in chunks that stay in the cache while the rows pass by.
+        let [y, scratch] = outputs else { unreachable!("y and the working memory") };
         let sum = |index: usize, y: &mut [f32], scratch: &mut [f32]| {
             let x = &x[index * count * after..(index + 1) * count * after];
             if after == 1 {
@@ -157,10 +155,10 @@ impl Kernel for Sum {
             }
         };
         let sums = y.par_chunks_mut(after.max(1)).enumerate();
-        match scratch.first_mut() {
-            None => sums.for_each(|(index, y)| sum(index, y, &mut [])),
-            Some(scratch) => sums
-                .zip(scratch.par_chunks_mut(scratch_each(count, after)))
+        match scratch_each(count, after) {
+            0 => sums.for_each(|(index, y)| sum(index, y, &mut [])),
+            each => sums
+                .zip(scratch.par_chunks_mut(each))
                 .for_each(|((index, y), scratch)| sum(index, y, scratch)),
         }
     }

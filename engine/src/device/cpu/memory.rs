@@ -1,7 +1,8 @@
 //! The CPU's memory: blocks from a pool, and the one place where they become slices.
 //!
 //! A fresh page from the system costs about as much as an op that writes it, so freed blocks are
-//! kept by size and used again: after the first steps a training run allocates nothing.
+//! kept by size and used again: after the first steps a training run takes no more memory for tensors
+//! from the system.
 
 use crate::Shape;
 use crate::device::account::{Account, rounded_bytes};

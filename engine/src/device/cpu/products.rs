@@ -36,12 +36,18 @@ impl Layout {
         Layout { rows, columns, row_stride, column_stride: 1 }
     }
 
-    /// The elements from the first to one past the last.
-    fn extent(&self) -> usize {
+    /// The elements from the first to one past the last; `None` if no slice has so many.
+    fn extent(&self) -> Option<usize> {
         if self.rows == 0 || self.columns == 0 {
-            return 0;
+            return Some(0);
         }
-        (self.rows - 1) * self.row_stride + (self.columns - 1) * self.column_stride + 1
+        let row = (self.rows - 1).checked_mul(self.row_stride)?;
+        let column = (self.columns - 1).checked_mul(self.column_stride)?;
+        row.checked_add(column)?.checked_add(1)
+    }
+
+    fn fits(&self, data: &[f32]) -> bool {
+        self.extent().is_some_and(|extent| extent <= data.len())
     }
 
     fn transposed(self) -> Layout {
@@ -63,7 +69,7 @@ impl<'a> Matrix<'a> {
     /// A row-major matrix whose rows start `row_stride` elements apart.
     pub fn strided(data: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Matrix<'a> {
         let layout = Layout::row_major(rows, columns, row_stride);
-        assert!(layout.extent() <= data.len(), "a matrix outside its memory");
+        assert!(layout.fits(data), "a matrix outside its memory");
         Matrix { data, layout }
     }
 
@@ -84,15 +90,16 @@ impl<'a> MatrixMut<'a> {
         MatrixMut::strided(data, rows, columns, columns)
     }
 
-    /// A row-major matrix whose rows start `row_stride` elements apart.
+    /// A row-major matrix whose rows start `row_stride` elements apart, and do not overlap.
     pub fn strided(
         data: &'a mut [f32],
         rows: usize,
         columns: usize,
         row_stride: usize,
     ) -> MatrixMut<'a> {
+        assert!(rows <= 1 || row_stride >= columns, "a matrix whose rows overlap");
         let layout = Layout::row_major(rows, columns, row_stride);
-        assert!(layout.extent() <= data.len(), "a matrix outside its memory");
+        assert!(layout.fits(data), "a matrix outside its memory");
         MatrixMut { data, layout }
     }
 }
@@ -224,7 +231,7 @@ impl simd::Body for Strip<'_> {
     }
 }
 
-/// How many chunks the sums of a product are cut into: several where the outputs are few enough
+/// How many parts the sums of a product are cut into: several where the outputs are few enough
 /// to be added up cheaply, as in the gradients of weights. Measured on such shapes, a task that
 /// makes all outputs from a quarter of the sum is a fifth faster than one that makes an eighth of
 /// the outputs.
@@ -240,7 +247,7 @@ fn parts(output: &Layout, depth: usize) -> usize {
     }
 }
 
-/// The product as a sum of parts, each over a chunk of the depth: the first goes to the output,
+/// The product as a sum of parts, each over a stretch of the depth: the first goes to the output,
 /// the others beside it, to be added in their order.
 fn multiply_in_parts(
     output: MatrixMut,
@@ -272,7 +279,7 @@ fn multiply_in_parts(
     });
 }
 
-/// The sizes of the chunks that one task makes.
+/// The rows and columns of the tile that one task makes.
 ///
 /// A task packs its operands anew, which long tiles make up for. Eight tasks keep two to eight
 /// threads busy; a product too small for eight useful ones is cut into fewer.
@@ -319,7 +326,7 @@ unsafe fn multiply_tile(
     scale: f32,
     add: bool,
 ) {
-    if layout.extent() == 0 {
+    if layout.rows == 0 || layout.columns == 0 {
         return;
     }
     let [l, r] = [left.layout, right.layout];

@@ -1,4 +1,4 @@
-//! Working memory of kernels, cut from the one piece that the device gives them.
+//! Working memory of kernels, cut from the one slice that the device gives them.
 
 use std::mem::take;
 use std::ops::{Deref, DerefMut};

@@ -96,7 +96,7 @@ pub fn rows_per_task(width: usize) -> usize {
 }
 
 /// Cuts `data` into `count` chunks of `length` elements, the last perhaps shorter. What is not there
-/// gives empty chunks, so that an output that nobody wants is cut like the others.
+/// gives empty chunks, so that an output that nobody needs is cut like the others.
 pub fn chunks_or_empty(data: &mut [f32], length: usize, count: usize) -> Vec<&mut [f32]> {
     let mut chunks = data.chunks_mut(length.max(1));
     (0..count).map(|_| chunks.next().unwrap_or_default()).collect()

@@ -1,4 +1,4 @@
-//! The GPU's memory: buffers from a pool, so that after the first steps nothing is allocated.
+//! The GPU's memory: buffers from a pool, so that after the first steps none is made.
 //!
 //! A buffer may be used again as soon as its tensor is dropped, even while commands that use it
 //! are still queued: commands run in the order in which they were recorded.

@@ -164,7 +164,7 @@ impl<'a> Product<'a> {
         self.batch.sizes.iter().product()
     }
 
-    /// How many pieces a sum is cut into: several where there are too few tiles to keep a GPU
+    /// How many parts a sum is cut into: several where there are too few tiles to keep a GPU
     /// busy and the sums are long.
     fn parts(&self) -> usize {
         const ENOUGH_GROUPS: usize = 256;

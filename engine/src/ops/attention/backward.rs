@@ -40,9 +40,9 @@ impl Kernel for AttentionBackward {
         true
     }
 
-    fn scratch(&self, inputs: &[Shape], threads: usize) -> usize {
+    fn scratch(&self, inputs: &[Shape], threads: usize) -> Option<usize> {
         let sizes = Sizes::new(&inputs[0], &inputs[1], self.causal);
-        cpu_backward::scratch(&sizes, self.needs, threads)
+        Some(cpu_backward::scratch(&sizes, self.needs, threads))
     }
 
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
@@ -68,22 +68,14 @@ impl Kernel for AttentionBackward {
             let uniforms = uniforms(&sizes, [dq.add, false, false]);
             let groups = tiles(sizes.queries) * sizes.heads;
             let flops = sizes.gpu_flops(3);
-            gpu.dispatch(
-                "attention_backward_queries",
-                &inputs,
-                &[dq],
-                &uniforms,
-                groups,
-                flops,
-            );
+            gpu.dispatch("attention_backward_queries", &inputs, &[dq], &uniforms, groups, flops);
         }
         if dk.is_none() && dv.is_none() {
             return;
         }
         // One kernel makes both; one that is not needed goes to waste.
-        let [dk, dv] = [dk, dv].map(|output| {
-            output.cloned().unwrap_or_else(|| gpu.scratch(inputs[1].shape))
-        });
+        let [dk, dv] =
+            [dk, dv].map(|output| output.cloned().unwrap_or_else(|| gpu.scratch(inputs[1].shape)));
         let uniforms = uniforms(&sizes, [false, dk.add, dv.add]);
         let groups = tiles(sizes.keys) * sizes.kv_heads;
         let flops = sizes.gpu_flops(4);

@@ -87,7 +87,8 @@ pub(super) fn backward(
         Head { sizes, kv_head, from, keys, values, p, ds, dq, dk, dv }.run();
     });
     let members = [sizes.group(), 1, 1];
-    for ((result, made), members) in results.into_iter().zip([made_q, made_k, made_v]).zip(members) {
+    for ((result, made), members) in results.into_iter().zip([made_q, made_k, made_v]).zip(members)
+    {
         if let Some(result) = result {
             bring_in_order(sizes, made, members, result);
         }
@@ -130,9 +131,8 @@ impl Head<'_> {
         let head = self.kv_head * sizes.group() + member;
         let rows = block_size(sizes).min(queries - start);
         let (row, stride) = (heads * head_size, kv_heads * head_size);
-        let [q, g] = [from.q, from.gradient].map(|x| {
-            Matrix::strided(&x[start * row + head * head_size..], rows, head_size, row)
-        });
+        let [q, g] = [from.q, from.gradient]
+            .map(|x| Matrix::strided(&x[start * row + head * head_size..], rows, head_size, row));
         let [log_sums, row_sums] = self.of_rows(head, start, rows);
         let end = sizes.visible(start + rows - 1);
         for first_key in (0..end).step_by(KEYS) {

@@ -195,14 +195,7 @@ impl Body for Exponentials<'_> {
 }
 
 /// O += c (V₁ − V), position by position.
-fn add_fidelity(
-    sizes: &Sizes,
-    start: usize,
-    c: f32,
-    v: &[f32],
-    first: &[f32],
-    output: &mut [f32],
-) {
+fn add_fidelity(sizes: &Sizes, start: usize, c: f32, v: &[f32], first: &[f32], output: &mut [f32]) {
     let Sizes { kv_heads, head_size, .. } = *sizes;
     let width = kv_heads * head_size;
     let begin = (sizes.keys - sizes.queries + start) * width;

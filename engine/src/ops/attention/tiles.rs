@@ -80,9 +80,12 @@ impl<'a> Columns<'a> {
                 let rows = &x[(first_key * kv_heads + kv_head) * head_size..];
                 Matrix::strided(rows, count, head_size, kv_heads * head_size).transposed()
             }
-            Columns::Transposed(x) => {
-                Matrix::strided(&x[kv_head * head_size * keys + first_key..], head_size, count, keys)
-            }
+            Columns::Transposed(x) => Matrix::strided(
+                &x[kv_head * head_size * keys + first_key..],
+                head_size,
+                count,
+                keys,
+            ),
         }
     }
 }

@@ -34,7 +34,8 @@ impl Tensor {
         let group = heads / kv_heads;
         // The heads before the positions; those of a group share their keys and values.
         let q = self.reshape([batch, queries, kv_heads, group, d]).permute(&[0, 2, 3, 1, 4]);
-        let by_head = |x: &Tensor| x.reshape([batch, keys, kv_heads, 1, d]).permute(&[0, 2, 3, 1, 4]);
+        let by_head =
+            |x: &Tensor| x.reshape([batch, keys, kv_heads, 1, d]).permute(&[0, 2, 3, 1, 4]);
 
         let scores = q.matmul_with(&by_head(key), false, true).scale(1.0 / (d as f32).sqrt());
         let scores = if causal { scores.add(&causal_mask(self, queries, keys)) } else { scores };

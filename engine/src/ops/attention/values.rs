@@ -184,7 +184,8 @@ impl Kernel for RowSums {
         uniforms.extend(sizes.position_uniforms());
         uniforms.extend(uniforms! { has_fidelity: acts });
         let unused = &inputs[0];
-        let coefficients = if acts { self.coefficients.gather(inputs, 4, gpu) } else { unused.clone() };
+        let coefficients =
+            if acts { self.coefficients.gather(inputs, 4, gpu) } else { unused.clone() };
         let [v, first] = [2, 3].map(|index| inputs.get(index).unwrap_or(unused));
         let operands = [&inputs[0], &inputs[1], v, first, &coefficients];
         let entry_point = "attention_values_row_sums";
@@ -338,8 +339,8 @@ impl Kernel for ScalarGradients {
         Cost::elementwise(inputs[0].elements(), 2, 2 * inputs[0].elements())
     }
 
-    fn scratch(&self, inputs: &[Shape], _threads: usize) -> usize {
-        inputs[0].rows().div_ceil(ROWS_A_GROUP)
+    fn scratch(&self, inputs: &[Shape], _threads: usize) -> Option<usize> {
+        Some(inputs[0].rows().div_ceil(ROWS_A_GROUP))
     }
 
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
@@ -353,8 +354,7 @@ impl Kernel for ScalarGradients {
             _ => sizes.query_of(index).map_or(0.0, |query| {
                 (query..query + sizes.group()).fold(0.0, |total, query| {
                     let gradient = &gradient[row(query)];
-                    total + dot(gradient, &first[row(index)])
-                        - dot(gradient, &v[row(index)])
+                    total + dot(gradient, &first[row(index)]) - dot(gradient, &v[row(index)])
                 })
             }),
         };

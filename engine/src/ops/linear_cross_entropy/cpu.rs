@@ -206,8 +206,9 @@ impl Chunk<'_> {
         let mut blocks: Vec<Statistics> =
             blocks.chunks_exact_mut(STATISTICS * rows).map(Statistics::new).collect();
         for (row, loss) in losses.iter_mut().enumerate() {
-            let largest =
-                blocks.iter().fold(f32::NEG_INFINITY, |largest, block| largest.max(block.largest[row]));
+            let largest = blocks
+                .iter()
+                .fold(f32::NEG_INFINITY, |largest, block| largest.max(block.largest[row]));
             let (mut sum, mut target, mut total) = (0.0, 0.0, 0.0);
             for block in &mut blocks {
                 block.factor[row] = math::exp(block.largest[row] - largest);
