@@ -268,6 +268,7 @@ fn an_interrupt_ends_the_run_with_its_summary() {
     let id = child.id().to_string();
     assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
     let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
     let summary = json(&output);
     let variants = summary["variants"].as_array().unwrap();
     assert_eq!(variants.len(), 1);

@@ -3,9 +3,9 @@
 use super::arguments::{Common, names_of, number, place, positive, set, share};
 use super::program::Result;
 use super::progress::Progress;
-use super::sizes::{Sizes, check_heads};
-use clap::Args;
+use super::sizes::{Sizes, check_batch, check_heads, check_numbers};
 use clap::builder::{PathBufValueParser, TypedValueParser};
+use clap::{ArgAction, Args};
 use neutreno::data::Source;
 use neutreno::data::images::{Broken, ImageData, ImageError, ReadOptions, Task};
 use neutreno::tasks::images::ImageSettings;
@@ -41,7 +41,7 @@ pub struct Images {
     #[arg(long, value_parser = size, value_name = "HEIGHTxWIDTH", help_heading = "Images")]
     pub image_size: Option<[usize; 2]>,
     /// The names of the classes, in order of their index [default: from the data]
-    #[arg(long, value_name = "NAME,...", value_delimiter = ',', help_heading = "Images")]
+    #[arg(long, value_name = "NAME,...", action = ArgAction::Set, value_delimiter = ',', help_heading = "Images")]
     pub classes: Option<Vec<String>>,
     /// Leave broken pictures out and count them, instead of stopping at the first
     #[arg(long, help_heading = "Images")]
@@ -81,6 +81,11 @@ fn size(text: &str) -> std::result::Result<[usize; 2], String> {
 fn range(text: &str) -> std::result::Result<[f32; 2], String> {
     let (least, most) = text.split_once(',').ok_or("two numbers are needed, as in 0.75,1.5")?;
     Ok([number(least)?, number(most)?])
+}
+
+/// The widest part of a block.
+fn widest(sizes: &ImageSettings) -> usize {
+    sizes.feed_forward.unwrap_or(4 * sizes.width).max(sizes.width)
 }
 
 /// What is wrong with the images, with the flag that helps.
@@ -123,6 +128,9 @@ impl Images {
         set(&mut augmentation.magnitude, &self.magnitude);
         self.common.apply(&mut training);
         check_heads(sizes.width, sizes.heads)?;
+        let [layers, width] = [("--layers", sizes.layers), ("--width", sizes.width)];
+        let inside = ("a feed-forward part of", widest(&sizes));
+        check_numbers("parameters", &[layers, width, inside])?;
         Ok((sizes, training))
     }
 
@@ -131,11 +139,24 @@ impl Images {
     /// # Errors
     /// A flag that is out of its range or not for this task.
     pub fn check(&self, sizes: &ImageSettings, task: Task) -> std::result::Result<(), String> {
+        let given = [
+            ("--classes", self.classes.is_some()),
+            ("--image-size", self.image_size.is_some()),
+            ("--skip-broken", self.skip_broken),
+        ];
+        for (flag, _) in given.iter().filter(|(_, given)| *given && self.data.is_none()) {
+            return Err(format!(
+                "{flag} has no effect on images that this program draws; --data names others"
+            ));
+        }
+        if self.magnitude.is_some() && sizes.augmentation.operations == 0 {
+            return Err("--magnitude has no effect without --operations".into());
+        }
         let flag = |problem: String| format!("--{problem}");
         sizes.augmentation.check(task).map_err(flag)
     }
 
-    /// Reads the images, or makes them, and says what they are. `void` is the index of pixels that
+    /// Reads the images, or makes them, and says what they are. `batch` is how many are in a batch, `void` the index of pixels that
     /// are not scored.
     ///
     /// # Errors
@@ -144,6 +165,7 @@ impl Images {
         &self,
         task: Task,
         sizes: &ImageSettings,
+        batch: usize,
         void: Option<u8>,
         progress: &Progress,
     ) -> Result<ImageData> {
@@ -154,12 +176,21 @@ impl Images {
             classes: self.classes.clone(),
             void,
         };
-        let data = ImageData::find(self.data.as_deref(), task, &options).map_err(in_flags)?;
+        let what = if self.data.is_some() { "reading the images" } else { "drawing images" };
+        let find = || ImageData::find(self.data.as_deref(), task, &options);
+        let data = progress.during(what, find).map_err(in_flags)?;
         data.describe().iter().for_each(|line| progress.line(line));
         if matches!(data.source, Source::Generated(_)) {
             progress.line("  (no --data was given: these are drawn by this program)");
         }
         let (height, width) = (data.shape.height, data.shape.width);
+        if self.image_size.is_some_and(|size| size != [height, width]) {
+            return Err(format!(
+                "--image-size has no effect here: only pictures in folders are scaled, and these \
+                 images are {height}x{width}"
+            )
+            .into());
+        }
         let patch = sizes.patch_of(data.shape);
         if !height.is_multiple_of(patch) || !width.is_multiple_of(patch) {
             return Err(format!(
@@ -168,6 +199,11 @@ impl Images {
             )
             .into());
         }
+        let (batch, tokens) = (("--batch", batch), ("patches", height / patch * (width / patch)));
+        let inside = ("a feed-forward part of", widest(sizes));
+        check_numbers("numbers in one tensor", &[batch, tokens, inside])?;
+        let numbers = height * width * (data.shape.channels + 1);
+        check_batch(batch.1, size_of::<f32>() * numbers)?;
         Ok(data)
     }
 }

@@ -8,7 +8,8 @@ mod common;
 use clap::Parser;
 use common::arguments::{positive, set, share};
 use common::images::Images;
-use common::program::{Result, catch_interrupts, open_device, train};
+use common::interrupts;
+use common::program::{Result, open_device, train};
 use common::progress::Progress;
 use neutreno::VariantConfig;
 use neutreno::data::images::Task;
@@ -51,11 +52,11 @@ Examples:
   image_segmentation --data camvid --seeds 3 --variant transformer,neutreno";
 
 fn main() -> ExitCode {
-    common::program::main(|arguments: &Arguments| &arguments.images.common, run)
+    common::program::main(|arguments: &Arguments| &arguments.images.common.machine, run)
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let interrupted = catch_interrupts()?;
+    let interrupted = interrupts::catch()?;
     let (images, common) = (&arguments.images, &arguments.images.common);
     // Whatever is wrong with the flags comes out before anything is loaded.
     let (mut sizes, settings) = images.settings(Task::Segmentation)?;
@@ -63,12 +64,20 @@ fn run(arguments: &Arguments) -> Result<()> {
     sizes.mask_upscale = arguments.mask_upscale.or(sizes.mask_upscale);
     set(&mut sizes.balance, &arguments.balance);
     images.check(&sizes, Task::Segmentation)?;
+    if arguments.void.is_some() && images.data.is_none() {
+        return Err(
+            "--void has no effect on scenes that this program draws; --data names others".into()
+        );
+    }
     let variants = common.what.variants(sizes.layers, VariantConfig::of_images)?;
     let mut progress = Progress::new(common.output.quiet);
     let device = open_device(&common.machine, &progress)?;
-    let data = images.find(Task::Segmentation, &sizes, arguments.void, &progress)?;
+    let data =
+        images.find(Task::Segmentation, &sizes, settings.batch, arguments.void, &progress)?;
     check_mask_upscale(&sizes, sizes.patch_of(data.shape))?;
-    let task = ImageSegmentation::new(data, sizes, &device)?;
+    let task = progress.during("training a linear model, to compare with", || {
+        ImageSegmentation::new(data, sizes, &device)
+    })?;
     if let Some(score) = task.linear_baseline() {
         progress.line(&format!("a linear model gets a mean IoU of {:.1} %", 100.0 * score));
     }

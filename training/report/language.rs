@@ -44,7 +44,6 @@ fn comparable(summary: &Summary, unit: &str, official: bool) -> String {
     let facts = &summary.facts;
     let unknown = |text: &str| facts.number(&format!("unknown_words_{text}"));
     let tokenizer = facts.get("tokenizer").and_then(Value::as_str).unwrap_or_default();
-    let part = summary.settings["final_evaluation_tokens"].as_u64();
     if unknown("validation").max(unknown("test")) > MANY_UNKNOWN {
         return format!(
             "These perplexities compare with no others: {:.1} % of the tokens for validation and \
@@ -54,15 +53,15 @@ fn comparable(summary: &Summary, unit: &str, official: bool) -> String {
             100.0 * unknown("test"),
         );
     }
-    match (unit, official, part) {
+    match (unit, official, summary.is_of_a_part()) {
         ("token", ..) => format!(
             "Losses and perplexities are for each token ({tokenizer}), so they compare only between \
              models with the same tokens. Bits a byte compare between all models of this text."
         ),
-        (_, true, None) => "Perplexities are for each word, and the words are the data set's own, \
+        (_, true, false) => "Perplexities are for each word, and the words are the data set's own, \
                             so they compare with published ones."
             .to_owned(),
-        (_, true, Some(_)) => "Perplexities are for each word, and the words are the data set's \
+        (_, true, true) => "Perplexities are for each word, and the words are the data set's \
                                own, but only a part of the texts was scored, so they do not compare \
                                with published ones."
             .to_owned(),
@@ -77,29 +76,33 @@ mod tests {
     use super::super::samples::summary;
     use super::*;
 
+    /// The tokens that there are for validation.
+    const ALL: u64 = 217_646;
+
     #[test]
     fn what_scores_compare_with_depends_on_the_tokens() {
-        let said = |facts: &[(&str, Value)], settings: Value| {
+        let said = |facts: &[(&str, Value)], scored: u64| {
             let mut summary = summary(1);
             facts.iter().for_each(|(name, value)| summary.facts.set(name, value.clone()));
-            summary.settings = settings;
+            for run in &mut summary.variants {
+                run.results.set("validation_tokens_scored", scored);
+                run.results.set("validation_tokens", ALL);
+            }
             notes(&summary).join(" ")
         };
-        let all = Value::Null;
-        assert!(said(&[], all.clone()).contains("so they compare with published ones"));
-        let part = serde_json::json!({ "final_evaluation_tokens": 5000 });
-        assert!(said(&[], part).contains("only a part"));
+        assert!(said(&[], ALL).contains("so they compare with published ones"));
+        assert!(said(&[], 5_000).contains("only a part of the texts was scored"));
         let none = [("official_words", false.into())];
-        assert!(said(&none, all.clone()).contains("so these do not"));
+        assert!(said(&none, ALL).contains("so these do not"));
         let bytes = [("perplexity_unit", "token".into()), ("tokenizer", "bytes".into())];
-        let text = said(&bytes, all.clone());
+        let text = said(&bytes, ALL);
         assert!(text.contains("for each token (bytes)") && text.contains("perplexity a token of"));
         let unknown =
             [("unknown_words_validation", 0.2134.into()), ("unknown_words_test", 0.0.into())];
-        let text = said(&unknown, all.clone());
+        let text = said(&unknown, ALL);
         assert!(text.contains("compare with no others: 21.3 % of"), "{text}");
         assert!(!text.contains("published"), "{text}");
         let few = [("unknown_words_validation", 0.0004.into())];
-        assert!(said(&few, all).contains("so they compare with published ones"));
+        assert!(said(&few, ALL).contains("so they compare with published ones"));
     }
 }

@@ -1,7 +1,8 @@
 //! The scores that a report knows how to show, whatever the task.
 
 use super::Spread;
-use super::format::decimals;
+use super::extent::{Extent, joined};
+use super::format::{decimals, fixed};
 use crate::run::{Summary, Values};
 
 /// A score and how it is shown.
@@ -103,13 +104,20 @@ impl Measure {
         }
     }
 
-    /// The size of a difference in words.
-    pub fn show_difference(&self, difference: &Spread) -> String {
-        match self.style {
-            Style::Information => format!("{} nats", difference.show(4)),
-            Style::Scaled => scaled(difference),
-            Style::Fraction => format!("{} percentage points", difference.times(100.0).show(2)),
-        }
+    /// A difference in words; those between which it lies in sequence.
+    pub fn show_difference<const N: usize>(&self, differences: [f64; N]) -> String {
+        let (factor, digits, unit) = match self.style {
+            Style::Information => (1.0, 4, " nats"),
+            Style::Scaled => (1.0, 3, ""),
+            Style::Fraction => (100.0, 2, " percentage points"),
+        };
+        let shown = differences.map(|difference| fixed(factor * difference, digits));
+        format!("{}{unit}", shown.join(" to "))
+    }
+
+    /// Whether more of it is better.
+    pub fn more_is_better(&self) -> bool {
+        self.style == Style::Fraction
     }
 }
 
@@ -119,7 +127,7 @@ pub(super) fn scaled(spread: &Spread) -> String {
     spread.show(if spread.deviation.is_some() { decimals.min(2) } else { decimals })
 }
 
-/// Scores as a person reads them.
+/// Scores as a person reads them, with what they are of where that is a part.
 ///
 /// ```
 /// # use neutreno::report::describe;
@@ -134,5 +142,7 @@ pub fn describe(scores: &Values) -> String {
         let number = Spread { mean: number, deviation: None, count: 1 };
         format!("{} {}", measure.words, measure.show(&number))
     });
-    words.collect::<Vec<_>>().join(", ")
+    let words = words.collect::<Vec<_>>().join(", ");
+    let parts: Vec<Extent> = Extent::beside(scores).into_iter().filter(Extent::is_part).collect();
+    if parts.is_empty() { words } else { format!("{words} (of {})", joined(&parts)) }
 }

@@ -6,9 +6,11 @@
 //! - [`savings`] says how many fewer parameters, and how much less data, a variant needs for the same
 //!   loss, and [`Efficiency`] shows it.
 
+mod best;
 mod curves;
 mod efficiency;
 mod escape;
+mod extent;
 mod figures;
 mod format;
 mod head;
@@ -37,4 +39,4 @@ pub use measures::describe;
 pub use run_metrics::RunMetrics;
 pub use savings::{Point, PowerLaw, Saving, savings};
 pub use spread::Spread;
-pub use summary::{Difference, Group};
+pub use summary::{Difference, Group, Verdict};

@@ -6,14 +6,18 @@
 //!                  checkpoints/step-NNNNNN/  pictures/
 //! ```
 //!
+//! What is in it refers to nothing outside but the data, by its absolute path, so the folder can be
+//! moved, and read and gone on with from anywhere.
+//!
 //! A folder that was there before is never written to, and a file is either the old one or the
 //! new one, whatever happens in between.
 
 use super::draft::{Draft, is_free};
 use super::names::{check_name, time_for_a_name};
-use super::{Error, RunLock, disk};
+use super::{Error, RunLock, VariantSummary, disk};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -50,31 +54,32 @@ impl RunFolder {
     /// whatever `fill` fails with. Nothing is left behind.
     pub fn create<E: From<Error>>(
         parent: &Path,
-        name: Option<&str>,
+        name: Option<&OsStr>,
         task: &str,
         started: &str,
         fill: impl Fn(&RunFolder, &str) -> Result<(), E>,
     ) -> Result<RunFolder, E> {
         let made = format!("{}-{task}", time_for_a_name(started));
-        let wanted = name.unwrap_or(&made);
+        let wanted = name.unwrap_or(made.as_ref());
         check_name(wanted)?;
         let failed = |source| Error::Create { path: parent.join(wanted), source };
         fs::create_dir_all(parent).map_err(failed)?;
         for number in 1u64.. {
-            let name = match number {
-                1 => wanted.to_owned(),
-                _ => format!("{wanted}-{number}"),
-            };
+            let mut name = wanted.to_owned();
+            if number > 1 {
+                name.push(format!("-{number}"));
+            }
             let path = parent.join(&name);
             if is_free(&path) {
                 let draft = Draft::new(parent, &name)?;
-                fill(&RunFolder { path: draft.path().to_owned() }, &name)?;
+                let draft_folder = RunFolder { path: draft.path().to_owned() };
+                fill(&draft_folder, &name.to_string_lossy())?;
                 // Only one of two programs can win: a folder that is not empty is not replaced.
                 if draft.publish(&path)? {
                     return Ok(RunFolder { path });
                 }
             }
-            if wanted != made {
+            if wanted != OsStr::new(&made) {
                 return Err(Error::Exists { path }.into());
             }
         }
@@ -110,7 +115,7 @@ impl RunFolder {
     /// # use neutreno::run::{Error, RunFolder};
     /// # let parent = tempfile::tempdir().unwrap();
     /// # let fill = |_: &RunFolder, _: &str| Ok::<(), Error>(());
-    /// # let run = RunFolder::create(parent.path(), Some("first"), "", "", fill)?;
+    /// # let run = RunFolder::create(parent.path(), Some("first".as_ref()), "", "", fill)?;
     /// let lock = run.lock()?;
     /// assert!(matches!(run.lock(), Err(Error::Running { .. })));
     /// drop(lock);
@@ -195,13 +200,20 @@ impl RunFolder {
         self.path.join("report.html")
     }
 
+    /// The folder `VARIANT-seedS/` of one model, if it is there.
+    pub fn find_model(&self, variant: &str, seed: u64) -> Option<ModelFolder> {
+        check_name(variant).ok()?;
+        let path = self.path.join(format!("{variant}-seed{seed}"));
+        path.is_dir().then_some(ModelFolder { path })
+    }
+
     /// The folder `VARIANT-seedS/` of one model, made if it isn't there.
     ///
     /// ```
     /// # use neutreno::run::{Error, RunFolder};
     /// # let parent = tempfile::tempdir().unwrap();
     /// # let fill = |_: &RunFolder, _: &str| Ok::<(), Error>(());
-    /// # let run = RunFolder::create(parent.path(), Some("first"), "", "", fill)?;
+    /// # let run = RunFolder::create(parent.path(), Some("first".as_ref()), "", "", fill)?;
     /// let model = run.model("resformer", 7)?;
     /// assert!(model.checkpoint(300).ends_with("resformer-seed7/checkpoints/step-000300"));
     /// # Ok::<(), neutreno::run::Error>(())
@@ -239,6 +251,13 @@ impl ModelFolder {
     /// What came out, a [`VariantSummary`](super::VariantSummary); there once training is done.
     pub fn result_json(&self) -> PathBuf {
         self.path.join("result.json")
+    }
+
+    /// What came out, if the model is trained to the end.
+    pub fn result(&self) -> Option<VariantSummary> {
+        let text = fs::read(self.result_json()).ok()?;
+        let result: VariantSummary = serde_json::from_slice(&text).ok()?;
+        result.finished.then_some(result)
     }
 
     /// The trained weights.
@@ -312,7 +331,7 @@ mod tests {
 
     fn create(parent: &Path, name: Option<&str>) -> Result<RunFolder, Error> {
         let fill = |folder: &RunFolder, name: &str| write_json(&folder.run_json(), &name);
-        RunFolder::create(parent, name, "lm", "2031-05-07T09:30:00+02:00", fill)
+        RunFolder::create(parent, name.map(OsStr::new), "lm", "2031-05-07T09:30:00+02:00", fill)
     }
 
     #[test]
@@ -366,6 +385,18 @@ mod tests {
         }
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn a_name_that_is_no_unicode_stays_as_it_is() {
+        use std::os::unix::ffi::OsStrExt;
+        let parent = tempfile::tempdir().unwrap();
+        let name = OsStr::from_bytes(b"caf\xe9");
+        let fill = |folder: &RunFolder, name: &str| write_json(&folder.run_json(), &name);
+        let run = RunFolder::create(parent.path(), Some(name), "lm", "", fill).unwrap();
+        assert_eq!(run.path(), parent.path().join(name));
+        assert!(RunFolder::open(run.path()).is_ok());
+    }
+
     #[test]
     fn files_are_known_by_their_hashes() {
         let parent = tempfile::tempdir().unwrap();
@@ -374,7 +405,7 @@ mod tests {
             let files = serde_json::json!({ FILES: folder.hashes()? });
             write_json(&folder.run_json(), &files)
         };
-        let run = RunFolder::create(parent.path(), Some("a"), "lm", "", fill).unwrap();
+        let run = RunFolder::create(parent.path(), Some("a".as_ref()), "lm", "", fill).unwrap();
         run.check_files().unwrap();
         // What comes later is no matter.
         write_json(&run.summary_json(), &1).unwrap();

@@ -132,6 +132,8 @@ pub struct EvaluationImages {
     set: Arc<ImageSet>,
     normalization: Normalization,
     batch: usize,
+    /// How many of the set's images are in them.
+    images: usize,
 }
 
 impl EvaluationImages {
@@ -142,17 +144,25 @@ impl EvaluationImages {
     #[track_caller]
     pub fn new(data: &ImageData, set: Arc<ImageSet>, batch: usize) -> EvaluationImages {
         assert!(batch > 0, "evaluation needs batches of at least 1 image");
-        EvaluationImages { set, normalization: data.normalization.clone(), batch }
+        let images = set.len();
+        EvaluationImages { set, normalization: data.normalization.clone(), batch, images }
+    }
+
+    /// The same of the set's first `images` alone.
+    #[must_use]
+    pub fn first(mut self, images: usize) -> EvaluationImages {
+        self.images = self.images.min(images);
+        self
     }
 
     /// How many batches there are.
     pub fn len(&self) -> usize {
-        self.set.len().div_ceil(self.batch)
+        self.images.div_ceil(self.batch)
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.set.is_empty()
+        self.images == 0
     }
 
     /// A batch.
@@ -163,7 +173,7 @@ impl EvaluationImages {
     pub fn batch(&self, index: usize) -> ImageBatch {
         assert!(index < self.len(), "batch {index} of {}", self.len());
         let first = index * self.batch;
-        let images = first..(first + self.batch).min(self.set.len());
+        let images = first..(first + self.batch).min(self.images);
         as_they_are(&self.set, &self.normalization, images)
     }
 

@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::language::{LanguageModel, LanguageModelConfig, Pass};
 use crate::measure::probe;
 use crate::run::{Data, Values, write_atomically};
+use crate::settings::Settings;
 use crate::task::{Batches, Best, Extent, Stop, Task};
 use crate::trace::Trace;
 use crate::variant::VariantConfig;
@@ -62,8 +63,9 @@ impl LanguageModelling {
         let hashes = corpus.hashes.clone().named().into_iter().zip(present);
         let hashes = hashes.filter(|(_, (_, present))| *present);
         let hashes = hashes.map(|((name, hash), _)| (name.to_owned(), hash)).collect();
-        let (source, name) = (corpus.source.to_string(), corpus.name.clone());
-        let data = Data { source, name, hashes };
+        let source = corpus.source.absolute();
+        let (path, name) = (source.given(), corpus.name.clone());
+        let data = Data { source: source.to_string(), path, name, hashes };
         let passing = matches!(corpus.source, Source::Pipe(_))
             .then(|| corpus.splits.iter().map(String::as_str).collect());
         Ok(LanguageModelling { settings, tokenizer, texts, data, facts, by_word, passing })
@@ -83,6 +85,30 @@ impl LanguageModelling {
             scores.set(&bits, score.bits_per_byte());
         }
         scores
+    }
+}
+
+impl LanguageModelling {
+    /// The tokens of each text that are scored at most. Where nothing else was asked for, so many that
+    /// scoring takes about a tenth of the time of training, half of it at the end.
+    fn limit(&self, settings: &Settings, extent: Extent) -> usize {
+        /// Of fewer tokens a score would say little.
+        const LEAST: usize = 2_000;
+        let LanguageSettings { evaluation_tokens, final_evaluation_tokens, .. } = self.settings;
+        let Settings { steps, evaluate_every, .. } = *settings;
+        // A token that is scored goes through the model twice, as windows overlap by half, and not
+        // back: two thirds of the work of one that is learnt from.
+        let learnt = steps.saturating_mul(settings.units_per_step(self));
+        let twentieth = (learnt as f64 / 20.0 * 3.0 / 2.0) as usize;
+        let asked = final_evaluation_tokens.is_some() || self.settings.evaluate_all;
+        let times = if evaluate_every > 0 { steps.div_ceil(evaluate_every).max(1) } else { 1 };
+        match extent {
+            Extent::Part if asked => evaluation_tokens,
+            Extent::Part => evaluation_tokens.min((twentieth / times as usize).max(LEAST)),
+            Extent::All if self.settings.evaluate_all => usize::MAX,
+            // Of two texts.
+            Extent::All => final_evaluation_tokens.unwrap_or((twentieth / 2).max(LEAST)),
+        }
     }
 }
 
@@ -227,22 +253,34 @@ impl Task for LanguageModelling {
         model.loss(inputs, targets, &Pass { dropout: Some(dropout), label_smoothing, recompute })
     }
 
+    /// Every token but the first.
+    fn scored(&self, settings: &Settings, extent: Extent) -> Values {
+        let limit = self.limit(settings, extent);
+        let mut values = Values::default();
+        let splits = [("validation", &self.texts.validation), ("test", &self.texts.test)];
+        for (name, text) in splits.into_iter().take(if extent == Extent::All { 2 } else { 1 }) {
+            let all = text.tokens.len();
+            if all > 1 {
+                values.set(&format!("{name}_tokens_scored"), all.min(limit) - 1);
+                values.set(&format!("{name}_tokens"), all - 1);
+            }
+        }
+        values
+    }
+
     /// While training, the first tokens of the validation text; at the end both texts.
     fn evaluate(
         &self,
         model: &LanguageModel,
-        batch: usize,
+        settings: &Settings,
         extent: Extent,
         stop: &Stop,
     ) -> Result<Values, Error> {
-        let limit = match extent {
-            Extent::Part => self.settings.evaluation_tokens,
-            Extent::All => self.settings.final_evaluation_tokens.unwrap_or(usize::MAX),
-        };
+        let limit = self.limit(settings, extent);
         // In batches as large as those of training, so that it takes no more memory.
         let score = |text: &TokenizedText| {
             let text = text.head(limit, &self.tokenizer);
-            evaluate(model, &text, self.settings.context, batch, stop)
+            evaluate(model, &text, self.settings.context, settings.batch, stop)
         };
         let mut scores = self.scores("validation", &score(&self.texts.validation)?);
         if extent == Extent::All && !self.texts.test.tokens.is_empty() {
@@ -293,5 +331,36 @@ impl Task for LanguageModelling {
             write_atomically(&folder.join("text.txt"), text.as_bytes())?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Source;
+
+    /// Without a wish, all scores together take a tenth of the work of training.
+    #[test]
+    fn scoring_takes_a_tenth_of_the_time() {
+        let (sizes, settings) = LanguageSettings::preset("tiny").expect("a preset");
+        let text = || "a few words, again and again\n".repeat(40_000);
+        let splits = Splits { train: text(), validation: text(), test: text() };
+        let corpus = Corpus::new("words".into(), Source::Generated(0), false, splits, None);
+        let mut task = LanguageModelling::new(&corpus, TokenizerChoice::Words, sizes).unwrap();
+        let settings = Settings { steps: 1_000, evaluate_every: 50, ..settings };
+        let scored = |task: &LanguageModelling, extent| {
+            let scored = task.scored(&settings, extent);
+            ["validation_tokens_scored", "test_tokens_scored"].map(|name| scored.number(name))
+        };
+        let [part, _] = scored(&task, Extent::Part);
+        let [validation, test] = scored(&task, Extent::All);
+        let learnt = 1_000.0 * settings.units_per_step(&task) as f64;
+        let share = (20.0 * part + validation + test) * 2.0 / 3.0 / learnt;
+        assert!((0.0999..=0.1).contains(&share), "{share}");
+        task.settings.evaluate_all = true;
+        assert_eq!(scored(&task, Extent::All), [task.texts.test.tokens.len() as f64 - 1.0; 2]);
+        task.settings.evaluate_all = false;
+        task.settings.final_evaluation_tokens = Some(500);
+        assert_eq!(scored(&task, Extent::All), [499.0; 2]);
     }
 }
