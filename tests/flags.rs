@@ -229,7 +229,7 @@ fn check(name: &str, rows: &[&[Row]], run: impl Fn(&[String]) -> Output + Sync) 
         for (value, then) in *values {
             let is_switch = value.is_empty() && matches!(then, Works);
             let typed = if is_switch { (*flag).into() } else { format!("{flag}={value}") };
-            let output = run(&[typed.clone()]);
+            let output = run(std::slice::from_ref(&typed));
             let said = said(&output);
             assert!(!said.contains("panicked"), "{name} {typed}: {said}");
             match (then, output.status.code()) {

@@ -7,7 +7,7 @@
 
 mod common;
 
-use image::{GrayImage, ImageFormat, Luma, Rgb, RgbImage};
+use image::{DynamicImage, GrayImage, ImageBuffer, ImageFormat, Luma, Rgb, RgbImage, Rgba};
 use neutreno::data::corpus::Corpus;
 use neutreno::data::images::{ImageData, ReadOptions};
 use neutreno::data::tokenizer::{Tokenizer, TokenizerChoice};
@@ -229,6 +229,32 @@ fn images(folder: &Path) -> Vec<Target> {
             }
         }
     }
+    let formats = [
+        ("JPEG picture", "jpg", ImageFormat::Jpeg),
+        ("WebP picture", "webp", ImageFormat::WebP),
+        ("BMP picture", "bmp", ImageFormat::Bmp),
+        ("PNG picture of 16 bits with alpha", "png", ImageFormat::Png),
+    ];
+    let others = formats.map(|(name, ending, format)| {
+        let data = folder.join(ending);
+        for (class, shade) in [("cats", 20), ("dogs", 200)] {
+            fs::create_dir_all(data.join(class)).unwrap();
+            for number in 0..4 {
+                let picture = RgbImage::from_fn(6, 6, |x, y| Rgb([shade, x as u8, y as u8]));
+                let picture = match format {
+                    ImageFormat::Png => {
+                        DynamicImage::ImageRgba16(ImageBuffer::from_fn(6, 6, |x, y| {
+                            Rgba([shade.into(), 9, 9, (x * y) as u16])
+                        }))
+                    }
+                    _ => DynamicImage::ImageRgb8(picture),
+                };
+                let name = data.join(class).join(format!("{number}.{ending}"));
+                picture.save_with_format(name, format).unwrap();
+            }
+        }
+        target(name, data, &format!("cats/0.{ending}"), 8)
+    });
     let scenes = folder.join("scenes");
     for split in ["train", "val", "test"] {
         let [pictures, labels] =
@@ -240,10 +266,12 @@ fn images(folder: &Path) -> Vec<Target> {
         let label = GrayImage::from_fn(6, 6, |x, _| Luma([u8::from(x > 2)]));
         label.save_with_format(labels.join("a.png"), ImageFormat::Png).unwrap();
     }
-    vec![
+    let mut targets = vec![
         target("idx images", digits.clone(), "train-images-idx3-ubyte", 4),
         target("idx labels", digits, "train-labels-idx1-ubyte", 4),
         target("PNG picture", classes, "train/cats/0.png", 8),
         target("PNG labels", scenes, "trainannot/a.png", 8),
-    ]
+    ];
+    targets.extend(others);
+    targets
 }

@@ -40,9 +40,7 @@ fn main() -> ExitCode {
     let mut well = examine(Device::cpu(), &Device::cpu().name());
     let adapters = device::list();
     if adapters.is_empty() {
-        show::result(format!(
-            "no GPU: there is no driver for Vulkan, Metal or DX12, or it finds none\n"
-        ));
+        show::result("no GPU: there is no driver for Vulkan, Metal or DX12, or it finds none\n");
     }
     for (number, adapter) in adapters.iter().enumerate() {
         match Device::open(&format!("gpu:{number}"), 0) {
@@ -54,16 +52,13 @@ fn main() -> ExitCode {
         }
     }
     presets(memory);
-    show::result(format!(
-        "{}",
-        if well { "All is well." } else { "Something is wrong: see above." }
-    ));
+    show::result(if well { "All is well." } else { "Something is wrong: see above." });
     if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Prints what a device can do and whether its ops agree with the CPU's; false if they do not.
 fn examine(device: Device, name: &str) -> bool {
-    show::result(format!("{name}"));
+    show::result(name);
     if device.kind() == "gpu" {
         show::result(format!("  largest tensor: {}", bytes(4 * device.largest_tensor() as u64)));
     }
@@ -160,9 +155,7 @@ fn per_second(device: &Device, work: impl Fn() -> Tensor) -> Result<f64, Error> 
 
 /// Prints what each preset of lm_wikitext needs, and which is the largest that fits.
 fn presets(memory: Option<u64>) {
-    show::result(format!(
-        "memory that lm_wikitext's presets take in training, with WikiText-2's words:"
-    ));
+    show::result("memory that lm_wikitext's presets take in training, with WikiText-2's words:");
     let mut largest = None;
     for preset in LanguageSettings::PRESETS {
         let Some(needed) = planned(preset.name) else { continue };

@@ -12,7 +12,7 @@ use common::interrupts;
 use common::program::{Result, open_device, train};
 use common::progress::Progress;
 use neutreno::VariantConfig;
-use neutreno::data::images::Task;
+use neutreno::data::images::{ReadOptions, Task};
 use neutreno::tasks::images::ImageSettings;
 use neutreno::tasks::segmentation::ImageSegmentation;
 use std::process::ExitCode;
@@ -43,6 +43,10 @@ struct Arguments {
     /// The index of pixels that are not scored [default: 255, or what is known of the data]
     #[arg(long, value_name = "INDEX", help_heading = "Images")]
     void: Option<u8>,
+    /// The values in label images that stand for the classes, in order, as 0,255 for masks of black and
+    /// white [default: 0, 1, 2, … themselves]
+    #[arg(long, value_name = "VALUE,...", value_delimiter = ',', help_heading = "Images")]
+    label_values: Option<Vec<u8>>,
 }
 
 const AFTER_HELP: &str = "\
@@ -64,16 +68,23 @@ fn run(arguments: &Arguments) -> Result<()> {
     sizes.mask_upscale = arguments.mask_upscale.or(sizes.mask_upscale);
     set(&mut sizes.balance, &arguments.balance);
     images.check(&sizes, Task::Segmentation)?;
-    if arguments.void.is_some() && images.data.is_none() {
-        return Err(
-            "--void has no effect on scenes that this program draws; --data names others".into()
-        );
+    let about_labels = [
+        ("--void", arguments.void.is_some()),
+        ("--label-values", arguments.label_values.is_some()),
+    ];
+    if let Some((flag, _)) = about_labels.iter().find(|(_, given)| *given && images.data.is_none())
+    {
+        return Err(format!("{flag} is for label images that are read: it needs --data").into());
     }
     let variants = common.what.variants(sizes.layers, VariantConfig::of_images)?;
     let mut progress = Progress::new(common.output.quiet);
     let device = open_device(&common.machine, &progress)?;
-    let data =
-        images.find(Task::Segmentation, &sizes, settings.batch, arguments.void, &progress)?;
+    let labels = ReadOptions {
+        void: arguments.void,
+        label_values: arguments.label_values.clone(),
+        ..ReadOptions::default()
+    };
+    let data = images.find(Task::Segmentation, &mut sizes, settings.batch, labels, &progress)?;
     check_mask_upscale(&sizes, sizes.patch_of(data.shape))?;
     let task = progress.during("training a linear model, to compare with", || {
         ImageSegmentation::new(data, sizes, &device)

@@ -1,5 +1,6 @@
 //! Loading the models of a run, and what they are measured on.
 
+use crate::common::images;
 use crate::common::program::Result;
 use crate::common::progress::Progress;
 use neutreno::data::corpus::Corpus;
@@ -207,7 +208,7 @@ impl Probes {
             }
             Some("vit" | "segmenter") => {
                 let config: VisionConfig = read(&config)?;
-                let data = find_images(path.as_deref(), &config, typed_void(run)?)?;
+                let data = find_images(path.as_deref(), &config, typed_options(run)?)?;
                 let count = request.sequences.min(data.splits.validation.len());
                 let hash = data.hashes.validation.clone();
                 (Kind::Images { data: Box::new(data), count }, hash)
@@ -308,25 +309,42 @@ fn find_text(path: Option<PathBuf>, source: &str) -> Result<Corpus> {
     Ok(lookup(&Lookup { data: path, ..Lookup::default() })?.0)
 }
 
-/// The index of void that the run was begun with, if one was given.
-fn typed_void(run: &RunFolder) -> Result<Option<u8>> {
+/// How the run that is measured read its images.
+fn typed_options(run: &RunFolder) -> Result<ReadOptions> {
     let facts: serde_json::Value = read(&run.run_json())?;
     let typed: Vec<&str> =
         facts["arguments"].as_array().into_iter().flatten().filter_map(|a| a.as_str()).collect();
-    let after = typed.iter().position(|word| *word == "--void").and_then(|i| typed.get(i + 1));
-    let joined = typed.iter().find_map(|word| word.strip_prefix("--void="));
-    Ok(after.copied().or(joined).and_then(|index| index.parse().ok()))
+    let value = |flag: &str| {
+        let joined = format!("{flag}=");
+        let values = typed.iter().enumerate().filter_map(|(index, word)| match *word == flag {
+            true => typed.get(index + 1).copied(),
+            false => word.strip_prefix(&joined),
+        });
+        values.last()
+    };
+    let numbers = |values: &str| values.split(',').map(|value| value.parse().ok()).collect();
+    Ok(ReadOptions {
+        // Had broken pictures not been left out in training, there would be no run.
+        broken: Broken::Skip,
+        void: value("--void").and_then(|index| index.parse().ok()),
+        label_values: value("--label-values").and_then(numbers),
+        ground: value("--ground").and_then(|colour| images::colour(colour).ok()),
+        ..ReadOptions::default()
+    })
 }
 
-fn find_images(path: Option<&Path>, config: &VisionConfig, void: Option<u8>) -> Result<ImageData> {
+fn find_images(
+    path: Option<&Path>,
+    config: &VisionConfig,
+    options: ReadOptions,
+) -> Result<ImageData> {
     let size = [config.image_size.height(), config.image_size.width()];
     let task = match config.num_decoder_layers {
         Some(_) => Task::Segmentation,
         None => Task::Classification,
     };
-    // Had broken pictures not been left out in training, there would be no run.
     let classes = Some(config.id2label.values().cloned().collect());
-    let options = ReadOptions { broken: Broken::Skip, size: None, classes, void };
+    let options = ReadOptions { classes, ..options };
     let exact = ImageData::find(path, task, &options);
     if let Ok(data) = exact
         && [data.shape.height, data.shape.width] == size

@@ -24,9 +24,9 @@ const CUTS: [(Ends, &str); 4] = [
 fn cut_after(text: &str, ends: Ends) -> Option<Splits<String>> {
     let place = |percent: u64| {
         let byte = (text.len() as u64 * percent / 100) as usize;
-        // The character before may end there; none has more than four bytes.
-        let is_start = |from: &usize| text.is_char_boundary(*from);
-        let from = (byte.saturating_sub(4)..byte).find(is_start).unwrap_or(0);
+        // The character before may end there.
+        let mut before = (0..byte).rev();
+        let from = before.find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         let after = text[from..].char_indices().map(|(at, end)| (from + at + end.len_utf8(), end));
         let mut after = after.filter(|(at, end)| *at >= byte && ends(*end));
         after.next().map_or(text.len(), |(at, _)| at)

@@ -130,10 +130,10 @@ fn order(key: Key, epoch: u64, images: usize) -> Vec<usize> {
 #[derive(Clone, Debug)]
 pub struct EvaluationImages {
     set: Arc<ImageSet>,
+    /// How many of them.
+    images: usize,
     normalization: Normalization,
     batch: usize,
-    /// How many of the set's images are in them.
-    images: usize,
 }
 
 impl EvaluationImages {
@@ -145,14 +145,23 @@ impl EvaluationImages {
     pub fn new(data: &ImageData, set: Arc<ImageSet>, batch: usize) -> EvaluationImages {
         assert!(batch > 0, "evaluation needs batches of at least 1 image");
         let images = set.len();
-        EvaluationImages { set, normalization: data.normalization.clone(), batch, images }
+        EvaluationImages { set, images, normalization: data.normalization.clone(), batch }
     }
 
-    /// The same of the set's first `images` alone.
+    /// The same with the first images of the set alone.
+    ///
+    /// ```
+    /// use neutreno::data::Splits;
+    /// use neutreno::data::images::{EvaluationImages, ImageData, Task};
+    /// let lengths = Splits { train: 20, validation: 10, test: 10 };
+    /// let data = ImageData::generated_of(Task::Classification, lengths);
+    /// let batches = EvaluationImages::new(&data, data.splits.test.clone(), 4).first(6);
+    /// let sizes: Vec<usize> = batches.iter().map(|batch| batch.shape[0]).collect();
+    /// assert_eq!(sizes, [4, 2]);
+    /// ```
     #[must_use]
-    pub fn first(mut self, images: usize) -> EvaluationImages {
-        self.images = self.images.min(images);
-        self
+    pub fn first(self, images: usize) -> EvaluationImages {
+        EvaluationImages { images: self.images.min(images), ..self }
     }
 
     /// How many batches there are.

@@ -39,7 +39,8 @@ pub fn validation_batches(
         Extent::Part => settings.evaluation_images,
         Extent::All => usize::MAX,
     };
-    let batches = EvaluationImages::new(data, data.splits.validation.clone(), batch).first(images);
+    let validation = data.splits.validation.clone();
+    let batches = EvaluationImages::new(data, validation, batch).first(images);
     (0..batches.len()).map(move |index| batches.batch(index))
 }
 
