@@ -129,6 +129,7 @@ fn bad_text_is_named() {
     let packed = file("text.txt.gz", b"\x1f\x8b\x08\0and more");
     assert!(refused(&["--data", &packed]).contains("compressed with gzip"));
     assert!(refused(&["--data", "~/text.txt"]).contains("$HOME"));
+    assert!(refused(&["--out", "~/run"]).contains("$HOME"));
     assert!(refused(&["--data", "-"]).contains("standard input is empty"));
     let nothing = folder.path().join("nothing");
     std::fs::create_dir(&nothing).unwrap();

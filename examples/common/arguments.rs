@@ -1,7 +1,7 @@
 //! The flags that all training programs share.
 
 use super::safeguards::Safeguards;
-use clap::builder::{PossibleValue, PossibleValuesParser};
+use clap::builder::{PathBufValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, ValueEnum};
 use neutreno::engine::optim::Curve;
 use neutreno::training::{Longer, Preset, Settings};
@@ -119,7 +119,7 @@ pub struct Machine {
 #[derive(Debug, Args)]
 pub struct Output {
     /// The run's folder; it must be new or empty [default: runs/TIME-TASK]
-    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    #[arg(long, value_name = "DIR", value_parser = PathBufValueParser::new().try_map(place), help_heading = "Output")]
     pub out: Option<PathBuf>,
     /// Go on with a run, from its latest checkpoint. No other flag is needed; some may be changed:
     /// --steps (with --longer), --threads, --device, and those under Safeguards and Output

@@ -26,9 +26,13 @@ const TRAINING_BYTES: usize = 10 << 20;
 /// and base64 are.
 const LONGEST_RUN: usize = 128;
 
-/// In encoding, a longer line is cut before a word where one begins: memory and threads are used line
-/// by line. Tokens begin there anyway, so they stay the same.
+/// In encoding, a longer line is cut at the next place where a token begins in any case, so that
+/// memory and threads are used piece by piece. The tokens stay the same.
 const LONG_LINE: usize = 1 << 16;
+
+/// A run in which no token begins in any case, such as DNA without an end, is cut after so many bytes:
+/// there the tokens are others than those of the whole would be.
+const LONGEST_PIECE: usize = 1 << 20;
 
 /// A trained byte-pair tokenizer. Text is taken line by line, so the tokens of two texts that end
 /// in line ends are the tokens of the whole.
@@ -74,7 +78,8 @@ impl BytePairs {
         BytePairs { tokenizer, vocabulary }
     }
 
-    /// The ids of a text, in time proportional to its length.
+    /// The ids of a text, in time proportional to its length. Letters without a break are cut after a
+    /// MiB.
     pub fn encode(&self, text: &str) -> Vec<u32> {
         let lines: Vec<&str> = text.split_inclusive('\n').flat_map(short_lines).collect();
         let encode = |line: &&str| {
@@ -156,26 +161,38 @@ fn short_runs(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// A line in pieces of not much more than [`LONG_LINE`], each beginning with the space before a
-/// word; a longer piece where there is no such space.
+/// A line in pieces of little more than [`LONG_LINE`], and at most [`LONGEST_PIECE`].
 fn short_lines(line: &str) -> impl Iterator<Item = &str> {
     let mut rest = line;
     std::iter::from_fn(move || {
-        let (piece, after) = rest.split_at(place_to_cut(rest).unwrap_or(rest.len()));
+        let (piece, after) = rest.split_at(place_to_cut(rest));
         rest = after;
         (!piece.is_empty()).then_some(piece)
     })
 }
 
-/// The first single space beyond [`LONG_LINE`] that has a character of ASCII on both sides, which is
-/// no white space.
-fn place_to_cut(line: &str) -> Option<usize> {
-    let around = line.as_bytes().get(LONG_LINE..)?.windows(3);
-    let mut around = around.map(|three| [three[0], three[1], three[2]]);
-    let place = around.position(|[before, space, after]| {
-        before.is_ascii_graphic() && space == b' ' && after.is_ascii_graphic()
-    });
-    place.map(|place| LONG_LINE + place + 1)
+/// Where the first piece of a line ends.
+fn place_to_cut(line: &str) -> usize {
+    if line.len() <= LONG_LINE {
+        return line.len();
+    }
+    let mut before = '\n';
+    for (place, after) in line.char_indices().skip_while(|(place, _)| *place < LONG_LINE - 4) {
+        if begins_a_token(before, after) || place >= LONGEST_PIECE {
+            return place;
+        }
+        before = after;
+    }
+    line.len()
+}
+
+/// Whether a token begins between two characters whatever is around them: the pre-tokenizer leaves
+/// white space to what comes after it, and never puts a letter behind such a sign.
+fn begins_a_token(before: char, after: char) -> bool {
+    let sign = matches!(before, ',' | '.' | ';' | ':' | '!' | '?' | '"' | ')' | '}' | '>')
+        || matches!(before, '。' | '，' | '、' | '！' | '？');
+    let letter = after.is_ascii_alphanumeric() || ('\u{4e00}'..='\u{9fff}').contains(&after);
+    (!before.is_whitespace() && after.is_whitespace()) || (sign && letter)
 }
 
 #[cfg(test)]
@@ -222,14 +239,20 @@ mod tests {
     #[test]
     fn a_long_line_has_the_tokens_that_it_would_have_whole() {
         let pairs = BytePairs::train(TEXT, 280).unwrap();
-        let line = TEXT.replace('\n', "  ") + "l\u{f6}w low ";
-        let line = line.repeat(3 * LONG_LINE / line.len());
-        let pieces: Vec<&str> = short_lines(&line).collect();
-        assert!(pieces.len() == 3 && pieces.concat() == line);
-        let whole = pairs.tokenizer.encode_fast(line.as_str(), false).unwrap();
-        assert_eq!(pairs.encode(&line), whole.get_ids());
-        let unbroken = "x".repeat(3 * LONG_LINE);
-        assert_eq!(short_lines(&unbroken).collect::<Vec<_>>(), [&unbroken]);
+        for text in [
+            TEXT.replace('\n', "  ") + "l\u{f6}w 'low low's ",
+            "\u{6587}\u{5b57}\u{3002}".repeat(9),
+            r#"{"id":1,"names":["low",'s']},"#.into(),
+        ] {
+            let line = text.repeat(3 * LONG_LINE / text.len());
+            let pieces: Vec<&str> = short_lines(&line).collect();
+            assert!(pieces.len() == 3 && pieces.concat() == line);
+            let whole = pairs.tokenizer.encode_fast(line.as_str(), false).unwrap();
+            assert_eq!(pairs.encode(&line), whole.get_ids());
+        }
+        let unbroken = "\u{e9}".repeat(LONGEST_PIECE);
+        let lengths: Vec<usize> = short_lines(&unbroken).map(str::len).collect();
+        assert_eq!(lengths, [LONGEST_PIECE; 2]);
     }
 
     #[test]
