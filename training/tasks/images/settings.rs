@@ -123,7 +123,7 @@ impl ImageSettings {
                 return fine;
             }
             let coarser = || (fine + 1..=32).filter(divides);
-            coarser().find(affordable).or(coarser().last()).unwrap_or(fine)
+            coarser().find(affordable).or(coarser().next_back()).unwrap_or(fine)
         };
         self.patch.unwrap_or_else(usual)
     }
