@@ -182,11 +182,11 @@ fn typed_options(run: &RunFolder) -> Result<ReadOptions> {
         facts["arguments"].as_array().into_iter().flatten().filter_map(|a| a.as_str()).collect();
     let value = |flag: &str| {
         let joined = format!("{flag}=");
-        let values = typed.iter().enumerate().filter_map(|(index, word)| match *word == flag {
+        let mut values = typed.iter().enumerate().filter_map(|(index, word)| match *word == flag {
             true => typed.get(index + 1).copied(),
             false => word.strip_prefix(&joined),
         });
-        values.last()
+        values.next_back()
     };
     let numbers = |values: &str| values.split(',').map(|value| value.parse().ok()).collect();
     Ok(ReadOptions {
