@@ -392,12 +392,10 @@ impl LayerValues {
 
     /// a·V + b·V₁: what the attention matrix averages.
     pub fn mixed(&self) -> Tensor {
-        let Some((own, mixing)) = &self.own else { return self.first.clone() };
-        let times = |value: &Tensor, coefficient: &Coefficient| match coefficient {
-            Coefficient::Constant(constant) => value.scale(*constant),
-            Coefficient::Tensor(learned) => value.multiply(learned),
-        };
-        times(own, &mixing.own).add(&times(&self.first, &mixing.first))
+        match &self.own {
+            Some((own, mixing)) => mixing.mix(own, &self.first),
+            None => self.first.clone(),
+        }
     }
 }
 

@@ -172,8 +172,39 @@ fn targets(folder: &Path) -> Vec<Target> {
     fs::write(&file, &text).unwrap();
     let read = file.clone();
     targets.push(target("text", file, 2, Box::new(move || Corpus::read(&read).is_ok())));
+    targets.extend(texts(folder, &text));
     targets.extend(images(folder));
     targets
+}
+
+/// Texts that are read in other ways: marked, in one line, in another encoding, beside others.
+fn texts(folder: &Path, text: &str) -> Vec<Target> {
+    let marked = format!("\u{feff}{text}");
+    let one_line = text.replace('\n', " ");
+    let utf16 = text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    let cases = [
+        ("text with a mark", "marked.txt", marked.into_bytes()),
+        ("text of one line", "one-line.txt", one_line.into_bytes()),
+        ("text in UTF-16", "utf16.txt", utf16),
+    ];
+    let alone = cases.map(|(name, file, bytes)| {
+        let file = folder.join(file);
+        fs::write(&file, bytes).unwrap();
+        let read = file.clone();
+        // In UTF-16 nothing is accepted, which is as it should be.
+        let refused = name == "text in UTF-16";
+        let read = Box::new(move || Corpus::read(&read).is_ok() != refused);
+        Target { name, file, read, slowness: 2 }
+    });
+    let together = folder.join("corpus");
+    fs::create_dir(&together).unwrap();
+    for name in ["train.txt", "dev.txt"] {
+        fs::write(together.join(name), text).unwrap();
+    }
+    let file = together.join("dev.txt");
+    let read = Box::new(move || Corpus::read(&together).is_ok());
+    let together = Target { name: "folder of texts", file, read, slowness: 4 };
+    alone.into_iter().chain([together]).collect()
 }
 
 /// Files of images, each in a folder that is read whole.

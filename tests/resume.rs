@@ -7,6 +7,7 @@ use common::programs::{digits, program, said, text_file};
 use image::{GrayImage, ImageFormat, Luma, Rgb, RgbImage};
 use neutreno::engine::random::Key;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -234,9 +235,10 @@ fn stop_by_signal(bench: &Bench, name: &str, signal: &str) -> Output {
 #[test]
 fn a_signal_leaves_a_checkpoint_to_go_on_from_in_other_threads() {
     let bench = Bench::new();
-    for signal in ["-INT", "-TERM"] {
+    for (signal, status) in [("-INT", 130), ("-TERM", 143)] {
         let name = signal.trim_start_matches('-');
         let output = stop_by_signal(&bench, name, signal);
+        assert_eq!(output.status.code(), Some(status));
         assert!(said(&output).contains("--resume"), "{}", said(&output));
         let checkpoints = bench.run(name).join("transformer-seed1/checkpoints");
         assert!(fs::read_dir(checkpoints).unwrap().count() > 0);
@@ -263,6 +265,23 @@ fn a_signal_leaves_a_checkpoint_to_go_on_from_in_other_threads() {
     assert!(weights[0] == weights[1]);
 }
 
+/// All files of a run, but for the one that is locked.
+fn files(run: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![run.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if !path.ends_with(".lock") {
+                files.insert(path.clone(), fs::read(path).unwrap());
+            }
+        }
+    }
+    files
+}
+
 #[test]
 fn what_cannot_be_gone_on_with_says_why() {
     let bench = Bench::new();
@@ -271,8 +290,11 @@ fn what_cannot_be_gone_on_with_says_why() {
         assert!(!output.status.success());
         assert!(said(&output).contains(why), "{}", said(&output));
     };
-    let before = fs::read(bench.run("whole").join("run.json")).unwrap();
+    let before = files(&bench.run("whole"));
     for (flags, why) in [
+        (["--steps", "20"], "transformer (seed 1) has made 40 steps already; --steps 40"),
+        (["--longer", "hold"], "after the 40 steps of the run; give more with --steps"),
+        (["--baseline", "resformer"], "--baseline resformer is not among the variants"),
         (["--lr", "0.5"], "learning_rate"),
         (["--width", "32"], "width"),
         (["--seed", "9"], "seeds"),
@@ -283,7 +305,8 @@ fn what_cannot_be_gone_on_with_says_why() {
         command.args(flags);
         refused(command, why);
     }
-    assert_eq!(before, fs::read(bench.run("whole").join("run.json")).unwrap());
+    // Nothing was written, so the run goes on as if nothing had been asked.
+    assert!(before == files(&bench.run("whole")));
     refused(bench.resume("nowhere"), "run.json");
     // The same command again names the flag.
     refused(bench.begin("whole"), "--resume");
@@ -347,4 +370,89 @@ fn a_damaged_checkpoint_is_passed_over() {
     resume("model.safetensors");
     fs::write(checkpoints().last().unwrap().join("SHA256SUMS"), "").unwrap();
     resume("SHA256SUMS");
+}
+
+/// Copies a run.
+fn copy(from: &Path, to: &Path) {
+    for (path, contents) in files(from) {
+        let path = to.join(path.strip_prefix(from).unwrap());
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, contents).unwrap();
+    }
+}
+
+/// The JSON in a file.
+fn json_of(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+#[test]
+fn a_longer_run_says_how_the_learning_rate_goes_on() {
+    let bench = Bench::new();
+    let rates = |name: &str, flags: &[&str], why: &str| -> Vec<f64> {
+        copy(&bench.run("whole"), &bench.run(name));
+        let mut command = bench.resume(name);
+        command.args(["--steps", "60"]).args(flags);
+        let output = bench.finish(command);
+        assert!(said(&output).contains(why), "{}", said(&output));
+        // What was chosen stays.
+        let output = bench.finish(bench.resume(name));
+        assert!(said(&output).contains("finished already"), "{}", said(&output));
+        let metrics = bench.run(name).join("svformer-seed1/metrics.jsonl");
+        let lines = fs::read_to_string(metrics).unwrap();
+        let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.map(|line| line["learning_rate"].as_f64().unwrap()).collect()
+    };
+    let stretched = rates("stretched", &[], "--longer hold would keep the rate of the end");
+    assert_eq!(stretched.len(), 60);
+    assert!(stretched[40] > 2.0 * stretched[39]);
+    let jump = rates("jump", &["--longer", "stretch"], "the learning rate was 0.0004 here");
+    assert_eq!(jump, stretched);
+    let held = rates("held", &["--longer", "hold"], "stays what it is after 40");
+    assert!(held[40..].iter().all(|rate| *rate == held[40]) && held[40] < held[39]);
+    let again = rates("again", &["--longer", "restart"], "after 40 the learning rate's schedule");
+    let peak = stretched.iter().copied().fold(0.0, f64::max);
+    assert_eq!([again[40], again[41]], [0.5 * peak, peak]);
+    assert_eq!(held[..40], again[..40]);
+}
+
+#[test]
+fn scores_of_one_table_are_of_the_same_data_or_it_says_so() {
+    let bench = Bench::new();
+    let run = bench.run("whole");
+    let scored = || {
+        let summary = json_of(&run.join("summary.json"));
+        [0, 1].map(|model| {
+            let model = &summary["variants"][model];
+            [&model["validation_tokens_scored"], &model["validation_tokens"]]
+                .map(|count| count.as_u64().unwrap())
+        })
+    };
+    let [[first, all], other] = scored();
+    assert_eq!((first, other), (199, [199, all]));
+    let metrics = fs::read_to_string(run.join("svformer-seed1/metrics.jsonl")).unwrap();
+    let of_part = |line: &&str| line.contains("\"validation_tokens_scored\":199");
+    // After steps 8, 16, 24, 32 and the last one.
+    assert_eq!(metrics.lines().filter(of_part).count(), 5);
+    // Another extent: both are scored anew, and neither is trained again.
+    let again = |tokens: &str| {
+        let mut command = bench.resume("whole");
+        command.args(["--eval-tokens", tokens]);
+        let output = bench.finish(command);
+        said(&output) + &String::from_utf8_lossy(&output.stdout)
+    };
+    let weights = || fs::read(run.join("svformer-seed1/model.safetensors")).unwrap();
+    let before = weights();
+    let shown = again("100");
+    assert!(shown.contains("svformer (seed 1) is scored anew"), "{shown}");
+    assert!(shown.contains("The scores are of a part: the first 99 of"), "{shown}");
+    assert!(before == weights());
+    assert_eq!(scored(), [[99, all]; 2]);
+    // A model that cannot be scored again keeps its scores, and is compared with nothing.
+    fs::remove_dir_all(run.join("transformer-seed1/checkpoints")).unwrap();
+    let shown = again("all");
+    assert!(shown.contains("transformer (seed 1) keeps its scores"), "{shown}");
+    assert!(shown.contains("Not all models were scored on the same data"), "{shown}");
+    assert!(!shown.contains("below the Transformer") && !shown.contains("above the Transformer"));
+    assert_eq!(scored(), [[99, all], [all, all]]);
 }

@@ -2,21 +2,23 @@
 
 use crate::engine::{self, Device};
 use crate::error::Error;
+use crate::forecast::Forecast;
 use crate::needs::{Needs, needs, seconds_per_step};
 use crate::observer::{Observer, Started};
 use crate::recovery::Recovery;
 use crate::report::{RunMetrics, page};
 use crate::run::checkpoint;
 use crate::run::{
-    ModelFolder, RunFolder, RunLock, Summary, VariantSummary, read_metrics, read_pictures,
-    write_atomically, write_json,
+    FILES, ModelFolder, RunFolder, RunLock, Summary, VariantSummary, name_to_json, read_metrics,
+    read_pictures, write_atomically, write_json,
 };
 use crate::safety::Safety;
-use crate::settings::Settings;
-use crate::task::{Task, all_settings};
+use crate::settings::{Longer, Settings};
+use crate::task::{Extent, Task, all_settings};
 use crate::trainer::{Outcome, Training};
 use crate::variant::VariantConfig;
 use serde_json::{Value, json};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -40,13 +42,20 @@ pub struct Comparison<'a, T: Task> {
     /// The folder in which the run's own folder is made.
     pub parent: PathBuf,
     /// The name of the run's folder; `None` to make one from the time.
-    pub name: Option<String>,
+    pub name: Option<OsString>,
     /// A run to go on with; then `parent` and `name` mean nothing, and `minutes` must be `None`.
     pub resume: Option<PathBuf>,
+    /// How the learning rate goes on where a run that is gone on with becomes longer; `None` to
+    /// stretch its schedule and say what else there is.
+    pub longer: Option<Longer>,
+    /// The variant that the others are compared with in the report; `None` for the Transformer,
+    /// else the first.
+    pub baseline: Option<String>,
     /// How nothing is lost.
     pub safety: Safety,
-    /// What was typed, kept in `run.json` so that the run can be gone on with.
-    pub arguments: Vec<String>,
+    /// What was typed, kept in `run.json` so that the run can be gone on with. Paths in it are to be
+    /// absolute.
+    pub arguments: Vec<OsString>,
     /// When the run began, in RFC 3339.
     pub started: String,
     /// Becomes true when the user wants to stop.
@@ -62,10 +71,11 @@ impl<'a, T: Task> Comparison<'a, T> {
     /// Anything that stops the run; what was finished until then is in its folder.
     pub fn run(mut self, observer: &mut dyn Observer) -> Result<(Summary, RunFolder), Error> {
         // Finds what cannot work before anything is allocated or written.
+        self.check_baseline()?;
         let planned = self.plan()?;
         self.settle_steps(&planned, observer)?;
         let (folder, _lock) = match self.resume.clone() {
-            Some(path) => self.reopen(&path, observer)?,
+            Some(path) => self.reopen(&path, &planned, observer)?,
             None => self.create()?,
         };
         let mut summary = self.summary(&folder.name());
@@ -73,11 +83,12 @@ impl<'a, T: Task> Comparison<'a, T> {
         let mut trained = 0;
         for model in &models {
             let model_folder = folder.model(&model.planned.variant.name(), model.seed)?;
-            if let Some(result) = self.done(&model_folder) {
+            if let Some(result) = self.done(&model_folder, observer) {
                 summary.variants.push(result);
                 continue;
             }
-            let result = self.train(model, &model_folder, observer);
+            let forecast = (trained == 0).then(|| self.forecast(model, &models, &folder));
+            let result = self.train(model, &model_folder, forecast, observer);
             let result = result.map_err(|error| resumable(error, &folder, &model_folder))?;
             trained += 1;
             observer.finished(&result);
@@ -94,6 +105,18 @@ impl<'a, T: Task> Comparison<'a, T> {
             self.write_results(&folder, &summary)?;
         }
         Ok((summary, folder))
+    }
+
+    /// Finds out whether there is something to compare with.
+    fn check_baseline(&self) -> Result<(), Error> {
+        let names: Vec<String> = self.variants.iter().map(VariantConfig::name).collect();
+        match &self.baseline {
+            Some(baseline) if !names.contains(baseline) => Err(Error::Settings(format!(
+                "--baseline {baseline} is not among the variants of this run: {}",
+                names.join(", ")
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// The variants with what is known of their models before training, and whether they would
@@ -128,7 +151,14 @@ impl<'a, T: Task> Comparison<'a, T> {
                 1e3 * seconds
             ));
         }
-        self.settings.warmup = self.settings.warmup.min(self.settings.steps / 2);
+        let half = self.settings.steps / 2;
+        if self.settings.warmup > half {
+            observer.notice(&format!(
+                "the warm-up is {half} steps, half of all, not {}",
+                self.settings.warmup
+            ));
+            self.settings.warmup = half;
+        }
         Ok(())
     }
 
@@ -146,6 +176,7 @@ impl<'a, T: Task> Comparison<'a, T> {
         &mut self,
         model: &Model<T>,
         folder: &ModelFolder,
+        forecast: Option<Forecast>,
         observer: &mut dyn Observer,
     ) -> Result<VariantSummary, Error> {
         let Model { planned: Planned { config, .. }, seed, .. } = *model;
@@ -155,8 +186,9 @@ impl<'a, T: Task> Comparison<'a, T> {
         let mut recovery = Recovery::new(self.open, &safety, self.interrupted, flags);
         let outcome = loop {
             let Comparison { task, settings, safety, device, interrupted, .. } = &*self;
+            let task = *task;
             let training =
-                Training { task: *task, settings, safety, seed, device, folder, interrupted };
+                Training { task, settings, safety, seed, device, folder, interrupted, forecast };
             device.reset_peak();
             match device.install(|| training.run(config, observer)) {
                 Err(Error::Engine(error)) if error.is_of_device() => {
@@ -166,11 +198,29 @@ impl<'a, T: Task> Comparison<'a, T> {
                 outcome => break outcome?,
             }
         };
-        let result = self.result(model, outcome);
+        let mut result = self.result(model, outcome);
         if result.finished {
+            result.results.set(FILES, json!(folder.hashes()?));
             write_json(&folder.result_json(), &result)?;
         }
         Ok(result)
+    }
+
+    /// What can be foretold of the models from this one on.
+    fn forecast(&self, model: &Model<T>, models: &[Model<T>], folder: &RunFolder) -> Forecast {
+        let steps = self.settings.steps;
+        let left = |other: &&Model<T>| {
+            let folder = folder.find_model(&other.planned.variant.name(), other.seed);
+            let done = |folder: &ModelFolder| folder.result().map(|result| result.steps);
+            let made = |folder| done(folder).max(checkpoint::latest_step(folder));
+            steps.saturating_sub(folder.as_ref().and_then(made).unwrap_or(0))
+        };
+        let others: Vec<u64> = models[model.number..].iter().map(|m| left(&m)).collect();
+        Forecast {
+            models: 1 + others.iter().filter(|left| **left > 0).count(),
+            steps_of_others: others.iter().sum(),
+            by_time: self.resume.is_none(),
+        }
     }
 
     /// What is known of a model that is about to be trained.
@@ -219,9 +269,11 @@ impl<'a, T: Task> Comparison<'a, T> {
 
     /// Makes the run's folder, which appears with `run.json` and the task's own files in it.
     fn create(&self) -> Result<(RunFolder, RunLock), Error> {
-        let fill = |folder: &RunFolder, name: &str| {
-            write_json(&folder.run_json(), &self.facts(name))?;
-            self.task.save(folder.path())
+        let fill = |folder: &RunFolder, name: &str| -> Result<(), Error> {
+            self.task.save(folder.path())?;
+            let mut facts = self.facts(name);
+            facts[FILES] = json!(folder.hashes()?);
+            Ok(write_json(&folder.run_json(), &facts)?)
         };
         let name = self.name.as_deref();
         let folder = RunFolder::create(&self.parent, name, self.task.name(), &self.started, fill)?;
@@ -230,40 +282,125 @@ impl<'a, T: Task> Comparison<'a, T> {
     }
 
     /// Opens the folder of an earlier run, finds out whether it can be gone on with, and notes what
-    /// is changed.
+    /// is changed. Nothing is written before all of that is found out.
     fn reopen(
         &mut self,
         path: &Path,
+        planned: &[Planned<T>],
         observer: &mut dyn Observer,
     ) -> Result<(RunFolder, RunLock), Error> {
         let folder = RunFolder::open(path)?;
         let lock = folder.lock()?;
         let before = folder.facts()?;
+        folder.check_files()?;
         if let Some(started) = before["started"].as_str() {
             self.started = started.to_owned();
         }
-        let now = self.facts(&folder.name());
-        let problems = changes(&before, &now);
+        let refused = |why: String| {
+            let path = path.display();
+            Error::Settings(format!("{path} cannot continue like this: {why}"))
+        };
+        let facts = |comparison: &Self| {
+            let mut facts = comparison.facts(&folder.name());
+            if let Some(files) = before.get(FILES) {
+                facts[FILES] = files.clone();
+            }
+            facts
+        };
+        let problems = changes(&before, &facts(self));
         if !problems.is_empty() {
-            return Err(Error::Settings(format!(
-                "{} cannot continue like this: {}. Leave out what changes that, or begin a new run",
-                path.display(),
-                problems.join("; ")
-            )));
+            let problems = problems.join("; ");
+            let help = "Leave out what changes that, or begin a new run";
+            return Err(refused(format!("{problems}. {help}")));
+        }
+        let lengthened = self.lengthen(&before).map_err(refused)?;
+        for model in self.models(planned) {
+            self.check_made(&model, &folder).map_err(refused)?;
         }
         observer.notice(&format!("going on with {}", path.display()));
+        lengthened.iter().for_each(|line| observer.notice(line));
         folder.remove_leftovers();
+        let now = facts(self);
         if before != now {
             write_json(&folder.run_json(), &now)?;
         }
         Ok((folder, lock))
     }
 
-    /// What came out for a model that is trained to the end.
-    fn done(&self, folder: &ModelFolder) -> Option<VariantSummary> {
-        let text = std::fs::read(folder.result_json()).ok()?;
-        let result: VariantSummary = serde_json::from_slice(&text).ok()?;
-        (result.finished && result.steps == self.settings.steps).then_some(result)
+    /// Lets the learning rate's schedule follow that of the run so far, and says how, if the number
+    /// of steps is another now.
+    fn lengthen(&mut self, before: &Value) -> Result<Option<String>, String> {
+        let before: Settings = serde_json::from_value(before["settings"].clone())
+            .map_err(|error| format!("its settings in run.json cannot be read: {error}"))?;
+        let (old, steps) = (before.steps, self.settings.steps);
+        if self.longer.is_some() && steps <= old {
+            return Err(format!(
+                "--longer says how the learning rate goes on after the {old} steps of the run; give \
+                 more with --steps"
+            ));
+        }
+        self.settings.lengthen(&before, self.longer.unwrap_or(Longer::Stretch))?;
+        if steps <= old {
+            return Ok(None);
+        }
+        Ok(Some(match self.longer {
+            None => format!(
+                "{steps} steps instead of {old}: the learning rate's schedule is stretched over all \
+                 of them, and jumps where steps were made already. --longer hold would keep the \
+                 rate of the end, --longer restart begin the schedule again"
+            ),
+            Some(Longer::Stretch) => format!(
+                "{steps} steps instead of {old}: the learning rate's schedule is stretched over all"
+            ),
+            Some(Longer::Hold) => format!(
+                "{steps} steps instead of {old}: the learning rate stays what it is after {old}"
+            ),
+            Some(Longer::Restart) => format!(
+                "{steps} steps instead of {old}: after {old} the learning rate's schedule begins again"
+            ),
+        }))
+    }
+
+    /// Finds out whether what was made of a model so far can be gone on with.
+    fn check_made(&self, model: &Model<T>, folder: &RunFolder) -> Result<(), String> {
+        let (name, steps) = (model.planned.variant.name(), self.settings.steps);
+        let Some(folder) = folder.find_model(&name, model.seed) else { return Ok(()) };
+        let result = folder.result().map(|result| result.steps);
+        if result == Some(steps) {
+            return Ok(());
+        }
+        let found = checkpoint::newest(&folder).0;
+        let is_of = |found: &checkpoint::Found| {
+            found.state.seed == model.seed && found.state.config == json!(model.planned.config)
+        };
+        if let Some(other) = found.as_ref().filter(|found| !is_of(found)) {
+            return Err(format!("{} is of another model or seed", other.path.display()));
+        }
+        let made = result.max(found.map(|found| found.state.step)).unwrap_or(0);
+        if made > steps {
+            let seed = model.seed;
+            return Err(format!(
+                "{name} (seed {seed}) has made {made} steps already; --steps {made}, or more, goes on"
+            ));
+        }
+        Ok(())
+    }
+
+    /// What came out for a model that is trained to the end and scored on as much as is wished for
+    /// now, or can't be scored again.
+    fn done(&self, folder: &ModelFolder, observer: &mut dyn Observer) -> Option<VariantSummary> {
+        let result = folder.result().filter(|result| result.steps == self.settings.steps)?;
+        let scored = self.task.scored(&self.settings, Extent::All);
+        if scored.iter().all(|(name, value)| result.results.get(name) == Some(value)) {
+            return Some(result);
+        }
+        let name = format!("{} (seed {})", result.variant, result.seed);
+        if checkpoint::latest_step(folder) == Some(result.steps) {
+            observer.notice(&format!("{name} is scored anew, on as much as is wished for now"));
+            return None;
+        }
+        observer.notice(&format!("{name} keeps its scores: its last checkpoint is gone"));
+        Some(result)
     }
 
     /// The summary before any model is trained.
@@ -277,6 +414,7 @@ impl<'a, T: Task> Comparison<'a, T> {
             unit: self.task.unit().into(),
             settings: all_settings(&self.settings, self.task),
             facts: self.task.facts(),
+            baseline: self.baseline.clone(),
             variants: Vec::new(),
         }
     }
@@ -284,6 +422,7 @@ impl<'a, T: Task> Comparison<'a, T> {
     /// The contents of `run.json`: everything that is known before training.
     fn facts(&self, name: &str) -> Value {
         let summary = self.summary(name);
+        let arguments: Vec<Value> = self.arguments.iter().map(|text| name_to_json(text)).collect();
         let mut facts = json!({
             "name": summary.name,
             "task": summary.task,
@@ -293,7 +432,8 @@ impl<'a, T: Task> Comparison<'a, T> {
             "variants": self.variants,
             "seeds": self.seeds,
             "minutes": self.minutes,
-            "arguments": self.arguments,
+            "baseline": summary.baseline,
+            "arguments": arguments,
             "settings": summary.settings,
             "safety": self.safety,
             "device": self.device.kind(),
@@ -323,13 +463,17 @@ impl<'a, T: Task> Comparison<'a, T> {
 /// What two runs differ in that must be the same when one goes on with the other, in words.
 /// How long it trains, and when it is scored and shows something, may change.
 fn changes(before: &Value, now: &Value) -> Vec<String> {
-    const FREE: [&str; 6] = [
+    const FREE: [&str; 9] = [
         "steps",
         "evaluate_every",
         "sample_every",
         "measure_every",
         "evaluation_tokens",
         "final_evaluation_tokens",
+        "evaluate_all",
+        "evaluation_images",
+        // It follows from the steps.
+        "schedules",
     ];
     let mut problems = Vec::new();
     let mut compare = |name: &str, before: &Value, now: &Value| {

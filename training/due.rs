@@ -17,7 +17,8 @@ pub struct Due {
     pub stop: bool,
     /// A hash of all parameters is noted.
     pub hash: bool,
-    /// The model is scored on a part of the validation data. At the end it is scored on all.
+    /// The model is scored on a part of the validation data, after the last step too, so that its
+    /// curve ends there. After the loop it is scored on all.
     pub evaluation: bool,
     /// What the layers compute is measured.
     pub measurement: bool,
@@ -54,13 +55,13 @@ impl Due {
     ) -> Due {
         let every = |count: u64| count > 0 && steps > 0 && steps.is_multiple_of(count);
         let last = steps == settings.steps;
-        let evaluation = every(settings.evaluate_every) && !last;
+        let evaluation = every(settings.evaluate_every) || last;
         let measurement = every(settings.measure_every) || last;
         let sample = every(settings.sample_every) || last;
         let hash = every(safety.hash_steps);
         let minutes = latest.at.elapsed().as_secs_f64() / 60.0;
         let in_time = every(safety.checkpoint_steps) || minutes >= safety.checkpoint_minutes;
-        let checkpoint = (in_time || stop || evaluation || last) && steps != latest.step;
+        let checkpoint = (in_time || stop || evaluation) && steps != latest.step;
         let results = checkpoint || hash || measurement || sample;
         Due { results, checkpoint, stop, hash, evaluation, measurement, sample, step: !last }
     }
@@ -86,6 +87,7 @@ mod tests {
         evaluate_every: 6,
         measure_every: 0,
         sample_every: 4,
+        schedules: Vec::new(),
     };
 
     const STEP: Due = Due {
@@ -113,8 +115,7 @@ mod tests {
         assert_eq!(due(5, 0, false), Due { results: true, checkpoint: true, ..STEP });
         let all = Due { results: true, checkpoint: true, hash: true, ..STEP };
         assert_eq!(due(6, 5, false), Due { evaluation: true, ..all });
-        // The last evaluation is that of all data, which is no part of the loop.
-        let end = Due { measurement: true, sample: true, step: false, ..all };
+        let end = Due { evaluation: true, measurement: true, sample: true, step: false, ..all };
         assert_eq!(due(12, 10, false), end);
     }
 

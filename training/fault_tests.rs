@@ -73,6 +73,8 @@ fn train_with(
         parent: parent.into(),
         name: Some("run".into()),
         resume: run.exists().then_some(run),
+        longer: None,
+        baseline: None,
         safety: Safety { checkpoint_steps: 1, ..safety },
         arguments: Vec::new(),
         started: "2031-05-07T09:30:00Z".into(),

@@ -2,7 +2,7 @@
 
 use crate::engine::checkpoint::chunks;
 use crate::engine::finite::find_not_finite;
-use crate::engine::optim::{AdamW, AdamWSettings, Average, Optimizer, Schedule, clip};
+use crate::engine::optim::{AdamW, AdamWSettings, Average, Optimizer, clip};
 use crate::engine::random::Key;
 use crate::engine::{Device, Gradients, Parameters, Tensor, no_grad};
 use crate::error::Error;
@@ -22,7 +22,6 @@ pub struct Learner<'a, T: Task> {
     gradients: Gradients,
     optimizer: AdamW,
     average: Option<Average>,
-    schedule: Schedule,
     settings: Settings,
     dropout: Key,
 }
@@ -59,7 +58,6 @@ impl<'a, T: Task> Learner<'a, T> {
             model,
             parameters,
             optimizer,
-            schedule: schedule(settings),
             settings: settings.clone(),
             dropout: Key::new(seed).named("dropout"),
         }
@@ -103,7 +101,7 @@ impl<'a, T: Task> Learner<'a, T> {
 
     /// The learning rate of a step, numbered from 0.
     pub fn learning_rate(&self, step: u64) -> f64 {
-        self.schedule.at(step)
+        self.settings.rate(step)
     }
 
     /// Runs `work` with the weights that are to be scored and kept: their running average, if one
@@ -208,14 +206,4 @@ impl<'a, T: Task> Learner<'a, T> {
 /// The names and parameters, for saving.
 pub(crate) fn handles(parameters: &Parameters) -> Vec<(String, Tensor)> {
     parameters.iter().map(|(name, tensor)| (name.to_owned(), tensor.detach())).collect()
-}
-
-fn schedule(settings: &Settings) -> Schedule {
-    Schedule {
-        curve: settings.decay,
-        peak: settings.learning_rate,
-        warmup_steps: settings.warmup,
-        steps: settings.steps,
-        final_fraction: settings.final_fraction,
-    }
 }

@@ -35,6 +35,7 @@ mod due;
 mod error;
 #[cfg(test)]
 mod fault_tests;
+mod forecast;
 mod learner;
 mod log;
 mod needs;
@@ -52,12 +53,13 @@ mod trainer;
 pub mod training {
     pub use crate::comparison::Comparison;
     pub use crate::error::Error;
+    pub use crate::forecast::Forecast;
     pub use crate::learner::{Learner, StepResult};
     pub use crate::needs::{Needs, Plan, needs, plan, seconds_per_step};
     pub use crate::observer::{Observer, Silent, Started, Step};
     pub use crate::probes::measure_probes;
     pub use crate::safety::{OnDeviceLoss, OnNonFinite, Safety};
-    pub use crate::settings::{Preset, Settings};
+    pub use crate::settings::{Longer, Preset, Settings, Span};
     pub use crate::task::{Batches, Best, Extent, Stop, Task};
     pub use crate::trainer::{Outcome, Training};
 }

@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::learner::StepResult;
 use crate::measure::Measured;
 use crate::observer::{Observer, Step};
+use crate::report::describe;
 use crate::run::state::LogState;
 use crate::run::{MEASURED, Metric, MetricsWriter, ModelFolder, Values};
 use crate::safety::{OnNonFinite, Safety};
@@ -150,15 +151,54 @@ impl<'a> Log<'a> {
         Ok(())
     }
 
-    pub fn evaluated(&mut self, scores: Values) {
-        self.observer.evaluated(self.state.steps, &scores);
+    /// The model was scored, on as much of the data as `scored` says.
+    pub fn evaluated(&mut self, scores: Values, scored: Values) {
+        self.observer.evaluated(self.state.steps, &scores.clone().with_all(scored.clone()));
+        self.remember(&scores, &scored);
+        if let Some(line) = &mut self.state.line {
+            line.values.extend(scores);
+            line.values.extend(scored);
+        }
+    }
+
+    /// Keeps the score if it is the best. One of another part of the data begins anew.
+    pub fn remember(&mut self, scores: &Values, scored: &Values) {
+        if self.state.scored != *scored {
+            self.state.best = None;
+            self.state.scored = scored.clone();
+        }
         let score = scores.number(self.best.name());
         let best = self.state.best.map_or(f64::NAN, |(_, score)| score);
         if self.best.prefers(score, best) {
             self.state.best = Some((self.state.steps, score));
         }
-        if let Some(line) = &mut self.state.line {
-            line.values.extend(scores);
+        self.state.last = Some(score);
+    }
+
+    /// The best score of training, its step, the last score, and what they are of: `best_step`,
+    /// `best_validation_loss`, `last_validation_loss`, `best_validation_tokens_scored`, …
+    pub fn best(&self) -> Values {
+        let mut values = Values::default();
+        let (Some((step, score)), Some(last)) = (self.state.best, self.state.last) else {
+            return values;
+        };
+        values.set("best_step", step);
+        values.set(&format!("best_{}", self.best.name()), score);
+        values.set(&format!("last_{}", self.best.name()), last);
+        for (name, value) in self.state.scored.iter() {
+            values.set(&format!("best_{name}"), value.clone());
+        }
+        values
+    }
+
+    /// Says that the best score was not the last.
+    pub fn tell_best(&mut self) {
+        if let (Some((step, score)), Some(last)) = (self.state.best, self.state.last)
+            && step < self.state.steps
+        {
+            let shown = |score: f64| describe(&Values::default().with(self.best.name(), score));
+            let (score, last) = (shown(score), shown(last));
+            self.observer.notice(&format!("  best at step {step}: {score}; at the end: {last}"));
         }
     }
 

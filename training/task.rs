@@ -74,8 +74,8 @@ pub trait Task: Sync {
     /// are taken of. `dropout` is the key of this micro-batch's masks.
     fn loss(&self, model: &Self::Model, batch: &Self::Batch, dropout: Key) -> Tensor;
 
-    /// Scores the model on the validation data, and at the end on the test data too, in batches of
-    /// `batch` examples. The names of the scores become keys of `metrics.jsonl` and
+    /// Scores the model on the validation data, and at the end on the test data too, in batches as
+    /// large as those of training. `settings` are those that it is trained with. The names of the scores become keys of `metrics.jsonl` and
     /// `summary.json`; `validation_loss` must be among them.
     ///
     /// # Errors
@@ -83,10 +83,17 @@ pub trait Task: Sync {
     fn evaluate(
         &self,
         model: &Self::Model,
-        batch: usize,
+        settings: &Settings,
         extent: Extent,
         stop: &Stop,
     ) -> Result<Values, Error>;
+
+    /// How much of the data [`Task::evaluate`] scores: `validation_tokens_scored` of
+    /// `validation_tokens`, and so on for each split and unit. It stands beside the scores in
+    /// `metrics.jsonl` and `summary.json`.
+    fn scored(&self, _settings: &Settings, _extent: Extent) -> Values {
+        Values::default()
+    }
 
     /// Something that the model wrote, to be read while it learns. `key` is fresh at each step.
     ///
@@ -182,7 +189,7 @@ impl Best {
 pub enum Extent {
     /// The part of the validation data that is scored while training, and after an interruption.
     Part,
-    /// All of the validation and test data, at the end.
+    /// The validation and test data at the end: all, or as much as was asked for.
     All,
 }
 

@@ -6,6 +6,7 @@ use crate::engine::Device;
 use crate::engine::checkpoint::{Metadata, chunks};
 use crate::engine::random::Key;
 use crate::error::Error;
+use crate::forecast::{Forecast, Speed};
 use crate::learner::{Learner, handles};
 use crate::log::{InFlight, Log};
 use crate::observer::Observer;
@@ -45,6 +46,8 @@ pub struct Training<'a, T: Task> {
     pub folder: &'a ModelFolder,
     /// Becomes true when the user wants to stop.
     pub interrupted: &'a AtomicBool,
+    /// What is foretold once this model's speed is known.
+    pub forecast: Option<Forecast>,
 }
 
 /// What came out of training one model.
@@ -96,10 +99,11 @@ impl<T: Task> Training<'_, T> {
         let batches = task.batches(self.seed, settings.batch)?;
         let stop = Stop::when(self.interrupted);
         let mut latest = Latest::now(log.state.steps);
+        let mut speed = Speed::new(&log.state);
         let mut in_flight = VecDeque::new();
         std::thread::scope(|scope| {
             let mut batches =
-                make_ahead(scope, batches, log.state.steps * settings.accumulate as u64);
+                make_ahead(scope, batches, log.state.steps * settings.accumulate as u64)?;
             for steps in log.state.steps..=settings.steps {
                 let due = Due::after(steps, settings, safety, latest, stop.now());
                 if due.results {
@@ -118,7 +122,7 @@ impl<T: Task> Training<'_, T> {
                 }
                 if due.evaluation {
                     let scores = self.evaluate(learner, log, &stop)?;
-                    log.evaluated(scores);
+                    log.evaluated(scores, task.scored(settings, Extent::Part));
                 }
                 if due.measurement {
                     let measured = learner.with_best_weights(|model, _| {
@@ -138,6 +142,11 @@ impl<T: Task> Training<'_, T> {
                     self.log_results(learner, log, &mut in_flight, MOST_IN_FLIGHT - 1)?;
                     step.seconds = started.elapsed().as_secs_f64();
                     in_flight.push_back(step);
+                    if let Some(forecast) = &self.forecast
+                        && let Some(seconds) = speed.known(&log.state)
+                    {
+                        log.observer.notice(&forecast.sentence(seconds, settings.steps - steps));
+                    }
                 }
                 if safety.debug_nonfinite {
                     // Later steps would change what is to be looked at.
@@ -199,9 +208,9 @@ impl<T: Task> Training<'_, T> {
 
     /// Scores the model on a part of the validation data.
     fn evaluate(&self, learner: &Learner<T>, log: &mut Log, stop: &Stop) -> Result<Values, Error> {
-        let batch = self.settings.batch;
-        let scores = learner
-            .with_best_weights(|model, _| self.task.evaluate(model, batch, Extent::Part, stop));
+        let scores = learner.with_best_weights(|model, _| {
+            self.task.evaluate(model, self.settings, Extent::Part, stop)
+        });
         // If that was interrupted, a resumed run scores again: the checkpoint is older.
         if matches!(scores, Err(Error::Interrupted)) {
             log.write();
@@ -243,6 +252,14 @@ impl<T: Task> Training<'_, T> {
                 self.device, here.2
             ));
         }
+        let (before, now) = (found.state.learning_rate, self.settings.rate(*step));
+        if *step < self.settings.steps && (now - before).abs() > 1e-9 * before.abs() {
+            observer.notice(&format!(
+                "  the learning rate was {} here, and goes on at {}",
+                rounded(before),
+                rounded(now)
+            ));
+        }
         learner.load(&found.path)?;
         Ok((found.state.log, found.metrics))
     }
@@ -254,7 +271,7 @@ impl<T: Task> Training<'_, T> {
         log: &mut Log,
         trained: Result<(), Error>,
     ) -> Result<Outcome, Error> {
-        let interrupted = matches!(trained, Err(Error::Interrupted));
+        let mut interrupted = matches!(trained, Err(Error::Interrupted));
         let saved = learner.with_best_weights(|_, parameters| {
             // What Hugging Face's tools look for in a file of weights.
             let metadata = Metadata::from([("format".into(), "pt".into())]);
@@ -268,8 +285,25 @@ impl<T: Task> Training<'_, T> {
             trained?;
         }
         saved?;
-        let scores = learner.with_best_weights(|model, _| self.score(model, interrupted))?;
+        let score = |extent| learner.with_best_weights(|model, _| self.score(model, extent));
+        // After an interruption only as while training, so that the program ends soon. A resumed
+        // run scores again: the checkpoint is older.
+        let mut extent = if interrupted { Extent::Part } else { Extent::All };
+        let scores = match score(extent) {
+            Err(Error::Interrupted) => {
+                (interrupted, extent) = (true, Extent::Part);
+                score(extent)?
+            }
+            scores => scores?,
+        };
+        let scored = self.task.scored(self.settings, extent);
+        if interrupted {
+            log.remember(&scores, &scored);
+        }
+        let scores = scores.with_all(scored);
         log.observer.evaluated(log.state.steps, &scores);
+        log.tell_best();
+        let scores = scores.with_all(log.best());
         Ok(Outcome {
             finished: !interrupted,
             parameters: learner.parameters.count() as u64,
@@ -282,16 +316,23 @@ impl<T: Task> Training<'_, T> {
         })
     }
 
-    /// Scores the model on everything and draws its pictures; after an interruption only as while
-    /// training, so that the program ends soon.
-    fn score(&self, model: &T::Model, interrupted: bool) -> Result<Values, Error> {
-        let extent = if interrupted { Extent::Part } else { Extent::All };
+    /// Scores the model, and draws its pictures if that is on everything.
+    fn score(&self, model: &T::Model, extent: Extent) -> Result<Values, Error> {
         // After the first interruption a short score is still made; after a second one the program
         // ends at once.
-        let scores = self.task.evaluate(model, self.settings.batch, extent, &Stop::never())?;
-        if !interrupted {
+        let stop = match extent {
+            Extent::Part => Stop::never(),
+            Extent::All => Stop::when(self.interrupted),
+        };
+        let scores = self.task.evaluate(model, self.settings, extent, &stop)?;
+        if extent == Extent::All {
             write_pictures(self.folder, &self.task.pictures(model)?)?;
         }
         Ok(scores)
     }
+}
+
+/// A learning rate with the digits that matter.
+fn rounded(rate: f64) -> f64 {
+    format!("{rate:.3e}").parse().unwrap_or(rate)
 }

@@ -2,9 +2,9 @@
 
 use super::safeguards::Safeguards;
 use clap::builder::{PossibleValue, PossibleValuesParser};
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 use neutreno::engine::optim::Curve;
-use neutreno::training::{Preset, Settings};
+use neutreno::training::{Longer, Preset, Settings};
 use neutreno::{ResformerKind, Variant, VariantConfig};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -28,7 +28,7 @@ pub struct Common {
 #[derive(Debug, Args)]
 pub struct What {
     /// What to train: one or several, separated by commas
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "all", help_heading = "What")]
+    #[arg(long, value_enum, action = ArgAction::Set, value_delimiter = ',', default_value = "all", help_heading = "What")]
     pub variant: Vec<VariantName>,
     /// NeuTRENO's λ, the strength of its term λ(V₁ − V) [default: 0.4 for text, 0.6
     /// for images; 0.1 beside ResFormer]
@@ -41,7 +41,7 @@ pub struct What {
     #[arg(long, value_name = "LAMBDA", help_heading = "What")]
     pub resformer_lambda: Option<f32>,
     /// The layers that mix, from 0, for the kind sparse [default: the last three eighths]
-    #[arg(long, value_name = "LAYER,...", value_delimiter = ',', help_heading = "What")]
+    #[arg(long, value_name = "LAYER,...", action = ArgAction::Set, value_delimiter = ',', help_heading = "What")]
     pub resformer_layers: Option<Vec<usize>>,
 }
 
@@ -52,13 +52,13 @@ pub struct Training {
     #[arg(long, value_parser = positive, help_heading = "Training")]
     pub batch: Option<usize>,
     /// Batches whose gradients are averaged in one step
-    #[arg(long, value_parser = positive, help_heading = "Training")]
+    #[arg(long, value_parser = few, help_heading = "Training")]
     pub accumulate: Option<usize>,
     /// Number of steps
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "minutes", help_heading = "Training")]
     pub steps: Option<u64>,
     /// Minutes of training for each model, evaluation not counted; sets the number of steps
-    #[arg(long, value_parser = minutes, help_heading = "Training")]
+    #[arg(long, value_parser = minutes, conflicts_with = "resume", help_heading = "Training")]
     pub minutes: Option<f64>,
     /// The largest learning rate
     #[arg(long, value_parser = non_negative, help_heading = "Training")]
@@ -69,6 +69,9 @@ pub struct Training {
     /// How the learning rate falls afterwards
     #[arg(long, value_enum, help_heading = "Training")]
     pub decay: Option<DecayName>,
+    /// With --resume and more --steps: how the learning rate goes on [default: stretch]
+    #[arg(long, value_enum, requires = "resume", help_heading = "Training")]
+    pub longer: Option<LongerName>,
     /// AdamW's weight decay
     #[arg(long, value_parser = non_negative, help_heading = "Training")]
     pub weight_decay: Option<f64>,
@@ -101,10 +104,10 @@ pub struct Seeds {
 /// Where to train it.
 #[derive(Debug, Args)]
 pub struct Machine {
-    /// auto, cpu, gpu, gpu:N, or part of a GPU's name (software ones only so)
+    /// auto, cpu, gpu, gpu:N, or three letters or more of a GPU's name (software ones only so)
     #[arg(long, default_value = "auto", help_heading = "Machine")]
     pub device: String,
-    /// Threads on the CPU; 0 for one a core. Results do not depend on it
+    /// Threads on the CPU, for the data of a GPU too; 0 for one a core. Results do not depend on it
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1024), help_heading = "Machine")]
     pub threads: u16,
     /// List the devices and stop
@@ -119,12 +122,15 @@ pub struct Output {
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub out: Option<PathBuf>,
     /// Go on with a run, from its latest checkpoint. No other flag is needed; some may be changed:
-    /// --steps, --threads, --device, and those under Safeguards and Output
+    /// --steps (with --longer), --threads, --device, and those under Safeguards and Output
     #[arg(long, value_name = "RUN", conflicts_with = "out", help_heading = "Output")]
     pub resume: Option<PathBuf>,
     /// Validate every so many steps; 0 for only at the end
     #[arg(long, value_name = "STEPS", help_heading = "Output")]
     pub eval_every: Option<u64>,
+    /// Compare the other variants with this one [default: transformer, or the first]
+    #[arg(long, value_name = "VARIANT", help_heading = "Output")]
+    pub baseline: Option<String>,
     /// Print the results as one line of JSON, the last on standard output
     #[arg(long, help_heading = "Output")]
     pub json: bool,
@@ -177,13 +183,45 @@ pub enum DecayName {
     Cosine,
 }
 
+/// How the learning rate goes on in a longer run, as typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LongerName {
+    /// its schedule is made anew for all steps, so it may jump up
+    Stretch,
+    /// it stays what it was at the end
+    Hold,
+    /// its schedule begins again for the further steps, with a warm-up
+    Restart,
+}
+
+impl From<LongerName> for Longer {
+    fn from(name: LongerName) -> Longer {
+        match name {
+            LongerName::Stretch => Longer::Stretch,
+            LongerName::Hold => Longer::Hold,
+            LongerName::Restart => Longer::Restart,
+        }
+    }
+}
+
 pub fn number<T: FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| format!("\"{text}\" is not such a number"))
 }
 
+/// A size or a count. More than fits in 31 bits is meant by nobody, and products of two are safe.
 pub fn positive(text: &str) -> Result<usize, String> {
     match number(text)? {
         0 => Err("must be at least 1".into()),
+        value if value > i32::MAX as u64 => Err(format!("must be at most {}", i32::MAX)),
+        value => Ok(value as usize),
+    }
+}
+
+/// How many of something that each take their time and memory: layers, batches of a step.
+pub fn few(text: &str) -> Result<usize, String> {
+    const MOST: usize = 10_000;
+    match positive(text)? {
+        value if value > MOST => Err(format!("must be at most {MOST}")),
         value => Ok(value),
     }
 }
@@ -204,6 +242,17 @@ pub fn minutes(text: &str) -> Result<f64, String> {
     let value: f64 = number(text)?;
     let sound = value.is_finite() && value > 0.0;
     if sound { Ok(value) } else { Err("must be a finite number larger than 0".into()) }
+}
+
+/// A path as typed. The shell expands a `~` only outside of quotes, so one that arrives here names
+/// nothing that anybody meant.
+pub fn place(path: PathBuf) -> Result<PathBuf, String> {
+    if !path.starts_with("~") || path.exists() {
+        return Ok(path);
+    }
+    Err("the shell leaves a ~ in quotes, or after =, as it is: write $HOME instead, or ./~ if a \
+         folder of that name is meant"
+        .into())
 }
 
 impl Common {

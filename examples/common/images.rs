@@ -3,8 +3,8 @@
 use super::arguments::{Common, names_of, number, positive, set, share};
 use super::program::Result;
 use super::progress::Progress;
-use super::sizes::{Sizes, check_heads};
-use clap::Args;
+use super::sizes::{Sizes, check_batch, check_heads, check_numbers};
+use clap::{ArgAction, Args};
 use neutreno::data::Source;
 use neutreno::data::images::{Broken, ImageData, ImageError, ImageShape, ReadOptions, Task};
 use neutreno::tasks::images::ImageSettings;
@@ -41,7 +41,7 @@ pub struct Images {
     pub image_size: Option<[usize; 2]>,
     /// The names of the classes, in order of their index; for a folder a class, the folders in
     /// another order or new names for all [default: from the data]
-    #[arg(long, value_name = "NAME,...", value_delimiter = ',', help_heading = "Images")]
+    #[arg(long, value_name = "NAME,...", action = ArgAction::Set, value_delimiter = ',', help_heading = "Images")]
     pub classes: Option<Vec<String>>,
     /// What shows where pictures are transparent: white, black or a colour as #rrggbb
     /// [default: white]
@@ -101,6 +101,11 @@ fn range(text: &str) -> std::result::Result<[f32; 2], String> {
     Ok([number(least)?, number(most)?])
 }
 
+/// The widest part of a block.
+fn widest(sizes: &ImageSettings) -> usize {
+    sizes.feed_forward.unwrap_or(4 * sizes.width).max(sizes.width)
+}
+
 /// What is wrong with the images, with the flag that helps.
 fn in_flags(error: ImageError) -> Box<dyn std::error::Error> {
     match error {
@@ -141,6 +146,9 @@ impl Images {
         set(&mut augmentation.magnitude, &self.magnitude);
         self.common.apply(&mut training);
         check_heads(sizes.width, sizes.heads)?;
+        let [layers, width] = [("--layers", sizes.layers), ("--width", sizes.width)];
+        let inside = ("a feed-forward part of", widest(&sizes));
+        check_numbers("parameters", &[layers, width, inside])?;
         Ok((sizes, training))
     }
 
@@ -170,7 +178,8 @@ impl Images {
     }
 
     /// Reads the images, or makes them, and says what they are and what is done with them. What the
-    /// data decide is put into `sizes`. `labels` tells of label images.
+    /// data decide is put into `sizes`. `batch` is how many are in a batch, `labels` tells of label
+    /// images.
     ///
     /// # Errors
     /// If they cannot be read, or patches do not fit them.
@@ -178,6 +187,7 @@ impl Images {
         &self,
         task: Task,
         sizes: &mut ImageSettings,
+        batch: usize,
         labels: ReadOptions,
         progress: &Progress,
     ) -> Result<ImageData> {
@@ -189,7 +199,9 @@ impl Images {
             ground: self.ground,
             ..labels
         };
-        let data = ImageData::find(self.data.as_deref(), task, &options).map_err(in_flags)?;
+        let what = if self.data.is_some() { "reading the images" } else { "drawing images" };
+        let find = || ImageData::find(self.data.as_deref(), task, &options);
+        let data = progress.during(what, find).map_err(in_flags)?;
         data.describe().iter().for_each(|line| progress.line(line));
         if matches!(data.source, Source::Generated(_)) {
             progress.line("  (no --data was given: these are drawn by this program)");
@@ -203,7 +215,7 @@ impl Images {
             .into());
         }
         self.choose_flip(&data, sizes, progress);
-        self.check_patches(sizes, data.shape)?;
+        self.check_patches(sizes, batch, data.shape)?;
         let patch = sizes.patch_of(data.shape);
         let patches = (height / patch) * (width / patch);
         let [near_height, near_width] = ImageSettings::near(data.shape);
@@ -236,10 +248,11 @@ impl Images {
         }
     }
 
-    /// Whether patches divide images, and are not so many that this can't be meant.
-    fn check_patches(&self, sizes: &ImageSettings, shape: ImageShape) -> Result<()> {
+    /// Whether patches divide images, and are not so many, or images in a batch, that this can't be
+    /// meant.
+    fn check_patches(&self, sizes: &ImageSettings, batch: usize, shape: ImageShape) -> Result<()> {
         const MOST: usize = 4096;
-        let ImageShape { height, width, .. } = shape;
+        let ImageShape { channels, height, width } = shape;
         let patch = sizes.patch_of(shape);
         let [near_height, near_width] = ImageSettings::near(shape);
         if !height.is_multiple_of(patch) || !width.is_multiple_of(patch) {
@@ -258,6 +271,11 @@ impl Images {
             )
             .into());
         }
-        Ok(())
+        let inside = ("a feed-forward part of", widest(sizes));
+        check_numbers(
+            "numbers in one tensor",
+            &[("--batch", batch), ("patches", patches), inside],
+        )?;
+        Ok(check_batch(batch, size_of::<f32>() * height * width * (channels + 1))?)
     }
 }

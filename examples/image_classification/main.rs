@@ -8,7 +8,8 @@ mod common;
 use clap::Parser;
 use common::arguments::set;
 use common::images::Images;
-use common::program::{Result, catch_interrupts, open_device, train};
+use common::interrupts;
+use common::program::{Result, open_device, train};
 use common::progress::Progress;
 use neutreno::VariantConfig;
 use neutreno::data::images::{ReadOptions, Task};
@@ -47,11 +48,11 @@ Examples:
   image_classification --data pictures --preset deit-tiny --skip-broken";
 
 fn main() -> ExitCode {
-    common::program::main(|arguments: &Arguments| &arguments.images.common, run)
+    common::program::main(|arguments: &Arguments| &arguments.images.common.machine, run)
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let interrupted = catch_interrupts()?;
+    let interrupted = interrupts::catch()?;
     let (images, common) = (&arguments.images, &arguments.images.common);
     // Whatever is wrong with the flags comes out before anything is loaded.
     let (mut sizes, settings) = images.settings(Task::Classification)?;
@@ -63,8 +64,11 @@ fn run(arguments: &Arguments) -> Result<()> {
     let variants = common.what.variants(sizes.layers, VariantConfig::of_images)?;
     let mut progress = Progress::new(common.output.quiet);
     let device = open_device(&common.machine, &progress)?;
-    let data = images.find(Task::Classification, &mut sizes, ReadOptions::default(), &progress)?;
-    let task = ImageClassification::new(data, sizes, &device)?;
+    let (labels, batch) = (ReadOptions::default(), settings.batch);
+    let data = images.find(Task::Classification, &mut sizes, batch, labels, &progress)?;
+    let task = progress.during("training a linear model, to compare with", || {
+        ImageClassification::new(data, sizes, &device)
+    })?;
     if let Some(score) = task.linear_baseline() {
         progress.line(&format!("a linear model gets {:.1} % right", 100.0 * score));
     }

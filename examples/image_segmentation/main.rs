@@ -8,7 +8,8 @@ mod common;
 use clap::Parser;
 use common::arguments::{positive, set, share};
 use common::images::Images;
-use common::program::{Result, catch_interrupts, open_device, train};
+use common::interrupts;
+use common::program::{Result, open_device, train};
 use common::progress::Progress;
 use neutreno::VariantConfig;
 use neutreno::data::images::{ReadOptions, Task};
@@ -55,11 +56,11 @@ Examples:
   image_segmentation --data camvid --seeds 3 --variant transformer,neutreno";
 
 fn main() -> ExitCode {
-    common::program::main(|arguments: &Arguments| &arguments.images.common, run)
+    common::program::main(|arguments: &Arguments| &arguments.images.common.machine, run)
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let interrupted = catch_interrupts()?;
+    let interrupted = interrupts::catch()?;
     let (images, common) = (&arguments.images, &arguments.images.common);
     // Whatever is wrong with the flags comes out before anything is loaded.
     let (mut sizes, settings) = images.settings(Task::Segmentation)?;
@@ -83,9 +84,11 @@ fn run(arguments: &Arguments) -> Result<()> {
         label_values: arguments.label_values.clone(),
         ..ReadOptions::default()
     };
-    let data = images.find(Task::Segmentation, &mut sizes, labels, &progress)?;
+    let data = images.find(Task::Segmentation, &mut sizes, settings.batch, labels, &progress)?;
     check_mask_upscale(&sizes, sizes.patch_of(data.shape))?;
-    let task = ImageSegmentation::new(data, sizes, &device)?;
+    let task = progress.during("training a linear model, to compare with", || {
+        ImageSegmentation::new(data, sizes, &device)
+    })?;
     if let Some(score) = task.linear_baseline() {
         progress.line(&format!("a linear model gets a mean IoU of {:.1} %", 100.0 * score));
     }

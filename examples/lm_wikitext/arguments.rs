@@ -1,12 +1,13 @@
 //! The command line.
 
 use crate::common::arguments::{Common, names_of, number, positive, set, share};
-use crate::common::sizes::{Sizes, check_heads};
+use crate::common::sizes::{Sizes, check_batch, check_heads, check_numbers};
 use crate::common::text::Text;
 use clap::Parser;
 use neutreno::data::tokenizer::TokenizerChoice;
 use neutreno::tasks::language::LanguageSettings;
 use neutreno::training::Settings;
+use std::str::FromStr;
 
 /// Trains small language models on WikiText, or any text, and compares four transformer variants:
 /// Transformer, NeuTRENO, ResFormer, SVFormer.
@@ -55,9 +56,10 @@ pub struct Arguments {
     /// bytes]
     #[arg(long, value_name = "KIND", help_heading = "Text")]
     pub tokenizer: Option<TokenizerChoice>,
-    /// Score so many tokens of each text at the end [default: all]
-    #[arg(long, value_name = "TOKENS", value_parser = at_least_two, help_heading = "Text")]
-    pub eval_tokens: Option<usize>,
+    /// Score so many tokens of each text at the end, or all [default: so many that scoring takes a
+    /// tenth of the time of training]
+    #[arg(long, value_name = "TOKENS", help_heading = "Text")]
+    pub eval_tokens: Option<EvalTokens>,
     /// Write a sample of text every so many steps; 0 for only at the end
     #[arg(long, value_name = "STEPS", help_heading = "Text")]
     pub sample_every: Option<u64>,
@@ -70,10 +72,24 @@ Examples:
   lm_wikitext --data my.txt --tokenizer bpe:2000 --layers 6 --width 192 --heads 6
   lm_wikitext --variant transformer,svformer --seeds 3 --steps 500";
 
-fn at_least_two(text: &str) -> Result<usize, String> {
-    match number(text)? {
-        0 | 1 => Err("must be at least 2: the first token is not scored".into()),
-        value => Ok(value),
+/// How many tokens to score, as typed: `5000`, `all`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EvalTokens {
+    All,
+    Most(usize),
+}
+
+impl FromStr for EvalTokens {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<EvalTokens, String> {
+        if text == "all" {
+            return Ok(EvalTokens::All);
+        }
+        match number(text).map_err(|problem| format!("{problem}, nor the word all"))? {
+            0 | 1 => Err("must be at least 2: the first token is not scored".into()),
+            count => Ok(EvalTokens::Most(count)),
+        }
     }
 }
 
@@ -96,13 +112,24 @@ impl Arguments {
         sizes.feed_forward = self.sizes.feed_forward.or(sizes.feed_forward);
         sizes.tied &= !self.untied;
         sizes.recompute |= self.recompute;
-        if let Some(tokens) = self.eval_tokens {
-            sizes.final_evaluation_tokens = Some(tokens);
-            sizes.evaluation_tokens = sizes.evaluation_tokens.min(tokens);
+        match self.eval_tokens {
+            Some(EvalTokens::Most(tokens)) => {
+                sizes.final_evaluation_tokens = Some(tokens);
+                sizes.evaluation_tokens = sizes.evaluation_tokens.min(tokens);
+            }
+            Some(EvalTokens::All) => sizes.evaluate_all = true,
+            None => {}
         }
         self.common.apply(&mut training);
         set(&mut training.sample_every, &self.sample_every);
         check(&sizes)?;
+        let widest = sizes.feed_forward.unwrap_or(4 * sizes.width).max(sizes.width);
+        let [layers, width] = [("--layers", sizes.layers), ("--width", sizes.width)];
+        let inside = ("a feed-forward part of", widest);
+        check_numbers("parameters", &[layers, width, inside])?;
+        let [batch, context] = [("--batch", training.batch), ("--context", sizes.context)];
+        check_numbers("numbers in one tensor", &[batch, context, inside])?;
+        check_batch(training.batch, 2 * size_of::<u32>() * sizes.context)?;
         Ok((sizes, training))
     }
 }

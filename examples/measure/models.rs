@@ -7,14 +7,15 @@ use neutreno::data::corpus::Corpus;
 use neutreno::data::images::{Broken, ImageData, ReadOptions, Task};
 use neutreno::data::lookup::{Lookup, lookup};
 use neutreno::data::tokenizer::Tokenizer;
+use neutreno::engine::optim::Average;
 use neutreno::engine::random::Key;
 use neutreno::engine::{Device, Ids, Parameters, Tensor};
 use neutreno::measure::{Measured, attention_map, measure, probe};
 use neutreno::report::{Map, MeasuredModel, draw_map, label};
-use neutreno::run::{ModelFolder, Picture, RunFolder, Summary};
+use neutreno::run::{Data, ModelFolder, Picture, RunFolder, Weights, newest_weights};
 use neutreno::trace::Trace;
 use neutreno::vision::{ImageClassifier, ImageSegmenter, VisionConfig};
-use neutreno::{LanguageModel, LanguageModelConfig};
+use neutreno::{LanguageModel, LanguageModelConfig, VariantConfig};
 use serde::de::DeserializeOwned;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,23 +34,32 @@ pub struct Request<'a> {
 /// Sequences that go through a model at once.
 const BATCH: usize = 16;
 
-/// Measures every model of a run, and draws the attention of those with the first seed.
+/// A model that was measured, with maps of its attention.
+type WithMaps = (MeasuredModel, Vec<Map>);
+
+/// Measures every model of a run, and draws the attention of those with the first seed. Comes with
+/// what they were measured on.
 pub fn measure_run(
     run: &RunFolder,
     request: &Request,
     progress: &Progress,
-) -> Result<Vec<(MeasuredModel, Vec<Map>)>> {
-    let summary: Summary = read(&run.summary_json())?;
-    let probes = Probes::find(run, &summary, request)?;
-    let first_seed = summary.variants.first().map(|model| model.seed);
+) -> Result<(Probes, Vec<WithMaps>)> {
+    run.check_files()?;
+    let (data, models) = models(run, progress)?;
+    let probes = Probes::find(run, &data, &models, request)?;
+    let first_seed = models.first().map(|model| model.seed);
     let mut results = Vec::new();
-    for model in &summary.variants {
+    for model in &models {
         let prefix = if request.several { format!("{}: ", run.name()) } else { String::new() };
         let name = format!("{prefix}{}", model.variant);
         let shown = label(&name);
-        progress.line(&format!("{shown}, seed {}, after {} steps", model.seed, model.steps));
-        let folder = run.model(&model.variant, model.seed)?;
-        let (trace, decoder_blocks) = probes.tracer(&folder, request)?;
+        let so_far = if model.finished { "" } else { ", its latest checkpoint" };
+        progress
+            .line(&format!("{shown}, seed {}, after {} steps{so_far}", model.seed, model.steps));
+        if model.finished {
+            model.folder.check_files()?;
+        }
+        let (trace, decoder_blocks) = probes.tracer(model, request)?;
         let mut parts = Vec::new();
         let mut maps = Vec::new();
         for first in (0..probes.len()).step_by(BATCH) {
@@ -63,52 +73,152 @@ pub fn measure_run(
         let steps = vec![(model.steps, Measured::mean(&parts))];
         results.push((MeasuredModel { name, seed: model.seed, decoder_blocks, steps }, maps));
     }
-    Ok(results)
+    Ok((probes, results))
+}
+
+/// A model of a run: the final one, or that of its latest checkpoint.
+struct Model {
+    variant: String,
+    seed: u64,
+    folder: ModelFolder,
+    steps: u64,
+    finished: bool,
+    weights: PathBuf,
+    /// Whether the weights are a checkpoint's running average.
+    average: bool,
+}
+
+/// Where a run's data was, and its models, as far as they are there.
+fn models(run: &RunFolder, progress: &Progress) -> Result<(Data, Vec<Model>)> {
+    let facts = run.facts()?;
+    let unusable = |error| format!("{}: not what a run writes: {error}", run.run_json().display());
+    let data: Data = serde_json::from_value(facts["data"].clone()).map_err(unusable)?;
+    let variants = serde_json::from_value(facts["variants"].clone()).map_err(unusable)?;
+    let seeds = serde_json::from_value(facts["seeds"].clone()).map_err(unusable)?;
+    let (variants, seeds): (Vec<VariantConfig>, Vec<u64>) = (variants, seeds);
+    let names = variants.iter().map(VariantConfig::name);
+    let names: Vec<String> = names.collect();
+    let mut models = Vec::new();
+    for (seed, variant) in seeds.iter().flat_map(|seed| names.iter().map(move |name| (seed, name)))
+    {
+        let found = run.find_model(variant, *seed).and_then(|folder| {
+            let (variant, seed) = (variant.clone(), *seed);
+            let (steps, weights, average, finished) = match folder.result() {
+                Some(result) => (result.steps, folder.model_safetensors(), false, true),
+                None => {
+                    let Weights { step, path, average } = newest_weights(&folder)?;
+                    (step, path, average, false)
+                }
+            };
+            Some(Model { variant, seed, folder, steps, finished, weights, average })
+        });
+        match found {
+            Some(model) => models.push(model),
+            None => progress.line(&format!(
+                "{}, seed {seed}: left out, it has no checkpoint yet",
+                label(variant)
+            )),
+        }
+    }
+    if models.is_empty() {
+        let run = run.path().display();
+        return Err(format!("{run} has no trained models, and no checkpoint of one yet").into());
+    }
+    Ok((data, models))
+}
+
+/// What the models of several runs were measured on, in a sentence or more.
+pub fn about(models: usize, probed: &[(String, Probes)]) -> String {
+    let counted = if models == 1 { "1 model".into() } else { format!("{models} models") };
+    let of = |probes: &Probes| probes.describe();
+    match probed {
+        [] => format!("{counted}."),
+        [(_, first), rest @ ..] if rest.iter().all(|(_, other)| other == first) => {
+            let each = if models == 1 { "measured on" } else { "each measured on the same" };
+            format!("{counted}, {each} {}.", of(first))
+        }
+        several => {
+            let each = several.iter().map(|(run, probes)| format!("{run} on {}", of(probes)));
+            let each: Vec<String> = each.collect();
+            format!(
+                "{counted}, not all measured on the same data, so that numbers of different runs do \
+                 not compare: {}.",
+                each.join("; ")
+            )
+        }
+    }
 }
 
 /// What models are measured on.
-enum Probes {
+pub struct Probes {
+    kind: Kind,
+    /// What the data is called.
+    name: String,
+    /// The hash of the validation data.
+    hash: String,
+}
+
+enum Kind {
     Texts(Vec<Vec<u32>>),
     Images { data: Box<ImageData>, count: usize },
+}
+
+impl PartialEq for Probes {
+    fn eq(&self, other: &Probes) -> bool {
+        let same = match (&self.kind, &other.kind) {
+            (Kind::Texts(a), Kind::Texts(b)) => a == b,
+            (Kind::Images { count: a, data: x }, Kind::Images { count: b, data: y }) => {
+                a == b && x.task == y.task && x.shape == y.shape
+            }
+            _ => false,
+        };
+        same && self.hash == other.hash
+    }
 }
 
 /// Gives the trace of the probes from one number up to another.
 type Tracer<'a> = Box<dyn Fn(usize, usize) -> Trace + 'a>;
 
 impl Probes {
-    fn find(run: &RunFolder, summary: &Summary, request: &Request) -> Result<Probes> {
-        // Where it was then.
-        let source = &summary.data.source;
-        let then = source.strip_prefix("folder ").or_else(|| source.strip_prefix("file "));
-        let path = request.data.map(PathBuf::from).or_else(|| then.map(PathBuf::from));
-        let Some(model) = summary.variants.first() else {
-            return Err(format!("{} has no trained models", run.path().display()).into());
-        };
-        let config = run.model(&model.variant, model.seed)?.config_json();
+    fn find(run: &RunFolder, then: &Data, models: &[Model], request: &Request) -> Result<Probes> {
+        let source = &then.source;
+        let path = request.data.map(PathBuf::from).or_else(|| then.path.clone());
+        let config = models[0].folder.config_json();
         let kind: serde_json::Value = read(&config)?;
-        let (probes, hash) = match kind["model_type"].as_str() {
+        let (kind, hash) = match kind["model_type"].as_str() {
             Some("llama") => {
-                let corpus = find_text(path, source)?;
+                let kept = run.kept_text().filter(|_| request.data.is_none());
+                let corpus = find_text(kept.or(path), source)?;
                 let config: LanguageModelConfig = read(&config)?;
                 let tokenizer = Tokenizer::load(run.tokenizer_json())?;
+                if tokenizer.vocabulary() != config.vocab_size {
+                    return Err(format!(
+                        "{} has {} tokens, and the models have {}: it is not the one they were \
+                         trained with",
+                        run.tokenizer_json().display(),
+                        tokenizer.vocabulary(),
+                        config.vocab_size
+                    )
+                    .into());
+                }
                 let tokens = tokenizer.encode(&corpus.splits.validation);
                 let length = config.max_position_embeddings.min(tokens.len());
                 let windows = probe::windows(&tokens, length, request.sequences, Key::new(1));
-                (Probes::Texts(windows.unwrap_or_default()), corpus.hashes.validation)
+                (Kind::Texts(windows.unwrap_or_default()), corpus.hashes.validation)
             }
             Some("vit" | "segmenter") => {
                 let config: VisionConfig = read(&config)?;
                 let data = find_images(path.as_deref(), &config, typed_options(run)?)?;
                 let count = request.sequences.min(data.splits.validation.len());
                 let hash = data.hashes.validation.clone();
-                (Probes::Images { data: Box::new(data), count }, hash)
+                (Kind::Images { data: Box::new(data), count }, hash)
             }
             other => {
                 let reason = format!("{}: unknown model_type {other:?}", config.display());
                 return Err(reason.into());
             }
         };
-        let expected = summary.data.hashes.get("validation");
+        let expected = then.hashes.get("validation");
         if expected.is_some_and(|expected| *expected != hash) {
             return Err(format!(
                 "the data found now is not what {} was trained on ({source}): give that with --data",
@@ -116,38 +226,46 @@ impl Probes {
             )
             .into());
         }
-        Ok(probes)
+        Ok(Probes { kind, name: then.name.clone(), hash })
     }
 
     fn len(&self) -> usize {
-        match self {
-            Probes::Texts(windows) => windows.len(),
-            Probes::Images { count, .. } => *count,
+        match &self.kind {
+            Kind::Texts(windows) => windows.len(),
+            Kind::Images { count, .. } => *count,
+        }
+    }
+
+    /// How many of what they are.
+    fn describe(&self) -> String {
+        let (count, name) = (self.len(), &self.name);
+        match &self.kind {
+            Kind::Texts(windows) => {
+                let length = windows.first().map_or(0, Vec::len);
+                format!("{count} windows of {length} tokens of the validation text of {name}")
+            }
+            Kind::Images { .. } => format!("{count} validation images of {name}"),
         }
     }
 
     /// Loads a model that is to be measured, and says how many of its last blocks are those of a
     /// mask transformer.
-    fn tracer<'a>(
-        &'a self,
-        folder: &ModelFolder,
-        request: &Request,
-    ) -> Result<(Tracer<'a>, usize)> {
+    fn tracer<'a>(&'a self, model: &Model, request: &Request) -> Result<(Tracer<'a>, usize)> {
         let device = request.device.clone();
-        let weights = folder.model_safetensors();
-        match self {
-            Probes::Texts(windows) => {
+        let folder = &model.folder;
+        match &self.kind {
+            Kind::Texts(windows) => {
                 let config: LanguageModelConfig = read(&folder.config_json())?;
                 let build = |builder: &mut _| LanguageModel::new(&config, builder);
-                let (model, parameters) = Parameters::build(&device, 0, build);
-                parameters.load(&weights)?;
+                let (network, parameters) = Parameters::build(&device, 0, build);
+                load(model, &parameters)?;
                 let tracer = move |first, last| {
                     let windows = &windows[first..last];
-                    model.trace(&Ids::new(windows.concat(), [windows.len(), windows[0].len()]))
+                    network.trace(&Ids::new(windows.concat(), [windows.len(), windows[0].len()]))
                 };
                 Ok((Box::new(tracer), 0))
             }
-            Probes::Images { data, .. } => {
+            Kind::Images { data, .. } => {
                 let config: VisionConfig = read(&folder.config_json())?;
                 let images = move |first: usize, last: usize| {
                     let batch = data.validation_images(first..last);
@@ -155,17 +273,33 @@ impl Probes {
                 };
                 if let Some(blocks) = config.num_decoder_layers {
                     let build = |builder: &mut _| ImageSegmenter::new(&config, builder);
-                    let (model, parameters) = Parameters::build(request.device, 0, build);
-                    parameters.load(&weights)?;
-                    return Ok((Box::new(move |a, b| model.trace(&images(a, b))), blocks));
+                    let (network, parameters) = Parameters::build(request.device, 0, build);
+                    load(model, &parameters)?;
+                    return Ok((Box::new(move |a, b| network.trace(&images(a, b))), blocks));
                 }
                 let build = |builder: &mut _| ImageClassifier::new(&config, builder);
-                let (model, parameters) = Parameters::build(request.device, 0, build);
-                parameters.load(&weights)?;
-                Ok((Box::new(move |a, b| model.encoder().trace(&images(a, b))), 0))
+                let (network, parameters) = Parameters::build(request.device, 0, build);
+                load(model, &parameters)?;
+                Ok((Box::new(move |a, b| network.encoder().trace(&images(a, b))), 0))
             }
         }
     }
+}
+
+/// Loads the weights of a model.
+fn load(model: &Model, parameters: &Parameters) -> Result<()> {
+    if !model.average {
+        parameters.load(&model.weights)?;
+        return Ok(());
+    }
+    let mut average = Average::new(parameters, 0.0);
+    average.load(parameters, &model.weights)?;
+    let read = || parameters.iter().map(|(_, tensor)| tensor.to_vec()).collect();
+    let numbers: std::result::Result<Vec<Vec<f32>>, _> = average.with(parameters, read);
+    for ((_, tensor), numbers) in parameters.iter().zip(numbers?) {
+        tensor.overwrite(&numbers);
+    }
+    Ok(())
 }
 
 fn find_text(path: Option<PathBuf>, source: &str) -> Result<Corpus> {

@@ -1,10 +1,11 @@
 //! The figures of the page: curves over training for all variants, and bars for what they cost.
 
 use super::curves::{Curve, difference, moving_average, over_seeds};
+use super::extent::{Extent, joined};
 use super::format::{bytes, fixed};
 use super::measures::{Measure, Style};
 use super::plots::{COLOURS, Line, Plot};
-use super::summary::BASELINE;
+use super::summary::named;
 use super::table::{KV_CACHE, peak_memory};
 use super::{Group, RunMetrics, label};
 use crate::run::{Metric, Summary};
@@ -47,11 +48,13 @@ pub(super) fn plots(summary: &Summary, groups: &[Group], runs: &[RunMetrics]) ->
         lines: averaged(|line| line.loss),
         levels: levels(summary),
     };
+    let baseline = summary.compared_with().unwrap_or_default();
+    let its = format!("{}'s", named(baseline));
     let relative = Plot {
         x: "step",
-        y: "loss less the Transformer's (nats)".to_owned(),
+        y: format!("loss less {its} (nats)"),
         logarithmic: false,
-        lines: lines(groups, |variant| relative_loss(runs, variant)),
+        lines: lines(groups, |variant| relative_loss(runs, variant, baseline)),
         levels: vec![(0.0, "")],
     };
     let validation = Plot {
@@ -77,12 +80,11 @@ pub(super) fn plots(summary: &Summary, groups: &[Group], runs: &[RunMetrics]) ->
             (figure(&training, "Training loss", &average))
             @if compared {
                 (figure(&relative, "Relative loss", &format!(
-                    "Training loss less the Transformer's on the same data in the same order, moving \
-                     average of {RELATIVE_WINDOW} steps. Below zero is better than the Transformer."
+                    "Training loss less {its} on the same data in the same order, moving \
+                     average of {RELATIVE_WINDOW} steps. Below zero is better."
                 )))
             }
-            (figure(&validation, "Validation loss",
-                "On the part of the validation data that is scored while training."))
+            (figure(&validation, "Validation loss", &scored_while_training(runs)))
             @for measure in Measure::present(summary).filter(|m| m.style == Style::Fraction) {
                 @let plot = fraction(measure, groups, runs);
                 @if plot.lines.iter().any(|line| !line.points.is_empty()) {
@@ -97,12 +99,31 @@ pub(super) fn plots(summary: &Summary, groups: &[Group], runs: &[RunMetrics]) ->
     }
 }
 
+/// What the scores of training are of.
+fn scored_while_training(runs: &[RunMetrics]) -> String {
+    let lines = runs.iter().flat_map(|run| &run.metrics);
+    let mut extents: Vec<Vec<Extent>> = lines.map(|line| Extent::beside(&line.values)).collect();
+    extents.retain(|extents| !extents.is_empty());
+    extents.dedup();
+    match &extents[..] {
+        [] => "On the validation data, as far as it is scored while training.".into(),
+        [all, rest @ ..] if rest.iter().all(|other| other == all) => {
+            format!("On {}, to the last step.", joined(all))
+        }
+        _ => {
+            "Not always on the same part of the validation data, as --eval-tokens or --eval-images \
+              changed: points of other parts do not compare."
+                .into()
+        }
+    }
+}
+
 /// What the loss can be held against, in nats a token.
 fn levels(summary: &Summary) -> Vec<(f64, &'static str)> {
     let fact = |name: &str| summary.facts.number(name);
     let per_token = |nats_per_word: f64| nats_per_word / fact("tokens_per_word");
     let levels = [
-        (per_token(fact("unigram_perplexity").ln()), "unigram model"),
+        (fact("unigram_loss"), "unigram model"),
         (per_token(fact("entropy_floor")), "entropy of the text"),
     ];
     levels.into_iter().filter(|(level, _)| level.is_finite()).collect()
@@ -149,13 +170,13 @@ fn fraction(measure: &Measure, groups: &[Group], runs: &[RunMetrics]) -> Plot {
 }
 
 /// Training loss less the baseline's with the same seed, one curve for each seed.
-fn relative_loss(runs: &[RunMetrics], variant: &str) -> Vec<Curve> {
-    if variant == BASELINE {
+fn relative_loss(runs: &[RunMetrics], variant: &str, baseline: &str) -> Vec<Curve> {
+    if variant == baseline {
         return Vec::new();
     }
     let loss = |run: &RunMetrics| curve(run, |line| Some(line.loss));
     let against_baseline = |run: &RunMetrics| {
-        let baseline = of_variant(runs, BASELINE).find(|other| other.seed == run.seed)?;
+        let baseline = of_variant(runs, baseline).find(|other| other.seed == run.seed)?;
         Some(moving_average(&difference(&loss(run), &loss(baseline)), |_| RELATIVE_WINDOW))
     };
     of_variant(runs, variant).filter_map(against_baseline).collect()

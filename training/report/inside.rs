@@ -1,6 +1,7 @@
 //! What was measured inside the models: over depth, over training, and what it can mean.
 
 use super::curves::{Curve, over_seeds};
+use super::escape::escaped;
 use super::figures::{figure, swatch};
 use super::head::head;
 use super::plots::{Line, Plot};
@@ -66,7 +67,7 @@ pub fn measurements_page(
             }
         }
     };
-    document.into_string()
+    escaped(&document.into_string())
 }
 
 /// The part of a page about the insides of models; nothing if nothing was measured.
@@ -226,8 +227,9 @@ fn reading(measurements: &[&Measurement], variants: &[Variant]) -> Markup {
                     is that of its own first block." }
             }
             @if seeds > 1 {
-                li { "Lines are means over seeds, bands and ± their sample standard deviation. A \
-                    difference between variants that is no larger than that may be chance." }
+                li { "Lines are means over " (seeds) " seeds, bands and ± their sample standard \
+                    deviation: how far seeds lie apart. That bands do not overlap is no proof of a \
+                    difference, least of all with few seeds." }
             } @else {
                 li { "One seed each: no spread is known, so a small difference between variants may \
                     be chance. Train with --seeds 3 to tell." }

@@ -1,7 +1,8 @@
 //! The scores that a report knows how to show, whatever the task.
 
 use super::Spread;
-use super::format::decimals;
+use super::extent::{Extent, joined};
+use super::format::{decimals, fixed};
 use crate::run::{Summary, Values};
 
 /// A score and how it is shown.
@@ -27,12 +28,35 @@ pub(super) enum Style {
 }
 
 /// All of them, in the order of the table's columns.
-pub(super) const MEASURES: [Measure; 11] = [
+pub(super) const MEASURES: [Measure; 14] = [
     measure("validation_loss", ["validation", "loss"], "validation loss", Style::Information),
-    measure("validation_perplexity", ["validation", "perplexity"], "perplexity", Style::Scaled),
+    measure(
+        "validation_perplexity",
+        ["validation", "perplexity"],
+        "perplexity a word",
+        Style::Scaled,
+    ),
+    measure(
+        "validation_token_perplexity",
+        ["validation", "perplexity"],
+        "perplexity a token",
+        Style::Scaled,
+    ),
+    measure(
+        "validation_bits_per_byte",
+        ["validation", "bits/byte"],
+        "bits a byte",
+        Style::Information,
+    ),
     measure("test_loss", ["test", "loss"], "test loss", Style::Information),
-    measure("test_perplexity", ["test", "perplexity"], "test perplexity", Style::Scaled),
-    measure("bits_per_byte", ["test", "bits/byte"], "bits a byte", Style::Information),
+    measure("test_perplexity", ["test", "perplexity"], "test perplexity a word", Style::Scaled),
+    measure(
+        "test_token_perplexity",
+        ["test", "perplexity"],
+        "test perplexity a token",
+        Style::Scaled,
+    ),
+    measure("bits_per_byte", ["test", "bits/byte"], "test bits a byte", Style::Information),
     measure("top1_accuracy", ["top-1", "accuracy"], "top-1 accuracy", Style::Fraction),
     measure("top5_accuracy", ["top-5", "accuracy"], "top-5 accuracy", Style::Fraction),
     measure("mean_iou", ["mean", "IoU"], "mean IoU", Style::Fraction),
@@ -80,13 +104,20 @@ impl Measure {
         }
     }
 
-    /// The size of a difference in words.
-    pub fn show_difference(&self, difference: &Spread) -> String {
-        match self.style {
-            Style::Information => format!("{} nats", difference.show(4)),
-            Style::Scaled => scaled(difference),
-            Style::Fraction => format!("{} percentage points", difference.times(100.0).show(2)),
-        }
+    /// A difference in words; those between which it lies in sequence.
+    pub fn show_difference<const N: usize>(&self, differences: [f64; N]) -> String {
+        let (factor, digits, unit) = match self.style {
+            Style::Information => (1.0, 4, " nats"),
+            Style::Scaled => (1.0, 3, ""),
+            Style::Fraction => (100.0, 2, " percentage points"),
+        };
+        let shown = differences.map(|difference| fixed(factor * difference, digits));
+        format!("{}{unit}", shown.join(" to "))
+    }
+
+    /// Whether more of it is better.
+    pub fn more_is_better(&self) -> bool {
+        self.style == Style::Fraction
     }
 }
 
@@ -96,7 +127,7 @@ pub(super) fn scaled(spread: &Spread) -> String {
     spread.show(if spread.deviation.is_some() { decimals.min(2) } else { decimals })
 }
 
-/// Scores as a person reads them.
+/// Scores as a person reads them, with what they are of where that is a part.
 ///
 /// ```
 /// # use neutreno::report::describe;
@@ -111,5 +142,7 @@ pub fn describe(scores: &Values) -> String {
         let number = Spread { mean: number, deviation: None, count: 1 };
         format!("{} {}", measure.words, measure.show(&number))
     });
-    words.collect::<Vec<_>>().join(", ")
+    let words = words.collect::<Vec<_>>().join(", ");
+    let parts: Vec<Extent> = Extent::beside(scores).into_iter().filter(Extent::is_part).collect();
+    if parts.is_empty() { words } else { format!("{words} (of {})", joined(&parts)) }
 }

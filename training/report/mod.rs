@@ -6,13 +6,17 @@
 //! - [`savings`] says how many fewer parameters, and how much less data, a variant needs for the same
 //!   loss, and [`Efficiency`] shows it.
 
+mod best;
 mod curves;
 mod efficiency;
+mod escape;
+mod extent;
 mod figures;
 mod format;
 mod head;
 mod html;
 mod inside;
+mod language;
 mod maps;
 mod measures;
 mod plots;
@@ -25,12 +29,14 @@ mod summary;
 mod table;
 
 pub use efficiency::Efficiency;
+pub use escape::escaped;
 pub use format::{bytes, duration, label, thousands};
 pub use html::page;
 pub use inside::{Map, MeasuredModel, measurements_page};
+pub use language::MANY_UNKNOWN;
 pub use maps::draw_map;
 pub use measures::describe;
 pub use run_metrics::RunMetrics;
 pub use savings::{Point, PowerLaw, Saving, savings};
 pub use spread::Spread;
-pub use summary::{Difference, Group};
+pub use summary::{Difference, Group, Verdict};

@@ -25,8 +25,7 @@ pub(super) fn summary(seeds: u64) -> Summary {
                 .with("validation_loss", loss)
                 .with("validation_perplexity", loss.exp().round())
                 .with("test_loss", loss - 0.0625)
-                .with("test_perplexity", (loss - 0.0625).exp().round())
-                .with("bits_per_byte", 1.375),
+                .with("test_perplexity", (loss - 0.0625).exp().round()),
             peak_memory_bytes: 327_575_142,
             wall_seconds: 72.5,
             device: "cpu".to_owned(),
@@ -42,7 +41,8 @@ pub(super) fn summary(seeds: u64) -> Summary {
         version: "0.1.0".to_owned(),
         started: "2031-05-07T09:30:00Z".to_owned(),
         data: Data {
-            source: "given".to_owned(),
+            source: "folder /data/wikitext-2".to_owned(),
+            path: Some("/data/wikitext-2".into()),
             name: "WikiText-2".to_owned(),
             hashes: [("wiki.train.tokens".to_owned(), "c0ffee".repeat(10))].into(),
         },
@@ -54,7 +54,9 @@ pub(super) fn summary(seeds: u64) -> Summary {
             .with("vocabulary", 33_278)
             .with("tokens_per_word", 1.0)
             .with("uniform_perplexity", 33_278.0)
-            .with("unigram_perplexity", 1012.5),
+            .with("unigram_perplexity", 1012.5)
+            .with("unigram_loss", 6.92),
+        baseline: None,
         variants: VARIANTS.into_iter().flat_map(runs).collect(),
     }
 }

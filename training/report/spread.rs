@@ -31,6 +31,21 @@ impl Spread {
         Spread { mean, deviation, count }
     }
 
+    /// Where the mean of ever more seeds would lie, with a confidence of 95 % (Student's t); none for
+    /// fewer than two.
+    ///
+    /// ```
+    /// # use neutreno::report::Spread;
+    /// let [least, most] = Spread::of([1.0, 2.0, 3.0]).interval().unwrap();
+    /// // Two degrees of freedom: 4.303 standard errors to each side.
+    /// assert!((most - 2.0 - 4.303 / 3_f64.sqrt()).abs() < 1e-3 && least + most == 4.0);
+    /// ```
+    pub fn interval(&self) -> Option<[f64; 2]> {
+        let error = self.deviation? / (self.count as f64).sqrt();
+        let half = quantile(0.95, self.count - 1) * error;
+        Some([self.mean - half, self.mean + half])
+    }
+
     /// The spread of the same numbers, each multiplied by `factor`.
     pub(super) fn times(&self, factor: f64) -> Spread {
         let deviation = self.deviation.map(|deviation| factor * deviation);
@@ -44,6 +59,43 @@ impl Spread {
                 format!("{} ± {}", fixed(self.mean, decimals), fixed(deviation, decimals))
             }
             _ => fixed(self.mean, decimals),
+        }
+    }
+}
+
+/// How far to each side of zero Student's t of so many degrees of freedom lies with a probability.
+fn quantile(probability: f64, freedom: usize) -> f64 {
+    let (mut low, mut high) = (0.0, 1e3);
+    for _ in 0..80 {
+        let middle = 0.5 * (low + high);
+        if within(middle, freedom) < probability { low = middle } else { high = middle }
+    }
+    high
+}
+
+/// The probability that Student's t lies between −t and t (Abramowitz & Stegun, 26.7.3 and 26.7.4).
+fn within(t: f64, freedom: usize) -> f64 {
+    let angle = (t / (freedom as f64).sqrt()).atan();
+    let (sine, cosine) = angle.sin_cos();
+    let odd = freedom % 2 == 1;
+    let (mut term, mut sum) = if odd { (cosine, 0.0) } else { (1.0, 0.0) };
+    for k in (if odd { 3 } else { 2 }..=freedom).step_by(2) {
+        sum += term;
+        term *= (k - 1) as f64 / k as f64 * cosine.powi(2);
+    }
+    if odd { (angle + sine * sum) * 2.0 / std::f64::consts::PI } else { sine * sum }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_of_students_t_are_those_of_the_tables() {
+        for (freedom, expected) in
+            [(1, 12.706), (2, 4.303), (3, 3.182), (4, 2.776), (7, 2.365), (30, 2.042), (999, 1.962)]
+        {
+            approx::assert_abs_diff_eq!(quantile(0.95, freedom), expected, epsilon = 6e-4);
         }
     }
 }

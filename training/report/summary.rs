@@ -1,13 +1,13 @@
 //! What the results of a run come to: means over seeds, differences between variants, and what a
 //! reader has to know beside them.
 
-use super::format::{decimals, fixed};
+use super::best::Best;
+use super::extent::{Extent, joined};
 use super::measures::Measure;
-use super::{Spread, label};
+use super::{Spread, label, language};
 use crate::run::{Summary, VariantSummary};
-use serde_json::Value;
 
-/// The variant that the others are compared with.
+/// The variant that the others are compared with, where there is no other wish.
 pub(super) const BASELINE: &str = "transformer";
 
 /// The runs of one variant, a run for each seed.
@@ -33,43 +33,80 @@ impl Group<'_> {
 }
 
 /// A variant's score less the baseline's, over the seeds that both finished with the same number
-/// of steps. The same seed gives both the same order of data, so the difference is taken seed by
-/// seed. The score is that of the task: the validation loss, the top-1 accuracy, the mean IoU.
+/// of steps and scored on the same data. The same seed gives both the same order of data, so the
+/// difference is taken seed by seed. The score is that of the task: the validation loss, the top-1
+/// accuracy, the mean IoU.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Difference {
     /// The variant.
     pub variant: String,
+    /// What it is compared with.
+    pub baseline: String,
     /// The score's name.
     pub score: &'static str,
-    /// The variant's score less the Transformer's.
+    /// The variant's score less the baseline's.
     pub spread: Spread,
 }
 
+/// What the seeds say of a difference: where its 95 % interval lies ([`Spread::interval`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// On the side of zero where the variant is better.
+    Better,
+    /// On the other side.
+    Worse,
+    /// On both sides: these seeds show no difference, nor that there is none.
+    Open,
+    /// One seed says nothing about chance.
+    OneSeed,
+}
+
 impl Difference {
-    /// Whether the mean lies inside the spread between seeds; none with fewer than two seeds.
-    pub fn inside_spread(&self) -> Option<bool> {
-        self.spread.deviation.map(|deviation| self.spread.mean.abs() <= deviation)
+    /// What the seeds say.
+    pub fn verdict(&self) -> Verdict {
+        match self.spread.interval() {
+            None => Verdict::OneSeed,
+            Some([least, most]) if least <= 0.0 && most >= 0.0 => Verdict::Open,
+            Some([least, _]) if (least > 0.0) == self.measure().more_is_better() => Verdict::Better,
+            Some(_) => Verdict::Worse,
+        }
+    }
+
+    fn measure(&self) -> &'static Measure {
+        Measure::named(self.score).expect("differences are of known measures")
     }
 
     /// The difference in words.
     pub fn sentence(&self) -> String {
         let against = if self.spread.mean < 0.0 { "below" } else { "above" };
-        let size = Spread { mean: self.spread.mean.abs(), ..self.spread };
-        let measure = Measure::named(self.score).expect("differences are of known measures");
+        let measure = self.measure();
+        let baseline = named(&self.baseline);
+        let variant = label(&self.variant);
         let difference = format!(
-            "{}'s {} is {} {against} the Transformer's",
-            label(&self.variant),
+            "{variant}'s {} is {} {against} {baseline}'s",
             measure.words,
-            measure.show_difference(&size),
+            measure.show_difference([self.spread.mean.abs()]),
         );
-        match (self.inside_spread(), self.spread.count) {
-            (Some(true), n) => {
-                format!("{difference}: inside the spread between {n} seeds, so it may be chance.")
-            }
-            (Some(false), n) => format!("{difference}: more than the spread between {n} seeds."),
-            (None, _) => format!("{difference}, for one seed."),
-        }
+        let Some(interval) = self.spread.interval() else {
+            return format!("{difference}, for one seed.");
+        };
+        let verdict = match self.verdict() {
+            Verdict::Better => format!("{variant} is better"),
+            Verdict::Worse => format!("{variant} is worse"),
+            _ => "that includes 0, so these seeds show no difference".into(),
+        };
+        format!(
+            "{difference} (mean over {} seeds; 95 % interval {}): {verdict}.",
+            self.spread.count,
+            measure.show_difference(interval),
+        )
     }
+}
+
+/// A variant in the middle of a sentence.
+pub(super) fn named(variant: &str) -> String {
+    let article = if variant == BASELINE { "the " } else { "" };
+    format!("{article}{}", label(variant))
 }
 
 impl Summary {
@@ -85,9 +122,19 @@ impl Summary {
         groups
     }
 
-    /// How the other variants compare with the Transformer; empty without one.
+    /// The variant that the others are compared with: the one that was wished for, else the
+    /// Transformer, else the first; none without any.
+    pub fn compared_with(&self) -> Option<&str> {
+        let groups = self.groups();
+        let named = |name: &str| groups.iter().find(|group| group.variant == name);
+        let wished = self.baseline.as_deref().and_then(named);
+        Some(wished.or_else(|| named(BASELINE)).or(groups.first())?.variant)
+    }
+
+    /// How the other variants compare with the baseline.
     ///
     /// ```
+    /// # use neutreno::report::Verdict;
     /// # use neutreno::run::{Summary, Values, VariantSummary};
     /// let run = |variant: &str, seed, validation_loss: f64| VariantSummary {
     ///     variant: variant.to_owned(),
@@ -105,66 +152,83 @@ impl Summary {
     /// let summary = Summary { variants, ..Summary::default() };
     /// let difference = &summary.differences()[0];
     /// assert!((difference.spread.mean + 0.15).abs() < 1e-9);
-    /// assert_eq!(difference.inside_spread(), Some(false));
+    /// // −0.1 and −0.2: two seeds leave −0.79 to +0.49 open.
+    /// assert_eq!(difference.verdict(), Verdict::Open);
     /// ```
     pub fn differences(&self) -> Vec<Difference> {
         let groups = self.groups();
-        let Some(baseline) = groups.iter().find(|group| group.variant == BASELINE) else {
+        let baseline = self.compared_with();
+        let Some(baseline) = groups.iter().find(|group| Some(group.variant) == baseline) else {
             return Vec::new();
         };
         let score = Measure::headline(self).name;
         let compare = |group: &Group| {
-            let differences: Vec<f64> = group
-                .runs
-                .iter()
-                .filter_map(|run| {
-                    let partner = baseline.runs.iter().find(|other| {
-                        other.seed == run.seed && other.steps == run.steps && other.finished
-                    })?;
-                    run.finished.then(|| run.number(score) - partner.number(score))
-                })
-                .filter(|difference| difference.is_finite())
-                .collect();
+            let of_seed = |run: &&VariantSummary| {
+                let partner = baseline.runs.iter().find(|other| {
+                    let alike = other.seed == run.seed && other.steps == run.steps;
+                    let extents = [&other.results, &run.results].map(Extent::beside);
+                    alike && other.finished && extents[0] == extents[1]
+                })?;
+                run.finished.then(|| run.number(score) - partner.number(score))
+            };
+            let differences = group.runs.iter().filter_map(of_seed);
+            let differences: Vec<f64> = differences.filter(|x| x.is_finite()).collect();
             (!differences.is_empty()).then(|| Difference {
                 variant: group.variant.to_owned(),
+                baseline: baseline.variant.to_owned(),
                 score,
                 spread: Spread::of(differences),
             })
         };
-        groups.iter().filter(|group| group.variant != BASELINE).filter_map(compare).collect()
+        groups
+            .iter()
+            .filter(|group| group.variant != baseline.variant)
+            .filter_map(compare)
+            .collect()
+    }
+
+    /// How much of the data was scored, in one sentence or several.
+    fn extents(&self) -> Vec<String> {
+        let mut kinds: Vec<(Vec<Extent>, Vec<String>)> = Vec::new();
+        for run in &self.variants {
+            let extents = Extent::beside(&run.results);
+            let name = format!("{} (seed {})", label(&run.variant), run.seed);
+            match kinds.iter_mut().find(|(of, _)| *of == extents) {
+                Some((_, names)) => names.push(name),
+                None => kinds.push((extents, vec![name])),
+            }
+        }
+        match &kinds[..] {
+            [] => Vec::new(),
+            [(extents, _)] if extents.is_empty() => Vec::new(),
+            [(extents, _)] => {
+                let part = if extents.iter().any(Extent::is_part) { " a part" } else { "" };
+                let colon = if part.is_empty() { "" } else { ":" };
+                vec![format!("The scores are of{part}{colon} {}.", joined(extents))]
+            }
+            several => {
+                let each = several.iter().map(|(extents, names)| match &extents[..] {
+                    [] => format!("{}: nothing says what the scores are of.", names.join(", ")),
+                    all => format!("{}: the scores are of {}.", names.join(", "), joined(all)),
+                });
+                let warning = "Not all models were scored on the same data, and only those that \
+                               were compare."
+                    .to_owned();
+                each.chain([warning]).collect()
+            }
+        }
+    }
+
+    /// Whether a part of the data was left out when a model was scored.
+    pub(super) fn is_of_a_part(&self) -> bool {
+        let extents = self.variants.iter().flat_map(|run| Extent::beside(&run.results));
+        extents.into_iter().any(|extent| extent.is_part())
     }
 
     /// What a reader has to know to judge the numbers, one sentence or two each.
     pub fn notes(&self) -> Vec<String> {
-        let show = |perplexity| fixed(perplexity, decimals(perplexity));
-        let mut notes = Vec::new();
-        let facts = &self.facts;
-        if facts.get("uniform_perplexity").is_some() {
-            notes.push(format!(
-                "For comparison: a model that thinks all tokens equally likely has a perplexity \
-                 of {}, one that knows only how frequent each token is {}.",
-                show(facts.number("uniform_perplexity")),
-                show(facts.number("unigram_perplexity")),
-            ));
-        }
-        if let Some(floor) = facts.get("entropy_floor").and_then(Value::as_f64) {
-            notes.push(format!(
-                "The text was generated by a known process of {} nats a word: no model can get a \
-                 perplexity below {} for long.",
-                fixed(floor, 3),
-                show(floor.exp()),
-            ));
-        }
-        if let Some(official) = facts.get("official_words").and_then(Value::as_bool) {
-            notes.push(if official {
-                "The words are the data set's own, so the perplexities compare with published ones."
-                    .to_owned()
-            } else {
-                "Perplexities are for each word of this text. Only those of a data set's .tokens \
-                 files compare with published ones, so these do not."
-                    .to_owned()
-            });
-        }
+        let mut notes = self.extents();
+        notes.extend(language::notes(self));
         for run in &self.variants {
             let name = format!("{} (seed {})", label(&run.variant), run.seed);
             if !run.finished {
@@ -172,20 +236,22 @@ impl Summary {
             } else if !run.train_loss.is_finite() {
                 notes.push(format!("{name} diverged: its loss is no longer a finite number."));
             }
+            notes.extend(Best::of(run).and_then(|best| best.note(&name)));
         }
         notes.extend(self.differences().iter().map(Difference::sentence));
         let seeds = self.groups().iter().map(|group| group.runs.len()).max().unwrap_or(0);
         if seeds == 1 && self.groups().len() > 1 {
             notes.push(
-                "With one seed, nothing says whether a difference is more than chance: --seeds 3 \
-                 measures the spread between seeds."
+                "With one seed, nothing says whether a difference is more than chance: --seeds 3, \
+                 or more, tells."
                     .to_owned(),
             );
         } else if seeds > 1 {
-            notes.push(
-                "± is the sample standard deviation over seeds; differences are taken seed by seed."
-                    .to_owned(),
-            );
+            notes.push(format!(
+                "± is the sample standard deviation over {seeds} seeds: how far they lie apart. \
+                 Differences are taken seed by seed; their intervals are Student's t, each for its \
+                 own comparison alone."
+            ));
         }
         notes
     }
@@ -227,16 +293,97 @@ mod tests {
         }
         let differences = summary.differences();
         assert_eq!(differences.len(), 3);
-        assert_eq!(differences[0].inside_spread(), Some(true));
-        assert!(differences[0].sentence().contains("inside the spread between 3 seeds"));
-        assert_eq!(differences[1].inside_spread(), Some(false));
+        assert_eq!(differences[0].verdict(), Verdict::Open);
+        let sentence = differences[0].sentence();
+        assert!(
+            sentence.contains("mean over 3 seeds; 95 % interval −0.0248 to 0.0248"),
+            "{sentence}"
+        );
+        assert_eq!(differences[1].verdict(), Verdict::Better);
+        assert!(differences[1].sentence().ends_with(": ResFormer is better."));
 
-        // A seed that was interrupted, or made fewer steps, is compared with nothing.
+        // A seed that was interrupted, made fewer steps or was scored on other data is compared
+        // with nothing.
         summary.variants[0].finished = false;
         summary.variants[1].steps -= 1;
         let difference = &summary.differences()[1];
-        assert_eq!((difference.spread.count, difference.inside_spread()), (1, None));
-        assert!(!difference.sentence().contains("spread"));
+        assert_eq!((difference.spread.count, difference.verdict()), (1, Verdict::OneSeed));
+        assert!(difference.sentence().ends_with("below the Transformer's, for one seed."));
+        summary.variants[2].results.set("validation_tokens_scored", 5);
+        summary.variants[2].results.set("validation_tokens", 9);
+        assert_eq!(summary.differences(), []);
+        let notes = summary.notes().join("\n");
+        assert!(
+            notes.contains("Transformer (seed 3): the scores are of the first 5 of 9"),
+            "{notes}"
+        );
+    }
+
+    /// Two seeds with −0.0785 and −0.0215: a mean of −0.050 ± 0.040, and p = 0.32.
+    #[test]
+    fn two_seeds_that_lie_apart_show_nothing() {
+        let mut summary = summary(2);
+        for run in &mut summary.variants {
+            let gain = if run.variant == "resformer" { [-0.0785, -0.0215] } else { [0.0; 2] };
+            run.results.set("validation_loss", 5.0 + gain[run.seed as usize - 1]);
+        }
+        let difference = &summary.differences()[1];
+        assert_eq!(difference.verdict(), Verdict::Open);
+        let expected = "ResFormer's validation loss is 0.0500 nats below the Transformer's (mean over \
+                        2 seeds; 95 % interval −0.4121 to 0.3121 nats): that includes 0, so these \
+                        seeds show no difference.";
+        assert_eq!(difference.sentence(), expected);
+    }
+
+    #[test]
+    fn the_baseline_is_what_was_wished_for_or_the_transformer_or_the_first() {
+        let mut summary = summary(1);
+        assert_eq!(summary.compared_with(), Some("transformer"));
+        summary.baseline = Some("svformer".into());
+        let names = |summary: &Summary| -> Vec<String> {
+            summary.differences().into_iter().map(|difference| difference.variant).collect()
+        };
+        assert_eq!(names(&summary), ["transformer", "neutreno", "resformer"]);
+        let sentence = summary.differences()[1].sentence();
+        assert!(sentence.contains("below SVFormer's, for one seed"), "{sentence}");
+        summary.baseline = None;
+        summary.variants.remove(0);
+        assert_eq!(names(&summary), ["resformer", "svformer"]);
+        assert!(Summary::default().differences().is_empty());
+    }
+
+    #[test]
+    fn scores_of_a_part_say_so_first() {
+        let mut summary = summary(1);
+        for run in &mut summary.variants {
+            run.results.set("validation_tokens_scored", 5_000);
+            run.results.set("validation_tokens", 217_646);
+        }
+        assert_eq!(
+            summary.notes()[0],
+            "The scores are of a part: the first 5,000 of 217,646 validation tokens."
+        );
+    }
+
+    #[test]
+    fn a_model_that_became_worse_is_told() {
+        let mut summary = summary(1);
+        let run = &mut summary.variants[0];
+        for (name, value) in [("best_validation_loss", 2.089), ("last_validation_loss", 2.247)] {
+            run.results.set(name, value);
+        }
+        run.results.set("best_step", 100);
+        run.train_loss = 1.5;
+        let told = |summary: &Summary| {
+            summary.notes().into_iter().find(|note| note.contains("was best after"))
+        };
+        let expected = "Transformer (seed 1) was best after 100 of 300 steps: validation loss 2.0890 \
+                        then, 2.2470 at the end. After that it learnt its training data by heart \
+                        (overfitting): try fewer --steps. The model of then is in \
+                        checkpoints/step-000100.";
+        assert_eq!(told(&summary).unwrap(), expected);
+        summary.variants[0].results.set("last_validation_loss", 2.09);
+        assert_eq!(told(&summary), None);
     }
 
     #[test]

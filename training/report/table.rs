@@ -1,6 +1,8 @@
 //! The table over the variants: its columns, for the terminal and the page, and the terminal's
 //! layout.
 
+use super::best;
+use super::extent::Extent;
 use super::format::{bytes, duration, fixed, thousands};
 use super::measures::{Measure, scaled};
 use super::{Group, label};
@@ -21,13 +23,39 @@ impl Column {
     }
 }
 
-/// How well a variant does: a column for each score.
+/// How well a variant does: a column for each score, one for each split of which a part was scored,
+/// and the best score of training.
 pub(super) fn quality(summary: &Summary) -> Vec<Column> {
     let column = |measure: &'static Measure| {
         let cell = |group: &Group| measure.show(&group.spread(|run| run.number(measure.name)));
         Column::new(measure.title, cell)
     };
-    Measure::present(summary).map(column).collect()
+    // The table has no room for what bits a byte say as well.
+    let bits = Measure::present(summary).any(|measure| measure.name == "bits_per_byte");
+    let shown = |measure: &&Measure| !(bits && measure.name == "test_loss");
+    let mut columns: Vec<Column> = Measure::present(summary).filter(shown).map(column).collect();
+    let extents = summary.variants.iter().flat_map(|run| Extent::beside(&run.results));
+    let mut splits: Vec<String> =
+        extents.filter(Extent::is_part).map(|extent| extent.split).collect();
+    splits.sort_by(|a, b| b.cmp(a));
+    splits.dedup();
+    for split in splits {
+        columns.push(Column::new([&split.clone(), "scored"], move |group| scored(group, &split)));
+    }
+    if let Some(measure) = best::measured_by(summary) {
+        let cell = |group: &Group| best::cell(measure, group);
+        columns.push(Column::new(["best while training,", "at step"], cell));
+    }
+    columns
+}
+
+/// How much of a split the models of a variant were scored on.
+fn scored(group: &Group, split: &str) -> String {
+    let extents = group.runs.iter().flat_map(|run| Extent::beside(&run.results));
+    let mut shares: Vec<String> =
+        extents.filter(|extent| extent.split == split).map(|extent| extent.short()).collect();
+    shares.dedup();
+    shares.join(", ")
 }
 
 /// What a variant costs.
@@ -83,8 +111,24 @@ impl Summary {
     }
 }
 
-/// Two lines of titles and a line for each variant; names to the left, numbers to the right.
+/// A table, or several where the columns do not fit beside each other: two lines of titles and a
+/// line for each variant; names to the left, numbers to the right.
 fn aligned(groups: &[Group], columns: &[Column]) -> String {
+    let fits = |count: &usize| {
+        let text = side_by_side(groups, &columns[..*count]);
+        text.lines().all(|line| line.chars().count() <= WIDTH)
+    };
+    let count = (2..=columns.len()).rev().find(fits).unwrap_or(columns.len().min(1));
+    let mut text = side_by_side(groups, &columns[..count]);
+    if count < columns.len() {
+        text.push('\n');
+        text += &aligned(groups, &columns[count..]);
+    }
+    text
+}
+
+/// All columns in one table.
+fn side_by_side(groups: &[Group], columns: &[Column]) -> String {
     let mut rows = vec![vec![String::new()]; 2];
     for (i, row) in rows.iter_mut().enumerate() {
         row.extend(columns.iter().map(|column| column.title[i].clone()));
@@ -141,6 +185,7 @@ fn wrapped(note: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::samples::summary;
+    use crate::run::Values;
 
     #[test]
     fn columns_line_up() {
@@ -156,6 +201,26 @@ mod tests {
         assert!(text.contains("--seeds 3"), "{text}");
     }
 
+    /// What was scored stands beside the scores; columns that do not fit go below.
+    #[test]
+    fn parts_and_the_best_step_have_columns() {
+        let mut summary = summary(2);
+        for run in &mut summary.variants {
+            run.results.set("validation_tokens_scored", 5_000);
+            run.results.set("validation_tokens", 20_000);
+            run.results.set("test_tokens_scored", 20_000);
+            run.results.set("test_tokens", 20_000);
+            run.results.set("best_step", 100 * run.seed);
+            run.results.set("best_validation_loss", 5.0);
+            run.results.set("last_validation_loss", 5.0);
+        }
+        summary.variants[0].results.set("validation_tokens_scored", 20_000);
+        let text = summary.table();
+        assert!(text.contains("scored") && text.contains("all, 25.0 %"), "{text}");
+        assert!(text.contains("5.000 ± 0.000 at 100–200"), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    }
+
     #[test]
     fn even_extreme_numbers_fit_100_columns() {
         let mut summary = summary(3);
@@ -163,11 +228,13 @@ mod tests {
             run.variant = format!("neutreno+resformer-learnable-plus-{}", i / 3);
             run.parameters = 9_999_999_999;
             run.peak_memory_bytes = 1023 << 30;
+            run.results = Values::default();
             for (name, number) in [
                 ("kv_cache_bytes_per_token", f64::from(1023 << 20)),
                 ("validation_loss", 10.0 * (i + 1) as f64),
-                ("validation_perplexity", 900.0 * (i + 1) as f64),
-                ("test_perplexity", f64::MAX),
+                ("validation_token_perplexity", 900.0 * (i + 1) as f64),
+                ("validation_bits_per_byte", 22.0 + i as f64),
+                ("test_token_perplexity", f64::MAX),
                 ("test_loss", f64::NAN),
                 ("bits_per_byte", 33.0 + i as f64),
                 ("tokens_per_second", 999_999.0 + i as f64),

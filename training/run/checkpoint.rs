@@ -105,6 +105,29 @@ pub(crate) fn newest(folder: &ModelFolder) -> (Option<Found>, Vec<Error>) {
     (None, problems)
 }
 
+/// The weights of a model that is not trained to the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Weights {
+    /// The steps that it was trained for.
+    pub step: u64,
+    /// Their file.
+    pub path: PathBuf,
+    /// Whether they are the running average of the weights, as
+    /// [`Average::state`](crate::engine::optim::Average::state) names it.
+    pub average: bool,
+}
+
+/// The weights of the newest whole checkpoint of a model, those that would be scored; `None` without
+/// one.
+pub fn newest_weights(folder: &ModelFolder) -> Option<Weights> {
+    let Found { path, state, .. } = newest(folder).0?;
+    let average = path.join(AVERAGE);
+    Some(match average.is_file() {
+        true => Weights { step: state.step, path: average, average: true },
+        false => Weights { step: state.step, path: path.join(MODEL), average: false },
+    })
+}
+
 /// The step of the latest checkpoint that a model has, whole or not.
 pub(crate) fn latest_step(folder: &ModelFolder) -> Option<u64> {
     steps(folder).into_keys().next_back()

@@ -2,6 +2,7 @@
 
 use super::lock::lock_file;
 use super::{Error, RunLock, disk};
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,13 +16,17 @@ pub(super) struct Draft {
 
 impl Draft {
     /// Makes one, after removing those that were left in `parent`.
-    pub fn new(parent: &Path, name: &str) -> Result<Draft, Error> {
+    pub fn new(parent: &Path, name: impl AsRef<OsStr>) -> Result<Draft, Error> {
         // Several threads of a process may want the same name.
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         remove_leftovers(parent);
+        let name = name.as_ref();
         loop {
             let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-            let path = parent.join(format!(".{name}.{}-{number}.partial", std::process::id()));
+            let mut partial = OsString::from(".");
+            partial.push(name);
+            partial.push(format!(".{}-{number}.partial", std::process::id()));
+            let path = parent.join(partial);
             let failed = |source| Error::Create { path: parent.join(name), source };
             fs::create_dir(&path).map_err(failed)?;
             let lock = RunLock::take(&path);
@@ -79,7 +84,8 @@ pub(super) fn is_free(path: &Path) -> bool {
 fn remove_leftovers(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let Some(process) = name.to_str().and_then(process_of) else { continue };
+        let name = name.to_string_lossy();
+        let Some(process) = process_of(&name) else { continue };
         // Its process was killed before it was locked. This removes no folder that is not empty.
         if !disk::is_folder(&entry) || fs::remove_dir(entry.path()).is_ok() {
             continue;

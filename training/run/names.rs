@@ -1,6 +1,7 @@
 //! Names for folders.
 
 use super::Error;
+use std::ffi::OsStr;
 
 /// `2031-05-07T09:30:00Z` as `2031-05-07-093000`.
 pub(super) fn time_for_a_name(time: &str) -> String {
@@ -9,7 +10,9 @@ pub(super) fn time_for_a_name(time: &str) -> String {
 }
 
 /// A name that Linux, macOS and Windows all allow for a folder.
-pub(super) fn check_name(name: &str) -> Result<(), Error> {
+pub(super) fn check_name(name: impl AsRef<OsStr>) -> Result<(), Error> {
+    // What is no Unicode is none of the characters that matter here.
+    let name = &*name.as_ref().to_string_lossy();
     let edge = |c: Option<char>| c.is_none_or(|c| c == '.' || c == ' ');
     let forbidden = |c: char| c.is_control() || "<>:\"/\\|?*".contains(c);
     let bad = edge(name.chars().next()) || edge(name.chars().next_back());

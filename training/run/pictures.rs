@@ -41,7 +41,7 @@ pub fn write_pictures(folder: &ModelFolder, pictures: &[Picture]) -> Result<(), 
 /// # use neutreno::run::{Error, Picture, RunFolder, read_pictures, write_pictures};
 /// # let parent = tempfile::tempdir().unwrap();
 /// # let fill = |_: &RunFolder, _: &str| Ok::<(), Error>(());
-/// # let run = RunFolder::create(parent.path(), Some("first"), "", "", fill)?;
+/// # let run = RunFolder::create(parent.path(), Some("first".as_ref()), "", "", fill)?;
 /// let folder = run.model("resformer", 7)?;
 /// let picture = Picture { file: "dot.svg".into(), bytes: b"<svg/>".into(), ..Picture::default() };
 /// write_pictures(&folder, &[picture.clone()])?;

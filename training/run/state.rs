@@ -1,6 +1,6 @@
 //! What a checkpoint says beside its tensors.
 
-use super::Metric;
+use super::{Metric, Values};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::VecDeque;
@@ -48,4 +48,10 @@ pub struct LogState {
     pub skipped: u64,
     /// The step with the best score so far, and that score.
     pub best: Option<(u64, f64)>,
+    /// The latest score.
+    #[serde(default)]
+    pub last: Option<f64>,
+    /// What these two are of.
+    #[serde(default)]
+    pub scored: Values,
 }

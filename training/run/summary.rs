@@ -4,6 +4,7 @@ use super::Values;
 use super::values::null_is_nan;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// The results of a run. What depends on the task is in [`Summary::facts`] and
 /// [`VariantSummary::results`], whose entries stand beside the others in JSON.
@@ -29,6 +30,10 @@ pub struct Summary {
     /// What is known of the task and its data, such as `vocabulary`.
     #[serde(flatten)]
     pub facts: Values,
+    /// The variant that the others are to be compared with; without a wish the Transformer, else
+    /// the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<String>,
     /// One entry for each trained model, in the order of training.
     pub variants: Vec<VariantSummary>,
 }
@@ -36,8 +41,11 @@ pub struct Summary {
 /// Where the data came from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Data {
-    /// How it was found: `given`, `cache`, `download`, `generated`.
+    /// How it was found, in words: `folder /data/wikitext-2`, `generated from seed 2016`.
     pub source: String,
+    /// The absolute path of the folder or file, if it was one that was given.
+    #[serde(default, with = "super::paths", skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
     /// What it is, such as `WikiText-2`.
     pub name: String,
     /// Hash of each file, by its name.

@@ -41,6 +41,13 @@ impl Values {
         self
     }
 
+    /// These values and all of `others`; those of the same name replace what was there.
+    #[must_use]
+    pub fn with_all(mut self, others: Values) -> Values {
+        self.extend(others);
+        self
+    }
+
     /// Adds all of `others`; those of the same name replace what was there.
     pub fn extend(&mut self, others: Values) {
         self.0.extend(others.0);

@@ -159,6 +159,7 @@ impl EvaluationImages {
     /// let sizes: Vec<usize> = batches.iter().map(|batch| batch.shape[0]).collect();
     /// assert_eq!(sizes, [4, 2]);
     /// ```
+    #[must_use]
     pub fn first(self, images: usize) -> EvaluationImages {
         EvaluationImages { images: self.images.min(images), ..self }
     }

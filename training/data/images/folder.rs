@@ -2,6 +2,7 @@
 
 use super::{Broken, ImageError};
 use crate::data::Splits;
+use crate::data::encoding::without_mark;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -100,8 +101,7 @@ pub(super) fn last(path: &Path) -> String {
 pub(super) fn names_in(path: &Path) -> Result<Option<Vec<String>>, ImageError> {
     match fs::read_to_string(path) {
         Ok(text) => {
-            let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+            let lines = without_mark(&text).lines().map(str::trim).filter(|line| !line.is_empty());
             Ok(Some(lines.map(String::from).collect()))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),

@@ -4,7 +4,7 @@ mod mistakes;
 mod score;
 
 use super::images::batches::{
-    pixels, probe_images, test_batches, training_batches, until, validation_batches,
+    images_scored, pixels, probe_images, test_batches, training_batches, until, validation_batches,
 };
 use super::images::confusion_matrix::confusion_matrix;
 use super::images::facts::{data_of, facts};
@@ -15,6 +15,7 @@ use crate::engine::random::Key;
 use crate::engine::{Builder, Device, Tensor, no_grad};
 use crate::error::Error;
 use crate::run::{Data, Picture, Values};
+use crate::settings::Settings;
 use crate::task::{Batches, Best, Extent, Stop, Task};
 use crate::trace::Trace;
 use crate::variant::VariantConfig;
@@ -134,13 +135,18 @@ impl Task for ImageClassification {
         model.loss(&pixels(batch, model.device()), &targets, &Pass::training(dropout))
     }
 
+    fn scored(&self, _settings: &Settings, extent: Extent) -> Values {
+        images_scored(&self.data, &self.settings, extent)
+    }
+
     fn evaluate(
         &self,
         model: &ImageClassifier,
-        batch: usize,
+        settings: &Settings,
         extent: Extent,
         stop: &Stop,
     ) -> Result<Values, Error> {
+        let batch = settings.batch;
         let mut scores = Values::default();
         let validation = validation_batches(&self.data, &self.settings, batch, extent);
         for (name, score) in self.score(model, until(stop, validation))?.values("", self.classes())

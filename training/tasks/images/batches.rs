@@ -5,6 +5,7 @@ use crate::data::images::{EvaluationImages, ImageBatch, ImageData, TrainingImage
 use crate::engine::random::Key;
 use crate::engine::{Device, Tensor};
 use crate::error::Error;
+use crate::run::Values;
 use crate::task::{Batches, Extent, Stop};
 use std::ops::Range;
 
@@ -41,6 +42,20 @@ pub fn validation_batches(
     let validation = data.splits.validation.clone();
     let batches = EvaluationImages::new(data, validation, batch).first(images);
     (0..batches.len()).map(move |index| batches.batch(index))
+}
+
+/// How many images [`validation_batches`] and [`test_batches`] come to.
+pub fn images_scored(data: &ImageData, settings: &ImageSettings, extent: Extent) -> Values {
+    let all = data.splits.validation.len();
+    let limit = if extent == Extent::All { all } else { settings.evaluation_images };
+    let mut values = Values::default()
+        .with("validation_images_scored", all.min(limit))
+        .with("validation_images", all);
+    if extent == Extent::All {
+        values.set("test_images_scored", data.splits.test.len());
+        values.set("test_images", data.splits.test.len());
+    }
+    values
 }
 
 /// The validation images with these numbers, to measure a model on; `None` if there are none.

@@ -6,7 +6,9 @@ use crate::run::{Data, Values};
 /// Where the images came from.
 pub fn data_of(data: &ImageData) -> Data {
     let hashes = data.hashes.clone().named().map(|(name, hash)| (name.to_owned(), hash));
-    Data { source: data.source.to_string(), name: data.name.clone(), hashes: hashes.into() }
+    let source = data.source.absolute();
+    let (path, name) = (source.given(), data.name.clone());
+    Data { source: source.to_string(), path, name, hashes: hashes.into() }
 }
 
 /// What is known of the images.

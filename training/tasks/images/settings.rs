@@ -238,6 +238,7 @@ fn classification() -> (ImageSettings, Settings) {
         evaluate_every: 250,
         measure_every: 0,
         sample_every: 0,
+        schedules: Vec::new(),
     };
     (sizes, training)
 }

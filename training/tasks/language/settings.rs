@@ -30,10 +30,14 @@ pub struct LanguageSettings {
     /// Whether blocks are run again on the way back instead of keeping what they computed.
     #[serde(default)]
     pub recompute: bool,
-    /// The tokens of the validation text that are scored while training.
+    /// The tokens of the validation text that are scored while training, at most.
     pub evaluation_tokens: usize,
-    /// The tokens scored at the end, of each text; `None` for all.
+    /// The tokens scored at the end, of each text; `None` for as many as take a twentieth of the
+    /// time of training.
     pub final_evaluation_tokens: Option<usize>,
+    /// Whether all tokens are scored at the end.
+    #[serde(default)]
+    pub evaluate_all: bool,
 }
 
 impl LanguageSettings {
@@ -72,6 +76,7 @@ impl LanguageSettings {
             recompute: false,
             evaluation_tokens: 20_000,
             final_evaluation_tokens: None,
+            evaluate_all: false,
         };
         let training = Settings {
             batch: 32,
@@ -88,6 +93,7 @@ impl LanguageSettings {
             evaluate_every: 100,
             measure_every: 0,
             sample_every: 100,
+            schedules: Vec::new(),
         };
         Some(match name {
             "tiny" => (sizes, training),

@@ -3,7 +3,7 @@
 mod scenes;
 
 use super::images::batches::{
-    pixels, probe_images, test_batches, training_batches, until, validation_batches,
+    images_scored, pixels, probe_images, test_batches, training_batches, until, validation_batches,
 };
 use super::images::confusion_matrix::confusion_matrix;
 use super::images::facts::{data_of, facts};
@@ -14,6 +14,7 @@ use crate::engine::random::Key;
 use crate::engine::{Builder, Device, Ids, Tensor, no_grad};
 use crate::error::Error;
 use crate::run::{Data, Picture, Values};
+use crate::settings::Settings;
 use crate::task::{Batches, Best, Extent, Stop, Task};
 use crate::trace::Trace;
 use crate::variant::VariantConfig;
@@ -159,13 +160,18 @@ impl Task for ImageSegmentation {
         logits.cross_entropy(&labels(batch), self.settings.label_smoothing)
     }
 
+    fn scored(&self, _settings: &Settings, extent: Extent) -> Values {
+        images_scored(&self.data, &self.settings, extent)
+    }
+
     fn evaluate(
         &self,
         model: &ImageSegmenter,
-        batch: usize,
+        settings: &Settings,
         extent: Extent,
         stop: &Stop,
     ) -> Result<Values, Error> {
+        let batch = settings.batch;
         let validation = validation_batches(&self.data, &self.settings, batch, extent);
         let score = self.score(model, until(stop, validation))?;
         let ious = |score: &Score| -> serde_json::Map<String, serde_json::Value> {
