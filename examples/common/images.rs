@@ -219,7 +219,15 @@ impl Images {
         self.check_patches(sizes, batch, data.shape)?;
         let patch = sizes.patch_of(data.shape);
         let patches = (height / patch) * (width / patch);
-        progress.line(&format!("  patches of {patch}×{patch} pixels, {patches} an image"));
+        let [near_height, near_width] = ImageSettings::near(data.shape);
+        let hint = match sizes.patch {
+            None if patch < 4 && patches > 256 => format!(
+                "; larger ones do not divide both sides, but would with --image-size \
+                 {near_height}x{near_width}"
+            ),
+            _ => String::new(),
+        };
+        progress.line(&format!("  patches of {patch}×{patch} pixels, {patches} an image{hint}"));
         Ok(data)
     }
 

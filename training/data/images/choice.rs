@@ -37,14 +37,20 @@ impl ImageData {
             }
             _ => {}
         }
+        let mut notices = Vec::new();
         for (set, split) in [(&self.splits.validation, "validation"), (&self.splits.test, "test")] {
-            if self.class_counts(set).iter().all(|count| *count == 0) {
-                return wrong(format!(
-                    "no pixel of the {split} label images has a class: all are void, so nothing can \
-                     be scored"
-                ));
+            match self.class_counts(set).iter().filter(|count| **count > 0).count() {
+                0 => {
+                    return wrong(format!(
+                        "no pixel of the {split} label images has a class: all are void, so nothing \
+                         can be scored"
+                    ));
+                }
+                1 => notices.push(format!("the {split} images are all of one class")),
+                _ => {}
             }
         }
+        self.notices.extend(notices);
         if there.len() < counts.len() {
             let notice = self.never(&counts, &there);
             self.notices.push(notice);

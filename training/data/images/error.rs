@@ -34,7 +34,10 @@ pub enum ImageError {
         looked_for: &'static str,
     },
     /// Data of one task where the other was wanted.
-    #[error("{path} holds images for {found}, and this program needs images for {wanted}")]
+    #[error(
+        "{path} holds images for {found}, and this program needs images for {wanted}: {}",
+        layout(*wanted)
+    )]
     WrongTask {
         /// The folder.
         path: PathBuf,
@@ -64,6 +67,14 @@ pub enum ImageError {
         /// How many bytes their pixels and labels take.
         bytes: u128,
     },
+}
+
+/// What a folder of pictures needs for a task.
+fn layout(task: Task) -> &'static str {
+    match task {
+        Task::Classification => "a folder of pictures for each class",
+        Task::Segmentation => "train/ with pictures and trainannot/ with a label image for each",
+    }
 }
 
 /// What helps against what the system said.

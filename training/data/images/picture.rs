@@ -3,9 +3,9 @@
 use super::{BrokenSample, jpeg};
 use image::imageops::FilterType;
 use image::metadata::Orientation;
-use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
-use std::fs;
-use std::io::{Cursor, ErrorKind};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Cursor, ErrorKind, Read, Seek};
 use std::path::Path;
 
 /// The most bytes of pixels that a byte of a picture file can stand for: DEFLATE makes at most
@@ -46,8 +46,6 @@ pub(super) struct Header {
     pub(super) size: [usize; 2],
     /// The same as it is stored, before it is turned as its EXIF data say.
     pub(super) stored: [usize; 2],
-    /// Whether its numbers have 16 bits.
-    pub(super) deep: bool,
 }
 
 /// What had to be done to a picture.
@@ -61,15 +59,21 @@ pub(super) struct Converted {
 
 /// What the header of a file says.
 pub(super) fn header_of(path: &Path) -> Result<Header, BrokenSample> {
-    header(&read(path)?).map(|(header, _)| header).map_err(|reason| BrokenSample::new(path, reason))
+    let (file, length) = open(path)?;
+    let header = header(BufReader::new(file), length);
+    header.map(|(header, _)| header).map_err(|reason| BrokenSample::new(path, reason))
 }
 
-/// The largest number of a picture with 16 bits; 0 for others, and if it can't be read.
-pub(super) fn largest_number(path: &Path) -> u16 {
-    let image = read(path).ok().and_then(|bytes| decode(&bytes).ok());
-    let image = image.map(|(image, _)| image).filter(is_deep);
-    let pixels = image.map(DynamicImage::into_rgb16);
-    pixels.and_then(|pixels| pixels.into_raw().into_iter().max()).unwrap_or(0)
+/// The largest number of a picture with 16 bits; `None` for others, and if it can't be read.
+pub(super) fn largest_number(path: &Path) -> Option<u16> {
+    // Only PNG has so many; it says so in the first bytes.
+    let mut start = [0; 25];
+    open(path).ok()?.0.read_exact(&mut start).ok()?;
+    if !start.starts_with(b"\x89PNG") || start[24] != 16 {
+        return None;
+    }
+    let (image, _) = decode(&read(path).ok()?).ok()?;
+    image.into_rgb16().into_raw().into_iter().max()
 }
 
 /// Reads a picture in colour into `pixels`, (channel, row, column). Returns what its header says and
@@ -81,7 +85,7 @@ pub(super) fn read_pixels(
 ) -> Result<(Header, Converted), BrokenSample> {
     let broken = |reason: String| BrokenSample::new(path, reason);
     let bytes = read(path)?;
-    let (header, orientation) = header(&bytes).map_err(broken)?;
+    let (header, orientation) = header(Cursor::new(&bytes), bytes.len() as u64).map_err(broken)?;
     if form.wanted == Wanted::Exactly && header.size != form.size {
         return Err(broken(format!(
             "{} pixels, where most are {}; --image-size scales all to one size",
@@ -141,11 +145,7 @@ fn flatten(image: DynamicImage, form: &Form) -> (RgbImage, bool) {
 }
 
 fn is_deep(image: &DynamicImage) -> bool {
-    bits_of(image.color()) == 16
-}
-
-fn bits_of(colour: ColorType) -> u16 {
-    8 * u16::from(colour.bytes_per_pixel()) / u16::from(colour.channel_count())
+    image.color().bytes_per_pixel() == 2 * image.color().channel_count()
 }
 
 /// An image cut and scaled to a height and a width.
@@ -161,13 +161,29 @@ pub(super) fn fit(
     }
 }
 
+/// A file and its length.
+fn open(path: &Path) -> Result<(File, u64), BrokenSample> {
+    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
+    let about = file.metadata().map_err(|error| unreadable(path, &error))?;
+    if about.is_dir() {
+        return Err(unreadable(path, &ErrorKind::IsADirectory.into()));
+    }
+    if about.len() > MOST_BYTES {
+        return Err(BrokenSample::new(path, format!("{} bytes are no picture", about.len())));
+    }
+    Ok((file, about.len()))
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, BrokenSample> {
-    fs::read(path).map_err(|error| unreadable(path, &error))
+    let (mut file, length) = open(path)?;
+    let mut bytes = Vec::with_capacity(length as usize);
+    file.read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
+    Ok(bytes)
 }
 
 /// What the header says, and how the picture is to be turned.
-fn header(bytes: &[u8]) -> Result<(Header, Orientation), String> {
-    let mut decoder = decoder(bytes)?;
+fn header(file: impl BufRead + Seek, length: u64) -> Result<(Header, Orientation), String> {
+    let mut decoder = decoder(file, length)?;
     let (width, height) = decoder.dimensions();
     let stored = [height as usize, width as usize];
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
@@ -179,8 +195,7 @@ fn header(bytes: &[u8]) -> Result<(Header, Orientation), String> {
             | Orientation::Rotate270FlipH
     );
     let size = if on_its_side { [stored[1], stored[0]] } else { stored };
-    let deep = bits_of(decoder.color_type()) == 16;
-    Ok((Header { size, stored, deep }, orientation))
+    Ok((Header { size, stored }, orientation))
 }
 
 /// The image of a file whose header is sound, and whether it was in the colours of a printer.
@@ -188,18 +203,20 @@ fn decode(bytes: &[u8]) -> Result<(DynamicImage, bool), String> {
     if image::guess_format(bytes).is_ok_and(|format| format == ImageFormat::Jpeg) {
         return jpeg::decode(bytes).map(|decoded| (decoded.image, decoded.cmyk));
     }
-    let image = DynamicImage::from_decoder(decoder(bytes)?);
+    let image = DynamicImage::from_decoder(decoder(Cursor::new(bytes), bytes.len() as u64)?);
     image.map(|image| (image, false)).map_err(|error| format!("damaged picture: {error}"))
 }
 
-fn decoder(bytes: &[u8]) -> Result<impl ImageDecoder, String> {
+fn decoder<'a>(
+    file: impl BufRead + Seek + 'a,
+    length: u64,
+) -> Result<impl ImageDecoder + 'a, String> {
     // By its content, whatever its name says.
-    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
+    let reader = ImageReader::new(file).with_guessed_format();
     let reader = reader.map_err(|error| error.to_string())?;
     let decoder = reader
         .into_decoder()
         .map_err(|error| format!("not a PNG, JPEG, WebP or BMP picture: {error}"))?;
-    let length = bytes.len() as u64;
     let possible = length.saturating_mul(MOST_FOR_A_BYTE).max(ALWAYS);
     if decoder.total_bytes() > MOST_BYTES.min(possible) {
         let (width, height) = decoder.dimensions();

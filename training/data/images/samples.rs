@@ -60,31 +60,32 @@ impl Form {
     /// # Errors
     /// The first picture's, if none can be read.
     pub(super) fn of(samples: &[Sample], options: &ReadOptions) -> Result<Form, ImageError> {
-        let headers: Vec<_> =
-            samples.par_iter().map(|sample| picture::header_of(&sample.image)).collect();
         let (wanted, size) = match options.size {
             Some(size) => (Wanted::Scaled, size),
-            None => {
-                let mut counts = BTreeMap::new();
-                for header in headers.iter().flatten() {
-                    *counts.entry(header.size).or_insert(0) += 1;
-                }
-                // Of several sizes with the same count, the largest.
-                let most = counts.into_iter().max_by_key(|(_, count)| *count);
-                let Some((size, _)) = most else {
-                    let first = headers.into_iter().find_map(Result::err);
-                    return Err(ImageError::BrokenSample(first.expect("there is a sample")));
-                };
-                (Wanted::Exactly, size)
-            }
+            None => (Wanted::Exactly, most_frequent_size(samples)?),
         };
-        let is_deep = |index: &usize| headers[*index].as_ref().is_ok_and(|header| header.deep);
-        let deep = (0..samples.len()).into_par_iter().filter(is_deep);
-        let largest = deep.map(|index| picture::largest_number(&samples[index].image)).max();
+        let largest = samples.par_iter().filter_map(|s| picture::largest_number(&s.image)).max();
         let bits = largest
             .filter(|largest| *largest > 0)
             .map_or(u16::BITS, |largest| (u16::BITS - largest.leading_zeros()).max(u8::BITS));
         Ok(Form { wanted, size, bits, ground: options.ground.unwrap_or(WHITE) })
+    }
+}
+
+/// Of several sizes that as many pictures have, the largest.
+fn most_frequent_size(samples: &[Sample]) -> Result<[usize; 2], ImageError> {
+    let headers: Vec<_> =
+        samples.par_iter().map(|sample| picture::header_of(&sample.image)).collect();
+    let mut counts = BTreeMap::new();
+    for header in headers.iter().flatten() {
+        *counts.entry(header.size).or_insert(0) += 1;
+    }
+    match counts.into_iter().max_by_key(|(_, count)| *count) {
+        Some((size, _)) => Ok(size),
+        None => {
+            let first = headers.into_iter().find_map(Result::err);
+            Err(ImageError::BrokenSample(first.expect("there is a sample")))
+        }
     }
 }
 
