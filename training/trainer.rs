@@ -271,7 +271,7 @@ impl<T: Task> Training<'_, T> {
         log: &mut Log,
         trained: Result<(), Error>,
     ) -> Result<Outcome, Error> {
-        let interrupted = matches!(trained, Err(Error::Interrupted));
+        let mut interrupted = matches!(trained, Err(Error::Interrupted));
         let saved = learner.with_best_weights(|_, parameters| {
             // What Hugging Face's tools look for in a file of weights.
             let metadata = Metadata::from([("format".into(), "pt".into())]);
@@ -286,9 +286,17 @@ impl<T: Task> Training<'_, T> {
         }
         saved?;
         // After an interruption only as while training, so that the program ends soon.
-        let extent = if interrupted { Extent::Part } else { Extent::All };
+        let mut extent = if interrupted { Extent::Part } else { Extent::All };
+        let score = |extent| learner.with_best_weights(|model, _| self.score(model, extent));
+        let scores = match score(extent) {
+            // A resumed run scores again: the checkpoint is older.
+            Err(Error::Interrupted) => {
+                (interrupted, extent) = (true, Extent::Part);
+                score(extent)?
+            }
+            scores => scores?,
+        };
         let scored = self.task.scored(self.settings, extent);
-        let scores = learner.with_best_weights(|model, _| self.score(model, extent))?;
         if interrupted {
             log.remember(&scores, &scored);
         }
@@ -312,7 +320,11 @@ impl<T: Task> Training<'_, T> {
     fn score(&self, model: &T::Model, extent: Extent) -> Result<Values, Error> {
         // After the first interruption a short score is still made; after a second one the program
         // ends at once.
-        let scores = self.task.evaluate(model, self.settings, extent, &Stop::never())?;
+        let stop = match extent {
+            Extent::Part => Stop::never(),
+            Extent::All => Stop::when(self.interrupted),
+        };
+        let scores = self.task.evaluate(model, self.settings, extent, &stop)?;
         if extent == Extent::All {
             write_pictures(self.folder, &self.task.pictures(model)?)?;
         }
