@@ -20,7 +20,7 @@ use neutreno::training::{Comparison, Safety};
 use serde_json::json;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 fn main() -> ExitCode {
     exit(run(&Arguments::parse()))
@@ -93,6 +93,7 @@ impl Grid<'_> {
             longer: None,
             baseline: None,
             safety: Safety::default(),
+            show_every: Duration::from_secs(60),
             arguments: std::env::args_os().skip(1).collect(),
             started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             interrupted,

@@ -75,7 +75,10 @@ fn header(summary: &Summary, groups: &[Group]) -> Markup {
         p { (sentence(summary, groups)) }
         p.quiet { "Begun " (summary.started) " · neutreno " (summary.version) }
         @let interrupted = summary.variants.iter().filter(|run| !run.finished).count();
-        @if interrupted > 0 {
+        @if summary.growing {
+            p.warning { "This run goes on, and this page grows with it: it is written anew every \
+                minute." }
+        } @else if interrupted > 0 {
             p.warning { "Interrupted: " (interrupted) " of " (summary.variants.len())
                 " trainings did not come to their end." }
         }
@@ -364,5 +367,9 @@ mod tests {
         assert!(page.contains("Interrupted: 1 of 2 trainings"));
         assert!(page.contains("NeuTRENO (seed 1) was interrupted after 300 steps"));
         assert!(page.contains("Transformer (seed 1) diverged"));
+        unusual.growing = true;
+        let page = checked(&unusual, &runs);
+        assert!(page.contains("this page grows") && !page.contains("nterrupted"));
+        assert!(page.contains("NeuTRENO (seed 1) is being trained: 300 steps so far"));
     }
 }

@@ -57,6 +57,7 @@ pub(super) fn summary(seeds: u64) -> Summary {
             .with("uniform_perplexity", 33_278.0)
             .with("unigram_perplexity", 1012.5),
         baseline: None,
+        growing: false,
         variants: VARIANTS.into_iter().flat_map(runs).collect(),
     }
 }

@@ -242,7 +242,9 @@ impl Summary {
         }
         for run in &self.variants {
             let name = format!("{} (seed {})", label(&run.variant), run.seed);
-            if !run.finished {
+            if !run.finished && self.growing {
+                notes.push(format!("{name} is being trained: {} steps so far.", run.steps));
+            } else if !run.finished {
                 notes.push(format!("{name} was interrupted after {} steps.", run.steps));
             } else if !run.train_loss.is_finite() {
                 notes.push(format!("{name} diverged: its loss is no longer a finite number."));
