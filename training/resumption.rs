@@ -1,5 +1,6 @@
 //! Whether a run can be gone on with, found out before anything is written.
 
+use crate::engine::optim::Curve;
 use crate::run::{RunFolder, checkpoint};
 use crate::settings::{Longer, Settings};
 use serde_json::Value;
@@ -55,18 +56,19 @@ pub fn lengthen(
     if longer.is_some() && steps <= old {
         return Err(format!(
             "--longer says how the learning rate goes on after the {old} steps of the run; give \
-                 more with --steps"
+             more with --steps"
         ));
     }
     settings.lengthen(&before, longer.unwrap_or(Longer::Stretch))?;
-    if steps <= old {
+    // A rate that never falls goes on as it is.
+    if steps <= old || (longer.is_none() && settings.decay == Curve::Constant) {
         return Ok(None);
     }
     Ok(Some(match longer {
         None => format!(
             "{steps} steps instead of {old}: the learning rate's schedule is stretched over all \
-                 of them, and jumps where steps were made already. --longer hold would keep the \
-                 rate of the end, --longer restart begin the schedule again"
+             of them, and jumps where steps were made already. --longer hold would keep the \
+             rate of the end, --longer restart begin the schedule again"
         ),
         Some(Longer::Stretch) => format!(
             "{steps} steps instead of {old}: the learning rate's schedule is stretched over all"

@@ -32,7 +32,7 @@ pub fn page(summary: &Summary, runs: &[RunMetrics]) -> String {
                 (header(summary, &groups))
                 @if !groups.is_empty() {
                     h2 { "Results" }
-                    (table(&groups, &quality(summary)))
+                    (table(summary, &groups, &quality(summary)))
                     (notes(summary))
                     h2 { "Training" }
                     (legend(&groups))
@@ -40,7 +40,7 @@ pub fn page(summary: &Summary, runs: &[RunMetrics]) -> String {
                     (inside::section(&measured(summary, runs), &[]))
                     h2 { "Cost" }
                     (costs(summary, &groups))
-                    (table(&groups, &cost(summary)))
+                    (table(summary, &groups, &cost(summary)))
                 }
                 h2 { "What differs" }
                 (formula())
@@ -113,7 +113,8 @@ fn sentence(summary: &Summary, groups: &[Group]) -> String {
     )
 }
 
-fn table(groups: &[Group], columns: &[Column]) -> Markup {
+fn table(summary: &Summary, groups: &[Group], columns: &[Column]) -> Markup {
+    let unfinished = if summary.growing { "(being trained)" } else { "(interrupted)" };
     html! {
         div.wide { table.results {
             thead { tr {
@@ -124,7 +125,7 @@ fn table(groups: &[Group], columns: &[Column]) -> Markup {
                 tr {
                     td { (swatch(i)) (label(group.variant))
                         @if group.finished() < group.runs.len() {
-                            " " span.warning { "(interrupted)" }
+                            " " span.warning { (unfinished) }
                         }
                     }
                     @for column in columns { td { ((column.cell)(group)) } }
