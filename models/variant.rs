@@ -73,7 +73,8 @@ pub enum ResformerKind {
     /// Both are learned, a pair for each layer, from ½.
     Learnable,
     /// λ₁ is a learned share of a learned total: s · softmax over the layers of a logit each.
-    /// The logits start at zero (the paper does not say) and s at the number of layers.
+    /// The logits start at zero (the paper does not say) and s at the number of layers. A model of
+    /// one layer has neither, since nothing in it is mixed.
     LearnablePlus,
 }
 
@@ -230,11 +231,12 @@ pub fn mixings(
     let kind = config.resformer_kind.unwrap_or_default();
     let constant = |usual: f32| config.resformer_lambda.unwrap_or(usual);
     let sparse = config.sparse_layers(layers);
-    let total = (config.variant == Variant::Resformer && kind == ResformerKind::LearnablePlus)
-        .then(|| {
-            let logits = builder.parameter("lambda_logits", [layers], Initial::Zeros, false);
-            (logits, builder.parameter("lambda_scale", [1], Initial::Full(layers as f32), false))
-        });
+    let shares = config.variant == Variant::Resformer && kind == ResformerKind::LearnablePlus;
+    // One layer has nothing to mix, so it could not learn them.
+    let total = (shares && layers > 1).then(|| {
+        let logits = builder.parameter("lambda_logits", [layers], Initial::Zeros, false);
+        (logits, builder.parameter("lambda_scale", [1], Initial::Full(layers as f32), false))
+    });
     let mixing = |layer: usize| {
         let mut learned = |name: &str| {
             let name = format!("{}.{name}", attention(layer));
@@ -390,11 +392,37 @@ impl LayerValues {
 
     /// a·V + b·V₁: what the attention matrix averages.
     pub fn mixed(&self) -> Tensor {
-        let Some((own, mixing)) = &self.own else { return self.first.clone() };
-        let times = |value: &Tensor, coefficient: &Coefficient| match coefficient {
-            Coefficient::Constant(constant) => value.scale(*constant),
-            Coefficient::Tensor(learned) => value.multiply(learned),
-        };
-        times(own, &mixing.own).add(&times(&self.first, &mixing.first))
+        match &self.own {
+            Some((own, mixing)) => mixing.mix(own, &self.first),
+            None => self.first.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Device, Parameters};
+
+    /// What no layer uses would have no gradient.
+    #[test]
+    fn one_layer_has_no_coefficients_to_learn() {
+        for (kind, of_three) in [
+            (ResformerKind::Identity, 0),
+            (ResformerKind::Constant, 0),
+            (ResformerKind::Sparse, 0),
+            (ResformerKind::Learnable, 4),
+            (ResformerKind::LearnablePlus, 4),
+        ] {
+            let config = VariantConfig {
+                resformer_kind: Some(kind),
+                ..VariantConfig::new(Variant::Resformer)
+            };
+            let learned = |layers: usize| {
+                let build = |builder: &mut _| mixings(&config, layers, builder, |i| i.to_string());
+                Parameters::build(&Device::cpu(), 1, build).1.names().count()
+            };
+            assert_eq!([learned(1), learned(3)], [0, of_three], "{kind:?}");
+        }
     }
 }

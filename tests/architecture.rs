@@ -113,7 +113,7 @@ fn the_engine_can_be_read_in_order() {
     let row = |file: &str| {
         let file = file.strip_prefix("engine/src/").expect("a file of the engine");
         let holds = |name: &&str| file == *name || name.ends_with('/') && file.starts_with(*name);
-        let row = ENGINE.iter().position(|row| row.iter().any(|name| holds(name)));
+        let row = ENGINE.iter().position(|row| row.iter().any(&holds));
         row.unwrap_or_else(|| panic!("{file}: a file that is not in ENGINE"))
     };
     for ((user, used), names) in parse("engine/src/lib.rs").uses() {

@@ -7,7 +7,7 @@
 
 mod common;
 
-use image::{GrayImage, ImageFormat, Luma, Rgb, RgbImage};
+use image::{DynamicImage, GrayImage, ImageBuffer, ImageFormat, Luma, Rgb, RgbImage, Rgba};
 use neutreno::data::corpus::Corpus;
 use neutreno::data::images::{ImageData, ReadOptions};
 use neutreno::data::tokenizer::{Tokenizer, TokenizerChoice};
@@ -172,8 +172,39 @@ fn targets(folder: &Path) -> Vec<Target> {
     fs::write(&file, &text).unwrap();
     let read = file.clone();
     targets.push(target("text", file, 2, Box::new(move || Corpus::read(&read).is_ok())));
+    targets.extend(texts(folder, &text));
     targets.extend(images(folder));
     targets
+}
+
+/// Texts that are read in other ways: marked, in one line, in another encoding, beside others.
+fn texts(folder: &Path, text: &str) -> Vec<Target> {
+    let marked = format!("\u{feff}{text}");
+    let one_line = text.replace('\n', " ");
+    let utf16 = text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    let cases = [
+        ("text with a mark", "marked.txt", marked.into_bytes()),
+        ("text of one line", "one-line.txt", one_line.into_bytes()),
+        ("text in UTF-16", "utf16.txt", utf16),
+    ];
+    let alone = cases.map(|(name, file, bytes)| {
+        let file = folder.join(file);
+        fs::write(&file, bytes).unwrap();
+        let read = file.clone();
+        // In UTF-16 nothing is accepted, which is as it should be.
+        let refused = name == "text in UTF-16";
+        let read = Box::new(move || Corpus::read(&read).is_ok() != refused);
+        Target { name, file, read, slowness: 2 }
+    });
+    let together = folder.join("corpus");
+    fs::create_dir(&together).unwrap();
+    for name in ["train.txt", "dev.txt"] {
+        fs::write(together.join(name), text).unwrap();
+    }
+    let file = together.join("dev.txt");
+    let read = Box::new(move || Corpus::read(&together).is_ok());
+    let together = Target { name: "folder of texts", file, read, slowness: 4 };
+    alone.into_iter().chain([together]).collect()
 }
 
 /// Files of images, each in a folder that is read whole.
@@ -198,6 +229,32 @@ fn images(folder: &Path) -> Vec<Target> {
             }
         }
     }
+    let formats = [
+        ("JPEG picture", "jpg", ImageFormat::Jpeg),
+        ("WebP picture", "webp", ImageFormat::WebP),
+        ("BMP picture", "bmp", ImageFormat::Bmp),
+        ("PNG picture of 16 bits with alpha", "png", ImageFormat::Png),
+    ];
+    let others = formats.map(|(name, ending, format)| {
+        let data = folder.join(ending);
+        for (class, shade) in [("cats", 20), ("dogs", 200)] {
+            fs::create_dir_all(data.join(class)).unwrap();
+            for number in 0..4 {
+                let picture = RgbImage::from_fn(6, 6, |x, y| Rgb([shade, x as u8, y as u8]));
+                let picture = match format {
+                    ImageFormat::Png => {
+                        DynamicImage::ImageRgba16(ImageBuffer::from_fn(6, 6, |x, y| {
+                            Rgba([shade.into(), 9, 9, (x * y) as u16])
+                        }))
+                    }
+                    _ => DynamicImage::ImageRgb8(picture),
+                };
+                let name = data.join(class).join(format!("{number}.{ending}"));
+                picture.save_with_format(name, format).unwrap();
+            }
+        }
+        target(name, data, &format!("cats/0.{ending}"), 8)
+    });
     let scenes = folder.join("scenes");
     for split in ["train", "val", "test"] {
         let [pictures, labels] =
@@ -209,10 +266,12 @@ fn images(folder: &Path) -> Vec<Target> {
         let label = GrayImage::from_fn(6, 6, |x, _| Luma([u8::from(x > 2)]));
         label.save_with_format(labels.join("a.png"), ImageFormat::Png).unwrap();
     }
-    vec![
+    let mut targets = vec![
         target("idx images", digits.clone(), "train-images-idx3-ubyte", 4),
         target("idx labels", digits, "train-labels-idx1-ubyte", 4),
         target("PNG picture", classes, "train/cats/0.png", 8),
         target("PNG labels", scenes, "trainannot/a.png", 8),
-    ]
+    ];
+    targets.extend(others);
+    targets
 }

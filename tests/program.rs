@@ -3,8 +3,9 @@
 
 mod common;
 
-use common::programs::{json, program, text_file};
+use common::programs::{json, program, said, text_file};
 use serde_json::Value;
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -33,8 +34,14 @@ fn trains_all_variants_and_leaves_a_whole_folder() {
     for variant in variants {
         assert_eq!(variant["steps"], 6);
         assert_eq!(variant["tokens_seen"], 6 * 64);
-        for number in ["train_loss", "validation_loss", "validation_perplexity", "test_perplexity"]
-        {
+        for number in [
+            "train_loss",
+            "validation_loss",
+            "validation_token_perplexity",
+            "validation_bits_per_byte",
+            "test_token_perplexity",
+            "bits_per_byte",
+        ] {
             assert!(variant[number].as_f64().unwrap() > 0.0, "{number} in {variant}");
         }
     }
@@ -119,9 +126,101 @@ fn bad_text_is_named() {
     assert!(refused(&["--data", &empty]).contains("empty.txt"));
     let invalid = file("invalid.txt", b"good text\nbad \xff text\n");
     assert!(refused(&["--data", &invalid]).contains("UTF-8"));
+    let packed = file("text.txt.gz", b"\x1f\x8b\x08\0and more");
+    assert!(refused(&["--data", &packed]).contains("compressed with gzip"));
+    assert!(refused(&["--data", "~/text.txt"]).contains("$HOME"));
+    assert!(refused(&["--data", "-"]).contains("standard input is empty"));
     let nothing = folder.path().join("nothing");
     std::fs::create_dir(&nothing).unwrap();
     assert!(refused(&["--data", nothing.to_str().unwrap()]).contains("nothing"));
+}
+
+#[test]
+fn words_that_were_never_learnt_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let learnt = "the cat sat on the mat and the dog sat on the log\n".repeat(180);
+    let path = folder.path().join("text.txt");
+    std::fs::write(&path, learnt + &"the horse sat on the hay and the log sat on\n".repeat(20))
+        .unwrap();
+    let flags = ["--variant", "svformer", "--tokenizer", "words", "--eval-tokens", "100000"];
+    let output = run(folder.path(), &[&flags[..], &["--data", path.to_str().unwrap()]].concat());
+    let said = said(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("% of the tokens for validation"), "{said}");
+    assert!(said.contains("compare with no others"), "{said}");
+    let summary = json(&output);
+    // Two of eleven words and a line end; validation begins with three lines of learnt words.
+    let share = |text: &str| summary[format!("unknown_words_{text}")].as_f64().unwrap();
+    assert!((share("test") - 2.0 / 12.0).abs() < 0.01, "{}", share("test"));
+    assert!((0.1..0.16).contains(&share("validation")), "{}", share("validation"));
+    let scores = &summary["variants"][0];
+    assert!(scores["validation_perplexity"].is_number() && scores["bits_per_byte"].is_null());
+}
+
+/// Runs with a text in a pipe.
+fn run_with_input(folder: &Path, text: &str, arguments: &[&str]) -> Output {
+    let out = folder.join("run");
+    let mut child = program("lm_wikitext")
+        .args(SMALL.split_whitespace())
+        .args(["--variant", "svformer", "--data", "-", "--out", out.to_str().unwrap()])
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn a_run_keeps_a_text_that_came_through_a_pipe_and_knows_its_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "\u{feff}the cat sat on the mat and the dog sat on the log\n".repeat(200);
+    let output = run_with_input(folder.path(), &text, &[]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains("text.txt, to go on with"), "{}", said(&output));
+    let run = folder.path().join("run");
+    let kept = std::fs::read_to_string(run.join("text.txt")).unwrap();
+    assert_eq!(kept, text.strip_prefix('\u{feff}').unwrap());
+    let resume = || {
+        let mut command = program("lm_wikitext");
+        command.arg("--resume").arg(&run).args(["--steps", "8", "--json"]);
+        command.current_dir(folder.path()).output().unwrap()
+    };
+    let measure = || program("measure").args(["--sequences", "2"]).arg(&run).output().unwrap();
+    let resumed = resume();
+    assert!(resumed.status.success(), "{}", said(&resumed));
+    assert_eq!(json(&resumed)["variants"][0]["steps"], 8);
+    assert_eq!(json(&resumed)["data"], json(&output)["data"]);
+    assert!(measure().status.success(), "{}", said(&measure()));
+    // Another configuration, which training would replace.
+    let config = run.join("svformer-seed1/config.json");
+    let before = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, before.replace("10000.0", "500000.0")).unwrap();
+    let refused = measure();
+    assert!(said(&refused).contains("config.json is not what the run wrote"), "{}", said(&refused));
+    std::fs::write(&config, before).unwrap();
+    // Another tokenizer under the same name.
+    std::fs::write(run.join("tokenizer.json"), r#"{"kind": "words", "words": ["<unk>", "<eos>"]}"#)
+        .unwrap();
+    for output in [resume(), measure()] {
+        let said = said(&output);
+        assert!(!output.status.success() && said.contains("not what the run wrote"), "{said}");
+    }
+}
+
+#[test]
+fn control_characters_of_a_text_are_shown_and_not_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "\u{1b}[31m\u{0}\u{e}\u{9b}7 a\n".repeat(400);
+    let output = run_with_input(folder.path(), &text, &["--sample-every", "3"]);
+    assert!(output.status.success(), "{}", said(&output));
+    let acts = |c: char| c.is_control() && c != '\n' && c != '\t';
+    let page = std::fs::read_to_string(folder.path().join("run/report.html")).unwrap();
+    for shown in [said(&output), page] {
+        assert!(shown.contains("\\u{1b}") && !shown.contains(acts), "{shown}");
+    }
 }
 
 #[test]
@@ -168,6 +267,7 @@ fn an_interrupt_ends_the_run_with_its_summary() {
     let id = child.id().to_string();
     assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
     let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
     let summary = json(&output);
     let variants = summary["variants"].as_array().unwrap();
     assert_eq!(variants.len(), 1);

@@ -235,9 +235,10 @@ fn stop_by_signal(bench: &Bench, name: &str, signal: &str) -> Output {
 #[test]
 fn a_signal_leaves_a_checkpoint_to_go_on_from_in_other_threads() {
     let bench = Bench::new();
-    for signal in ["-INT", "-TERM"] {
+    for (signal, status) in [("-INT", 130), ("-TERM", 143)] {
         let name = signal.trim_start_matches('-');
         let output = stop_by_signal(&bench, name, signal);
+        assert_eq!(output.status.code(), Some(status));
         assert!(said(&output).contains("--resume"), "{}", said(&output));
         let checkpoints = bench.run(name).join("transformer-seed1/checkpoints");
         assert!(fs::read_dir(checkpoints).unwrap().count() > 0);

@@ -3,28 +3,36 @@
 use crate::error::Error;
 use crate::task::Batches;
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::thread::Scope;
+use std::thread::{Builder, Scope};
 
 /// How many batches may wait.
 const AHEAD: usize = 2;
 
 /// Makes the batches from number `first` on in a thread of its own, as long as someone takes them.
 /// They are the same as without it, since each follows from its number.
+///
+/// # Errors
+/// If the system does not start one more thread.
 pub(crate) fn make_ahead<'scope, B: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     mut batches: Batches<'scope, B>,
     first: u64,
-) -> impl FnMut(u64) -> Result<B, Error> + use<B> {
+) -> Result<impl FnMut(u64) -> Result<B, Error> + use<B>, Error> {
     let (sender, receiver) = sync_channel(AHEAD);
-    scope.spawn(move || {
+    let make = move || {
         for number in first.. {
             // Whoever took the batches has gone: the training is over.
             if sender.send((number, batches(number))).is_err() {
                 break;
             }
         }
-    });
-    move |number| take(&receiver, number)
+    };
+    let started = Builder::new().name("batches".into()).spawn_scoped(scope, make);
+    started.map_err(|error| {
+        let what = "the system does not start a thread that makes batches";
+        Error::Settings(format!("{what}: {error}. A smaller --threads leaves room for it"))
+    })?;
+    Ok(move |number| take(&receiver, number))
 }
 
 fn take<B>(receiver: &Receiver<(u64, Result<B, Error>)>, number: u64) -> Result<B, Error> {

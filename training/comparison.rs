@@ -10,7 +10,7 @@ use crate::recovery::Recovery;
 use crate::resumption::{changes, check_made, lengthen};
 use crate::run::checkpoint;
 use crate::run::{
-    ModelFolder, RunFolder, RunLock, Summary, VariantSummary, name_to_json, write_json,
+    FILES, ModelFolder, RunFolder, RunLock, Summary, VariantSummary, name_to_json, write_json,
 };
 use crate::safety::Safety;
 use crate::settings::{Longer, Settings};
@@ -155,7 +155,14 @@ impl<'a, T: Task> Comparison<'a, T> {
                 1e3 * seconds
             ));
         }
-        self.settings.warmup = self.settings.warmup.min(self.settings.steps / 2);
+        let half = self.settings.steps / 2;
+        if self.settings.warmup > half {
+            observer.notice(&format!(
+                "the warm-up is {half} steps, half of all, not {}",
+                self.settings.warmup
+            ));
+            self.settings.warmup = half;
+        }
         Ok(())
     }
 
@@ -212,8 +219,9 @@ impl<'a, T: Task> Comparison<'a, T> {
             }
         };
         let Comparison { task, settings, device, .. } = &*self;
-        let result = Results { task: *task, settings, device, model }.of(outcome);
+        let mut result = Results { task: *task, settings, device, model }.of(outcome);
         if result.finished {
+            result.results.set(FILES, json!(folder.hashes()?));
             write_json(&folder.result_json(), &result)?;
         }
         Ok(result)
@@ -253,9 +261,11 @@ impl<'a, T: Task> Comparison<'a, T> {
 
     /// Makes the run's folder, which appears with `run.json` and the task's own files in it.
     fn create(&self) -> Result<(RunFolder, RunLock), Error> {
-        let fill = |folder: &RunFolder, name: &str| {
-            write_json(&folder.run_json(), &self.facts(name))?;
-            self.task.save(folder.path())
+        let fill = |folder: &RunFolder, name: &str| -> Result<(), Error> {
+            self.task.save(folder.path())?;
+            let mut facts = self.facts(name);
+            facts[FILES] = json!(folder.hashes()?);
+            Ok(write_json(&folder.run_json(), &facts)?)
         };
         let name = self.name.as_deref();
         let folder = RunFolder::create(&self.parent, name, self.task.name(), &self.started, fill)?;
@@ -274,6 +284,7 @@ impl<'a, T: Task> Comparison<'a, T> {
         let folder = RunFolder::open(path)?;
         let lock = folder.lock()?;
         let before = folder.facts()?;
+        folder.check_files()?;
         if let Some(started) = before["started"].as_str() {
             self.started = started.to_owned();
         }
@@ -281,7 +292,14 @@ impl<'a, T: Task> Comparison<'a, T> {
             let path = path.display();
             Error::Settings(format!("{path} cannot continue like this: {why}"))
         };
-        let problems = changes(&before, &self.facts(&folder.name()));
+        let facts = |comparison: &Self| {
+            let mut facts = comparison.facts(&folder.name());
+            if let Some(files) = before.get(FILES) {
+                facts[FILES] = files.clone();
+            }
+            facts
+        };
+        let problems = changes(&before, &facts(self));
         if !problems.is_empty() {
             let problems = problems.join("; ");
             let help = "Leave out what changes that, or begin a new run";
@@ -296,7 +314,7 @@ impl<'a, T: Task> Comparison<'a, T> {
         observer.notice(&format!("going on with {}", path.display()));
         lengthened.iter().for_each(|line| observer.notice(line));
         folder.remove_leftovers();
-        let now = self.facts(&folder.name());
+        let now = facts(self);
         if before != now {
             write_json(&folder.run_json(), &now)?;
         }

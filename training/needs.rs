@@ -1,13 +1,13 @@
 //! What a run will need, found out before it begins: memory, on the planning device, which computes
 //! nothing and counts what its parts take; and time, by a few steps that are forgotten.
 
-use crate::engine::Device;
 use crate::engine::device::MemoryUse;
 use crate::engine::random::Key;
+use crate::engine::{Device, Parameters};
 use crate::error::Error;
 use crate::learner::Learner;
 use crate::probes::trace_first;
-use crate::report::bytes;
+use crate::report::{bytes, thousands};
 use crate::settings::Settings;
 use crate::task::{Extent, Stop, Task};
 use std::time::Instant;
@@ -70,6 +70,7 @@ pub fn needs<T: Task>(
 ) -> Result<Needs, Error> {
     let plan = device.plan_for();
     let learner = first_step(task, config, settings, &plan)?;
+    check_largest(&learner.parameters, device)?;
     let parameters = learner.parameters.count() as u64;
     let mut memory = vec![("a step", plan.memory().peak)];
     let mut part = |name, work: &dyn Fn(&T::Model) -> Result<(), Error>| {
@@ -89,6 +90,21 @@ pub fn needs<T: Task>(
     part("a sample", &|model| task.sample(model, Key::new(0)).map(drop))?;
     part("the pictures", &|model| task.pictures(model).map(drop))?;
     Ok(Needs { parameters, memory })
+}
+
+/// Checks that every parameter fits into one tensor on the device.
+fn check_largest(parameters: &Parameters, device: &Device) -> Result<(), Error> {
+    let largest = device.largest_tensor();
+    match parameters.iter().find(|(_, tensor)| tensor.elements() > largest) {
+        None => Ok(()),
+        Some((name, tensor)) => Err(Error::Settings(format!(
+            "{name} would be {} of {} numbers, and a tensor on {device} has at most {}. A smaller \
+             --width or --feed-forward is needed, or --device cpu",
+            tensor.shape(),
+            thousands(tensor.elements() as u64),
+            thousands(largest as u64)
+        ))),
+    }
 }
 
 impl Needs {

@@ -109,7 +109,7 @@ impl<T: Task> Training<'_, T> {
         let mut in_flight = VecDeque::new();
         std::thread::scope(|scope| {
             let mut batches =
-                make_ahead(scope, batches, log.state.steps * settings.accumulate as u64);
+                make_ahead(scope, batches, log.state.steps * settings.accumulate as u64)?;
             for steps in log.state.steps..=settings.steps {
                 let due = Due::after(steps, settings, safety, latest, stop.now());
                 if due.results {

@@ -177,13 +177,22 @@ impl Parameters {
         Parameters { parameters, by_name, pieces, device: device.clone() }
     }
 
-    /// Writes the initial values: a piece is made on the host, in parallel, and sent whole.
+    /// Writes the initial values: a piece is made on the host, in parallel, and sent whole. Where the
+    /// host has no room for it, that is the device's failure, which the program learns of where it
+    /// waits for numbers.
     fn initialize(&self, key: Key) {
         if self.device.kind() == "plan" {
             return;
         }
         for (index, piece) in self.pieces.iter().enumerate() {
-            let mut numbers = vec![0.0; piece.tensor.elements()];
+            let mut numbers = Vec::new();
+            let elements = piece.tensor.elements();
+            if numbers.try_reserve_exact(elements).is_err() {
+                let bytes = (elements * size_of::<f32>()) as u64;
+                let why = "the system did not give them to make the initial parameters in";
+                return self.device.failure().no_memory(bytes, why);
+            }
+            numbers.resize(elements, 0.0);
             let mut rest: &mut [f32] = &mut numbers;
             let mut targets = Vec::new();
             for parameter in

@@ -66,7 +66,11 @@ impl Key {
 
     /// `count` uniform numbers in [low, high).
     pub fn uniforms(self, count: usize, low: f32, high: f32) -> Vec<f32> {
-        (0..count as u64).map(|i| low + (high - low) * self.uniform(i)).collect()
+        self.endless_uniforms(low, high).take(count).collect()
+    }
+
+    pub(crate) fn endless_uniforms(self, low: f32, high: f32) -> impl Iterator<Item = f32> {
+        (0..).map(move |i| low + (high - low) * self.uniform(i))
     }
 
     /// `count` normal numbers (Box & Muller 1958) with the mean and deviation given.
@@ -78,17 +82,17 @@ impl Key {
     /// assert!((variance - 4.0).abs() < 0.2);
     /// ```
     pub fn normals(self, count: usize, mean: f32, deviation: f32) -> Vec<f32> {
-        let pair = |i: u64| {
+        self.endless_normals(mean, deviation).take(count).collect()
+    }
+
+    pub(crate) fn endless_normals(self, mean: f32, deviation: f32) -> impl Iterator<Item = f32> {
+        let pair = move |i: u64| {
             // 1 − u is in (0, 1], where the logarithm is finite.
             let radius = (-2.0 * (1.0 - f64::from(self.uniform(2 * i))).ln()).sqrt();
             let angle = std::f64::consts::TAU * f64::from(self.uniform(2 * i + 1));
             [radius * angle.cos(), radius * angle.sin()]
         };
-        (0..(count as u64).div_ceil(2))
-            .flat_map(pair)
-            .take(count)
-            .map(|x| mean + deviation * x as f32)
-            .collect()
+        (0..).flat_map(pair).map(move |x| mean + deviation * x as f32)
     }
 
     /// The numbers 0..count in a random order (Fisher & Yates).

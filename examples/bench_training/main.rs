@@ -2,12 +2,17 @@
 //!
 //! `cargo run --release --example bench_training -- --size S`
 
+#[path = "../common/mod.rs"]
+mod common;
 mod measure;
 mod peak;
 mod profile;
 mod work;
 
 use clap::{Parser, ValueEnum};
+use common::arguments::{few, positive};
+use common::show;
+use common::sizes::{check_batch, check_heads, check_numbers};
 use measure::Measurement;
 use neutreno::engine::{Device, Error};
 use neutreno::report::{bytes, thousands};
@@ -23,22 +28,22 @@ struct Arguments {
     #[arg(long, value_enum, ignore_case = true, default_value = "S")]
     size: SizeName,
     /// Blocks
-    #[arg(long)]
+    #[arg(long, value_parser = few)]
     layers: Option<usize>,
     /// The width of the residual stream
-    #[arg(long)]
+    #[arg(long, value_parser = positive)]
     width: Option<usize>,
     /// Attention heads
-    #[arg(long)]
+    #[arg(long, value_parser = positive)]
     heads: Option<usize>,
     /// Tokens in a sequence
-    #[arg(long)]
+    #[arg(long, value_parser = positive)]
     context: Option<usize>,
     /// Sequences in a step
-    #[arg(long)]
+    #[arg(long, value_parser = positive)]
     batch: Option<usize>,
     /// Different tokens
-    #[arg(long)]
+    #[arg(long, value_parser = positive)]
     vocab: Option<usize>,
     /// The embedding's weights serve as output layer too
     #[arg(long)]
@@ -53,12 +58,12 @@ struct Arguments {
     /// are compared pair by pair
     #[arg(long, default_value = "transformer", value_parser = variants)]
     variant: Variants,
-    /// auto, cpu, gpu, gpu:N, or part of a GPU's name (software ones only so)
+    /// auto, cpu, gpu, gpu:N, or three letters or more of a GPU's name (software ones only so)
     #[arg(long, default_value = "auto")]
     device: String,
     /// Threads on the CPU; 0 for one a core
-    #[arg(long, default_value_t = 0)]
-    threads: usize,
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1024))]
+    threads: u16,
     /// Steps to make; the first three are not timed
     #[arg(long, default_value_t = 31, value_parser = clap::value_parser!(u64).range(5..))]
     steps: u64,
@@ -118,13 +123,27 @@ impl Arguments {
 }
 
 fn main() -> std::process::ExitCode {
+    common::program::quiet_libraries();
     match run(&Arguments::parse()) {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(problem) => {
-            eprintln!("error: {problem}");
+            show::note(format!("error: {problem}"));
             std::process::ExitCode::FAILURE
         }
     }
+}
+
+/// Checks that some machine could hold a job of these sizes.
+fn check(sizes: &Sizes) -> Result<(), String> {
+    let Sizes { layers, width, heads, context, batch, vocabulary, .. } = *sizes;
+    check_heads(width, heads)?;
+    let (widths, inside) = (("--width", width), ("a feed-forward part of", 4 * width));
+    check_numbers("parameters", &[("--layers", layers), widths, inside])?;
+    check_numbers("parameters", &[("--vocab", vocabulary), widths])?;
+    let [batches, contexts] = [("--batch", batch), ("--context", context)];
+    check_numbers("numbers in one tensor", &[batches, contexts, inside])?;
+    check_numbers("numbers in one tensor", &[batches, contexts, ("--vocab", vocabulary)])?;
+    check_batch(batch, 2 * size_of::<u32>() * context)
 }
 
 fn run(arguments: &Arguments) -> Result<(), String> {
@@ -135,8 +154,9 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     for config in &configs {
         sizes.config(config.clone()).check()?;
     }
+    check(&sizes)?;
     let failed = |error: Error| error.to_string();
-    let device = Device::open(&arguments.device, arguments.threads).map_err(failed)?;
+    let device = Device::open(&arguments.device, arguments.threads.into()).map_err(failed)?;
     let measurements = device
         .install(|| measure::run(&sizes, &configs, &device, arguments.steps as usize, started));
     let measurements = measurements.map_err(failed)?;
@@ -144,7 +164,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     for measurement in &measurements {
         let percent = 100.0 * measurement.flops_per_second(&sizes) / peak.flops_per_second();
         if arguments.json {
-            println!("{}", json(measurement, &sizes, &size, &device, percent));
+            show::json(&json(measurement, &sizes, &size, &device, percent));
         } else {
             print(measurement, &sizes, &size, &device, percent);
         }
@@ -155,7 +175,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     if arguments.profile {
         for config in &configs {
             let profile = device.install(|| profile::run(&sizes, config, &device));
-            eprint!("{}", profile.map_err(failed)?);
+            show::note(profile.map_err(failed)?.to_string().trim_end());
         }
     }
     Ok(())
@@ -207,9 +227,9 @@ fn json(
 
 fn print(m: &Measurement, sizes: &Sizes, size: &str, device: &Device, percent: f64) {
     let tokens = (sizes.batch * sizes.context) as f64;
-    let line = |name: &str, value: String| println!("  {name:32} {value}");
+    let line = |name: &str, value: String| show::result(format!("  {name:32} {value}"));
     let ms = |seconds: f64| format!("{:.2} ms", 1e3 * seconds);
-    println!("{} {size} on {device}", m.variant);
+    show::result(format!("{} {size} on {device}", m.variant));
     line("tokens a second (median step)", thousands((tokens / m.median()).round() as u64));
     line("tokens a second (fastest step)", thousands((tokens / m.least()).round() as u64));
     line("median step", ms(m.median()));
@@ -233,8 +253,15 @@ fn print(m: &Measurement, sizes: &Sizes, size: &str, device: &Device, percent: f
 
 /// The step times of the variants over those of the first, pair by pair.
 fn compare(measurements: &[Measurement]) {
-    println!("step time over that of {} (median of paired steps)", measurements[0].variant);
+    show::result(format!(
+        "step time over that of {} (median of paired steps)",
+        measurements[0].variant
+    ));
     for other in &measurements[1..] {
-        println!("  {:32} {:.3}", other.variant.to_string(), other.median_ratio(&measurements[0]));
+        show::result(format!(
+            "  {:32} {:.3}",
+            other.variant.to_string(),
+            other.median_ratio(&measurements[0])
+        ));
     }
 }

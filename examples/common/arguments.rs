@@ -2,7 +2,7 @@
 
 use super::safeguards::Safeguards;
 use clap::builder::{PossibleValue, PossibleValuesParser};
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 use neutreno::engine::optim::Curve;
 use neutreno::training::{Longer, Preset, Settings};
 use neutreno::{ResformerKind, Variant, VariantConfig};
@@ -28,7 +28,7 @@ pub struct Common {
 #[derive(Debug, Args)]
 pub struct What {
     /// What to train: one or several, separated by commas
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "all", help_heading = "What")]
+    #[arg(long, value_enum, action = ArgAction::Set, value_delimiter = ',', default_value = "all", help_heading = "What")]
     pub variant: Vec<VariantName>,
     /// NeuTRENO's λ, the strength of its term λ(V₁ − V) [default: 0.4 for text, 0.6
     /// for images; 0.1 beside ResFormer]
@@ -41,7 +41,7 @@ pub struct What {
     #[arg(long, value_name = "LAMBDA", help_heading = "What")]
     pub resformer_lambda: Option<f32>,
     /// The layers that mix, from 0, for the kind sparse [default: the last three eighths]
-    #[arg(long, value_name = "LAYER,...", value_delimiter = ',', help_heading = "What")]
+    #[arg(long, value_name = "LAYER,...", action = ArgAction::Set, value_delimiter = ',', help_heading = "What")]
     pub resformer_layers: Option<Vec<usize>>,
 }
 
@@ -52,13 +52,13 @@ pub struct Training {
     #[arg(long, value_parser = positive, help_heading = "Training")]
     pub batch: Option<usize>,
     /// Batches whose gradients are averaged in one step
-    #[arg(long, value_parser = positive, help_heading = "Training")]
+    #[arg(long, value_parser = few, help_heading = "Training")]
     pub accumulate: Option<usize>,
     /// Number of steps
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "minutes", help_heading = "Training")]
     pub steps: Option<u64>,
     /// Minutes of training for each model, evaluation not counted; sets the number of steps
-    #[arg(long, value_parser = minutes, help_heading = "Training")]
+    #[arg(long, value_parser = minutes, conflicts_with = "resume", help_heading = "Training")]
     pub minutes: Option<f64>,
     /// The largest learning rate
     #[arg(long, value_parser = non_negative, help_heading = "Training")]
@@ -104,10 +104,10 @@ pub struct Seeds {
 /// Where to train it.
 #[derive(Debug, Args)]
 pub struct Machine {
-    /// auto, cpu, gpu, gpu:N, or part of a GPU's name (software ones only so)
+    /// auto, cpu, gpu, gpu:N, or three letters or more of a GPU's name (software ones only so)
     #[arg(long, default_value = "auto", help_heading = "Machine")]
     pub device: String,
-    /// Threads on the CPU; 0 for one a core. Results do not depend on it
+    /// Threads on the CPU, for the data of a GPU too; 0 for one a core. Results do not depend on it
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1024), help_heading = "Machine")]
     pub threads: u16,
     /// List the devices and stop
@@ -208,9 +208,20 @@ pub fn number<T: FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| format!("\"{text}\" is not such a number"))
 }
 
+/// A size or a count. More than fits in 31 bits is meant by nobody, and products of two are safe.
 pub fn positive(text: &str) -> Result<usize, String> {
     match number(text)? {
         0 => Err("must be at least 1".into()),
+        value if value > i32::MAX as u64 => Err(format!("must be at most {}", i32::MAX)),
+        value => Ok(value as usize),
+    }
+}
+
+/// How many of something that each take their time and memory: layers, batches of a step.
+pub fn few(text: &str) -> Result<usize, String> {
+    const MOST: usize = 10_000;
+    match positive(text)? {
+        value if value > MOST => Err(format!("must be at most {MOST}")),
         value => Ok(value),
     }
 }
@@ -231,6 +242,17 @@ pub fn minutes(text: &str) -> Result<f64, String> {
     let value: f64 = number(text)?;
     let sound = value.is_finite() && value > 0.0;
     if sound { Ok(value) } else { Err("must be a finite number larger than 0".into()) }
+}
+
+/// A path as typed. The shell expands a `~` only outside of quotes, so one that arrives here names
+/// nothing that anybody meant.
+pub fn place(path: PathBuf) -> Result<PathBuf, String> {
+    if !path.starts_with("~") || path.exists() {
+        return Ok(path);
+    }
+    Err("the shell leaves a ~ in quotes, or after =, as it is: write $HOME instead, or ./~ if a \
+         folder of that name is meant"
+        .into())
 }
 
 impl Common {

@@ -5,9 +5,11 @@
 
 pub mod arguments;
 pub mod images;
+pub mod interrupts;
 pub mod program;
 pub mod progress;
 pub mod resume;
 pub mod safeguards;
+pub mod show;
 pub mod sizes;
 pub mod text;

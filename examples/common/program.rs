@@ -2,28 +2,31 @@
 
 use super::arguments::{Common, Machine};
 use super::progress::Progress;
-use super::resume;
+use super::{interrupts, resume, show};
 use clap::Parser;
 use neutreno::VariantConfig;
 use neutreno::engine::{Device, device};
-use neutreno::training::{Comparison, Settings, Task};
+use neutreno::training::{Comparison, Error, Settings, Task};
+use std::error::Error as _;
 use std::ffi::OsString;
+use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// Reads the flags, those of a run to go on with among them, then lists the devices if that is
-/// asked for, else does `work`, and says what went wrong. `common` finds the shared flags.
+/// asked for, else does `work`, and says what went wrong. `machine` finds the shared flags.
 pub fn main<A: Parser>(
-    common: impl Fn(&A) -> &Common,
+    machine: impl Fn(&A) -> &Machine,
     work: impl Fn(&A) -> Result<()>,
 ) -> ExitCode {
+    quiet_libraries();
     let result = resume::typed().and_then(|typed| {
         let arguments = A::parse_from(typed);
-        let machine = &common(&arguments).machine;
+        let machine = machine(&arguments);
         if machine.list_devices { list_devices(machine) } else { work(&arguments) }
     });
     exit(result)
@@ -33,43 +36,53 @@ pub fn main<A: Parser>(
 pub fn exit(result: Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if matches!(error.downcast_ref(), Some(Error::Interrupted)) => {
+            ExitCode::from(interrupts::exit_status())
+        }
         Err(error) => {
-            eprintln!("error: {error}");
+            show::note(format!("error: {error}"));
             ExitCode::FAILURE
         }
     }
 }
 
-fn list_devices(machine: &Machine) -> Result<()> {
-    println!("cpu    {}", Device::cpu_with_threads(machine.threads.into()).name());
-    for (index, description) in device::list().iter().enumerate() {
-        let note = if description.is_software() { "  [used only if asked for]" } else { "" };
-        println!("gpu:{index}  {description}{note}");
+/// Keeps a library of the system's from complaining, wherever GPUs are looked for on a machine
+/// without a display, that there is no folder for the display's socket. To be called first.
+pub fn quiet_libraries() {
+    const FOLDER: &str = "XDG_RUNTIME_DIR";
+    let known = std::env::var_os(FOLDER).is_some_and(|folder| PathBuf::from(folder).is_absolute());
+    if cfg!(target_os = "linux") && !known {
+        // SAFETY: there is no other thread yet that could read the environment meanwhile.
+        unsafe { std::env::set_var(FOLDER, std::env::temp_dir()) };
     }
-    Ok(())
 }
 
-/// A flag that becomes true at the first Ctrl-C or SIGTERM; the second one stops the program at
-/// once.
-///
-/// # Errors
-/// If the system does not let us know.
-pub fn catch_interrupts() -> Result<&'static AtomicBool> {
-    static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-    ctrlc::set_handler(|| {
-        if INTERRUPTED.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        eprintln!("\nstopping after this step, with a checkpoint; once more to stop at once");
-    })?;
-    Ok(&INTERRUPTED)
+fn list_devices(machine: &Machine) -> Result<()> {
+    show::result(format!("cpu    {}", Device::open("cpu", machine.threads.into())?.name()));
+    for (index, description) in device::list().iter().enumerate() {
+        let note = if description.is_software() { "  [used only if asked for]" } else { "" };
+        show::result(format!("gpu:{index}  {description}{note}"));
+    }
+    Ok(())
 }
 
 /// Opens the device that was asked for, and says which it is.
 ///
 /// # Errors
-/// If there is no such device.
+/// If there is no such device, or it cannot be opened.
 pub fn open_device(machine: &Machine, progress: &Progress) -> Result<Device> {
+    // These threads read data. Started when they are first needed, they could not fail in peace.
+    let threads = rayon::ThreadPoolBuilder::new().num_threads(machine.threads.into());
+    // An error without a source says that they are there already.
+    if let Err(error) = threads.build_global()
+        && let Some(source) = error.source()
+    {
+        return Err(format!(
+            "the system does not start threads ({source}). There may be a limit on processes \
+             (ulimit -u); --threads 1 needs the fewest"
+        )
+        .into());
+    }
     let device = Device::open(&machine.device, machine.threads.into())?;
     let fallback = machine.device.eq_ignore_ascii_case("auto") && device.kind() == "cpu";
     let why = if fallback { "; there is no GPU that is real hardware" } else { "" };
@@ -81,7 +94,7 @@ pub fn open_device(machine: &Machine, progress: &Progress) -> Result<Device> {
 /// given away, so that nothing holds on to it if it fails and another one is opened.
 ///
 /// # Errors
-/// Whatever stops the run.
+/// Whatever stops the run, an interruption too.
 pub fn train(
     task: &impl Task,
     settings: Settings,
@@ -117,18 +130,27 @@ pub fn train(
     if common.output.json {
         progress.line(&format!("\n{table}"));
     } else {
-        println!("\n{table}");
+        show::result(format!("\n{table}"));
     }
     progress.line(&format!("The report: {}", folder.report_html().display()));
     if common.output.json {
-        println!("{}", serde_json::to_string(&summary)?);
+        show::json(&summary);
     }
-    Ok(())
+    let trained = summary.variants.iter().filter(|model| model.finished).count();
+    let all = variants.len() * common.training.seeds.all().len();
+    if trained < all { Err(Error::Interrupted.into()) } else { Ok(()) }
 }
 
 /// Where the run's folder goes: the folder it is made in, and its name if that was given.
 fn folder_of_run(common: &Common) -> Result<(PathBuf, Option<OsString>)> {
     let Some(out) = &common.output.out else { return Ok(("runs".into(), None)) };
+    // A link stays one: the run goes where it leads.
+    let out = &match fs::symlink_metadata(out) {
+        Ok(found) if found.is_symlink() => fs::canonicalize(out).map_err(|error| {
+            format!("--out {} is a link that leads nowhere: {error}", out.display())
+        })?,
+        _ => out.clone(),
+    };
     let name = out.file_name().ok_or("--out needs the name of a folder")?;
     let parent = out.parent().map(PathBuf::from).unwrap_or_default();
     let parent = if parent.as_os_str().is_empty() { ".".into() } else { parent };

@@ -1,10 +1,17 @@
 //! What a run shows while it goes on: one progress line on a terminal, a few plain lines elsewhere.
 
+use super::{interrupts, show};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use neutreno::report::{bytes, describe, duration, label, thousands};
 use neutreno::run::{Values, VariantSummary};
 use neutreno::training::{Observer, Started, Step};
 use std::io::IsTerminal;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The columns of the bar that fills up.
+const BAR: usize = 12;
 
 /// Shows a run on standard error.
 pub struct Progress {
@@ -21,18 +28,69 @@ impl Progress {
         if !quiet && std::io::stderr().is_terminal() {
             bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(5));
         }
-        let style = ProgressStyle::with_template("{prefix} {bar:24} {msg}")
-            .expect("the template is sound")
-            .progress_chars("━━─");
-        bar.set_style(style);
+        let style = ProgressStyle::with_template(&format!("{{prefix}} {{bar:{BAR}}} {{wide_msg}}"));
+        bar.set_style(style.expect("the template is sound").progress_chars("━━─"));
         Progress { bar, quiet, unit: "example" }
     }
 
     /// Shows a line above the progress line.
     pub fn line(&self, text: &str) {
         if !self.quiet {
-            self.bar.suspend(|| eprintln!("{text}"));
+            self.bar.suspend(|| show::note(text));
         }
+    }
+
+    /// Does something that may take long before any model is trained, and shows for how long it has
+    /// been at it: on a terminal each second, elsewhere once.
+    pub fn during<R>(&self, what: &str, work: impl FnOnce() -> R) -> R {
+        let (done, is_done) = channel::<()>();
+        let show = move || self.show_until(&is_done, what);
+        thread::scope(|scope| {
+            // Where the system starts no more threads, nothing is shown meanwhile.
+            let _ = thread::Builder::new().spawn_scoped(scope, show);
+            let result = work();
+            drop(done);
+            result
+        })
+    }
+
+    fn show_until(&self, done: &Receiver<()>, what: &str) {
+        let goes_on = |wait| done.recv_timeout(wait) == Err(RecvTimeoutError::Timeout);
+        if self.bar.is_hidden() {
+            if goes_on(Duration::from_secs(5)) {
+                self.line(&format!("{what} …"));
+            }
+            return;
+        }
+        let started = Instant::now();
+        let line = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        line.set_style(ProgressStyle::with_template("{wide_msg}").expect("the template is sound"));
+        while goes_on(Duration::from_secs(1)) {
+            line.set_message(format!("{what} … {}", duration(started.elapsed().as_secs_f64())));
+            line.tick();
+        }
+        line.finish_and_clear();
+    }
+
+    /// As much of what there is to say about a step as fits beside the bar, the time left first.
+    fn message(&self, step: &Step) -> String {
+        let said = [
+            format!("{} left", duration(step.seconds_left)),
+            format!("step {}/{}", step.step, step.steps),
+            format!("loss {:.3}", step.loss),
+            format!("{} {}s/s", thousands(step.units_per_second as u64), self.unit),
+        ];
+        let taken = self.bar.prefix().chars().count() + 1 + BAR + 1;
+        let room = show::width().unwrap_or(80).saturating_sub(taken + 1);
+        let mut message = String::new();
+        for part in said {
+            let gap = if message.is_empty() { "" } else { "  " };
+            if message.chars().count() + gap.len() + part.chars().count() > room {
+                break;
+            }
+            message = format!("{message}{gap}{part}");
+        }
+        message
     }
 }
 
@@ -42,6 +100,7 @@ impl Observer for Progress {
     }
 
     fn started(&mut self, model: &Started) {
+        interrupts::training_begins();
         self.unit = model.unit;
         let seed = if model.seed == 1 { String::new() } else { format!(", seed {}", model.seed) };
         self.line(&format!(
@@ -64,15 +123,7 @@ impl Observer for Progress {
             self.line(&format!("  parameters that got a gradient: {gradients}/{gradients}"));
         }
         self.bar.set_position(step.step);
-        self.bar.set_message(format!(
-            "step {}/{}  loss {:.3}  {} {}s/s  {} left",
-            step.step,
-            step.steps,
-            step.loss,
-            thousands(step.units_per_second as u64),
-            self.unit,
-            duration(step.seconds_left),
-        ));
+        self.bar.set_message(self.message(step));
     }
 
     fn evaluated(&mut self, step: u64, scores: &Values) {

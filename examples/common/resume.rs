@@ -5,16 +5,28 @@ use neutreno::run::{RunFolder, name_from_json};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-/// What was typed: the program's name, the arguments of the run to go on with, and those of now.
+/// The tasks, and the programs that go on with runs of them.
+const PROGRAMS: [(&str, &str); 3] = [
+    ("language-modelling", "lm_wikitext"),
+    ("image-classification", "image_classification"),
+    ("image-segmentation", "image_segmentation"),
+];
+
+/// This program, by the name of its crate.
+const PROGRAM: &str = env!("CARGO_CRATE_NAME");
+
+/// What was typed: the program's name, the arguments of the run to go on with, if this program does
+/// that, and those of now.
 ///
 /// # Errors
-/// If the run cannot be read.
+/// If the run cannot be read, or is another program's.
 pub fn typed() -> Result<Vec<OsString>> {
     let mut now = std::env::args_os();
     let program = now.next().unwrap_or_default();
     let now: Vec<OsString> = now.collect();
     let mut all = vec![program];
-    if let Some(run) = value(&now, "--resume") {
+    let can_resume = PROGRAMS.iter().any(|(_, program)| *program == PROGRAM);
+    if let Some(run) = value(&now, "--resume").filter(|_| can_resume) {
         all.extend(of_run(Path::new(&run), &now)?);
     }
     all.extend(now);
@@ -24,6 +36,14 @@ pub fn typed() -> Result<Vec<OsString>> {
 /// What was typed for an earlier run.
 fn of_run(run: &Path, now: &[OsString]) -> Result<Vec<OsString>> {
     let facts = RunFolder::open(run)?.facts()?;
+    let its_own = PROGRAMS.iter().find(|(task, _)| facts["task"] == *task);
+    if let Some((task, its_own)) = its_own.filter(|(_, its_own)| *its_own != PROGRAM) {
+        return Err(format!(
+            "{} is a run of {task}, which {PROGRAM} cannot go on with; {its_own} --resume can",
+            run.display()
+        )
+        .into());
+    }
     let unusable = || format!("{}: its run.json does not say how to go on", run.display());
     let arguments = facts["arguments"].as_array().ok_or_else(unusable)?;
     let arguments: Option<Vec<OsString>> = arguments.iter().map(name_from_json).collect();
@@ -50,7 +70,12 @@ pub fn to_keep(arguments: Vec<OsString>) -> Vec<OsString> {
                 }
             }
             "--data" => {
-                let path = PathBuf::from(joined.or_else(|| arguments.next()).unwrap_or_default());
+                let path = joined.or_else(|| arguments.next()).unwrap_or_default();
+                if path == "-" {
+                    kept.extend(["--data".into(), path]);
+                    continue;
+                }
+                let path = PathBuf::from(path);
                 let path = std::path::absolute(&path).unwrap_or(path);
                 kept.extend(["--data".into(), path.into_os_string()]);
             }

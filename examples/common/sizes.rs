@@ -1,13 +1,14 @@
 //! The flags of a model's size that text and images share.
 
-use super::arguments::{positive, share};
+use super::arguments::{few, positive, share};
 use clap::Args;
+use neutreno::report::bytes;
 
 /// All of them.
 #[derive(Debug, Args)]
 pub struct Sizes {
     /// Number of blocks; of a segmenter, those of the encoder
-    #[arg(long, value_parser = positive)]
+    #[arg(long, value_parser = few)]
     pub layers: Option<usize>,
     /// Width of the residual stream
     #[arg(long, value_parser = positive)]
@@ -33,6 +34,42 @@ pub fn check_heads(width: usize, heads: usize) -> Result<(), String> {
         true => Ok(()),
         false => Err(format!(
             "--heads {heads} does not divide --width {width}; each head gets an equal part"
+        )),
+    }
+}
+
+/// Whether so many numbers could be had somewhere: their sizes by the names of their flags, which
+/// are multiplied.
+///
+/// # Errors
+/// If not, with the numbers.
+pub fn check_numbers(what: &str, sizes: &[(&str, usize)]) -> Result<(), String> {
+    const MOST: f64 = 1e12;
+    let count: f64 = sizes.iter().map(|(_, size)| *size as f64).product();
+    if count <= MOST {
+        return Ok(());
+    }
+    let sizes: Vec<String> = sizes.iter().map(|(name, size)| format!("{name} {size}")).collect();
+    Err(format!(
+        "{} are {count:.1e} {what}, and no machine holds more than {MOST:.0e}; choose smaller ones",
+        sizes.join(" × ")
+    ))
+}
+
+/// Whether the system would give so many bytes for batches, before anything is made of them.
+///
+/// # Errors
+/// If not, with the numbers.
+pub fn check_batch(batch: usize, bytes_an_example: usize) -> Result<(), String> {
+    // One is in use, and some are made ahead.
+    const BATCHES: usize = 4;
+    let needed = batch.saturating_mul(bytes_an_example).saturating_mul(BATCHES);
+    match Vec::<u8>::new().try_reserve_exact(needed) {
+        Ok(()) => Ok(()),
+        Err(_) => Err(format!(
+            "--batch {batch} needs {} for the examples alone, which the system does not give; a \
+             smaller --batch with a larger --accumulate makes the same steps",
+            bytes(needed as u64)
         )),
     }
 }

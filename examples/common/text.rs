@@ -1,29 +1,85 @@
 //! Which text to learn from, for the programs that take text.
 
+use super::arguments::place;
 use super::program::Result;
 use super::progress::Progress;
 use clap::Args;
-use neutreno::data::corpus::Corpus;
+use clap::builder::{PathBufValueParser, TypedValueParser};
+use neutreno::data::corpus::{self, Corpus};
 use neutreno::data::lookup::{Lookup, lookup};
-use std::path::PathBuf;
+use neutreno::data::{Source, Splits};
+use neutreno::report::{MANY_UNKNOWN, thousands};
+use neutreno::run::RunFolder;
+use neutreno::tasks::language::LanguageModelling;
+use std::path::{Path, PathBuf};
 
 /// The flag.
 #[derive(Debug, Args)]
 pub struct Text {
-    /// Folder with wiki.{train,valid,test}.tokens (or .raw, or {train,valid,test}.txt), or any
-    /// text file [default: WikiText-2 from the cache or the network, else generated text]
-    #[arg(long, value_name = "DIR")]
+    /// Folder with wiki.{train,valid,test}.tokens (or .raw, or {train,valid,test}.txt; valid may be
+    /// validation, val or dev, and test may be missing), or any text file, or - for a pipe: one
+    /// text is split 90/5/5 [default: WikiText-2 from the cache or the network, else generated
+    /// text]
+    #[arg(long, value_name = "DIR", value_parser = PathBufValueParser::new().try_map(place))]
     data: Option<PathBuf>,
 }
 
 impl Text {
-    /// Finds it, by the rules of `how`, and says where.
+    /// Finds it, by the rules of `how`, or in the run to go on with, and says where.
     ///
     /// # Errors
     /// If what was asked for is not there.
-    pub fn find(&self, how: Lookup, progress: &Progress) -> Result<Corpus> {
-        let (corpus, notices) = lookup(&Lookup { data: self.data.clone(), ..how })?;
+    pub fn find(&self, how: Lookup, run: Option<&Path>, progress: &Progress) -> Result<Corpus> {
+        let kept = run.and_then(|run| RunFolder::open(run).ok()).and_then(|run| run.kept_text());
+        let (corpus, notices) = match (&self.data, kept) {
+            // What came through a pipe is there no more.
+            (Some(data), Some(kept)) if !corpus::can_be_read_again(data) => {
+                (Corpus::read(&kept)?.passed_through(data), Vec::new())
+            }
+            _ => lookup(&Lookup { data: self.data.clone(), ..how })?,
+        };
         notices.iter().for_each(|notice| progress.line(notice));
+        describe(&corpus, progress);
         Ok(corpus)
+    }
+}
+
+fn describe(corpus: &Corpus, progress: &Progress) {
+    let words = |text: &String| thousands(text.split_whitespace().count() as u64);
+    let Splits { train, validation, test } = corpus.splits.as_ref().map(words);
+    progress.line(&format!(
+        "text: {} ({}): {train} words to learn from, {validation} for validation, {test} for the test",
+        corpus.name, corpus.source,
+    ));
+    if !corpus.parts.is_empty() {
+        progress.line(&format!("  {}", corpus.parts));
+    }
+    if matches!(corpus.source, Source::Pipe(_)) {
+        progress.line(
+            "  it came through a pipe, which can be read only once: the run keeps a copy, text.txt, \
+             to go on with",
+        );
+    }
+}
+
+/// Says what the tokens are, and what that does to scores.
+pub fn describe_tokens(task: &LanguageModelling, progress: &Progress) {
+    let Splits { train, validation, test } =
+        task.texts.as_ref().map(|text| thousands(text.tokens.len() as u64));
+    progress.line(&format!(
+        "tokens: {}, {} different; {train} to learn from, {validation} for validation, {test} for \
+         the test",
+        task.tokenizer.name(),
+        thousands(task.tokenizer.vocabulary() as u64),
+    ));
+    let Splits { validation, test, .. } = task.texts.as_ref().map(|text| text.unknown_share());
+    if validation.max(test) > MANY_UNKNOWN {
+        progress.line(&format!(
+            "  {:.1} % of the tokens for validation and {:.1} % of those for the test are words that \
+             the text to learn from does not have. All of them count as one, <unk>, so these \
+             perplexities will compare with no others; --tokenizer bytes or bpe:4000 knows every word",
+            100.0 * validation,
+            100.0 * test
+        ));
     }
 }

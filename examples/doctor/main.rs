@@ -1,6 +1,11 @@
 //! Looks at this machine: what is there, whether every op is right on it, how fast it is, and what
 //! fits. Paste what it prints into a report of a problem.
 
+#[path = "../common/mod.rs"]
+mod common;
+
+use clap::Parser;
+use common::show;
 use neutreno::VariantConfig;
 use neutreno::data::corpus::Corpus;
 use neutreno::data::tokenizer::TokenizerChoice;
@@ -13,48 +18,59 @@ use neutreno::training::plan;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
+/// Looks at this machine: what is there, whether every op is right on it, how fast it is, and what
+/// fits. Takes no flags, and up to half a minute; its exit status is 1 where something is wrong.
+#[derive(Debug, Parser)]
+#[command(version, name = "doctor", max_term_width = 100)]
+struct Arguments {}
+
 fn main() -> ExitCode {
-    println!("neutreno {}", env!("CARGO_PKG_VERSION"));
-    println!("system: {} on {}", std::env::consts::OS, std::env::consts::ARCH);
+    Arguments::parse();
+    common::program::quiet_libraries();
+    show::result(concat!("neutreno ", env!("CARGO_PKG_VERSION")));
+    show::result(format!("system: {} on {}", std::env::consts::OS, std::env::consts::ARCH));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let memory = available_memory();
-    println!("cores: {cores}; free memory: {}", memory.map_or("unknown".into(), bytes));
-    println!("free disk here: {}", free_disk().map_or("unknown".into(), bytes));
-    println!();
+    show::result(format!(
+        "cores: {cores}; free memory: {}",
+        memory.map_or("unknown".into(), bytes)
+    ));
+    show::result(format!("free disk here: {}", free_disk().map_or("unknown".into(), bytes)));
+    show::result("");
     let mut well = examine(Device::cpu(), &Device::cpu().name());
     let adapters = device::list();
     if adapters.is_empty() {
-        println!("no GPU: there is no driver for Vulkan, Metal or DX12, or it finds none\n");
+        show::result("no GPU: there is no driver for Vulkan, Metal or DX12, or it finds none\n");
     }
     for (number, adapter) in adapters.iter().enumerate() {
         match Device::open(&format!("gpu:{number}"), 0) {
             Ok(device) => well &= examine(device, &format!("gpu:{number} {adapter}")),
             Err(error) => {
-                println!("gpu:{number} {adapter}\n  cannot be opened: {error}\n");
+                show::result(format!("gpu:{number} {adapter}\n  cannot be opened: {error}\n"));
                 well = false;
             }
         }
     }
     presets(memory);
-    println!("{}", if well { "All is well." } else { "Something is wrong: see above." });
+    show::result(if well { "All is well." } else { "Something is wrong: see above." });
     if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Prints what a device can do and whether its ops agree with the CPU's; false if they do not.
 fn examine(device: Device, name: &str) -> bool {
-    println!("{name}");
+    show::result(name);
     if device.kind() == "gpu" {
-        println!("  largest tensor: {}", bytes(4 * device.largest_tensor() as u64));
+        show::result(format!("  largest tensor: {}", bytes(4 * device.largest_tensor() as u64)));
     }
     let speed = speed(&device);
     match &speed {
-        Ok((products, memory)) => {
-            println!("  products of matrices: {products:.1} GFLOP/s; memory: {memory:.1} GB/s")
-        }
-        Err(error) => println!("  speed: {error}"),
+        Ok((products, memory)) => show::result(format!(
+            "  products of matrices: {products:.1} GFLOP/s; memory: {memory:.1} GB/s"
+        )),
+        Err(error) => show::result(format!("  speed: {error}")),
     }
     let wrong = ops(&device);
-    println!();
+    show::result("");
     speed.is_ok() && wrong == 0
 }
 
@@ -85,11 +101,14 @@ fn ops(device: &Device) -> usize {
                     }
                 }
                 Ok(difference) => {
-                    println!("  {} ({}): off by {difference:.1e}", op.name, case.label);
+                    show::result(format!(
+                        "  {} ({}): off by {difference:.1e}",
+                        op.name, case.label
+                    ));
                     wrong += 1;
                 }
                 Err(problem) => {
-                    println!("  {} ({}): {problem}", op.name, case.label);
+                    show::result(format!("  {} ({}): {problem}", op.name, case.label));
                     wrong += 1;
                 }
             }
@@ -97,11 +116,15 @@ fn ops(device: &Device) -> usize {
     }
     let of = OPS.len();
     if device.kind() == "cpu" {
-        println!("  {checked} of {of} ops checked against their formulas: {wrong} wrong cases");
+        show::result(format!(
+            "  {checked} of {of} ops checked against their formulas: {wrong} wrong cases"
+        ));
     } else {
         let (error, name) = worst;
-        println!("  {checked} of {of} ops checked against the CPU: {wrong} wrong cases");
-        println!("  the worst difference otherwise: {error:.1e} ({name})");
+        show::result(format!(
+            "  {checked} of {of} ops checked against the CPU: {wrong} wrong cases"
+        ));
+        show::result(format!("  the worst difference otherwise: {error:.1e} ({name})"));
     }
     wrong
 }
@@ -132,7 +155,7 @@ fn per_second(device: &Device, work: impl Fn() -> Tensor) -> Result<f64, Error> 
 
 /// Prints what each preset of lm_wikitext needs, and which is the largest that fits.
 fn presets(memory: Option<u64>) {
-    println!("memory that lm_wikitext's presets take in training, with WikiText-2's words:");
+    show::result("memory that lm_wikitext's presets take in training, with WikiText-2's words:");
     let mut largest = None;
     for preset in LanguageSettings::PRESETS {
         let Some(needed) = planned(preset.name) else { continue };
@@ -141,12 +164,12 @@ fn presets(memory: Option<u64>) {
             largest = Some((needed, preset.name));
         }
         let note = if fits { "" } else { "  (more than is free)" };
-        println!("  {:<12}{:>10}{note}", preset.name, bytes(needed));
+        show::result(format!("  {:<12}{:>10}{note}", preset.name, bytes(needed)));
     }
     if let (Some((_, name)), Some(_)) = (largest, memory) {
-        println!("  the largest that fits: {name}");
+        show::result(format!("  the largest that fits: {name}"));
     }
-    println!();
+    show::result("");
 }
 
 /// The memory of a preset, by its plan.

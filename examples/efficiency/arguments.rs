@@ -1,8 +1,11 @@
 //! The command line.
 
-use crate::common::arguments::{Machine, Seeds, VariantName, What, non_negative, positive, share};
+use crate::common::arguments::{
+    Machine, Seeds, VariantName, What, few, non_negative, positive, share,
+};
+use crate::common::sizes::{check_batch, check_numbers};
 use crate::common::text::Text;
-use clap::Parser;
+use clap::{ArgAction, Parser};
 use neutreno::VariantConfig;
 use neutreno::data::tokenizer::TokenizerChoice;
 use neutreno::tasks::language::LanguageSettings;
@@ -26,13 +29,13 @@ pub struct Arguments {
     #[arg(long, value_name = "KIND", default_value = "bpe:2000")]
     pub tokenizer: TokenizerChoice,
     /// What is compared with the transformer
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "resformer")]
+    #[arg(long, value_enum, action = ArgAction::Set, value_delimiter = ',', default_value = "resformer")]
     pub variant: Vec<VariantName>,
     /// Blocks of every model
-    #[arg(long, default_value_t = 8, value_parser = positive)]
+    #[arg(long, default_value_t = 8, value_parser = few)]
     pub layers: usize,
     /// Widths of the models of several sizes; multiples of the head size
-    #[arg(long, value_delimiter = ',', default_value = "64,96,128,192", value_parser = positive)]
+    #[arg(long, action = ArgAction::Set, value_delimiter = ',', default_value = "64,96,128,192", value_parser = positive)]
     pub widths: Vec<usize>,
     /// Channels of a head
     #[arg(long, default_value_t = 32, value_parser = positive)]
@@ -41,7 +44,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 2_000_000, value_parser = positive)]
     pub tokens: usize,
     /// Training tokens of the models of one size, which is the second of the widths
-    #[arg(long, value_delimiter = ',', default_value = "250000,500000,1000000,2000000", value_parser = positive)]
+    #[arg(long, action = ArgAction::Set, value_delimiter = ',', default_value = "250000,500000,1000000,2000000", value_parser = positive)]
     pub budgets: Vec<usize>,
     /// Tokens a training window
     #[arg(long, default_value_t = 128, value_parser = positive)]
@@ -89,7 +92,7 @@ impl Arguments {
         let width = self.middle_width();
         let amounts = self.budgets.iter().map(|tokens| Cell { width, tokens: *tokens });
         let mut cells: Vec<Cell> = sizes.chain(amounts).collect();
-        cells.sort_by_key(|cell| (cell.tokens * cell.width.pow(2), cell.tokens));
+        cells.sort_by_key(|cell| (cell.tokens as u128 * (cell.width as u128).pow(2), cell.tokens));
         cells.dedup();
         cells
     }
@@ -123,6 +126,11 @@ impl Arguments {
                 self.head_size
             ));
         }
+        let inside = ("a feed-forward part of", 4 * width);
+        check_numbers("parameters", &[("--layers", self.layers), ("--widths", width), inside])?;
+        let [batch, context] = [("--batch", self.batch), ("--context", self.context)];
+        check_numbers("numbers in one tensor", &[batch, context, inside])?;
+        check_batch(self.batch, 2 * size_of::<u32>() * self.context)?;
         let per_step = self.batch * self.context;
         let steps = (tokens / per_step) as u64;
         if steps < 10 {

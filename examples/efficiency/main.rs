@@ -7,36 +7,44 @@ mod arguments;
 mod common;
 
 use arguments::{Arguments, Cell};
-use clap::Parser;
-use common::program::{Result, catch_interrupts, exit, open_device};
+use common::program::{Result, open_device};
 use common::progress::Progress;
+use common::text::describe_tokens;
+use common::{interrupts, show};
 use neutreno::VariantConfig;
 use neutreno::data::lookup::Lookup;
 use neutreno::engine::Device;
 use neutreno::report::{Efficiency, Point};
 use neutreno::run::{Summary, VariantSummary, write_atomically, write_json};
 use neutreno::tasks::language::LanguageModelling;
-use neutreno::training::{Comparison, Safety};
+use neutreno::training::{Comparison, Error, Safety};
 use serde_json::json;
+use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 fn main() -> ExitCode {
-    exit(run(&Arguments::parse()))
+    common::program::main(|arguments: &Arguments| &arguments.machine, run)
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let interrupted = catch_interrupts()?;
+    let interrupted = interrupts::catch()?;
     let cells = arguments.cells();
     // Whatever is wrong with the flags comes out before anything is trained.
     let variants = arguments.variants()?;
     cells.iter().try_for_each(|cell| arguments.settings(*cell).map(drop))?;
     let mut progress = Progress::new(arguments.quiet);
     let device = open_device(&arguments.machine, &progress)?;
-    let corpus = arguments.text.find(Lookup::default(), &progress)?;
+    check_out(&arguments.out)?;
+    let find = || arguments.text.find(Lookup::default(), None, &progress);
+    let corpus = progress.during("reading the text", find)?;
     let (sizes, _) = arguments.settings(cells[0])?;
-    let mut task = LanguageModelling::new(&corpus, arguments.tokenizer, sizes)?;
+    let mut task = progress.during("cutting the text into tokens", || {
+        LanguageModelling::new(&corpus, arguments.tokenizer, sizes)
+    })?;
+    describe_tokens(&task, &progress);
     let mut grid = Grid { arguments, variants, cells: cells.len(), results: Vec::new() };
     for cell in cells {
         let (sizes, settings) = arguments.settings(cell)?;
@@ -51,10 +59,26 @@ fn run(arguments: &Arguments) -> Result<()> {
         }
     }
     for sentence in grid.efficiency(&corpus.name).sentences() {
-        println!("{sentence}");
+        show::result(sentence);
     }
-    println!("{}", arguments.out.join("efficiency.html").display());
-    Ok(())
+    show::result(arguments.out.join("efficiency.html").display());
+    if interrupted.load(Ordering::Relaxed) { Err(Error::Interrupted.into()) } else { Ok(()) }
+}
+
+/// Checks that a folder is new, empty, or one of this program's.
+fn check_out(out: &Path) -> Result<()> {
+    let names = fs::read_dir(out).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let names: Vec<String> = names.map(|name| name.to_string_lossy().into_owned()).collect();
+    let is_ours = |name: &String| name == "efficiency.json" || name.starts_with("width-");
+    if names.is_empty() || names.iter().any(is_ours) {
+        return Ok(());
+    }
+    Err(format!(
+        "{} holds something else than an earlier `efficiency`, and was left as it is. Name another \
+         place with --out",
+        out.display()
+    )
+    .into())
 }
 
 /// All cells, and what is known of them so far.

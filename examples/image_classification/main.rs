@@ -8,10 +8,11 @@ mod common;
 use clap::Parser;
 use common::arguments::set;
 use common::images::Images;
-use common::program::{Result, catch_interrupts, open_device, train};
+use common::interrupts;
+use common::program::{Result, open_device, train};
 use common::progress::Progress;
 use neutreno::VariantConfig;
-use neutreno::data::images::Task;
+use neutreno::data::images::{ReadOptions, Task};
 use neutreno::tasks::classification::ImageClassification;
 use std::process::ExitCode;
 
@@ -19,7 +20,8 @@ use std::process::ExitCode;
 /// Transformer, NeuTRENO, ResFormer, SVFormer.
 ///
 /// --data takes a folder with the files of MNIST, Fashion-MNIST, CIFAR-10 or CIFAR-100, or with a
-/// folder of PNG or JPEG pictures for each class. With no flags it trains all four at a small size
+/// folder of PNG, JPEG, WebP or BMP pictures for each class; perhaps in train/, val/ and test/, of which
+/// val/ is tested on where there is no test/. With no flags it trains all four at a small size
 /// on images that it draws itself, and writes a report to look at into runs/.
 #[derive(Debug, Parser)]
 #[command(version, name = "image_classification", max_term_width = 100, after_help = AFTER_HELP)]
@@ -46,11 +48,11 @@ Examples:
   image_classification --data pictures --preset deit-tiny --skip-broken";
 
 fn main() -> ExitCode {
-    common::program::main(|arguments: &Arguments| &arguments.images.common, run)
+    common::program::main(|arguments: &Arguments| &arguments.images.common.machine, run)
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let interrupted = catch_interrupts()?;
+    let interrupted = interrupts::catch()?;
     let (images, common) = (&arguments.images, &arguments.images.common);
     // Whatever is wrong with the flags comes out before anything is loaded.
     let (mut sizes, settings) = images.settings(Task::Classification)?;
@@ -62,8 +64,11 @@ fn run(arguments: &Arguments) -> Result<()> {
     let variants = common.what.variants(sizes.layers, VariantConfig::of_images)?;
     let mut progress = Progress::new(common.output.quiet);
     let device = open_device(&common.machine, &progress)?;
-    let data = images.find(Task::Classification, &sizes, None, &progress)?;
-    let task = ImageClassification::new(data, sizes, &device)?;
+    let (labels, batch) = (ReadOptions::default(), settings.batch);
+    let data = images.find(Task::Classification, &mut sizes, batch, labels, &progress)?;
+    let task = progress.during("training a linear model, to compare with", || {
+        ImageClassification::new(data, sizes, &device)
+    })?;
     if let Some(score) = task.linear_baseline() {
         progress.line(&format!("a linear model gets {:.1} % right", 100.0 * score));
     }

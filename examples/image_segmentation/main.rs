@@ -8,10 +8,11 @@ mod common;
 use clap::Parser;
 use common::arguments::{positive, set, share};
 use common::images::Images;
-use common::program::{Result, catch_interrupts, open_device, train};
+use common::interrupts;
+use common::program::{Result, open_device, train};
 use common::progress::Progress;
 use neutreno::VariantConfig;
-use neutreno::data::images::Task;
+use neutreno::data::images::{ReadOptions, Task};
 use neutreno::tasks::images::ImageSettings;
 use neutreno::tasks::segmentation::ImageSegmentation;
 use std::process::ExitCode;
@@ -42,6 +43,10 @@ struct Arguments {
     /// The index of pixels that are not scored [default: 255, or what is known of the data]
     #[arg(long, value_name = "INDEX", help_heading = "Images")]
     void: Option<u8>,
+    /// The values in label images that stand for the classes, in order, as 0,255 for masks of black and
+    /// white [default: 0, 1, 2, … themselves]
+    #[arg(long, value_name = "VALUE,...", value_delimiter = ',', help_heading = "Images")]
+    label_values: Option<Vec<u8>>,
 }
 
 const AFTER_HELP: &str = "\
@@ -51,11 +56,11 @@ Examples:
   image_segmentation --data camvid --seeds 3 --variant transformer,neutreno";
 
 fn main() -> ExitCode {
-    common::program::main(|arguments: &Arguments| &arguments.images.common, run)
+    common::program::main(|arguments: &Arguments| &arguments.images.common.machine, run)
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let interrupted = catch_interrupts()?;
+    let interrupted = interrupts::catch()?;
     let (images, common) = (&arguments.images, &arguments.images.common);
     // Whatever is wrong with the flags comes out before anything is loaded.
     let (mut sizes, settings) = images.settings(Task::Segmentation)?;
@@ -63,12 +68,27 @@ fn run(arguments: &Arguments) -> Result<()> {
     sizes.mask_upscale = arguments.mask_upscale.or(sizes.mask_upscale);
     set(&mut sizes.balance, &arguments.balance);
     images.check(&sizes, Task::Segmentation)?;
+    let about_labels = [
+        ("--void", arguments.void.is_some()),
+        ("--label-values", arguments.label_values.is_some()),
+    ];
+    if let Some((flag, _)) = about_labels.iter().find(|(_, given)| *given && images.data.is_none())
+    {
+        return Err(format!("{flag} is for label images that are read: it needs --data").into());
+    }
     let variants = common.what.variants(sizes.layers, VariantConfig::of_images)?;
     let mut progress = Progress::new(common.output.quiet);
     let device = open_device(&common.machine, &progress)?;
-    let data = images.find(Task::Segmentation, &sizes, arguments.void, &progress)?;
+    let labels = ReadOptions {
+        void: arguments.void,
+        label_values: arguments.label_values.clone(),
+        ..ReadOptions::default()
+    };
+    let data = images.find(Task::Segmentation, &mut sizes, settings.batch, labels, &progress)?;
     check_mask_upscale(&sizes, sizes.patch_of(data.shape))?;
-    let task = ImageSegmentation::new(data, sizes, &device)?;
+    let task = progress.during("training a linear model, to compare with", || {
+        ImageSegmentation::new(data, sizes, &device)
+    })?;
     if let Some(score) = task.linear_baseline() {
         progress.line(&format!("a linear model gets a mean IoU of {:.1} %", 100.0 * score));
     }

@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::common::arguments::{Common, names_of, number, positive, set, share};
-use crate::common::sizes::{Sizes, check_heads};
+use crate::common::sizes::{Sizes, check_batch, check_heads, check_numbers};
 use crate::common::text::Text;
 use clap::Parser;
 use neutreno::data::tokenizer::TokenizerChoice;
@@ -123,6 +123,13 @@ impl Arguments {
         self.common.apply(&mut training);
         set(&mut training.sample_every, &self.sample_every);
         check(&sizes)?;
+        let widest = sizes.feed_forward.unwrap_or(4 * sizes.width).max(sizes.width);
+        let [layers, width] = [("--layers", sizes.layers), ("--width", sizes.width)];
+        let inside = ("a feed-forward part of", widest);
+        check_numbers("parameters", &[layers, width, inside])?;
+        let [batch, context] = [("--batch", training.batch), ("--context", sizes.context)];
+        check_numbers("numbers in one tensor", &[batch, context, inside])?;
+        check_batch(training.batch, 2 * size_of::<u32>() * sizes.context)?;
         Ok((sizes, training))
     }
 }

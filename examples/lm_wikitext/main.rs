@@ -7,49 +7,42 @@ mod arguments;
 mod common;
 
 use arguments::Arguments;
-use common::program::{Result, catch_interrupts, open_device, train};
+use common::interrupts;
+use common::program::{Result, open_device, train};
 use common::progress::Progress;
+use common::text::describe_tokens;
 use neutreno::VariantConfig;
 use neutreno::data::Source;
 use neutreno::data::corpus::Corpus;
 use neutreno::data::lookup::Lookup;
 use neutreno::data::tokenizer::TokenizerChoice;
-use neutreno::report::thousands;
 use neutreno::tasks::language::LanguageModelling;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    common::program::main(|arguments: &Arguments| &arguments.common, run)
+    common::program::main(|arguments: &Arguments| &arguments.common.machine, run)
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let interrupted = catch_interrupts()?;
+    let interrupted = interrupts::catch()?;
     let common = &arguments.common;
     // Whatever is wrong with the flags comes out before anything is loaded.
     let chosen = arguments.settings("tiny")?;
     let variants = common.what.variants(chosen.0.layers, VariantConfig::new)?;
     let mut progress = Progress::new(common.output.quiet);
     let device = open_device(&common.machine, &progress)?;
-    let corpus = find_text(arguments, &progress)?;
+    let (offline, require_real) = (arguments.offline, arguments.require_real_text);
+    let how = Lookup { offline, require_real, ..Lookup::default() };
+    let find = || arguments.text.find(how, common.output.resume.as_deref(), &progress);
+    let corpus = progress.during("reading the text", find)?;
     let generated = matches!(corpus.source, Source::Generated(_));
     let (sizes, settings) = if generated { arguments.settings("generated")? } else { chosen };
     let tokenizer = arguments.tokenizer.unwrap_or_else(|| usual_tokenizer(&corpus));
-    let task = LanguageModelling::new(&corpus, tokenizer, sizes)?;
+    let task = progress.during("cutting the text into tokens", || {
+        LanguageModelling::new(&corpus, tokenizer, sizes)
+    })?;
+    describe_tokens(&task, &progress);
     train(&task, settings, &variants, common, device, &mut progress, interrupted)
-}
-
-fn find_text(arguments: &Arguments, progress: &Progress) -> Result<Corpus> {
-    let (offline, require_real) = (arguments.offline, arguments.require_real_text);
-    let how = Lookup { offline, require_real, ..Lookup::default() };
-    let corpus = arguments.text.find(how, progress)?;
-    let words = corpus.splits.train.split_whitespace().count() as u64;
-    progress.line(&format!(
-        "text: {} ({}), {} words to learn from",
-        corpus.name,
-        corpus.source,
-        thousands(words)
-    ));
-    Ok(corpus)
 }
 
 /// Words where the text comes split into words, else bytes.

@@ -6,10 +6,11 @@
 mod common;
 mod models;
 
-use clap::Parser;
+use clap::{ArgAction, Parser};
 use common::arguments::{Machine, positive};
-use common::program::{Result, exit, open_device};
+use common::program::{Result, open_device};
 use common::progress::Progress;
+use common::show;
 use models::Request;
 use neutreno::report::measurements_page;
 use neutreno::run::{RunFolder, write_atomically, write_json};
@@ -28,7 +29,7 @@ use std::process::ExitCode;
 #[command(version, name = "measure", max_term_width = 100)]
 struct Arguments {
     /// Folders of runs, each with a summary.json
-    #[arg(required = true, value_name = "RUN")]
+    #[arg(required_unless_present = "list_devices", value_name = "RUN")]
     runs: Vec<PathBuf>,
     /// The data that the models were trained on [default: where it was then]
     #[arg(long, value_name = "DIR")]
@@ -38,7 +39,7 @@ struct Arguments {
     sequences: usize,
     /// Whose attention to draw: blocks and heads, from 1 [default: the first head of the first,
     /// middle and last block]
-    #[arg(long, value_name = "BLOCK:HEAD,...", value_delimiter = ',', value_parser = head)]
+    #[arg(long, value_name = "BLOCK:HEAD,...", action = ArgAction::Set, value_delimiter = ',', value_parser = head)]
     heads: Vec<(usize, usize)>,
     /// The folder for measurements.html and measurements.json; made if it isn't there [default:
     /// that of the first run]
@@ -57,7 +58,7 @@ fn head(text: &str) -> std::result::Result<(usize, usize), String> {
 }
 
 fn main() -> ExitCode {
-    exit(run(&Arguments::parse()))
+    common::program::main(|arguments: &Arguments| &arguments.machine, run)
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
@@ -101,7 +102,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let [html, json] = free_names(folder);
     write_json(&json, &entries)?;
     write_atomically(&html, page.as_bytes())?;
-    println!("{}", html.display());
+    show::result(html.display());
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! Loading the models of a run, and what they are measured on.
 
+use crate::common::images;
 use crate::common::program::Result;
 use crate::common::progress::Progress;
 use neutreno::data::corpus::Corpus;
@@ -43,6 +44,7 @@ pub fn measure_run(
     request: &Request,
     progress: &Progress,
 ) -> Result<(Probes, Vec<WithMaps>)> {
+    run.check_files()?;
     let (data, models) = models(run, progress)?;
     let probes = Probes::find(run, &data, &models, request)?;
     let first_seed = models.first().map(|model| model.seed);
@@ -54,6 +56,9 @@ pub fn measure_run(
         let so_far = if model.finished { "" } else { ", its latest checkpoint" };
         progress
             .line(&format!("{shown}, seed {}, after {} steps{so_far}", model.seed, model.steps));
+        if model.finished {
+            model.folder.check_files()?;
+        }
         let (trace, decoder_blocks) = probes.tracer(model, request)?;
         let mut parts = Vec::new();
         let mut maps = Vec::new();
@@ -182,9 +187,20 @@ impl Probes {
         let kind: serde_json::Value = read(&config)?;
         let (kind, hash) = match kind["model_type"].as_str() {
             Some("llama") => {
-                let corpus = find_text(path, source)?;
+                let kept = run.kept_text().filter(|_| request.data.is_none());
+                let corpus = find_text(kept.or(path), source)?;
                 let config: LanguageModelConfig = read(&config)?;
                 let tokenizer = Tokenizer::load(run.tokenizer_json())?;
+                if tokenizer.vocabulary() != config.vocab_size {
+                    return Err(format!(
+                        "{} has {} tokens, and the models have {}: it is not the one they were \
+                         trained with",
+                        run.tokenizer_json().display(),
+                        tokenizer.vocabulary(),
+                        config.vocab_size
+                    )
+                    .into());
+                }
                 let tokens = tokenizer.encode(&corpus.splits.validation);
                 let length = config.max_position_embeddings.min(tokens.len());
                 let windows = probe::windows(&tokens, length, request.sequences, Key::new(1));
@@ -192,7 +208,7 @@ impl Probes {
             }
             Some("vit" | "segmenter") => {
                 let config: VisionConfig = read(&config)?;
-                let data = find_images(path.as_deref(), &config, typed_void(run)?)?;
+                let data = find_images(path.as_deref(), &config, typed_options(run)?)?;
                 let count = request.sequences.min(data.splits.validation.len());
                 let hash = data.hashes.validation.clone();
                 (Kind::Images { data: Box::new(data), count }, hash)
@@ -293,25 +309,42 @@ fn find_text(path: Option<PathBuf>, source: &str) -> Result<Corpus> {
     Ok(lookup(&Lookup { data: path, ..Lookup::default() })?.0)
 }
 
-/// The index of void that the run was begun with, if one was given.
-fn typed_void(run: &RunFolder) -> Result<Option<u8>> {
+/// How the run that is measured read its images.
+fn typed_options(run: &RunFolder) -> Result<ReadOptions> {
     let facts: serde_json::Value = read(&run.run_json())?;
     let typed: Vec<&str> =
         facts["arguments"].as_array().into_iter().flatten().filter_map(|a| a.as_str()).collect();
-    let after = typed.iter().position(|word| *word == "--void").and_then(|i| typed.get(i + 1));
-    let joined = typed.iter().find_map(|word| word.strip_prefix("--void="));
-    Ok(after.copied().or(joined).and_then(|index| index.parse().ok()))
+    let value = |flag: &str| {
+        let joined = format!("{flag}=");
+        let values = typed.iter().enumerate().filter_map(|(index, word)| match *word == flag {
+            true => typed.get(index + 1).copied(),
+            false => word.strip_prefix(&joined),
+        });
+        values.last()
+    };
+    let numbers = |values: &str| values.split(',').map(|value| value.parse().ok()).collect();
+    Ok(ReadOptions {
+        // Had broken pictures not been left out in training, there would be no run.
+        broken: Broken::Skip,
+        void: value("--void").and_then(|index| index.parse().ok()),
+        label_values: value("--label-values").and_then(numbers),
+        ground: value("--ground").and_then(|colour| images::colour(colour).ok()),
+        ..ReadOptions::default()
+    })
 }
 
-fn find_images(path: Option<&Path>, config: &VisionConfig, void: Option<u8>) -> Result<ImageData> {
+fn find_images(
+    path: Option<&Path>,
+    config: &VisionConfig,
+    options: ReadOptions,
+) -> Result<ImageData> {
     let size = [config.image_size.height(), config.image_size.width()];
     let task = match config.num_decoder_layers {
         Some(_) => Task::Segmentation,
         None => Task::Classification,
     };
-    // Had broken pictures not been left out in training, there would be no run.
     let classes = Some(config.id2label.values().cloned().collect());
-    let options = ReadOptions { broken: Broken::Skip, size: None, classes, void };
+    let options = ReadOptions { classes, ..options };
     let exact = ImageData::find(path, task, &options);
     if let Ok(data) = exact
         && [data.shape.height, data.shape.width] == size

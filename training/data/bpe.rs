@@ -21,6 +21,15 @@ pub const LARGEST_VOCABULARY: usize = 65_536;
 /// takes longer and hardly changes the merges.
 const TRAINING_BYTES: usize = 10 << 20;
 
+/// In training, a run of letters, of digits, of white space or of anything else is cut after so many
+/// characters, since the trainer takes time with the square of its length. No word is that long; DNA
+/// and base64 are.
+const LONGEST_RUN: usize = 128;
+
+/// In encoding, a longer line is cut before a word where one begins: memory and threads are used line
+/// by line. Tokens begin there anyway, so they stay the same.
+const LONG_LINE: usize = 1 << 16;
+
 /// A trained byte-pair tokenizer. Text is taken line by line, so the tokens of two texts that end
 /// in line ends are the tokens of the whole.
 #[derive(Clone, Debug)]
@@ -31,7 +40,8 @@ pub struct BytePairs {
 
 impl BytePairs {
     /// Learns at most `vocabulary` tokens from a text's first 10 MiB; the 256 bytes are always
-    /// among them, so every text can be encoded.
+    /// among them, so every text can be encoded. Runs of more than 128 letters, digits, or other
+    /// characters of one kind are cut.
     pub(super) fn train(text: &str, vocabulary: usize) -> Result<BytePairs, String> {
         let level = ByteLevel::new(false, false, true);
         let mut tokenizer = TokenizerBuilder::<
@@ -53,7 +63,7 @@ impl BytePairs {
             .show_progress(false)
             .build();
         tokenizer
-            .train(&mut trainer, beginning(text, TRAINING_BYTES).split_inclusive('\n'))
+            .train(&mut trainer, short_runs(beginning(text, TRAINING_BYTES)))
             .map_err(|error| error.to_string())?;
         Ok(BytePairs::new(tokenizer.into()))
     }
@@ -64,9 +74,9 @@ impl BytePairs {
         BytePairs { tokenizer, vocabulary }
     }
 
-    /// The ids of a text.
+    /// The ids of a text, in time proportional to its length.
     pub fn encode(&self, text: &str) -> Vec<u32> {
-        let lines: Vec<&str> = text.split_inclusive('\n').collect();
+        let lines: Vec<&str> = text.split_inclusive('\n').flat_map(short_lines).collect();
         let encode = |line: &&str| {
             let encoding = self.tokenizer.encode_fast(*line, false);
             encoding.expect("every byte has a token").get_ids().to_vec()
@@ -133,9 +143,45 @@ fn beginning(text: &str, bytes: usize) -> &str {
     &text[..end.map_or(text.len(), |end| end + 1)]
 }
 
+/// The lines of a text, cut where a run of one kind of character gets too long.
+fn short_runs(text: &str) -> impl Iterator<Item = &str> {
+    // As the pre-tokenizer tells characters apart, nearly.
+    let kind = |c: char| (c.is_whitespace(), c.is_alphabetic(), c.is_numeric());
+    let mut run = (0, None);
+    text.split_inclusive(move |c| {
+        let length = if run.1 == Some(kind(c)) { run.0 + 1 } else { 1 };
+        let ends = c == '\n' || length == LONGEST_RUN;
+        run = if ends { (0, None) } else { (length, Some(kind(c))) };
+        ends
+    })
+}
+
+/// A line in pieces of not much more than [`LONG_LINE`], each beginning with the space before a
+/// word; a longer piece where there is no such space.
+fn short_lines(line: &str) -> impl Iterator<Item = &str> {
+    let mut rest = line;
+    std::iter::from_fn(move || {
+        let (piece, after) = rest.split_at(place_to_cut(rest).unwrap_or(rest.len()));
+        rest = after;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+/// The first single space beyond [`LONG_LINE`] that has a character of ASCII on both sides, which is
+/// no white space.
+fn place_to_cut(line: &str) -> Option<usize> {
+    let around = line.as_bytes().get(LONG_LINE..)?.windows(3);
+    let mut around = around.map(|three| [three[0], three[1], three[2]]);
+    let place = around.position(|[before, space, after]| {
+        before.is_ascii_graphic() && space == b' ' && after.is_ascii_graphic()
+    });
+    place.map(|place| LONG_LINE + place + 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::{Duration, Instant};
 
     const TEXT: &str = "low lower lowest new newer newest\nlow new low new wide wider widest\n";
 
@@ -171,6 +217,49 @@ mod tests {
             let message = BytePairs::from_json(changed.as_bytes()).unwrap_err();
             assert!(message.contains(reason), "{message}");
         }
+    }
+
+    #[test]
+    fn a_long_line_has_the_tokens_that_it_would_have_whole() {
+        let pairs = BytePairs::train(TEXT, 280).unwrap();
+        let line = TEXT.replace('\n', "  ") + "l\u{f6}w low ";
+        let line = line.repeat(3 * LONG_LINE / line.len());
+        let pieces: Vec<&str> = short_lines(&line).collect();
+        assert!(pieces.len() == 3 && pieces.concat() == line);
+        let whole = pairs.tokenizer.encode_fast(line.as_str(), false).unwrap();
+        assert_eq!(pairs.encode(&line), whole.get_ids());
+        let unbroken = "x".repeat(3 * LONG_LINE);
+        assert_eq!(short_lines(&unbroken).collect::<Vec<_>>(), [&unbroken]);
+    }
+
+    #[test]
+    fn only_long_runs_are_cut() {
+        assert_eq!(
+            short_runs(TEXT).collect::<Vec<_>>(),
+            TEXT.split_inclusive('\n').collect::<Vec<_>>()
+        );
+        let run = "\u{e9}".repeat(LONGEST_RUN);
+        let text = format!("{run}{run}a 1{run}");
+        let a_run = format!("a 1{run}");
+        assert_eq!(short_runs(&text).collect::<Vec<_>>(), [run.as_str(), &run, &a_run]);
+    }
+
+    /// Letters as DNA has them, at random.
+    fn dna(length: u64) -> String {
+        use crate::engine::random::Key;
+        let mut random = Key::new(1).generator();
+        (0..length).map(|_| ['A', 'C', 'G', 'T'][random.below(4) as usize]).collect()
+    }
+
+    /// It took time with the square of the length: a megabyte was not done in ten minutes.
+    #[test]
+    fn a_text_without_spaces_is_learnt_and_encoded_in_time() {
+        let text = dna(1 << 20);
+        let started = Instant::now();
+        let pairs = BytePairs::train(&text, 600).unwrap();
+        let ids = pairs.encode(&text);
+        assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
+        assert!(ids.len() < text.len() / 2 && pairs.decode(&ids) == text);
     }
 
     #[test]

@@ -1,14 +1,17 @@
 //! Text to train on: read from a folder, cut from a single file, or generated.
 
+use super::cut::in_three;
 use super::download::Remote;
+use super::encoding::text_of;
+pub use super::error::DataError;
 use super::files::hex;
+use super::layout::{Found, LAYOUTS, left_out, parts_of};
 use super::{Source, Splits, generated};
 use crate::engine::random::Key;
 use sha2::{Digest, Sha256};
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
-use thiserror::Error;
+use std::fs::{self, File};
+use std::io::{self, IsTerminal, Read};
+use std::path::Path;
 
 /// The seed of the generated corpus; always the same, so that runs can be compared.
 const GENERATED_SEED: u64 = 2016;
@@ -30,74 +33,8 @@ pub struct Corpus {
     /// The lowest loss possible, in nats a token with words and line ends as tokens, where it is
     /// known: of the generated corpus.
     pub entropy: Option<f64>,
-}
-
-/// Why there is no text.
-#[derive(Debug, Error)]
-pub enum DataError {
-    /// Nothing is at the path.
-    #[error("no data at {path}: give a folder or a text file that exists")]
-    Missing {
-        /// What was asked for.
-        path: PathBuf,
-    },
-    /// The system would not read it.
-    #[error("cannot read {path}: {source}; check its permissions")]
-    Unreadable {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Nothing, or only white space, is in the file.
-    #[error("{path} is empty: give a file with text")]
-    Empty {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file is not text, or in another encoding.
-    #[error(
-        "{path} is not UTF-8 text: the byte at offset {offset} is invalid; convert it to UTF-8"
-    )]
-    NotUtf8 {
-        /// The file.
-        path: PathBuf,
-        /// How many valid bytes come before.
-        offset: usize,
-    },
-    /// The folder has some of the three files.
-    #[error("{folder} lacks {missing}: a corpus needs {expected}")]
-    Incomplete {
-        /// The folder.
-        folder: PathBuf,
-        /// The names of the files that are not there.
-        missing: String,
-        /// The names of all three.
-        expected: String,
-    },
-    /// The folder has none of the files.
-    #[error("{folder} holds no corpus: looked for {looked_for}; or give a single text file")]
-    NoCorpus {
-        /// The folder.
-        folder: PathBuf,
-        /// The names that would have done.
-        looked_for: String,
-    },
-    /// A single file can't be split.
-    #[error(
-        "{path} has too few lines to split 90/5/5 at line ends: \
-         give a longer text, or a folder with train.txt, valid.txt and test.txt"
-    )]
-    TooFewLines {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Real text was required.
-    #[error("{reason}; give real text with --data, or allow the generated corpus")]
-    NoRealText {
-        /// Why there is none.
-        reason: String,
-    },
+    /// In words, which text is for what, and what was left out.
+    pub parts: String,
 }
 
 impl Corpus {
@@ -120,7 +57,7 @@ impl Corpus {
         entropy: Option<f64>,
     ) -> Corpus {
         let hashes = splits.as_ref().map(|text| hex(&Sha256::digest(text)));
-        Corpus { name, source, official_words, splits, hashes, entropy }
+        Corpus { name, source, official_words, splits, hashes, entropy, parts: String::new() }
     }
 
     /// The corpus that ships as code, of [`generated::SIZES`].
@@ -132,74 +69,139 @@ impl Corpus {
     }
 
     /// Reads a folder with `wiki.{train,valid,test}.tokens`, or `.raw`, or
-    /// `{train,valid,test}.txt`; the first of these that is complete. Or reads a single text file
-    /// and splits it: validation begins with the first line that begins at or after 90 % of the
-    /// bytes, test with the first at or after 95 %.
+    /// `{train,valid,test}.txt`; the first of these that is complete. The validation text may also
+    /// be called `validation`, `val` or `dev`, and the test text may be missing: then nothing is
+    /// tested. Or reads a single text file, or a pipe (`-` is standard input), and splits it:
+    /// validation begins with the first line that begins at or after 90 % of the bytes, test with
+    /// the first at or after 95 %. A text without enough lines is cut between words, and one
+    /// without words between characters.
     ///
     /// # Errors
     /// A [`DataError`] that names the path and what to do.
     pub fn read(path: &Path) -> Result<Corpus, DataError> {
-        let unreadable = |source: io::Error| match source.kind() {
-            io::ErrorKind::NotFound => DataError::Missing { path: path.into() },
-            _ => DataError::Unreadable { path: path.into(), source },
-        };
-        if fs::metadata(path).map_err(unreadable)?.is_dir() {
-            Corpus::read_folder(path)
-        } else {
-            Corpus::read_file(path)
+        if path == Path::new("-") {
+            return Corpus::read_standard_input();
         }
+        let kind = fs::metadata(path).map_err(DataError::of_system(path))?.file_type();
+        match kind {
+            _ if kind.is_dir() => Corpus::read_folder(path),
+            _ if can_be_read_again(path) => {
+                let bytes = fs::read(path).map_err(DataError::of_system(path))?;
+                Corpus::split(path, name_of(path), Source::TextFile(path.into()), bytes)
+            }
+            _ if is_device(kind) => Err(DataError::Device { path: path.into() }),
+            _ => {
+                let pipe = File::open(path).map_err(DataError::of_system(path))?;
+                Corpus::read_pipe(path, pipe)
+            }
+        }
+    }
+
+    /// This corpus, said to have come through the pipe at a path: it was, and this is a copy.
+    #[must_use]
+    pub fn passed_through(self, path: &Path) -> Corpus {
+        let path = if path == Path::new("-") { Path::new(STANDARD_INPUT) } else { path };
+        Corpus { name: path.display().to_string(), source: Source::Pipe(path.into()), ..self }
+    }
+
+    fn read_standard_input() -> Result<Corpus, DataError> {
+        let input = io::stdin();
+        if input.is_terminal() {
+            return Err(DataError::Terminal);
+        }
+        Corpus::read_pipe(Path::new(STANDARD_INPUT), input.lock())
+    }
+
+    fn read_pipe(path: &Path, mut pipe: impl Read) -> Result<Corpus, DataError> {
+        let mut bytes = Vec::new();
+        pipe.read_to_end(&mut bytes).map_err(DataError::of_system(path))?;
+        let name = path.display().to_string();
+        Corpus::split(path, name, Source::Pipe(path.into()), bytes)
     }
 
     fn read_folder(folder: &Path) -> Result<Corpus, DataError> {
-        let kinds = [("wiki.", ".tokens"), ("wiki.", ".raw"), ("", ".txt")].map(|(start, end)| {
-            let split = |name| format!("{start}{name}{end}");
-            Splits { train: split("train"), validation: split("valid"), test: split("test") }
-        });
-        let is_there = |name: &&String| folder.join(name).exists();
-        if let Some(names) = kinds.iter().find(|names| names.iter().all(|name| is_there(&name))) {
-            let texts = names.as_ref().try_map(|name| read_text(&folder.join(name)))?;
-            let official = names.train.ends_with(".tokens") || Remote::wikitext_2().matches(&texts);
-            let source = Source::Folder(folder.into());
-            return Ok(Corpus::new(name_of(folder), source, official, texts, None));
-        }
-        let list = |names: &Splits<String>| names.iter().cloned().collect::<Vec<_>>().join(", ");
-        Err(match kinds.iter().find(|names| names.iter().any(|name| is_there(&name))) {
-            Some(names) => DataError::Incomplete {
-                folder: folder.into(),
-                missing: names
-                    .iter()
-                    .filter(|name| !is_there(name))
-                    .cloned()
-                    .collect::<Vec<_>>()
-                    .join(" and "),
-                expected: list(names),
-            },
-            None => DataError::NoCorpus {
-                folder: folder.into(),
-                looked_for: kinds.each_ref().map(list).join("; or "),
-            },
-        })
+        let found =
+            LAYOUTS.iter().map(|layout| layout.find(folder)).collect::<Result<Vec<_>, _>>()?;
+        let complete = found.iter().flatten().find(|found| found.missing.is_empty());
+        let Some(Found { names, .. }) = complete else {
+            let folder = folder.to_owned();
+            return Err(match found.into_iter().flatten().next() {
+                Some(Found { missing, names, .. }) => {
+                    let there = names.iter().flatten().next().cloned().unwrap_or_default();
+                    DataError::Incomplete { folder, missing, there }
+                }
+                None => {
+                    let names = LAYOUTS.map(|layout| layout.usual());
+                    DataError::NoCorpus { folder, looked_for: names.join("; or ") }
+                }
+            });
+        };
+        let mut notes = String::new();
+        let texts = names.as_ref().try_map(|name| {
+            let Some(name) = name else { return Ok(String::new()) };
+            let path = folder.join(name);
+            let bytes = fs::read(&path).map_err(DataError::of_system(&path))?;
+            let (text, marked) = read_text(&path, bytes)?;
+            if marked {
+                notes += &format!("; the byte-order mark of {name} is left out");
+            }
+            Ok(text)
+        })?;
+        let train = names.train.as_deref().unwrap_or_default();
+        let official = train.ends_with(".tokens") || Remote::wikitext_2().matches(&texts);
+        let source = Source::Folder(folder.into());
+        let parts = format!("{}{notes}{}", parts_of(names), left_out(folder, names));
+        Ok(Corpus { parts, ..Corpus::new(name_of(folder), source, official, texts, None) })
     }
 
-    fn read_file(path: &Path) -> Result<Corpus, DataError> {
-        let text = read_text(path)?;
-        // The first line that begins at or after a byte; a line begins after a line end.
-        let line_at = |byte: usize| {
-            let end = text.as_bytes()[byte - 1..].iter().position(|&byte| byte == b'\n');
-            end.map_or(text.len(), |end| byte + end)
+    /// Cuts one text in three.
+    fn split(
+        path: &Path,
+        name: String,
+        source: Source,
+        bytes: Vec<u8>,
+    ) -> Result<Corpus, DataError> {
+        let (text, marked) = read_text(path, bytes)?;
+        let Some((splits, at)) = in_three(&text) else {
+            return Err(DataError::TooShort { path: path.into() });
         };
-        let percent = |percent: usize| (text.len() * percent / 100).max(1);
-        let (validation, test) = (line_at(percent(90)), line_at(percent(95)));
-        let splits = Splits {
-            train: text[..validation].to_string(),
-            validation: text[validation..test].to_string(),
-            test: text[test..].to_string(),
-        };
-        if splits.iter().any(|split| split.trim().is_empty()) {
-            return Err(DataError::TooFewLines { path: path.into() });
-        }
-        Ok(Corpus::new(name_of(path), Source::TextFile(path.into()), false, splits, None))
+        let mark = if marked { "; its byte-order mark is left out" } else { "" };
+        let parts = format!(
+            "one text: the first 90 % are to learn from, the next 5 % for validation, the last 5 % \
+             for the test, cut {at}{mark}"
+        );
+        Ok(Corpus { parts, ..Corpus::new(name, source, false, splits, None) })
     }
+}
+
+/// What standard input is called where text comes from there.
+const STANDARD_INPUT: &str = "standard input";
+
+/// Whether a path names a file or folder that another process, later, can read as well: not a pipe,
+/// nor what this process alone has open (`/dev/fd/63`).
+///
+/// ```
+/// use neutreno::data::corpus::can_be_read_again;
+/// # let folder = tempfile::tempdir()?;
+/// assert!(can_be_read_again(folder.path()));
+/// assert!(!can_be_read_again("-".as_ref()));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn can_be_read_again(path: &Path) -> bool {
+    let of_this_process = ["/dev", "/proc"].iter().any(|folder| path.starts_with(folder));
+    (path.is_file() && !of_this_process) || path.is_dir()
+}
+
+/// Whether it is something that has no end, such as `/dev/zero`.
+#[cfg(unix)]
+fn is_device(kind: fs::FileType) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    kind.is_char_device() || kind.is_block_device()
+}
+
+#[cfg(not(unix))]
+fn is_device(_: fs::FileType) -> bool {
+    false
 }
 
 /// The last part of a path, also of `.` and the like.
@@ -208,22 +210,20 @@ fn name_of(path: &Path) -> String {
     whole.file_name().unwrap_or(whole.as_os_str()).to_string_lossy().into_owned()
 }
 
-fn read_text(path: &Path) -> Result<String, DataError> {
-    let bytes =
-        fs::read(path).map_err(|source| DataError::Unreadable { path: path.into(), source })?;
-    let text = String::from_utf8(bytes).map_err(|error| DataError::NotUtf8 {
-        path: path.into(),
-        offset: error.utf8_error().valid_up_to(),
-    })?;
+/// A file's text, and whether it began with a byte-order mark.
+fn read_text(path: &Path, bytes: Vec<u8>) -> Result<(String, bool), DataError> {
+    let (text, marked) =
+        text_of(bytes).map_err(|not_text| DataError::NotText { path: path.into(), not_text })?;
     if text.trim().is_empty() {
         return Err(DataError::Empty { path: path.into() });
     }
-    Ok(text)
+    Ok((text, marked))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::PathBuf;
 
     fn write(folder: &Path, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = folder.join(name);
@@ -241,6 +241,9 @@ mod tests {
             (["wiki.train.tokens", "wiki.valid.tokens", "wiki.test.tokens"], true),
             (["wiki.train.raw", "wiki.valid.raw", "wiki.test.raw"], false),
             (["train.txt", "valid.txt", "test.txt"], false),
+            (["train.txt", "validation.txt", "test.txt"], false),
+            (["wiki.train.tokens", "wiki.val.tokens", "wiki.test.tokens"], true),
+            (["train.txt", "dev.txt", "test.txt"], false),
         ] {
             let folder = tempfile::tempdir().unwrap();
             for name in names {
@@ -253,7 +256,66 @@ mod tests {
             assert_eq!(texts, names);
             assert!(corpus.hashes.iter().all(|hash| hash.len() == 64));
             assert_eq!(corpus.entropy, None);
+            let [train, validation, test] = names;
+            let parts = format!("{train} to learn from, {validation} for validation, {test} for");
+            assert!(corpus.parts.starts_with(&parts), "{}", corpus.parts);
         }
+    }
+
+    #[test]
+    fn what_a_folder_lacks_or_has_too_much_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        write(path, "train.txt", "\u{feff}a b\n");
+        let lacks = message(path);
+        assert!(lacks.contains("lacks valid.txt") && lacks.contains("train.txt"), "{lacks}");
+        write(path, "val.txt", "b\n");
+        write(path, "notes.txt", "not read\n");
+        let corpus = Corpus::read(path).unwrap();
+        assert_eq!(
+            corpus.splits.as_ref().map(String::as_str),
+            Splits { train: "a b\n", validation: "b\n", test: "" }
+        );
+        let said = ["no test text", "mark of train.txt is left out", "not read (1): notes.txt"];
+        assert!(said.iter().all(|said| corpus.parts.contains(said)), "{}", corpus.parts);
+        write(path, "dev.txt", "b\n");
+        assert!(message(path).contains("has val.txt and dev.txt"), "{}", message(path));
+        fs::remove_file(path.join("dev.txt")).unwrap();
+        fs::create_dir(path.join("test.txt")).unwrap();
+        let said = message(path);
+        assert!(said.contains("it is a folder") && !said.contains("permissions"), "{said}");
+    }
+
+    #[test]
+    fn a_text_of_one_line_is_cut_between_words_or_characters() {
+        let folder = tempfile::tempdir().unwrap();
+        for (text, at, lengths) in [
+            ("abcdefghi ".repeat(100), "between words", [900, 50, 50]),
+            ("abcdefghi\r".repeat(100), "carriage returns", [900, 50, 50]),
+            ("東京は夜".repeat(100), "between characters", [1080, 60, 60]),
+            ("headline\n".to_string() + &"abc ".repeat(100), "between words", [369, 20, 20]),
+        ] {
+            let corpus = Corpus::read(&write(folder.path(), "one.txt", &text)).unwrap();
+            assert!(corpus.parts.contains(at), "{}", corpus.parts);
+            let found: Vec<usize> = corpus.splits.iter().map(String::len).collect();
+            assert_eq!(found, lengths, "{at}");
+            let Splits { train, validation, test } = corpus.splits;
+            assert_eq!(train + &validation + &test, text);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_device_is_refused_and_what_lies_below_dev_is_read_once() {
+        use std::os::fd::AsRawFd;
+        assert!(message(Path::new("/dev/zero")).contains("device"));
+        let folder = tempfile::tempdir().unwrap();
+        let text = "a line of text\n".repeat(100);
+        let file = fs::File::open(write(folder.path(), "text.txt", &text)).unwrap();
+        let path = PathBuf::from(format!("/dev/fd/{}", file.as_raw_fd()));
+        let corpus = Corpus::read(&path).unwrap();
+        assert_eq!(corpus.source, Source::Pipe(path));
+        assert_eq!(corpus.splits.train.len() + 2 * corpus.splits.test.len(), text.len());
     }
 
     #[test]
@@ -298,12 +360,13 @@ mod tests {
         assert!(message(&through).contains("deeper.txt"), "{}", message(&through));
         for short in ["one line", "two\nlines\n"] {
             let short = write(path, "short.txt", short);
-            assert!(message(&short).contains("short.txt has too few lines"));
+            assert!(message(&short).contains("short.txt has too little text"));
+            fs::remove_file(short).unwrap();
         }
 
         write(path, "valid.txt", "text\n");
         let lacks = message(path);
-        assert!(lacks.contains("lacks train.txt and test.txt"), "{lacks}");
+        assert!(lacks.contains("lacks train.txt"), "{lacks}");
         write(path, "train.txt", "text\n");
         write(path, "test.txt", "");
         assert!(message(path).contains("test.txt is empty"));

@@ -26,3 +26,13 @@ pub(super) fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+/// What the system said, and what to do where that is known.
+pub(super) fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => format!("{error}; check its permissions"),
+        io::ErrorKind::IsADirectory => "it is a folder, and a file is needed there".into(),
+        io::ErrorKind::NotADirectory => format!("{error}; check the path to it"),
+        _ => error.to_string(),
+    }
+}

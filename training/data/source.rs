@@ -12,6 +12,8 @@ pub enum Source {
     Folder(PathBuf),
     /// One text file, split by rule.
     TextFile(PathBuf),
+    /// One text that came through a pipe, split by the same rule: it can be read only once.
+    Pipe(PathBuf),
     /// An earlier download in this folder.
     Cache(PathBuf),
     /// Downloaded from this address just now.
@@ -53,6 +55,7 @@ impl fmt::Display for Source {
         match self {
             Source::Folder(path) => write!(f, "folder {}", path.display()),
             Source::TextFile(path) => write!(f, "file {}", path.display()),
+            Source::Pipe(path) => write!(f, "pipe {}", path.display()),
             Source::Cache(path) => write!(f, "cache {}", path.display()),
             Source::Download(address) => write!(f, "download from {address}"),
             Source::Generated(seed) => write!(f, "generated from seed {seed}"),

@@ -186,6 +186,29 @@ impl Tokenizer {
         }
     }
 
+    /// Which tokens of a text, by their place from 0, stand for words that the tokenizer does not
+    /// know. They are scored as if they were all one word, which flatters a model.
+    ///
+    /// ```
+    /// use neutreno::data::tokenizer::{Tokenizer, TokenizerChoice};
+    /// let words = TokenizerChoice::Words.build("the cat saw the dog\n")?;
+    /// assert_eq!(words.unknown_in("the horse saw the cat\n"), [1]);
+    /// assert!(Tokenizer::Bytes.unknown_in("a horse").is_empty());
+    /// # Ok::<(), neutreno::data::tokenizer::TokenizerError>(())
+    /// ```
+    pub fn unknown_in(&self, text: &str) -> Vec<usize> {
+        match self {
+            Tokenizer::Words(words) => words.unknown_in(text),
+            Tokenizer::Bytes | Tokenizer::BytePairs(_) => Vec::new(),
+        }
+    }
+
+    /// Whether the tokens hold every byte of a text, so that bits a byte can be told: words forget
+    /// the white space between them, and what is unknown.
+    pub fn keeps_every_byte(&self) -> bool {
+        !matches!(self, Tokenizer::Words(_))
+    }
+
     /// `words`, `bytes` or `bpe:N`, where N is what was learnt: a short text has fewer pairs to
     /// merge than were asked for.
     pub fn name(&self) -> String {

@@ -53,6 +53,13 @@ impl Words {
         text.split_inclusive('\n').flat_map(tokens).map(id).collect()
     }
 
+    /// Which tokens of a text, by their place from 0, are words that were never learnt. A `<unk>` that
+    /// stands in the text itself is not among them.
+    pub fn unknown_in(&self, text: &str) -> Vec<usize> {
+        let words = text.split_inclusive('\n').flat_map(tokens).enumerate();
+        words.filter(|(_, word)| !self.ids.contains_key(*word)).map(|(place, _)| place).collect()
+    }
+
     /// The words with a space between them; `<eos>` is a line end.
     pub fn decode(&self, ids: &[u32]) -> String {
         let mut text = String::new();
@@ -108,6 +115,7 @@ mod tests {
         assert_eq!(words.words, ["a", "<eos>", "c", "b", "<unk>"]);
         assert_eq!(words.encode("a  x\n\nb"), [0, 4, 1, 1, 3]);
         assert_eq!(words.decode(&[0, 4, 1, 1, 3]), "a <unk>\n\nb");
+        assert_eq!(words.unknown_in("a  x\n\n<unk> y"), [1, 5]);
     }
 
     /// The published counts of WikiText-2 (Merity et al. 2016).

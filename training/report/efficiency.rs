@@ -1,5 +1,6 @@
 //! The page about what a variant saves: losses over parameters and over data.
 
+use super::escape::escaped;
 use super::figures::{figure, swatch};
 use super::format::fixed;
 use super::head::head;
@@ -78,7 +79,7 @@ impl Efficiency {
                 }
             }
         };
-        document.into_string()
+        escaped(&document.into_string())
     }
 
     fn variants(&self) -> Vec<&str> {

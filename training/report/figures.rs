@@ -121,7 +121,7 @@ fn levels(summary: &Summary) -> Vec<(f64, &'static str)> {
     let fact = |name: &str| summary.facts.number(name);
     let per_token = |nats_per_word: f64| nats_per_word / fact("tokens_per_word");
     let levels = [
-        (per_token(fact("unigram_perplexity").ln()), "unigram model"),
+        (fact("unigram_loss"), "unigram model"),
         (per_token(fact("entropy_floor")), "entropy of the text"),
     ];
     levels.into_iter().filter(|(level, _)| level.is_finite()).collect()

@@ -3,6 +3,7 @@
 //! Whatever comes from outside (names, settings, text that a model wrote) is escaped by `maud`,
 //! and a content security policy forbids scripts and loading on top.
 
+use super::escape::escaped;
 use super::figures::{costs, legend, plots, swatch};
 use super::format::thousands;
 use super::head::head;
@@ -51,7 +52,7 @@ pub fn page(summary: &Summary, runs: &[RunMetrics]) -> String {
             }
         }
     };
-    document.into_string()
+    escaped(&document.into_string())
 }
 
 /// What was measured inside the models of a run.

@@ -1,6 +1,7 @@
 //! What was measured inside the models: over depth, over training, and what it can mean.
 
 use super::curves::{Curve, over_seeds};
+use super::escape::escaped;
 use super::figures::{figure, swatch};
 use super::head::head;
 use super::plots::{Line, Plot};
@@ -66,7 +67,7 @@ pub fn measurements_page(
             }
         }
     };
-    document.into_string()
+    escaped(&document.into_string())
 }
 
 /// The part of a page about the insides of models; nothing if nothing was measured.

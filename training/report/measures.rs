@@ -28,12 +28,35 @@ pub(super) enum Style {
 }
 
 /// All of them, in the order of the table's columns.
-pub(super) const MEASURES: [Measure; 11] = [
+pub(super) const MEASURES: [Measure; 14] = [
     measure("validation_loss", ["validation", "loss"], "validation loss", Style::Information),
-    measure("validation_perplexity", ["validation", "perplexity"], "perplexity", Style::Scaled),
+    measure(
+        "validation_perplexity",
+        ["validation", "perplexity"],
+        "perplexity a word",
+        Style::Scaled,
+    ),
+    measure(
+        "validation_token_perplexity",
+        ["validation", "perplexity"],
+        "perplexity a token",
+        Style::Scaled,
+    ),
+    measure(
+        "validation_bits_per_byte",
+        ["validation", "bits/byte"],
+        "bits a byte",
+        Style::Information,
+    ),
     measure("test_loss", ["test", "loss"], "test loss", Style::Information),
-    measure("test_perplexity", ["test", "perplexity"], "test perplexity", Style::Scaled),
-    measure("bits_per_byte", ["test", "bits/byte"], "bits a byte", Style::Information),
+    measure("test_perplexity", ["test", "perplexity"], "test perplexity a word", Style::Scaled),
+    measure(
+        "test_token_perplexity",
+        ["test", "perplexity"],
+        "test perplexity a token",
+        Style::Scaled,
+    ),
+    measure("bits_per_byte", ["test", "bits/byte"], "test bits a byte", Style::Information),
     measure("top1_accuracy", ["top-1", "accuracy"], "top-1 accuracy", Style::Fraction),
     measure("top5_accuracy", ["top-5", "accuracy"], "top-5 accuracy", Style::Fraction),
     measure("mean_iou", ["mean", "IoU"], "mean IoU", Style::Fraction),

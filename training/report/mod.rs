@@ -9,6 +9,7 @@
 mod best;
 mod curves;
 mod efficiency;
+mod escape;
 mod extent;
 mod figures;
 mod format;
@@ -16,6 +17,7 @@ mod group;
 mod head;
 mod html;
 mod inside;
+mod language;
 mod maps;
 mod measures;
 mod plots;
@@ -28,10 +30,12 @@ mod summary;
 mod table;
 
 pub use efficiency::Efficiency;
+pub use escape::escaped;
 pub use format::{bytes, duration, label, thousands};
 pub use group::Group;
 pub use html::page;
 pub use inside::{Map, MeasuredModel, measurements_page};
+pub use language::MANY_UNKNOWN;
 pub use maps::draw_map;
 pub use measures::describe;
 pub use run_metrics::RunMetrics;

@@ -25,8 +25,7 @@ pub(super) fn summary(seeds: u64) -> Summary {
                 .with("validation_loss", loss)
                 .with("validation_perplexity", loss.exp().round())
                 .with("test_loss", loss - 0.0625)
-                .with("test_perplexity", (loss - 0.0625).exp().round())
-                .with("bits_per_byte", 1.375),
+                .with("test_perplexity", (loss - 0.0625).exp().round()),
             peak_memory_bytes: 327_575_142,
             wall_seconds: 72.5,
             device: "cpu".to_owned(),
@@ -55,7 +54,8 @@ pub(super) fn summary(seeds: u64) -> Summary {
             .with("vocabulary", 33_278)
             .with("tokens_per_word", 1.0)
             .with("uniform_perplexity", 33_278.0)
-            .with("unigram_perplexity", 1012.5),
+            .with("unigram_perplexity", 1012.5)
+            .with("unigram_loss", 6.92),
         baseline: None,
         growing: false,
         variants: VARIANTS.into_iter().flat_map(runs).collect(),

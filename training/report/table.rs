@@ -30,7 +30,10 @@ pub(super) fn quality(summary: &Summary) -> Vec<Column> {
         let cell = |group: &Group| measure.show(&group.spread(|run| run.number(measure.name)));
         Column::new(measure.title, cell)
     };
-    let mut columns: Vec<Column> = Measure::present(summary).map(column).collect();
+    // The table has no room for what bits a byte say as well.
+    let bits = Measure::present(summary).any(|measure| measure.name == "bits_per_byte");
+    let shown = |measure: &&Measure| !(bits && measure.name == "test_loss");
+    let mut columns: Vec<Column> = Measure::present(summary).filter(shown).map(column).collect();
     let extents = summary.variants.iter().flat_map(|run| Extent::beside(&run.results));
     let mut splits: Vec<String> =
         extents.filter(Extent::is_part).map(|extent| extent.split).collect();
@@ -182,6 +185,7 @@ fn wrapped(note: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::samples::summary;
+    use crate::run::Values;
 
     #[test]
     fn columns_line_up() {
@@ -224,11 +228,13 @@ mod tests {
             run.variant = format!("neutreno+resformer-learnable-plus-{}", i / 3);
             run.parameters = 9_999_999_999;
             run.peak_memory_bytes = 1023 << 30;
+            run.results = Values::default();
             for (name, number) in [
                 ("kv_cache_bytes_per_token", f64::from(1023 << 20)),
                 ("validation_loss", 10.0 * (i + 1) as f64),
-                ("validation_perplexity", 900.0 * (i + 1) as f64),
-                ("test_perplexity", f64::MAX),
+                ("validation_token_perplexity", 900.0 * (i + 1) as f64),
+                ("validation_bits_per_byte", 22.0 + i as f64),
+                ("test_token_perplexity", f64::MAX),
                 ("test_loss", f64::NAN),
                 ("bits_per_byte", 33.0 + i as f64),
                 ("tokens_per_second", 999_999.0 + i as f64),

@@ -54,6 +54,16 @@ pub enum Error {
         /// The name as it was given.
         name: String,
     },
+    /// A file that a run depends on is not what it was.
+    #[error(
+        "{} is not what the run wrote: its hash is not the one noted then. Put the file of then \
+         back, or begin a new run",
+        path.display()
+    )]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
     /// A checkpoint's files are not those that were written.
     #[error("the checkpoint {} is damaged: {reason}", path.display())]
     Damaged {

@@ -1,7 +1,7 @@
 //! The folder of a run, `runs/NAME/`:
 //!
 //! ```text
-//! run.json  tokenizer.json  summary.json  report.html  .lock
+//! run.json  tokenizer.json  text.txt (of a pipe)  summary.json  report.html  .lock
 //! VARIANT-seedS/   config.json  metrics.jsonl  model.safetensors  result.json
 //!                  checkpoints/step-NNNNNN/  pictures/
 //! ```
@@ -15,9 +15,14 @@
 use super::draft::{Draft, is_free};
 use super::names::{check_name, time_for_a_name};
 use super::{Error, RunLock, VariantSummary, disk};
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+/// Where `run.json` and `result.json` have the hashes of files.
+pub(crate) const FILES: &str = "files";
 
 /// The folder of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,6 +162,34 @@ impl RunFolder {
         self.path.join("tokenizer.json")
     }
 
+    /// The text, if it came through a pipe and the run keeps it.
+    pub fn kept_text(&self) -> Option<PathBuf> {
+        Some(self.path.join("text.txt")).filter(|path| path.is_file())
+    }
+
+    /// The SHA-256 of each file that lies in the folder beside `run.json`, by its name: once the run
+    /// has begun, these are what it depends on.
+    pub(crate) fn hashes(&self) -> Result<BTreeMap<String, String>, Error> {
+        let failed = |source| Error::file("read", &self.path)(source);
+        let names =
+            fs::read_dir(&self.path).map_err(failed)?.flatten().map(|entry| entry.file_name());
+        let names = names.map(|name| name.to_string_lossy().into_owned());
+        let is_own = |name: &String| {
+            let path = self.path.join(name);
+            path.is_file() && !name.starts_with('.') && path != self.run_json()
+        };
+        hashes(&self.path, names.filter(is_own))
+    }
+
+    /// Finds out whether the files that the run was begun with, such as its tokenizer, are as they
+    /// were: `run.json` has their hashes.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] for one that is not; a file that is not there.
+    pub fn check_files(&self) -> Result<(), Error> {
+        check(&self.path, &self.facts()?[FILES])
+    }
+
     /// The results, a [`Summary`](super::Summary).
     pub fn summary_json(&self) -> PathBuf {
         self.path.join("summary.json")
@@ -237,6 +270,24 @@ impl ModelFolder {
         self.path.join("pictures")
     }
 
+    /// The SHA-256 of the files that a trained model is made of, by their names.
+    pub(crate) fn hashes(&self) -> Result<BTreeMap<String, String>, Error> {
+        let files = [self.config_json(), self.model_safetensors()];
+        let name = |path: PathBuf| path.file_name()?.to_str().map(str::to_owned);
+        hashes(&self.path, files.into_iter().filter_map(name))
+    }
+
+    /// Finds out whether a trained model is as it was: `result.json` has the hashes of its files. One
+    /// that isn't trained to the end has none yet.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] for a file that is not; a file that is not there.
+    pub fn check_files(&self) -> Result<(), Error> {
+        let Ok(text) = fs::read(self.result_json()) else { return Ok(()) };
+        let result: Value = serde_json::from_slice(&text).unwrap_or_default();
+        check(&self.path, &result[FILES])
+    }
+
     /// The folder of all checkpoints.
     pub fn checkpoints(&self) -> PathBuf {
         self.path.join("checkpoints")
@@ -246,6 +297,31 @@ impl ModelFolder {
     pub fn checkpoint(&self, step: u64) -> PathBuf {
         self.checkpoints().join(format!("step-{step:06}"))
     }
+}
+
+/// The SHA-256 of files in a folder, by their names.
+fn hashes(
+    folder: &Path,
+    names: impl Iterator<Item = String>,
+) -> Result<BTreeMap<String, String>, Error> {
+    let hash = |name: String| {
+        let hash = disk::hash_file(&folder.join(&name))?;
+        Ok((name, hash))
+    };
+    names.map(hash).collect()
+}
+
+/// Finds out whether files in a folder have these hashes.
+fn check(folder: &Path, hashes: &Value) -> Result<(), Error> {
+    for (name, expected) in hashes.as_object().into_iter().flatten() {
+        // A name, and no way to elsewhere.
+        let Some(name) = Path::new(name).file_name() else { continue };
+        let path = folder.join(name);
+        if expected.as_str() != Some(&disk::hash_file(&path)?) {
+            return Err(Error::Changed { path });
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -319,6 +395,37 @@ mod tests {
         let run = RunFolder::create(parent.path(), Some(name), "lm", "", fill).unwrap();
         assert_eq!(run.path(), parent.path().join(name));
         assert!(RunFolder::open(run.path()).is_ok());
+    }
+
+    #[test]
+    fn files_are_known_by_their_hashes() {
+        let parent = tempfile::tempdir().unwrap();
+        let fill = |folder: &RunFolder, _: &str| {
+            write_atomically(&folder.tokenizer_json(), b"words")?;
+            let files = serde_json::json!({ FILES: folder.hashes()? });
+            write_json(&folder.run_json(), &files)
+        };
+        let run = RunFolder::create(parent.path(), Some("a".as_ref()), "lm", "", fill).unwrap();
+        run.check_files().unwrap();
+        // What comes later is no matter.
+        write_json(&run.summary_json(), &1).unwrap();
+        run.check_files().unwrap();
+        fs::write(run.tokenizer_json(), "word").unwrap();
+        let error = run.check_files().unwrap_err();
+        assert!(matches!(&error, Error::Changed { path } if *path == run.tokenizer_json()));
+        assert!(error.to_string().contains("begin a new run"), "{error}");
+        fs::remove_file(run.tokenizer_json()).unwrap();
+        assert!(matches!(run.check_files(), Err(Error::File { .. })));
+
+        let model = run.model("svformer", 1).unwrap();
+        model.check_files().unwrap();
+        write_atomically(&model.config_json(), b"{}").unwrap();
+        write_atomically(&model.model_safetensors(), b"weights").unwrap();
+        let files = serde_json::json!({ FILES: model.hashes().unwrap() });
+        write_json(&model.result_json(), &files).unwrap();
+        model.check_files().unwrap();
+        fs::write(model.config_json(), "{ }").unwrap();
+        assert!(matches!(model.check_files(), Err(Error::Changed { .. })));
     }
 
     #[test]

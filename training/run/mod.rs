@@ -24,6 +24,7 @@ mod values;
 pub use checkpoint::{Weights, newest_weights};
 pub use disk::{write_atomically, write_json};
 pub use error::Error;
+pub(crate) use folder::FILES;
 pub use folder::{ModelFolder, RunFolder};
 pub use lock::RunLock;
 pub use metrics::{MEASURED, Metric, MetricsWriter, read_metrics};

@@ -1,6 +1,6 @@
 //! Reverse-mode differentiation.
 //!
-//! Each op on tracked tensors leaves a node ([`graph`]): the op, links to the nodes of its inputs, and
+//! Each op on tracked tensors leaves a node: the op, links to the nodes of its inputs, and
 //! the values that its derivative needs. [`Tensor::backward`] visits the nodes from the loss to the
 //! leaves. When a node's turn comes, the gradients of all its uses have been summed, so its op hands
 //! its own gradient on to its inputs, once ([`GradientContext`]). A node is always made after its

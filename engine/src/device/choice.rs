@@ -15,30 +15,35 @@ impl Device {
     /// - `cpu`: the CPU, with `threads` threads (0: one for every core);
     /// - `gpu`: the best GPU that is real hardware;
     /// - `gpu:N`: number N, counting from 0, of [`list`];
-    /// - anything else: the first GPU whose name has this in it, in any case; software ones too.
+    /// - anything else of three letters or more: the first GPU whose name has this in it, in any
+    ///   case; software ones too.
     ///
     /// # Errors
-    /// If there is no such device, or it can not be opened. The message lists what there is.
+    /// If there is no such device, or it can not be opened: a GPU, or as many threads. The message
+    /// lists what there is.
     ///
     /// ```
     /// use neutreno_engine::Device;
     /// assert_eq!(Device::open("cpu", 1)?.kind(), "cpu");
     /// assert!(Device::open("no such card", 0).is_err());
+    /// assert!(Device::open("", 0).is_err());
     /// # Ok::<(), neutreno_engine::Error>(())
     /// ```
     pub fn open(asked: &str, threads: usize) -> Result<Device> {
         if asked.eq_ignore_ascii_case("cpu") {
-            return Ok(Device::cpu_with_threads(threads));
+            return Device::open_cpu(threads);
         }
         let adapters = gpu::adapters();
         let found: Vec<DeviceDescription> = adapters.iter().map(gpu::describe).collect();
-        let lower = asked.to_lowercase();
+        let lower = asked.trim().to_lowercase();
         let hardware = found.iter().position(|device| !device.is_software());
         let index = match lower.as_str() {
-            "auto" if hardware.is_none() => return Ok(Device::cpu_with_threads(threads)),
+            "auto" if hardware.is_none() => return Device::open_cpu(threads),
             "auto" | "gpu" => hardware,
             _ => match lower.strip_prefix("gpu:").map(str::parse::<usize>) {
                 Some(number) => number.ok().filter(|number| *number < found.len()),
+                // Fewer letters are in many names by chance.
+                None if lower.chars().count() < 3 => None,
                 None => found.iter().position(|device| device.name.to_lowercase().contains(&lower)),
             },
         };
@@ -61,6 +66,9 @@ fn why_not(asked: &str, found: &[DeviceDescription]) -> String {
             "there are only software adapters, which are used only if asked for by name; use cpu, \
              or one of: {list}"
         );
+    }
+    if asked.chars().count() < 3 {
+        return format!("at least three letters of a name are needed. There are: cpu; {list}");
     }
     format!("there are: cpu; {list}")
 }

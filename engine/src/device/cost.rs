@@ -19,7 +19,8 @@ impl Cost {
 
 impl std::ops::AddAssign for Cost {
     fn add_assign(&mut self, other: Cost) {
-        self.flops += other.flops;
-        self.bytes += other.bytes;
+        // Sizes that nobody has are planned too, to be refused.
+        self.flops = self.flops.saturating_add(other.flops);
+        self.bytes = self.bytes.saturating_add(other.bytes);
     }
 }

@@ -12,6 +12,7 @@ pub mod gpu;
 mod kernel;
 mod plan;
 mod profile;
+mod storage;
 mod view;
 
 pub use crate::memory_use::{MemoryUse, bytes};
@@ -24,15 +25,16 @@ pub use gpu::DeviceDescription;
 pub use kernel::Kernel;
 pub use plan::Dispatch;
 pub use profile::KernelTime;
+pub use storage::Reading;
+pub(crate) use storage::{Destination, Operand, Storage};
 pub use view::{View, ViewMut};
 
-use crate::{Result, Shape};
+use crate::Result;
 use failure::Failure;
 use plan::WhatFor;
 use profile::Profiler;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A handle to a device. Cloning it is cheap and means the same device.
@@ -60,13 +62,23 @@ enum Backend {
 
 impl Device {
     /// The CPU, with a thread for every core.
+    ///
+    /// # Panics
+    /// If the system does not start them. [`Device::open`] has an error for that.
     pub fn cpu() -> Device {
         Device::cpu_with_threads(0)
     }
 
     /// The CPU with `threads` threads; 0 means one for every core. Results do not depend on it.
+    ///
+    /// # Panics
+    /// If the system does not start them. [`Device::open`] has an error for that.
     pub fn cpu_with_threads(threads: usize) -> Device {
-        Device::new(Backend::Cpu(cpu::Cpu::new(threads)))
+        Device::open_cpu(threads).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn open_cpu(threads: usize) -> Result<Device> {
+        Ok(Device::new(Backend::Cpu(cpu::Cpu::new(threads)?)))
     }
 
     /// A device that computes nothing and allocates nothing. One step on it tells the memory,
@@ -287,7 +299,7 @@ impl Device {
         self.failure().inject(fault, after)
     }
 
-    fn failure(&self) -> &Failure {
+    pub(crate) fn failure(&self) -> &Failure {
         match &self.0.backend {
             Backend::Cpu(cpu) => cpu.failure(),
             Backend::Gpu(gpu) => gpu.failure(),
@@ -327,94 +339,6 @@ impl Device {
             _ => work(),
         }
     }
-
-    /// Memory for `elements` numbers, with arbitrary contents.
-    pub(crate) fn allocate(&self, elements: usize) -> Storage {
-        let block = match &self.0.backend {
-            Backend::Cpu(cpu) => Block::Cpu(cpu.allocate(elements)),
-            Backend::Gpu(gpu) => Block::Gpu(gpu.allocate(elements)),
-            Backend::Plan(plan) => Block::Plan(plan.allocate(elements)),
-        };
-        let memory = Memory { block, device: self.clone(), version: AtomicU64::new(0) };
-        Storage { memory: Arc::new(memory), offset: 0 }
-    }
-
-    pub(crate) fn upload(&self, data: &[f32], to: &Storage) {
-        to.memory.version.fetch_add(1, Ordering::Relaxed);
-        match (&self.0.backend, &to.memory.block) {
-            (Backend::Cpu(cpu), Block::Cpu(block)) => cpu.write(block, to.offset, data),
-            (Backend::Gpu(gpu), Block::Gpu(block)) => {
-                gpu.upload(block, to.offset, bytemuck::cast_slice(data));
-            }
-            _ => {}
-        }
-    }
-
-    pub(crate) fn read(&self, from: &Storage, elements: usize) -> Reading {
-        Reading(match (&self.0.backend, &from.memory.block) {
-            (Backend::Cpu(cpu), Block::Cpu(block)) => {
-                Pending::Ready(cpu.read(block, from.offset, elements))
-            }
-            (Backend::Gpu(gpu), Block::Gpu(block)) => {
-                Pending::Gpu(gpu.read(block, from.offset, elements))
-            }
-            _ => Pending::Ready(Ok(vec![0.0; elements])),
-        })
-    }
-
-    /// Runs a kernel. Destinations with `add` set, and those that are memory of an earlier
-    /// result, are changed in place.
-    pub(crate) fn run(&self, kernel: &dyn Kernel, inputs: &[Operand], outputs: &[Destination]) {
-        for output in outputs {
-            output.operand.storage.memory.version.fetch_add(1, Ordering::Relaxed);
-        }
-        let work = || match &self.0.backend {
-            Backend::Cpu(cpu) => self.run_on_cpu(cpu, kernel, inputs, outputs),
-            Backend::Gpu(gpu) => {
-                let inputs: Vec<_> = inputs.iter().map(|input| input.binding(false)).collect();
-                let outputs: Vec<_> =
-                    outputs.iter().map(|output| output.operand.binding(output.add)).collect();
-                gpu.record(|recorder| kernel.gpu(&inputs, &outputs, recorder));
-            }
-            Backend::Plan(plan) => {
-                let shape = |output: &Destination| (output.operand.shape, output.add);
-                let outputs: Vec<_> = outputs.iter().map(shape).collect();
-                plan.run(kernel, &shapes(inputs), &outputs);
-            }
-        };
-        self.0.profiler.time(kernel, inputs.iter().map(|input| input.shape), work, || {
-            // An error surfaces where the program next waits for the device.
-            let _ = self.synchronize();
-        });
-    }
-
-    fn run_on_cpu(
-        &self,
-        cpu: &cpu::Cpu,
-        kernel: &dyn Kernel,
-        inputs: &[Operand],
-        outputs: &[Destination],
-    ) {
-        let elements = kernel.scratch(&shapes(inputs), cpu.threads());
-        let scratch = (elements > 0).then(|| cpu.allocate(elements));
-        let inputs: Vec<_> = inputs.iter().map(|input| input.argument(false)).collect();
-        let scratch = scratch.as_ref().map(|block| cpu::Argument {
-            block,
-            start: 0,
-            shape: Shape::from([elements]),
-            add: false,
-        });
-        let outputs: Vec<_> = outputs
-            .iter()
-            .map(|output| output.operand.argument(output.add))
-            .chain(scratch)
-            .collect();
-        cpu.run(&inputs, &outputs, |inputs, outputs| kernel.cpu(inputs, outputs));
-    }
-}
-
-fn shapes(operands: &[Operand]) -> Vec<Shape> {
-    operands.iter().map(|operand| operand.shape).collect()
 }
 
 impl PartialEq for Device {
@@ -432,110 +356,5 @@ impl fmt::Display for Device {
 impl fmt::Debug for Device {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "{self}")
-    }
-}
-
-/// Memory on a device; the last handle to it gives it back to the device's pool.
-pub(crate) struct Memory {
-    block: Block,
-    device: Device,
-    /// Counts the writes, so that a derivative can tell that a value it saved was changed.
-    version: AtomicU64,
-}
-
-enum Block {
-    Cpu(cpu::Block),
-    Gpu(gpu::Block),
-    Plan(#[expect(dead_code, reason = "held for its Drop, which counts the memory")] plan::Block),
-}
-
-/// A place in memory on a device.
-#[derive(Clone)]
-pub(crate) struct Storage {
-    memory: Arc<Memory>,
-    offset: usize,
-}
-
-impl Storage {
-    pub fn device(&self) -> &Device {
-        &self.memory.device
-    }
-
-    /// The place `elements` further on.
-    pub fn at(&self, elements: usize) -> Storage {
-        Storage { memory: self.memory.clone(), offset: self.offset + elements }
-    }
-
-    pub fn version(&self) -> u64 {
-        self.memory.version.load(Ordering::Relaxed)
-    }
-
-    /// Whether no other tensor uses this memory.
-    pub fn is_exclusive(&self) -> bool {
-        Arc::strong_count(&self.memory) == 1
-    }
-
-    pub fn is_same(&self, other: &Storage) -> bool {
-        Arc::ptr_eq(&self.memory, &other.memory) && self.offset == other.offset
-    }
-
-    fn cpu(&self) -> &cpu::Block {
-        match &self.memory.block {
-            Block::Cpu(block) => block,
-            _ => unreachable!("a tensor of another device"),
-        }
-    }
-
-    fn gpu(&self) -> &gpu::Block {
-        match &self.memory.block {
-            Block::Gpu(block) => block,
-            _ => unreachable!("a tensor of another device"),
-        }
-    }
-}
-
-/// A kernel's argument.
-#[derive(Clone, Copy)]
-pub(crate) struct Operand<'a> {
-    pub storage: &'a Storage,
-    pub shape: Shape,
-}
-
-impl<'a> Operand<'a> {
-    fn argument(&self, add: bool) -> cpu::Argument<'a> {
-        let Operand { storage, shape } = *self;
-        cpu::Argument { block: storage.cpu(), start: storage.offset, shape, add }
-    }
-
-    fn binding(&self, add: bool) -> gpu::Binding {
-        gpu::Binding::new(self.storage.gpu(), self.storage.offset, self.shape, add)
-    }
-}
-
-/// A kernel's result: where it goes, and whether it is added to what is there.
-#[derive(Clone, Copy)]
-pub(crate) struct Destination<'a> {
-    pub operand: Operand<'a>,
-    pub add: bool,
-}
-
-/// Numbers on their way from a device; see [`Tensor::read`](crate::Tensor::read).
-pub struct Reading(Pending);
-
-enum Pending {
-    Ready(Result<Vec<f32>>),
-    Gpu(gpu::Download),
-}
-
-impl Reading {
-    /// Waits for the numbers.
-    ///
-    /// # Errors
-    /// If the device failed.
-    pub fn wait(self) -> Result<Vec<f32>> {
-        match self.0 {
-            Pending::Ready(data) => data,
-            Pending::Gpu(download) => download.wait(),
-        }
     }
 }

@@ -47,13 +47,17 @@ pub struct Clip {
 /// # Ok::<(), neutreno_engine::Error>(())
 /// ```
 ///
+/// With an infinite `max_norm` no norm is too large, and the factor is 1 wherever the norm is finite.
+/// One below the least normal number of f32, 1.2e-38, counts as that.
+///
 /// # Panics
-/// If `max_norm` is not a positive finite number, or `gradients` does not come from
+/// If `max_norm` is not a positive number, or `gradients` does not come from
 /// [`Parameters::gradients`] of `parameters`.
 #[track_caller]
 pub fn clip(parameters: &Parameters, gradients: &Gradients, max_norm: f64) -> Clip {
-    let max_norm = max_norm as f32;
-    assert!(max_norm.is_normal() && max_norm > 0.0, "clip: a largest norm of {max_norm}");
+    assert!(max_norm > 0.0, "clip: a largest norm of {max_norm}");
+    // A GPU need not know infinity, nor numbers that are not normal.
+    let max_norm = (max_norm as f32).clamp(f32::MIN_POSITIVE, f32::MAX);
     let pieces = parameters.pieces(gradients);
     // As many parts for each piece as let the next one start where a GPU can bind it.
     let parts = |piece: &Tensor| piece.elements().div_ceil(PART).next_multiple_of(ALIGNMENT);

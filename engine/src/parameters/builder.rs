@@ -4,6 +4,7 @@ use crate::random::Key;
 use crate::{Device, Shape, Tensor};
 use std::cell::RefCell;
 use std::collections::HashSet;
+use std::iter::repeat;
 use std::rc::Rc;
 
 /// What a parameter holds before training. Random numbers come from the seed and the parameter's
@@ -30,16 +31,19 @@ pub enum Initial {
 
 impl Initial {
     pub(super) fn write(self, key: Key, numbers: &mut [f32]) {
-        let count = numbers.len();
+        // In place: there may be no room for as many numbers once more.
+        let mut write = |random: &mut dyn Iterator<Item = f32>| {
+            numbers.iter_mut().zip(random).for_each(|(number, value)| *number = value);
+        };
         match self {
-            Initial::Zeros => numbers.fill(0.0),
-            Initial::Ones => numbers.fill(1.0),
-            Initial::Full(value) => numbers.fill(value),
+            Initial::Zeros => write(&mut repeat(0.0)),
+            Initial::Ones => write(&mut repeat(1.0)),
+            Initial::Full(value) => write(&mut repeat(value)),
             Initial::Normal { deviation } => {
-                numbers.copy_from_slice(&key.normals(count, 0.0, deviation));
+                write(&mut key.endless_normals(0.0, deviation));
             }
             Initial::Uniform { bound } => {
-                numbers.copy_from_slice(&key.uniforms(count, -bound, bound));
+                write(&mut key.endless_uniforms(-bound, bound));
             }
         }
     }

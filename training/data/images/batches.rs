@@ -130,6 +130,8 @@ fn order(key: Key, epoch: u64, images: usize) -> Vec<usize> {
 #[derive(Clone, Debug)]
 pub struct EvaluationImages {
     set: Arc<ImageSet>,
+    /// How many of them.
+    images: usize,
     normalization: Normalization,
     batch: usize,
 }
@@ -142,17 +144,34 @@ impl EvaluationImages {
     #[track_caller]
     pub fn new(data: &ImageData, set: Arc<ImageSet>, batch: usize) -> EvaluationImages {
         assert!(batch > 0, "evaluation needs batches of at least 1 image");
-        EvaluationImages { set, normalization: data.normalization.clone(), batch }
+        let images = set.len();
+        EvaluationImages { set, images, normalization: data.normalization.clone(), batch }
+    }
+
+    /// The same with the first images of the set alone.
+    ///
+    /// ```
+    /// use neutreno::data::Splits;
+    /// use neutreno::data::images::{EvaluationImages, ImageData, Task};
+    /// let lengths = Splits { train: 20, validation: 10, test: 10 };
+    /// let data = ImageData::generated_of(Task::Classification, lengths);
+    /// let batches = EvaluationImages::new(&data, data.splits.test.clone(), 4).first(6);
+    /// let sizes: Vec<usize> = batches.iter().map(|batch| batch.shape[0]).collect();
+    /// assert_eq!(sizes, [4, 2]);
+    /// ```
+    #[must_use]
+    pub fn first(self, images: usize) -> EvaluationImages {
+        EvaluationImages { images: self.images.min(images), ..self }
     }
 
     /// How many batches there are.
     pub fn len(&self) -> usize {
-        self.set.len().div_ceil(self.batch)
+        self.images.div_ceil(self.batch)
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.set.is_empty()
+        self.images == 0
     }
 
     /// A batch.
@@ -163,7 +182,7 @@ impl EvaluationImages {
     pub fn batch(&self, index: usize) -> ImageBatch {
         assert!(index < self.len(), "batch {index} of {}", self.len());
         let first = index * self.batch;
-        let images = first..(first + self.batch).min(self.set.len());
+        let images = first..(first + self.batch).min(self.images);
         as_they_are(&self.set, &self.normalization, images)
     }
 

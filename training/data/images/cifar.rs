@@ -2,8 +2,10 @@
 //! labels (CIFAR-10: one byte; CIFAR-100: a coarse class and a fine one) before its 3 × 32 × 32
 //! bytes in the order channel, row, column.
 
-use super::folder::{Folder, names_in};
-use super::holding_out::hold_out;
+use super::folder::{Folder, entries, last, names_in};
+use super::holding_out::{held_out, hold_out};
+use super::listing::Tally;
+use super::naming::by_index;
 use super::{ImageData, ImageError, ImageSet, ImageShape, Task, known};
 use crate::data::{Source, Splits};
 use std::fs;
@@ -50,22 +52,41 @@ pub(super) fn find(folder: &Path) -> Result<Option<Files>, ImageError> {
         }
         return Ok(Some(files));
     }
+    if folder.join("data_batch_1").is_file() {
+        let reason = "holds CIFAR-10 as pickled Python; fetch its binary version (.bin)";
+        return Err(ImageError::malformed(folder, reason));
+    }
     Ok(None)
 }
 
 /// Reads the files; one training image in ten is held out for validation.
 pub(super) fn read(files: &Files, name: String, folder: &Folder) -> Result<ImageData, ImageError> {
     let names = names_in(&folder.path.join(files.names))?;
-    let known = || match files.classes {
-        10 => known::names(&known::CIFAR_10),
-        count => known::numbers(count),
-    };
-    let classes = folder.classes(|| names.unwrap_or_else(known), files.classes)?;
+    let names = names.or_else(|| (files.classes == 10).then(|| known::names(&known::CIFAR_10)));
+    let given = folder.options.classes.as_deref();
+    let names = by_index(folder.path, given, names, files.classes, true)?;
+    let mut notices = left_out(files, folder.path)?;
+    notices.extend(names.notice);
     let train = read_files(files, &files.train)?;
     let test = read_files(files, std::slice::from_ref(&files.test))?;
     let (train, validation) = hold_out(&train, "validation");
+    notices.push(held_out("validation", Task::Classification));
     let source = Source::Folder(folder.path.into());
-    Ok(ImageData::new(name, source, classes, Splits { train, validation, test }, Vec::new()))
+    let splits = Splits { train, validation, test };
+    Ok(ImageData { notices, ..ImageData::new(name, source, names.classes, splits) })
+}
+
+/// What else lies in the folder.
+fn left_out(files: &Files, folder: &Path) -> Result<Vec<String>, ImageError> {
+    let mut tally = Tally::default();
+    for path in entries(folder)? {
+        let is_used =
+            files.train.contains(&path) || files.test == path || last(&path) == files.names;
+        if !is_used {
+            tally.leave_out(&path);
+        }
+    }
+    Ok(tally.left_out().map(|what| format!("left out: {what}")).into_iter().collect())
 }
 
 fn read_files(files: &Files, paths: &[PathBuf]) -> Result<ImageSet, ImageError> {

@@ -16,7 +16,7 @@ pub enum ImageError {
         path: PathBuf,
     },
     /// The system would not read it.
-    #[error("cannot read {path}: {source}; check its permissions")]
+    #[error("cannot read {path}: {source}{}", advice(source))]
     Unreadable {
         /// The file or folder.
         path: PathBuf,
@@ -24,10 +24,12 @@ pub enum ImageError {
         source: io::Error,
     },
     /// The folder holds nothing that is known.
-    #[error("{folder} holds no images in a known layout: looked for {looked_for}")]
+    #[error("{folder} holds no images in a known layout, only {holds}: looked for {looked_for}")]
     UnknownLayout {
         /// The folder.
         folder: PathBuf,
+        /// What is in it.
+        holds: String,
         /// What would have done.
         looked_for: &'static str,
     },
@@ -62,6 +64,15 @@ pub enum ImageError {
         /// How many bytes their pixels and labels take.
         bytes: u128,
     },
+}
+
+/// What helps against what the system said.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "; check its permissions",
+        io::ErrorKind::IsADirectory => ", where a file was expected",
+        _ => "",
+    }
 }
 
 impl ImageError {

@@ -56,7 +56,7 @@ impl ImageData {
                 )
             }
         };
-        ImageData::new(name.into(), Source::Generated(SEED), classes, splits, Vec::new())
+        ImageData::new(name.into(), Source::Generated(SEED), classes, splits)
     }
 }
 

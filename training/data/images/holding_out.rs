@@ -1,10 +1,51 @@
 //! Splits made by rule, where the data has none.
 
 use super::{ImageSet, Task};
+use crate::data::Splits;
 use crate::engine::random::Key;
 
 /// Always the same, so that runs can be compared.
 const SEED: u64 = 2012;
+
+/// The three splits, of those that are there, and what was done for them. Where there is one split
+/// beside the training images it is the test split, as in ImageNet, whose `val` is what results are
+/// reported on; what is missing is held out of the training images.
+pub(super) fn complete(
+    train: ImageSet,
+    validation: Option<ImageSet>,
+    test: Option<ImageSet>,
+) -> (Splits<ImageSet>, Vec<String>) {
+    let mut notices = Vec::new();
+    let (validation, test) = match (validation, test) {
+        (Some(validation), None) => {
+            notices
+                .push("there is no test split, so the validation split is the test split".into());
+            (None, Some(validation))
+        }
+        both => both,
+    };
+    let (train, test) = match test {
+        Some(test) => (train, test),
+        None => {
+            notices.push(held_out("testing", train.task()));
+            hold_out(&train, "test")
+        }
+    };
+    let (train, validation) = match validation {
+        Some(validation) => (train, validation),
+        None => {
+            notices.push(held_out("validation", train.task()));
+            hold_out(&train, "validation")
+        }
+    };
+    (Splits { train, validation, test }, notices)
+}
+
+/// What [`hold_out`] does, in words.
+pub(super) fn held_out(purpose: &str, task: Task) -> String {
+    let of_each = if task == Task::Classification { " of each class" } else { "" };
+    format!("one training image in ten{of_each} is held out for {purpose}, always the same ones")
+}
 
 /// One image in ten, at least one, of each class is held out; for segmentation, of all. Which
 /// ones follows from their number and `purpose` alone. Returns the rest and what is held out.

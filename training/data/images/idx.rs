@@ -2,11 +2,13 @@
 //! zero bytes, a byte for the type (8: unsigned bytes), a byte for the number of axes, each axis
 //! as a big-endian u32, and then the numbers.
 
-use super::folder::{Folder, entries};
-use super::holding_out::hold_out;
+use super::folder::{Folder, entries, last};
+use super::gzip::Members;
+use super::holding_out::{held_out, hold_out};
+use super::listing::Tally;
+use super::naming::by_index;
 use super::{ImageData, ImageError, ImageSet, ImageShape, Task, known};
 use crate::data::{Source, Splits};
-use flate2::read::MultiGzDecoder;
 use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read, Seek};
 use std::path::{Path, PathBuf};
@@ -15,23 +17,30 @@ use std::path::{Path, PathBuf};
 pub(super) struct Files {
     train: [PathBuf; 2],
     test: [PathBuf; 2],
+    /// What else is there.
+    left_out: Option<String>,
 }
 
-/// The idx files in a folder; `None` if it has none of them.
+/// The idx files in a folder; `None` if it has none of them. Where there is a folder of a file's name,
+/// as some downloads have, the file may be in it.
 ///
 /// # Errors
 /// If some are missing, or the folder can't be read.
 pub(super) fn find(folder: &Path) -> Result<Option<Files>, ImageError> {
-    let paths = entries(folder)?;
+    let mut paths = Vec::new();
+    for path in entries(folder)? {
+        match path.is_dir() {
+            true if is_idx(&path) => {
+                paths.extend(entries(&path)?.into_iter().filter(|p| !p.is_dir()))
+            }
+            true => {}
+            false => paths.push(path),
+        }
+    }
+    // Files of the folder itself first.
+    paths.sort_by_key(|path| path.components().count());
     let find = |starts: [&str; 2], axes: usize| {
-        paths.iter().find(|path| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let name = name.strip_suffix(".gz").unwrap_or(&name);
-            starts.iter().any(|start| {
-                let rest = name.strip_prefix(start).and_then(|rest| rest.get(1..));
-                rest == Some(&format!("idx{axes}-ubyte"))
-            })
-        })
+        paths.iter().find(|path| starts.iter().any(|start| is_called(path, start, axes)))
     };
     let found = [
         ("train-images-idx3-ubyte", find(["train-images"; 2], 3)),
@@ -48,7 +57,27 @@ pub(super) fn find(folder: &Path) -> Result<Option<Files>, ImageError> {
         let reason = format!("lacks {} (plain or .gz)", missing.join(" and "));
         return Err(ImageError::malformed(folder, reason));
     };
-    Ok(Some(Files { train: [a, b], test: [c, d] }))
+    let used = [&a, &b, &c, &d];
+    let mut tally = Tally::default();
+    paths.iter().filter(|path| !used.contains(path)).for_each(|path| match is_idx(path) {
+        true => tally.leave_out_whole(format!("{} (there is another)", last(path))),
+        false => tally.leave_out(path),
+    });
+    let left_out = tally.left_out();
+    Ok(Some(Files { train: [a, b], test: [c, d], left_out }))
+}
+
+fn is_idx(path: &Path) -> bool {
+    ["train-images", "t10k-images", "test-images"].iter().any(|start| is_called(path, start, 3))
+        || ["train-labels", "t10k-labels", "test-labels"].iter().any(|s| is_called(path, s, 1))
+}
+
+/// Whether a name is one of `train-images-idx3-ubyte`, `train-images.idx3-ubyte`, or with `.gz`.
+fn is_called(path: &Path, start: &str, axes: usize) -> bool {
+    let name = last(path);
+    let name = name.strip_suffix(".gz").unwrap_or(&name);
+    let rest = name.strip_prefix(start).and_then(|rest| rest.get(1..));
+    rest == Some(&format!("idx{axes}-ubyte"))
 }
 
 /// Reads the files; one training image in ten is held out for validation.
@@ -68,15 +97,16 @@ pub(super) fn read(files: &Files, name: String, folder: &Folder) -> Result<Image
     }
     let largest = |set: &ImageSet| (0..set.len()).map(|index| set.labels(index)[0]).max();
     let needed = largest(&train).max(largest(&test)).map_or(0, |label| usize::from(label) + 1);
-    let known = || match name.to_lowercase().contains("fashion") && needed == 10 {
-        true => known::names(&known::FASHION_MNIST),
-        false => known::numbers(needed),
-    };
-    let classes = folder.classes(known, needed)?;
+    let is_fashion = name.to_lowercase().contains("fashion") && needed == 10;
+    let known = is_fashion.then(|| known::names(&known::FASHION_MNIST));
+    let names = by_index(folder.path, folder.options.classes.as_deref(), known, needed, true)?;
     let (train, validation) = hold_out(&train, "validation");
     let source = Source::Folder(folder.path.into());
     let splits = Splits { train, validation, test };
-    Ok(ImageData::new(name, source, classes, splits, Vec::new()))
+    let left_out = files.left_out.as_ref().map(|what| format!("left out: {what}"));
+    let held_out = held_out("validation", Task::Classification);
+    let notices = left_out.into_iter().chain(names.notice).chain([held_out]).collect();
+    Ok(ImageData { notices, ..ImageData::new(name, source, names.classes, splits) })
 }
 
 fn read_split([images, labels]: &[PathBuf; 2]) -> Result<ImageSet, ImageError> {
@@ -106,7 +136,7 @@ fn read_file<const AXES: usize>(path: &Path) -> Result<([usize; AXES], Vec<u8>),
     // DEFLATE makes at most 1,032 bytes of one.
     let most = if compressed { u128::from(length) * 1032 } else { u128::from(length) };
     let mut content: Box<dyn Read> =
-        if compressed { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
+        if compressed { Box::new(Members::new(file)) } else { Box::new(file) };
 
     let failed = |error: io::Error| match error.kind() {
         ErrorKind::UnexpectedEof => wrong("cut short: fetch it again".into()),

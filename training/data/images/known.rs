@@ -39,8 +39,3 @@ pub(super) const CAMVID_VOID: u8 = 11;
 pub(super) fn names(known: &[&str]) -> Vec<String> {
     known.iter().map(|name| name.to_string()).collect()
 }
-
-/// "0", "1", …: names where none are known.
-pub(super) fn numbers(count: usize) -> Vec<String> {
-    (0..count).map(|number| number.to_string()).collect()
-}

@@ -1,16 +1,19 @@
-//! One picture: its size, its colours, or the class indices that its pixels stand for.
+//! One picture in colour: its size, and its pixels as an eye sees them.
 
-use super::BrokenSample;
+use super::{BrokenSample, jpeg};
 use image::imageops::FilterType;
-use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader};
-use png::{BitDepth, ColorType, Transformations};
-use std::fs::{self, File};
-use std::io::{BufReader, ErrorKind};
+use image::metadata::Orientation;
+use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
+use std::fs;
+use std::io::{Cursor, ErrorKind};
 use std::path::Path;
 
 /// The most bytes of pixels that a byte of a picture file can stand for: DEFLATE makes at most
 /// 1,032 bytes of one, and each may be eight pixels of one bit.
 const MOST_FOR_A_BYTE: u64 = 8 * 1032;
+
+/// What any file may stand for: WebP tells a picture of one colour in a few bytes.
+const ALWAYS: u64 = 4 << 20;
 
 /// The most bytes of pixels that one picture may have.
 const MOST_BYTES: u64 = 1 << 29;
@@ -24,101 +27,133 @@ pub(super) enum Wanted {
     Scaled,
 }
 
-/// Height and width, from the file's header.
-pub(super) fn size_of(path: &Path) -> Result<[usize; 2], BrokenSample> {
-    let (width, height) = decoder(path)?.dimensions();
-    Ok([height as usize, width as usize])
+/// What every picture becomes.
+#[derive(Clone, Copy)]
+pub(super) struct Form {
+    pub(super) wanted: Wanted,
+    /// Height and width.
+    pub(super) size: [usize; 2],
+    /// How many of 16 bits are used, where pictures have so many.
+    pub(super) bits: u32,
+    /// What shows where a picture is transparent.
+    pub(super) ground: [u8; 3],
 }
 
-/// Reads a picture in colour into `pixels`, (channel, row, column), and returns the size that it
-/// has in the file.
+/// What a header says.
+#[derive(Clone, Copy)]
+pub(super) struct Header {
+    /// Height and width as it is seen.
+    pub(super) size: [usize; 2],
+    /// The same as it is stored, before it is turned as its EXIF data say.
+    pub(super) stored: [usize; 2],
+    /// Whether its numbers have 16 bits.
+    pub(super) deep: bool,
+}
+
+/// What had to be done to a picture.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Converted {
+    pub(super) transparent: bool,
+    pub(super) turned: bool,
+    pub(super) deep: bool,
+    pub(super) cmyk: bool,
+}
+
+/// What the header of a file says.
+pub(super) fn header_of(path: &Path) -> Result<Header, BrokenSample> {
+    header(&read(path)?).map(|(header, _)| header).map_err(|reason| BrokenSample::new(path, reason))
+}
+
+/// The largest number of a picture with 16 bits; 0 for others, and if it can't be read.
+pub(super) fn largest_number(path: &Path) -> u16 {
+    let image = read(path).ok().and_then(|bytes| decode(&bytes).ok());
+    let image = image.map(|(image, _)| image).filter(is_deep);
+    let pixels = image.map(DynamicImage::into_rgb16);
+    pixels.and_then(|pixels| pixels.into_raw().into_iter().max()).unwrap_or(0)
+}
+
+/// Reads a picture in colour into `pixels`, (channel, row, column). Returns what its header says and
+/// what was done to it.
 pub(super) fn read_pixels(
     path: &Path,
-    wanted: Wanted,
-    target: [usize; 2],
+    form: &Form,
     pixels: &mut [u8],
-) -> Result<[usize; 2], BrokenSample> {
-    let decoder = decoder(path)?;
-    let (width, height) = decoder.dimensions();
-    let found = [height as usize, width as usize];
-    if wanted == Wanted::Exactly && found != target {
-        let reason = format!(
+) -> Result<(Header, Converted), BrokenSample> {
+    let broken = |reason: String| BrokenSample::new(path, reason);
+    let bytes = read(path)?;
+    let (header, orientation) = header(&bytes).map_err(broken)?;
+    if form.wanted == Wanted::Exactly && header.size != form.size {
+        return Err(broken(format!(
             "{} pixels, where most are {}; --image-size scales all to one size",
-            product(found),
-            product(target)
-        );
-        return Err(BrokenSample::new(path, reason));
+            product(header.size),
+            product(form.size)
+        )));
     }
-    let image = DynamicImage::from_decoder(decoder)
-        .map_err(|error| BrokenSample::new(path, format!("damaged picture: {error}")))?;
-    let image = fit(image, target, FilterType::Triangle).into_rgb8();
-    let plane = target[0] * target[1];
+    let (image, cmyk) = decode(&bytes).map_err(broken)?;
+    let deep = is_deep(&image);
+    let (image, transparent) = flatten(image, form);
+    let mut image = DynamicImage::ImageRgb8(image);
+    image.apply_orientation(orientation);
+    let image = fit(image, form.size, FilterType::Triangle).into_rgb8();
+    let plane = form.size[0] * form.size[1];
     for (pixel, colour) in image.pixels().enumerate() {
         for (channel, value) in colour.0.into_iter().enumerate() {
             pixels[channel * plane + pixel] = value;
         }
     }
-    Ok(found)
+    let turned = orientation != Orientation::NoTransforms;
+    Ok((header, Converted { transparent, turned, deep, cmyk }))
 }
 
-/// The class indices of a label image, (row, column): its grey values or palette indices. It must
-/// have the size `picture` that its picture has in the file.
-pub(super) fn read_indices(
-    path: &Path,
-    wanted: Wanted,
-    picture: [usize; 2],
-    target: [usize; 2],
-) -> Result<Vec<u8>, BrokenSample> {
-    let damaged =
-        |error: png::DecodingError| BrokenSample::new(path, format!("damaged PNG: {error}"));
-    let file = File::open(path).map_err(|error| unreadable(path, error))?;
-    let mut decoder = png::Decoder::new(BufReader::new(file));
-    decoder.set_transformations(Transformations::IDENTITY);
-    let mut reader = decoder.read_info().map_err(damaged)?;
-    let header = reader.info();
-    let found = [header.height as usize, header.width as usize];
-    if found != picture {
-        let reason = format!(
-            "{} pixels, but its picture has {}: they must be the same",
-            product(found),
-            product(picture)
-        );
-        return Err(BrokenSample::new(path, reason));
+/// Colours of 8 bits, laid on the ground where they are transparent; and whether they are anywhere.
+fn flatten(image: DynamicImage, form: &Form) -> (RgbImage, bool) {
+    let over = |colour: u32, ground: u8, alpha: u32, opaque: u32| {
+        let sum = colour * alpha + u32::from(ground) * (opaque - alpha);
+        ((sum + opaque / 2) / opaque) as u8
+    };
+    if is_deep(&image) {
+        let largest = (1_u32 << form.bits) - 1;
+        let image = image.into_rgba16();
+        let transparent = image.pixels().any(|pixel| pixel.0[3] < u16::MAX);
+        let scaled = |number: u16| (u32::from(number).min(largest) * 255 + largest / 2) / largest;
+        let colour = |x, y| {
+            let [colours @ .., alpha] = image.get_pixel(x, y).0;
+            let channel = |i: usize| {
+                let colour = scaled(colours[i]);
+                over(colour, form.ground[i], alpha.into(), u16::MAX.into())
+            };
+            image::Rgb([channel(0), channel(1), channel(2)])
+        };
+        return (RgbImage::from_fn(image.width(), image.height(), colour), transparent);
     }
-    let (depth, colour) = (header.bit_depth, header.color_type);
-    if !matches!(colour, ColorType::Grayscale | ColorType::Indexed) || depth == BitDepth::Sixteen {
-        let reason = format!(
-            "a label image must have class indices, so 8-bit grey or a palette; this one is \
-             {colour:?} with {} bits",
-            depth as u8
-        );
-        return Err(BrokenSample::new(path, reason));
+    if !image.color().has_alpha() {
+        return (image.into_rgb8(), false);
     }
-    // Its size is the picture's, which was decoded within limits.
-    let mut rows = vec![0; reader.output_buffer_size().unwrap_or_default()];
-    reader.next_frame(&mut rows).map_err(damaged)?;
-    let line = rows.len() / found[0].max(1);
-    let indices = rows.chunks(line.max(1)).flat_map(|row| unpack(row, depth as u8, found[1]));
-    let indices: Vec<u8> = indices.collect();
-    if wanted == Wanted::Exactly || found == target {
-        return Ok(indices);
-    }
-    let image = GrayImage::from_raw(found[1] as u32, found[0] as u32, indices);
-    let image = image.expect("an index for every pixel");
-    Ok(fit(DynamicImage::ImageLuma8(image), target, FilterType::Nearest).into_luma8().into_raw())
+    let image = image.into_rgba8();
+    let transparent = image.pixels().any(|pixel| pixel.0[3] < u8::MAX);
+    let colour = |x, y| {
+        let [colours @ .., alpha] = image.get_pixel(x, y).0;
+        let channel =
+            |i: usize| over(colours[i].into(), form.ground[i], alpha.into(), u8::MAX.into());
+        image::Rgb([channel(0), channel(1), channel(2)])
+    };
+    (RgbImage::from_fn(image.width(), image.height(), colour), transparent)
 }
 
-/// A row's numbers of 1, 2, 4 or 8 bits, the first in the highest bits of a byte.
-fn unpack(row: &[u8], bits: u8, width: usize) -> impl Iterator<Item = u8> {
-    let per_byte = 8 / usize::from(bits);
-    let mask = u8::MAX >> (8 - bits);
-    (0..width).map(move |column| {
-        let shift = 8 - usize::from(bits) * (column % per_byte + 1);
-        row[column / per_byte] >> shift & mask
-    })
+fn is_deep(image: &DynamicImage) -> bool {
+    bits_of(image.color()) == 16
 }
 
-fn fit(image: DynamicImage, [height, width]: [usize; 2], filter: FilterType) -> DynamicImage {
+fn bits_of(colour: ColorType) -> u16 {
+    8 * u16::from(colour.bytes_per_pixel()) / u16::from(colour.channel_count())
+}
+
+/// An image cut and scaled to a height and a width.
+pub(super) fn fit(
+    image: DynamicImage,
+    [height, width]: [usize; 2],
+    filter: FilterType,
+) -> DynamicImage {
     let (height, width) = (height as u32, width as u32);
     match (image.height(), image.width()) == (height, width) {
         true => image,
@@ -126,32 +161,105 @@ fn fit(image: DynamicImage, [height, width]: [usize; 2], filter: FilterType) -> 
     }
 }
 
-fn decoder(path: &Path) -> Result<impl ImageDecoder, BrokenSample> {
-    let reader = ImageReader::open(path).map_err(|error| unreadable(path, error))?;
+fn read(path: &Path) -> Result<Vec<u8>, BrokenSample> {
+    fs::read(path).map_err(|error| unreadable(path, &error))
+}
+
+/// What the header says, and how the picture is to be turned.
+fn header(bytes: &[u8]) -> Result<(Header, Orientation), String> {
+    let mut decoder = decoder(bytes)?;
+    let (width, height) = decoder.dimensions();
+    let stored = [height as usize, width as usize];
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let on_its_side = matches!(
+        orientation,
+        Orientation::Rotate90
+            | Orientation::Rotate270
+            | Orientation::Rotate90FlipH
+            | Orientation::Rotate270FlipH
+    );
+    let size = if on_its_side { [stored[1], stored[0]] } else { stored };
+    let deep = bits_of(decoder.color_type()) == 16;
+    Ok((Header { size, stored, deep }, orientation))
+}
+
+/// The image of a file whose header is sound, and whether it was in the colours of a printer.
+fn decode(bytes: &[u8]) -> Result<(DynamicImage, bool), String> {
+    if image::guess_format(bytes).is_ok_and(|format| format == ImageFormat::Jpeg) {
+        return jpeg::decode(bytes).map(|decoded| (decoded.image, decoded.cmyk));
+    }
+    let image = DynamicImage::from_decoder(decoder(bytes)?);
+    image.map(|image| (image, false)).map_err(|error| format!("damaged picture: {error}"))
+}
+
+fn decoder(bytes: &[u8]) -> Result<impl ImageDecoder, String> {
     // By its content, whatever its name says.
-    let reader = reader.with_guessed_format().map_err(|error| unreadable(path, error))?;
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
+    let reader = reader.map_err(|error| error.to_string())?;
     let decoder = reader
         .into_decoder()
-        .map_err(|error| BrokenSample::new(path, format!("not a PNG or JPEG picture: {error}")))?;
-    let length = fs::metadata(path).map_err(|error| unreadable(path, error))?.len();
-    if decoder.total_bytes() > MOST_BYTES.min(length.saturating_mul(MOST_FOR_A_BYTE)) {
+        .map_err(|error| format!("not a PNG, JPEG, WebP or BMP picture: {error}"))?;
+    let length = bytes.len() as u64;
+    let possible = length.saturating_mul(MOST_FOR_A_BYTE).max(ALWAYS);
+    if decoder.total_bytes() > MOST_BYTES.min(possible) {
         let (width, height) = decoder.dimensions();
         let size = product([height as usize, width as usize]);
-        let reason =
-            format!("{length} bytes can't hold the {size} pixels that its header promises");
-        return Err(BrokenSample::new(path, reason));
+        return Err(format!(
+            "{length} bytes can't hold the {size} pixels that its header promises"
+        ));
     }
     Ok(decoder)
 }
 
-fn unreadable(path: &Path, error: std::io::Error) -> BrokenSample {
+/// What the system said, as something that is wrong with a sample.
+pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> BrokenSample {
     let reason = match error.kind() {
         ErrorKind::NotFound => "missing".into(),
-        _ => format!("cannot be read: {error}; check its permissions"),
+        ErrorKind::IsADirectory => "a directory, where a picture was expected".into(),
+        ErrorKind::PermissionDenied => format!("cannot be read: {error}; check its permissions"),
+        _ => format!("cannot be read: {error}"),
     };
     BrokenSample::new(path, reason)
 }
 
-fn product([height, width]: [usize; 2]) -> String {
+/// A height and a width as people say it.
+pub(super) fn product([height, width]: [usize; 2]) -> String {
     format!("{width}×{height}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::{GrayAlphaImage, ImageBuffer, Luma, LumaA, Rgba, RgbaImage};
+
+    fn flat(image: DynamicImage, bits: u32) -> ([u8; 3], bool) {
+        let form = Form { wanted: Wanted::Exactly, size: [1, 1], bits, ground: [255, 0, 100] };
+        let (image, transparent) = flatten(image, &form);
+        (image.get_pixel(0, 0).0, transparent)
+    }
+
+    #[test]
+    fn what_is_transparent_shows_the_ground() {
+        let colour = |alpha| {
+            let image = RgbaImage::from_pixel(1, 1, Rgba([0, 200, 100, alpha]));
+            flat(DynamicImage::ImageRgba8(image), 16)
+        };
+        assert_eq!(colour(255), ([0, 200, 100], false));
+        assert_eq!(colour(0), ([255, 0, 100], true));
+        assert_eq!(colour(51), ([204, 40, 100], true));
+        let grey = GrayAlphaImage::from_pixel(1, 1, LumaA([10, 0]));
+        assert_eq!(flat(DynamicImage::ImageLumaA8(grey), 16), ([255, 0, 100], true));
+        let deep = ImageBuffer::from_pixel(1, 1, Rgba([0, 65535, 65535, 32768]));
+        assert_eq!(flat(DynamicImage::ImageRgba16(deep), 16), ([127, 128, 178], true));
+    }
+
+    #[test]
+    fn sixteen_bits_are_scaled_by_those_that_are_used() {
+        let grey = |number: u16, bits| {
+            let image = ImageBuffer::from_pixel(1, 1, Luma([number]));
+            flat(DynamicImage::ImageLuma16(image), bits).0[0]
+        };
+        assert_eq!([0, 32768, 65535].map(|number| grey(number, 16)), [0, 128, 255]);
+        assert_eq!([0, 2048, 4095, 9000].map(|number| grey(number, 12)), [0, 128, 255, 255]);
+    }
 }

@@ -1,10 +1,14 @@
 //! Reading many pictures, each a file, into one set.
 
-use super::picture::{self, Wanted};
-use super::{Broken, BrokenSample, ImageError, ImageSet, ImageShape, Task, VOID};
+use super::label_image::read_indices;
+use super::picture::{self, Converted, Form, Wanted};
+use super::{Broken, BrokenSample, ImageError, ImageSet, ImageShape, ReadOptions, Task, VOID};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+/// What shows where a picture is transparent, if nothing else is asked for.
+const WHITE: [u8; 3] = [255; 3];
 
 /// A picture and what belongs to it.
 pub(super) struct Sample {
@@ -20,59 +24,123 @@ pub(super) enum Label {
     Map(PathBuf),
 }
 
-/// Which indices a label image may have.
-#[derive(Clone, Copy)]
+/// Which class each index of a label image stands for.
+#[derive(Clone)]
 pub(super) struct Indices {
-    /// Indices below this are classes.
+    /// How many classes there are.
     pub(super) classes: usize,
     /// The index that stands for "not scored".
-    pub(super) void: u8,
+    pub(super) void: Option<u8>,
+    /// The values that stand for the classes in order; without them, the indices themselves.
+    pub(super) values: Option<Vec<u8>>,
 }
 
-/// Every picture is scaled to this size, or must have it.
-#[derive(Clone, Copy)]
-pub(super) struct Size {
-    pub(super) wanted: Wanted,
-    pub(super) height: usize,
-    pub(super) width: usize,
+impl Indices {
+    /// Of samples whose label is a class.
+    pub(super) fn none() -> Indices {
+        Indices { classes: 0, void: None, values: None }
+    }
+
+    fn label(&self, index: u8) -> Option<u16> {
+        if self.void == Some(index) {
+            return Some(VOID);
+        }
+        let class = match &self.values {
+            Some(values) => values.iter().position(|value| *value == index)?,
+            None => index.into(),
+        };
+        (class < self.classes).then_some(class as u16)
+    }
 }
 
-impl Size {
-    /// The size asked for, or else the one that most of the pictures have.
+impl Form {
+    /// The form that pictures are read into: the size asked for, or else the one that most of them
+    /// have, and as many bits as are used.
     ///
     /// # Errors
     /// The first picture's, if none can be read.
-    pub(super) fn of(samples: &[Sample], asked: Option<[usize; 2]>) -> Result<Size, ImageError> {
-        if let Some([height, width]) = asked {
-            return Ok(Size { wanted: Wanted::Scaled, height, width });
-        }
-        let sizes: Vec<_> =
-            samples.par_iter().map(|sample| picture::size_of(&sample.image)).collect();
-        let mut counts = BTreeMap::new();
-        for size in sizes.iter().flatten() {
-            *counts.entry(*size).or_insert(0) += 1;
-        }
-        // Of several sizes with the same count, the largest.
-        match counts.into_iter().max_by_key(|(_, count)| *count) {
-            Some(([height, width], _)) => Ok(Size { wanted: Wanted::Exactly, height, width }),
+    pub(super) fn of(samples: &[Sample], options: &ReadOptions) -> Result<Form, ImageError> {
+        let headers: Vec<_> =
+            samples.par_iter().map(|sample| picture::header_of(&sample.image)).collect();
+        let (wanted, size) = match options.size {
+            Some(size) => (Wanted::Scaled, size),
             None => {
-                let first = sizes.into_iter().find_map(Result::err);
-                Err(ImageError::BrokenSample(first.expect("there is a sample")))
+                let mut counts = BTreeMap::new();
+                for header in headers.iter().flatten() {
+                    *counts.entry(header.size).or_insert(0) += 1;
+                }
+                // Of several sizes with the same count, the largest.
+                let most = counts.into_iter().max_by_key(|(_, count)| *count);
+                let Some((size, _)) = most else {
+                    let first = headers.into_iter().find_map(Result::err);
+                    return Err(ImageError::BrokenSample(first.expect("there is a sample")));
+                };
+                (Wanted::Exactly, size)
             }
-        }
+        };
+        let is_deep = |index: &usize| headers[*index].as_ref().is_ok_and(|header| header.deep);
+        let deep = (0..samples.len()).into_par_iter().filter(is_deep);
+        let largest = deep.map(|index| picture::largest_number(&samples[index].image)).max();
+        let bits = largest
+            .filter(|largest| *largest > 0)
+            .map_or(u16::BITS, |largest| (u16::BITS - largest.leading_zeros()).max(u8::BITS));
+        Ok(Form { wanted, size, bits, ground: options.ground.unwrap_or(WHITE) })
+    }
+}
+
+/// What was noticed while pictures were read.
+#[derive(Default)]
+pub(super) struct Noticed {
+    pub(super) skipped: Vec<BrokenSample>,
+    transparent: usize,
+    turned: usize,
+    deep: usize,
+    cmyk: usize,
+}
+
+impl Noticed {
+    fn add(&mut self, converted: Converted) {
+        self.transparent += usize::from(converted.transparent);
+        self.turned += usize::from(converted.turned);
+        self.deep += usize::from(converted.deep);
+        self.cmyk += usize::from(converted.cmyk);
+    }
+
+    /// What pictures were converted, in words.
+    pub(super) fn conversions(&self, form: &Form) -> Vec<String> {
+        let [red, green, blue] = form.ground;
+        let bits = form.bits;
+        let used = match bits {
+            u16::BITS => String::new(),
+            _ => format!(", of which {bits} are used: {} is white", (1_u32 << bits) - 1),
+        };
+        let said = [
+            (
+                self.transparent,
+                format!(
+                    "are transparent in part: #{red:02x}{green:02x}{blue:02x} shows (--ground)"
+                ),
+            ),
+            (self.turned, "were turned as their EXIF data say".into()),
+            (self.deep, format!("have 16 bits a channel{used}")),
+            (self.cmyk, "are in the colours of print (CMYK), read as red, green and blue".into()),
+        ];
+        let said = said.into_iter().filter(|(count, _)| *count > 0);
+        said.map(|(count, what)| format!("pictures that {what}: {count}")).collect()
     }
 }
 
 /// Reads samples in parallel, in their order. Those that can't be used are an error or are left
-/// out and added to `skipped`.
+/// out and added to what was noticed.
 pub(super) fn load(
     samples: &[Sample],
-    size: Size,
-    indices: Indices,
+    form: &Form,
+    indices: &Indices,
     broken: Broken,
-    skipped: &mut Vec<BrokenSample>,
+    noticed: &mut Noticed,
 ) -> Result<ImageSet, ImageError> {
-    let shape = ImageShape { channels: 3, height: size.height, width: size.width };
+    let [height, width] = form.size;
+    let shape = ImageShape { channels: 3, height, width };
     let task = match samples.first() {
         Some(Sample { label: Label::Map(_), .. }) => Task::Segmentation,
         _ => Task::Classification,
@@ -80,26 +148,27 @@ pub(super) fn load(
     let labels_each = if task == Task::Segmentation { shape.pixels() } else { 1 };
     let mut pixels: Vec<u8> = zeros(samples, shape.elements())?;
     let mut labels: Vec<u16> = zeros(samples, labels_each)?;
-    let results: Vec<Result<(), BrokenSample>> = pixels
+    let results: Vec<Result<Converted, BrokenSample>> = pixels
         .par_chunks_mut(shape.elements())
         .zip(labels.par_chunks_mut(labels_each))
         .zip(samples)
-        .map(|((pixels, labels), sample)| load_one(sample, size, indices, pixels, labels))
+        .map(|((pixels, labels), sample)| load_one(sample, form, indices, pixels, labels))
         .collect();
 
     let mut kept = 0;
     for (index, result) in results.into_iter().enumerate() {
         match result {
-            Ok(()) => {
+            Ok(converted) => {
                 let move_down = |each: usize| (index * each..(index + 1) * each, kept * each);
                 let (from, to) = move_down(shape.elements());
                 pixels.copy_within(from, to);
                 let (from, to) = move_down(labels_each);
                 labels.copy_within(from, to);
                 kept += 1;
+                noticed.add(converted);
             }
             Err(sample) if broken == Broken::Stop => return Err(ImageError::BrokenSample(sample)),
-            Err(sample) => skipped.push(sample),
+            Err(sample) => noticed.skipped.push(sample),
         }
     }
     pixels.truncate(kept * shape.elements());
@@ -126,35 +195,35 @@ fn zeros<T: Clone + Default>(samples: &[Sample], each: usize) -> Result<Vec<T>, 
 
 fn load_one(
     sample: &Sample,
-    size: Size,
-    indices: Indices,
+    form: &Form,
+    indices: &Indices,
     pixels: &mut [u8],
     labels: &mut [u16],
-) -> Result<(), BrokenSample> {
-    let target = [size.height, size.width];
-    let found = picture::read_pixels(&sample.image, size.wanted, target, pixels)?;
+) -> Result<Converted, BrokenSample> {
+    let (header, converted) = picture::read_pixels(&sample.image, form, pixels)?;
     let map = match &sample.label {
         Label::Class(class) => {
             labels[0] = *class;
-            return Ok(());
+            return Ok(converted);
         }
         Label::Map(map) => map,
     };
-    let read = picture::read_indices(map, size.wanted, found, target)?;
+    let read = read_indices(map, form.wanted, header, form.size)?;
     for (pixel, (label, index)) in labels.iter_mut().zip(read).enumerate() {
-        *label = match index {
-            void if void == indices.void => VOID,
-            class if usize::from(class) < indices.classes => u16::from(class),
-            class => {
-                let (row, column) = (pixel / size.width, pixel % size.width);
-                let reason = format!(
-                    "class index {class} in row {row}, column {column}; there are {} classes, and \
-                     {} stands for \"not scored\"",
-                    indices.classes, indices.void
-                );
-                return Err(BrokenSample::new(map, reason));
-            }
-        };
+        *label = indices.label(index).ok_or_else(|| {
+            let [row, column] = [pixel / form.size[1], pixel % form.size[1]];
+            let void = match indices.void {
+                Some(void) => format!("{void} stands for \"not scored\""),
+                None => "none stands for \"not scored\"".into(),
+            };
+            let classes = match &indices.values {
+                Some(values) => format!("the values {values:?} stand for classes (--label-values)"),
+                None => format!("there are {} classes", indices.classes),
+            };
+            let reason =
+                format!("class index {index} in row {row}, column {column}; {classes}, and {void}");
+            BrokenSample::new(map, reason)
+        })?;
     }
-    Ok(())
+    Ok(converted)
 }

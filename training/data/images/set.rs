@@ -217,6 +217,9 @@ pub struct ImageData {
     pub hashes: Splits<String>,
     /// The samples that were left out, where that was wished for.
     pub skipped: Vec<BrokenSample>,
+    /// What else is to be known of how they were read: what was found and left out, what stands for
+    /// what, what was converted and held out. A line each.
+    pub notices: Vec<String>,
 }
 
 impl ImageData {
@@ -225,13 +228,24 @@ impl ImageData {
         source: Source,
         classes: Vec<String>,
         splits: Splits<ImageSet>,
-        skipped: Vec<BrokenSample>,
     ) -> ImageData {
         let (task, shape) = (splits.train.task, splits.train.shape);
         let normalization = Normalization::of(&splits.train);
         let hashes = splits.as_ref().map(ImageSet::hash);
         let splits = splits.map(Arc::new);
-        ImageData { name, source, task, shape, classes, splits, normalization, hashes, skipped }
+        let (skipped, notices) = (Vec::new(), Vec::new());
+        ImageData {
+            name,
+            source,
+            task,
+            shape,
+            classes,
+            splits,
+            normalization,
+            hashes,
+            skipped,
+            notices,
+        }
     }
 
     /// How often each class occurs in a set of this data, among images or pixels.
@@ -245,6 +259,7 @@ impl ImageData {
 
     /// A few lines to show before training: sizes, classes, and what was left out.
     pub fn describe(&self) -> Vec<String> {
+        const SHOWN: usize = 30;
         let ImageShape { channels, height, width } = self.shape;
         let lengths = self.splits.as_ref().map(|set| set.len());
         let mut lines = vec![
@@ -256,10 +271,16 @@ impl ImageData {
                 "{} training, {} validation and {} test images",
                 lengths.train, lengths.validation, lengths.test
             ),
-            format!("{} classes: {}", self.classes.len(), self.classes.join(", ")),
+            format!(
+                "{} classes: {}{}",
+                self.classes.len(),
+                self.classes[..self.classes.len().min(SHOWN)].join(", "),
+                if self.classes.len() > SHOWN { ", …" } else { "" }
+            ),
         ];
+        lines.extend(self.notices.iter().map(|notice| format!("  {notice}")));
         if !self.skipped.is_empty() {
-            lines.push(format!("{} broken samples were skipped:", self.skipped.len()));
+            lines.push(format!("broken samples that were skipped: {}", self.skipped.len()));
             lines.extend(self.skipped.iter().map(|sample| format!("  {sample}")));
         }
         lines

@@ -149,12 +149,14 @@ impl Task for ImageClassification {
         let batch = settings.batch;
         let mut scores = Values::default();
         let validation = validation_batches(&self.data, &self.settings, batch, extent);
-        for (name, score) in self.score(model, until(stop, validation))?.values("") {
+        for (name, score) in self.score(model, until(stop, validation))?.values("", self.classes())
+        {
             scores.set(&name, score);
         }
         if extent == Extent::All {
             let test = test_batches(&self.data, batch);
-            for (name, score) in self.score(model, until(stop, test))?.values("test_") {
+            let test = self.score(model, until(stop, test))?;
+            for (name, score) in test.values("test_", self.classes()) {
                 scores.set(&name, score);
             }
         }

@@ -25,16 +25,20 @@ impl Score {
         self.among_five += u64::from(before < 5);
     }
 
-    /// The scores with their names, after a prefix.
-    pub fn values(&self, prefix: &str) -> [(String, f64); 3] {
+    /// The scores with their names, after a prefix. Of five classes or fewer, the right one is always
+    /// among the first five, so that is no score.
+    pub fn values(&self, prefix: &str, classes: usize) -> Vec<(String, f64)> {
         let mean = |sum: f64| sum / self.images as f64;
         let loss =
             if prefix.is_empty() { "validation_loss".into() } else { format!("{prefix}loss") };
-        [
+        let mut values = vec![
             (loss, mean(self.nats)),
             (format!("{prefix}top1_accuracy"), mean(self.first as f64)),
-            (format!("{prefix}top5_accuracy"), mean(self.among_five as f64)),
-        ]
+        ];
+        if classes > 5 {
+            values.push((format!("{prefix}top5_accuracy"), mean(self.among_five as f64)));
+        }
+        values
     }
 }
 
@@ -58,6 +62,9 @@ mod tests {
         score.add(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 1);
         score.add(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 0);
         assert_eq!((score.images, score.first, score.among_five), (3, 1, 2));
+        let names = |classes| score.values("test_", classes).into_iter().map(|(name, _)| name);
+        assert!(names(6).eq(["test_loss", "test_top1_accuracy", "test_top5_accuracy"]));
+        assert!(names(5).eq(["test_loss", "test_top1_accuracy"]));
         let mut even = Score::default();
         even.add(&[0.5; 4], 2);
         assert!((even.nats - 4.0_f64.ln()).abs() < 1e-7);

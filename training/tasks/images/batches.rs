@@ -28,7 +28,7 @@ pub fn pixels(batch: &ImageBatch, device: &Device) -> Tensor {
     Tensor::new(&batch.pixels, batch.shape, device)
 }
 
-/// The first batches of the validation images while training, all of them at the end.
+/// The first validation images while training, all of them at the end.
 pub fn validation_batches(
     data: &ImageData,
     settings: &ImageSettings,
@@ -39,9 +39,9 @@ pub fn validation_batches(
         Extent::Part => settings.evaluation_images,
         Extent::All => usize::MAX,
     };
-    let batches = EvaluationImages::new(data, data.splits.validation.clone(), batch);
-    let count = batches.len().min(images.div_ceil(batch));
-    (0..count).map(move |index| batches.batch(index))
+    let validation = data.splits.validation.clone();
+    let batches = EvaluationImages::new(data, validation, batch).first(images);
+    (0..batches.len()).map(move |index| batches.batch(index))
 }
 
 /// How many images [`validation_batches`] and [`test_batches`] come to.

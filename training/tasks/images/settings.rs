@@ -20,7 +20,8 @@ pub struct ImageSettings {
     /// The number of heads.
     pub heads: usize,
     /// The side of the patches, in pixels; `None` for the largest divisor of both of the images' sides
-    /// up to 8.
+    /// up to 8, or where that makes more than 1,024 patches of an image, the smallest up to 32 that
+    /// makes fewer.
     pub patch: Option<usize>,
     /// Whether a class token is read, instead of the mean of the tokens. A segmenter does without.
     pub class_token: bool,
@@ -109,12 +110,39 @@ impl ImageSettings {
     /// let (sizes, _) = ImageSettings::preset("tiny", Task::Segmentation).unwrap();
     /// assert_eq!(sizes.patch_of(ImageShape { channels: 1, height: 28, width: 28 }), 7);
     /// assert_eq!(sizes.patch_of(ImageShape { channels: 3, height: 120, width: 160 }), 8);
+    /// assert_eq!(sizes.patch_of(ImageShape { channels: 3, height: 480, width: 640 }), 20);
+    /// assert_eq!(sizes.patch_of(ImageShape { channels: 3, height: 333, width: 500 }), 1);
     /// ```
     pub fn patch_of(&self, shape: ImageShape) -> usize {
         let divides =
             |side: &usize| shape.height.is_multiple_of(*side) && shape.width.is_multiple_of(*side);
-        let largest = || (1..=8).rev().find(divides).expect("1 divides all sizes");
-        self.patch.unwrap_or_else(largest)
+        let affordable = |side: &usize| shape.pixels() / (side * side) <= 1024;
+        let usual = || {
+            let fine = (1..=8).rev().find(divides).expect("1 divides all sizes");
+            if affordable(&fine) {
+                return fine;
+            }
+            let coarser = || (fine + 1..=32).filter(divides);
+            coarser().find(affordable).or(coarser().next_back()).unwrap_or(fine)
+        };
+        self.patch.unwrap_or_else(usual)
+    }
+
+    /// A height and a width near those of images, which patches divide that are not too many.
+    ///
+    /// ```
+    /// # use neutreno::data::images::ImageShape;
+    /// # use neutreno::tasks::images::ImageSettings;
+    /// let near = |height, width| ImageSettings::near(ImageShape { channels: 3, height, width });
+    /// assert_eq!([near(333, 500), near(37, 37)], [[336, 496], [40, 40]]);
+    /// ```
+    pub fn near(shape: ImageShape) -> [usize; 2] {
+        let rounded = |side: usize, patch: usize| ((side + patch / 2) / patch).max(1) * patch;
+        let sizes = [8, 16, 32].map(|patch| {
+            let size = [shape.height, shape.width].map(|side| rounded(side, patch));
+            (size, size[0] * size[1] / (patch * patch))
+        });
+        sizes.iter().find(|(_, patches)| *patches <= 1024).unwrap_or(&sizes[2]).0
     }
 
     /// The scores of a segmenter along each side of patches of this side.

@@ -17,6 +17,8 @@ pub struct TokenizedText {
     pub words: u64,
     /// Bytes of UTF-8.
     pub bytes: u64,
+    /// The places of the tokens that stand for words which the tokenizer does not know.
+    unknown: Arc<[usize]>,
 }
 
 impl TokenizedText {
@@ -27,7 +29,15 @@ impl TokenizedText {
             tokens: tokens.into(),
             words: words_and_line_ends(text) as u64,
             bytes: text.len() as u64,
+            unknown: tokenizer.unknown_in(text).into(),
         }
+    }
+
+    /// The share of the scored tokens, all but the first, that stand for words which the tokenizer
+    /// does not know: from 0 to 1.
+    pub fn unknown_share(&self) -> f64 {
+        let unknown = self.unknown.iter().filter(|place| **place > 0).count();
+        unknown as f64 / self.tokens.len().saturating_sub(1).max(1) as f64
     }
 
     /// The first `limit` tokens, counted as the text they stand for.
@@ -37,10 +47,14 @@ impl TokenizedText {
         }
         let tokens = &self.tokens[..limit];
         let text = tokenizer.decode(tokens);
+        // Half a character at the end is decoded to a longer mark.
+        let bytes = if matches!(tokenizer, Tokenizer::Bytes) { limit } else { text.len() };
+        let unknown = self.unknown.partition_point(|place| *place < limit);
         TokenizedText {
             tokens: tokens.into(),
             words: words_and_line_ends(&text) as u64,
-            bytes: text.len() as u64,
+            bytes: bytes as u64,
+            unknown: self.unknown[..unknown].into(),
         }
     }
 }
@@ -70,12 +84,17 @@ impl Score {
         self.nats / self.tokens as f64
     }
 
+    /// exp(nats / tokens): depends on the tokenizer.
+    pub fn token_perplexity(&self) -> f64 {
+        self.loss().exp()
+    }
+
     /// exp(nats / words), line ends counted as words: the same whatever the tokenizer.
     pub fn perplexity(&self) -> f64 {
         (self.nats / self.words as f64).exp()
     }
 
-    /// Bits for each byte of the text.
+    /// Bits for each byte of the text: the same whatever the tokenizer, if that keeps every byte.
     pub fn bits_per_byte(&self) -> f64 {
         self.nats / std::f64::consts::LN_2 / self.bytes as f64
     }
@@ -114,5 +133,24 @@ fn total(batch: Option<(crate::engine::device::Reading, usize)>) -> Result<f64, 
     match batch {
         Some((loss, counted)) => Ok(f64::from(loss.wait()?[0]) * counted as f64),
         None => Ok(0.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::tokenizer::TokenizerChoice;
+
+    #[test]
+    fn unknown_words_are_counted_wherever_they_are_scored() {
+        let words = TokenizerChoice::Words.build("a b c <unk>\n").unwrap();
+        let text = TokenizedText::new("x a y <unk> b\n", &words);
+        // The first token is not scored, and the text's own <unk> is a word like others.
+        assert_eq!(text.unknown_share(), 1.0 / 5.0);
+        assert_eq!(text.head(3, &words).unknown_share(), 1.0 / 2.0);
+        assert_eq!(text.head(2, &words).unknown_share(), 0.0);
+        assert_eq!(TokenizedText::new("", &words).unknown_share(), 0.0);
+        let bytes = TokenizedText::new("\u{e9}t\u{e9}", &Tokenizer::Bytes);
+        assert_eq!((bytes.unknown_share(), bytes.head(4, &Tokenizer::Bytes).bytes), (0.0, 4));
     }
 }

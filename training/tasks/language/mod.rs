@@ -7,16 +7,16 @@ mod settings;
 pub use evaluation::{Score, TokenizedText, evaluate};
 pub use settings::LanguageSettings;
 
-use crate::data::Splits;
 use crate::data::batches::{BatchError, TrainingBatches, uniform_nats, unigram_nats};
 use crate::data::corpus::Corpus;
 use crate::data::tokenizer::{Tokenizer, TokenizerChoice, TokenizerError};
+use crate::data::{Source, Splits};
 use crate::engine::random::Key;
 use crate::engine::{Builder, Device, Ids, Tensor};
 use crate::error::Error;
 use crate::language::{LanguageModel, LanguageModelConfig, Pass};
 use crate::measure::probe;
-use crate::run::{Data, Values};
+use crate::run::{Data, Values, write_atomically};
 use crate::settings::Settings;
 use crate::task::{Batches, Best, Extent, Stop, Task};
 use crate::trace::Trace;
@@ -38,6 +38,10 @@ pub struct LanguageModelling {
     pub texts: Splits<TokenizedText>,
     data: Data,
     facts: Values,
+    /// Whether perplexities are a word and not a token.
+    by_word: bool,
+    /// A text that can be read only once, which the run keeps.
+    passing: Option<String>,
 }
 
 impl LanguageModelling {
@@ -52,12 +56,35 @@ impl LanguageModelling {
     ) -> Result<LanguageModelling, Error> {
         let tokenizer = tokenizer.build(&corpus.splits.train)?;
         let texts = corpus.splits.as_ref().map(|text| TokenizedText::new(text, &tokenizer));
-        let facts = facts(corpus, &tokenizer, &texts);
-        let hashes = corpus.hashes.clone().named().map(|(name, hash)| (name.to_owned(), hash));
+        // Words are what a perplexity is counted in where the text itself says what a word is.
+        let by_word = corpus.official_words || !tokenizer.keeps_every_byte();
+        let facts = facts(corpus, &tokenizer, &texts, by_word);
+        let present = corpus.splits.as_ref().map(|text| !text.is_empty()).named();
+        let hashes = corpus.hashes.clone().named().into_iter().zip(present);
+        let hashes = hashes.filter(|(_, (_, present))| *present);
+        let hashes = hashes.map(|((name, hash), _)| (name.to_owned(), hash)).collect();
         let source = corpus.source.absolute();
         let (path, name) = (source.given(), corpus.name.clone());
-        let data = Data { source: source.to_string(), path, name, hashes: hashes.into() };
-        Ok(LanguageModelling { settings, tokenizer, texts, data, facts })
+        let data = Data { source: source.to_string(), path, name, hashes };
+        let passing = matches!(corpus.source, Source::Pipe(_))
+            .then(|| corpus.splits.iter().map(String::as_str).collect());
+        Ok(LanguageModelling { settings, tokenizer, texts, data, facts, by_word, passing })
+    }
+
+    /// The scores of a text. Those of the test text carry its name.
+    fn scores(&self, split: &str, score: &Score) -> Values {
+        let name = |what: &str| format!("{split}_{what}");
+        let mut scores = Values::default().with(&name("loss"), score.loss());
+        if self.by_word {
+            scores.set(&name("perplexity"), score.perplexity());
+        } else {
+            scores.set(&name("token_perplexity"), score.token_perplexity());
+        }
+        if self.tokenizer.keeps_every_byte() {
+            let bits = if split == "test" { "bits_per_byte".into() } else { name("bits_per_byte") };
+            scores.set(&bits, score.bits_per_byte());
+        }
+        scores
     }
 }
 
@@ -97,11 +124,19 @@ impl From<BatchError> for Error {
     }
 }
 
-/// What a score can be held against. Perplexities are for each word of the text that was scored:
-/// exp(nats / (words + line ends)), so that they do not depend on the tokenizer.
-fn facts(corpus: &Corpus, tokenizer: &Tokenizer, texts: &Splits<TokenizedText>) -> Values {
+/// What a score can be held against. Perplexities are for each word of the text that was scored,
+/// exp(nats / (words + line ends)), which do not depend on the tokenizer, or for each token.
+fn facts(
+    corpus: &Corpus,
+    tokenizer: &Tokenizer,
+    texts: &Splits<TokenizedText>,
+    by_word: bool,
+) -> Values {
     let (validation, vocabulary) = (&texts.validation, tokenizer.vocabulary());
-    let perplexity = |nats: f64| Score::new(nats, validation).perplexity();
+    let perplexity = |nats: f64| {
+        let score = Score::new(nats, validation);
+        if by_word { score.perplexity() } else { score.token_perplexity() }
+    };
     let scorable = validation.tokens.len() > 1;
     let unigram =
         |text: &TokenizedText| unigram_nats(&texts.train.tokens, &text.tokens, vocabulary);
@@ -109,11 +144,22 @@ fn facts(corpus: &Corpus, tokenizer: &Tokenizer, texts: &Splits<TokenizedText>) 
         .with("official_words", corpus.official_words)
         .with("tokenizer", tokenizer.name())
         .with("vocabulary", vocabulary)
+        .with("perplexity_unit", if by_word { "word" } else { "token" })
         .with("tokens_per_word", validation.tokens.len() as f64 / validation.words as f64);
     if scorable {
         let uniform = uniform_nats(&validation.tokens, vocabulary);
         facts.set("uniform_perplexity", perplexity(uniform));
-        facts.set("unigram_perplexity", perplexity(unigram(validation)));
+        let unigram = unigram(validation);
+        facts.set("unigram_perplexity", perplexity(unigram));
+        facts.set("unigram_loss", Score::new(unigram, validation).loss());
+    }
+    if !corpus.parts.is_empty() {
+        facts.set("texts", corpus.parts.as_str());
+    }
+    if tokenizer.unknown().is_some() {
+        for (name, text) in [("validation", validation), ("test", &texts.test)] {
+            facts.set(&format!("unknown_words_{name}"), text.unknown_share());
+        }
     }
     // The entropy of a generated text, in nats a word: no model can do better for long.
     if let Some(entropy) = corpus.entropy {
@@ -169,7 +215,12 @@ impl Task for LanguageModelling {
         let context = self.settings.context;
         let Splits { train, validation, test } = &self.texts;
         for (name, text) in [("training", train), ("validation", validation), ("test", test)] {
-            let needed = if name == "training" { context + 1 } else { 2 };
+            let needed = match name {
+                "training" => context + 1,
+                // A corpus may have none.
+                "test" if text.bytes == 0 => 0,
+                _ => 2,
+            };
             if text.tokens.len() < needed {
                 return Err(Error::Settings(format!(
                     "the {name} text has {} tokens and needs at least {needed} with a context of \
@@ -231,15 +282,9 @@ impl Task for LanguageModelling {
             let text = text.head(limit, &self.tokenizer);
             evaluate(model, &text, self.settings.context, settings.batch, stop)
         };
-        let validation = score(&self.texts.validation)?;
-        let mut scores = Values::default()
-            .with("validation_loss", validation.loss())
-            .with("validation_perplexity", validation.perplexity());
-        if extent == Extent::All {
-            let test = score(&self.texts.test)?;
-            scores.set("test_loss", test.loss());
-            scores.set("test_perplexity", test.perplexity());
-            scores.set("bits_per_byte", test.bits_per_byte());
+        let mut scores = self.scores("validation", &score(&self.texts.validation)?);
+        if extent == Extent::All && !self.texts.test.tokens.is_empty() {
+            scores.extend(self.scores("test", &score(&self.texts.test)?));
         }
         Ok(scores)
     }
@@ -281,7 +326,11 @@ impl Task for LanguageModelling {
     }
 
     fn save(&self, folder: &Path) -> Result<(), Error> {
-        Ok(self.tokenizer.save(folder.join("tokenizer.json"))?)
+        self.tokenizer.save(folder.join("tokenizer.json"))?;
+        if let Some(text) = &self.passing {
+            write_atomically(&folder.join("text.txt"), text.as_bytes())?;
+        }
+        Ok(())
     }
 }
 

@@ -13,9 +13,10 @@ pub(crate) use memory::{Argument, Block};
 
 use super::failure::Failure;
 use super::view::{View, ViewMut};
-use crate::Result;
 use crate::memory_use::MemoryUse;
+use crate::{Error, Result};
 use memory::Pool;
+use std::error::Error as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -27,13 +28,29 @@ pub(crate) struct Cpu {
 }
 
 impl Cpu {
-    pub fn new(threads: usize) -> Cpu {
-        let threads = rayon::ThreadPoolBuilder::new()
+    /// A pool of `threads` threads; 0 means one for every core.
+    ///
+    /// # Errors
+    /// If the system does not start them.
+    pub fn new(threads: usize) -> Result<Cpu> {
+        let built = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|index| format!("neutreno-cpu-{index}"))
-            .build()
-            .expect("the system can start threads");
-        Cpu { threads, pool: Arc::new(Pool::default()), launches: AtomicU64::new(0) }
+            .build();
+        let threads = built.map_err(|error| {
+            let how_many = if threads == 0 {
+                "a thread for every core".into()
+            } else {
+                format!("{threads} threads")
+            };
+            let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+            Error::Device {
+                device: std::env::consts::ARCH.into(),
+                reason: format!("the system does not start {how_many}: {why}"),
+                memory: MemoryUse::default(),
+            }
+        })?;
+        Ok(Cpu { threads, pool: Arc::new(Pool::default()), launches: AtomicU64::new(0) })
     }
 
     pub fn name(&self) -> String {

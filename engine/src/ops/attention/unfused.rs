@@ -42,7 +42,7 @@ impl Tensor {
 
         let mixed = match first {
             None => value.clone(),
-            Some((first, mixing)) => times(value, &mixing.own).add(&times(first, &mixing.first)),
+            Some((first, mixing)) => mixing.mix(value, first),
         };
         let attended = weights.matmul(&by_head(&mixed)).permute(&[0, 3, 1, 2, 4]);
         let attended = match first {
@@ -54,6 +54,27 @@ impl Tensor {
             _ => attended,
         };
         attended.reshape(self.shape())
+    }
+}
+
+impl Mixing {
+    /// own·V + first·V₁ of a layer's values and the first layer's: what the fused op attends over
+    /// without making it a tensor.
+    ///
+    /// # Panics
+    /// If the shapes differ.
+    ///
+    /// ```
+    /// use neutreno_engine::{Device, Tensor, ops::attention::Mixing};
+    /// let device = Device::cpu();
+    /// let [v, v1] = [1.0, 5.0].map(|value| Tensor::full(value, [1, 1, 1, 1], &device));
+    /// let resformer = Mixing { own: 0.5.into(), first: 0.5.into(), ..Mixing::PLAIN };
+    /// assert_eq!(resformer.mix(&v, &v1).to_scalar()?, 3.0);
+    /// # Ok::<(), neutreno_engine::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn mix(&self, value: &Tensor, first: &Tensor) -> Tensor {
+        times(value, &self.own).add(&times(first, &self.first))
     }
 }
 

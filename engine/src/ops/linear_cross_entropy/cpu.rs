@@ -218,7 +218,7 @@ impl Chunk<'_> {
             let counts = self.targets[row] != Ids::IGNORED;
             let scale = if counts { scale } else { 0.0 };
             for block in &mut blocks {
-                block.factor[row] = scale / sum * block.factor[row];
+                block.factor[row] *= scale / sum;
                 block.spread[row] = scale * spread;
             }
             // log Σ exp(z) − (1 − ε) z_target − (ε / V) Σ z

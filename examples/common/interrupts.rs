@@ -1,0 +1,85 @@
+//! Ctrl-C, and the other signals by which a program is asked to end.
+//!
+//! As long as no model is trained there is nothing to keep, and the program ends at once. From then
+//! on the first signal lets it end after its step, with a checkpoint, and the next one at once.
+//! Either way its exit status is that of shells: 128 and the signal's number.
+
+use super::program::Result;
+use super::show;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+static TRAINING: AtomicBool = AtomicBool::new(false);
+/// The number of the first signal, once there was one.
+static SIGNAL: AtomicI32 = AtomicI32::new(0);
+
+/// A flag that becomes true when the program is asked to end.
+///
+/// # Errors
+/// If the system does not let us know.
+pub fn catch() -> Result<&'static AtomicBool> {
+    listen().map_err(|error| format!("cannot listen for Ctrl-C: {error}"))?;
+    Ok(&INTERRUPTED)
+}
+
+/// Says that from now on there is something to keep.
+pub fn training_begins() {
+    TRAINING.store(true, Ordering::SeqCst);
+}
+
+/// The exit status of a program that was asked to end.
+pub fn exit_status() -> u8 {
+    // Where nobody asked, it was Ctrl-C for all we know.
+    let signal = match SIGNAL.load(Ordering::SeqCst) {
+        0 => 2,
+        signal => signal,
+    };
+    u8::try_from(128 + signal).unwrap_or(1)
+}
+
+/// What a signal does. One that a closing terminal sends again does not mean more than the first.
+fn came(signal: i32, again_means_at_once: bool) {
+    let _ = SIGNAL.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst);
+    let again = INTERRUPTED.swap(true, Ordering::SeqCst);
+    if !TRAINING.load(Ordering::SeqCst) {
+        show::note("\ninterrupted before any training: nothing is lost");
+        std::process::exit(exit_status().into());
+    }
+    if !again {
+        show::note("\nstopping after this step, with a checkpoint; once more to stop at once");
+    } else if again_means_at_once {
+        std::process::exit(exit_status().into());
+    }
+}
+
+#[cfg(unix)]
+fn listen() -> std::io::Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let mut signals = vec![SIGINT, SIGTERM];
+    // Under nohup a hang-up means nothing. (Shells let what they start with & ignore Ctrl-C too; but
+    // who then sends that signal by hand means it.)
+    if !is_ignored(SIGHUP) {
+        signals.push(SIGHUP);
+    }
+    let mut signals = signal_hook::iterator::Signals::new(signals)?;
+    let wait = move || signals.forever().for_each(|signal| came(signal, signal != SIGHUP));
+    std::thread::Builder::new().name("signals".into()).spawn(wait)?;
+    Ok(())
+}
+
+/// Whether whoever started this program wants a signal to be ignored.
+#[cfg(unix)]
+fn is_ignored(signal: i32) -> bool {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: without a new action, sigaction changes nothing and writes what holds now; zeros are
+    // a valid action too.
+    let (status, action) = unsafe {
+        (libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()), action.assume_init())
+    };
+    status == 0 && action.sa_sigaction == libc::SIG_IGN
+}
+
+#[cfg(not(unix))]
+fn listen() -> std::result::Result<(), ctrlc::Error> {
+    ctrlc::set_handler(|| came(2, true))
+}

@@ -1,0 +1,441 @@
+//! Every flag of every program at the ends of what its help says: each value is either refused with
+//! a message that names the flag, or a short run with it works. The flags are read from `--help`, so
+//! that a new one without a row here fails.
+
+mod common;
+
+use common::programs::{digits, path_of, program, said, text_file};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Output;
+
+/// What becomes of a value: the run works, or it is refused with these words.
+enum Then {
+    Works,
+    Refused(&'static str),
+}
+use Then::{Refused, Works};
+
+/// Flags with what they are tried with; a flag without a value has an empty one.
+type Row = (&'static str, &'static [(&'static str, Then)]);
+
+/// More than any size, and more than 64 bits hold.
+const BIG: &str = "9999999999";
+const MOST: &str = "18446744073709551615";
+const HUGE: &str = "99999999999999999999999";
+
+/// The flags that all programs which train share.
+const TRAINING: &[Row] = &[
+    (
+        "--variant",
+        &[("all", Works), ("neutreno+resformer,svformer", Works), ("", Refused("--variant"))],
+    ),
+    (
+        "--neutreno-lambda",
+        &[
+            ("0", Works),
+            ("-3e38", Works),
+            ("1e39", Refused("--neutreno-lambda")),
+            ("nan", Refused("--neutreno-lambda")),
+        ],
+    ),
+    ("--resformer-kind", &[("constant", Works), ("sparse", Works), ("learnable", Works)]),
+    ("--resformer-lambda", &[("1", Refused("--resformer-lambda has no effect"))]),
+    ("--resformer-layers", &[("1", Refused("--resformer-layers has no effect"))]),
+    ("--preset", &[("none", Refused("--preset"))]),
+    (
+        "--layers",
+        &[
+            ("1", Works),
+            ("0", Refused("--layers")),
+            ("1000000000", Refused("--layers")),
+            (MOST, Refused("--layers")),
+        ],
+    ),
+    (
+        "--width",
+        &[
+            ("2", Works),
+            ("0", Refused("--width")),
+            ("4294967296", Refused("--width")),
+            ("2147483646", Refused("--width")),
+        ],
+    ),
+    ("--heads", &[("1", Works), ("0", Refused("--heads")), (HUGE, Refused("--heads"))]),
+    (
+        "--feed-forward",
+        &[
+            ("1", Works),
+            ("0", Refused("--feed-forward")),
+            ("2147483647", Refused("feed-forward")),
+            (BIG, Refused("--feed-forward")),
+        ],
+    ),
+    ("--label-smoothing", &[("0", Works), ("0.999", Works), ("1", Refused("--label-smoothing"))]),
+    (
+        "--batch",
+        &[
+            ("1", Works),
+            ("0", Refused("--batch")),
+            ("2147483647", Refused("--batch")),
+            (MOST, Refused("--batch")),
+        ],
+    ),
+    (
+        "--accumulate",
+        &[
+            ("1", Works),
+            ("3", Works),
+            ("0", Refused("--accumulate")),
+            (MOST, Refused("--accumulate")),
+        ],
+    ),
+    ("--steps", &[("1", Works), ("0", Refused("--steps")), (HUGE, Refused("--steps"))]),
+    ("--minutes", &[("0", Refused("--minutes")), ("inf", Refused("--minutes"))]),
+    ("--lr", &[("0", Works), ("1e-320", Works), ("-1", Refused("--lr")), ("inf", Refused("--lr"))]),
+    ("--warmup", &[("0", Works), (MOST, Works)]),
+    ("--decay", &[("constant", Works), ("linear", Works), ("cosine", Works)]),
+    ("--weight-decay", &[("0", Works), ("1e-320", Works), ("nan", Refused("--weight-decay"))]),
+    (
+        "--clip",
+        &[
+            ("0", Works),
+            ("1e-320", Works),
+            ("1e-39", Works),
+            ("1e308", Works),
+            ("-1", Refused("--clip")),
+            ("inf", Refused("--clip")),
+        ],
+    ),
+    ("--average", &[("0", Works), ("0.999999", Works), ("1", Refused("--average"))]),
+    ("--measure-every", &[("0", Works), ("1", Works), (MOST, Works)]),
+    ("--seed", &[("0", Works), (MOST, Works)]),
+    ("--seeds", &[("2", Works), ("0", Refused("--seeds")), ("1001", Refused("--seeds"))]),
+    (
+        "--device",
+        &[
+            ("CPU", Works),
+            ("", Refused("at least three letters")),
+            ("l", Refused("at least three letters")),
+            ("gpu:99", Refused("gpu:99")),
+        ],
+    ),
+    ("--threads", &[("0", Works), ("1", Works), ("1025", Refused("--threads"))]),
+    ("--list-devices", &[("", Works)]),
+    (
+        "--checkpoint-every",
+        &[
+            ("0", Works),
+            ("1", Works),
+            ("0.001min", Works),
+            (MOST, Works),
+            ("0min", Refused("--checkpoint-every")),
+        ],
+    ),
+    (
+        "--keep-checkpoints",
+        &[("1", Works), ("2147483647", Works), ("0", Refused("--keep-checkpoints"))],
+    ),
+    ("--on-nonfinite", &[("stop", Works), ("skip", Works)]),
+    ("--debug-nonfinite", &[("", Works)]),
+    ("--on-device-loss", &[("stop", Works), ("retry", Works)]),
+    (
+        "--memory-limit",
+        &[("1GiB", Works), ("1", Refused("--memory-limit")), ("0", Refused("--memory-limit"))],
+    ),
+    ("--hash-every", &[("0", Works), ("1", Works), (MOST, Works)]),
+    ("--out", &[("", Refused("--out"))]),
+    ("--resume", &[("nowhere", Refused("nowhere is not the folder of a run"))]),
+    ("--eval-every", &[("0", Works), ("1", Works), (MOST, Works)]),
+    ("--data", &[("/no/such/place", Refused("/no/such/place"))]),
+    ("--json", &[("", Works)]),
+    ("--quiet", &[("", Works)]),
+];
+
+const TEXT: &[Row] = &[
+    ("--kv-heads", &[("1", Works), ("0", Refused("--kv-heads")), ("3", Refused("--kv-heads"))]),
+    ("--untied", &[("", Works)]),
+    (
+        "--context",
+        &[("1", Works), ("0", Refused("--context")), ("2147483647", Refused("--context"))],
+    ),
+    ("--dropout", &[("0", Works), ("0.99", Works), ("1", Refused("--dropout"))]),
+    ("--recompute", &[("", Works)]),
+    ("--offline", &[("", Works)]),
+    ("--require-real-text", &[("", Works)]),
+    (
+        "--tokenizer",
+        &[
+            ("words", Works),
+            ("bytes", Works),
+            ("bpe:300", Works),
+            ("bpe:0", Refused("--tokenizer")),
+        ],
+    ),
+    ("--eval-tokens", &[("2", Works), (MOST, Works), ("1", Refused("--eval-tokens"))]),
+    ("--sample-every", &[("0", Works), ("1", Works), (MOST, Works)]),
+];
+
+const IMAGES: &[Row] = &[
+    (
+        "--patch",
+        &[("1", Works), ("8", Works), ("3", Refused("--patch")), ("0", Refused("--patch"))],
+    ),
+    ("--class-token", &[("true", Works), ("false", Works), ("perhaps", Refused("--class-token"))]),
+    ("--drop-path", &[("0", Works), ("0.99", Works), ("1", Refused("--drop-path"))]),
+    (
+        "--image-size",
+        &[("8x8", Works), ("4x4", Refused("--image-size")), ("0x4", Refused("--image-size"))],
+    ),
+    ("--classes", &[("dark,light", Works)]),
+    ("--skip-broken", &[("", Works)]),
+    ("--eval-images", &[("1", Works), ("2147483647", Works), ("0", Refused("--eval-images"))]),
+    ("--no-augmentation", &[("", Works)]),
+    ("--padding", &[("0", Works), (MOST, Refused("--padding"))]),
+    ("--flip", &[("0", Works), ("1", Works), ("1.1", Refused("--flip"))]),
+    ("--scale", &[("1,1", Works), ("0,1", Refused("--scale")), ("nan,1", Refused("--scale"))]),
+    ("--color-jitter", &[("0", Works), ("1", Works), ("1.1", Refused("--color-jitter"))]),
+    ("--operations", &[("0", Works), ("3", Works)]),
+    ("--magnitude", &[("0.5", Refused("--magnitude has no effect without --operations"))]),
+];
+
+const CLASSIFICATION: &[Row] = &[
+    ("--erasing", &[("0", Works), ("1", Works), ("-1", Refused("--erasing"))]),
+    ("--mixup", &[("0", Works), ("1e-30", Works), ("1e30", Works), ("-1", Refused("--mixup"))]),
+    ("--cutmix", &[("0", Works), ("1e-30", Works), ("1e30", Works), ("nan", Refused("--cutmix"))]),
+];
+
+/// The flags that a program's help names, but for those that every program has.
+fn flags_of(name: &str) -> BTreeSet<String> {
+    let output = program(name).arg("--help").output().expect("the program starts");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let flag = |line: &str| {
+        let line = line.trim_start();
+        let line = if line.starts_with("--") { line } else { line.strip_prefix('-')?.get(3..)? };
+        let end = line.find(|letter: char| !(letter == '-' || letter.is_ascii_lowercase()));
+        let flag = &line[..end.unwrap_or(line.len())];
+        flag.starts_with("--").then(|| flag.to_owned())
+    };
+    let usual = |flag: &String| !["--help", "--version"].contains(&flag.as_str());
+    text.lines().filter_map(flag).filter(usual).collect()
+}
+
+/// Fails unless the rows are those of the program's flags, and what they say is so.
+fn check(name: &str, rows: &[&[Row]], run: impl Fn(&[String]) -> Output + Sync) {
+    let rows: Vec<&Row> = rows.iter().copied().flatten().collect();
+    let known: BTreeSet<String> = rows.iter().map(|(flag, _)| (*flag).to_owned()).collect();
+    assert_eq!(flags_of(name), known, "{name}: its flags, and those with a row");
+    for (flag, values) in rows {
+        for (value, then) in *values {
+            let is_switch = value.is_empty() && matches!(then, Works);
+            let typed = if is_switch { (*flag).into() } else { format!("{flag}={value}") };
+            let output = run(std::slice::from_ref(&typed));
+            let said = said(&output);
+            assert!(!said.contains("panicked"), "{name} {typed}: {said}");
+            match (then, output.status.code()) {
+                (Works, Some(0)) => {}
+                (Refused(words), Some(1 | 2)) if said.contains(words) => {}
+                (_, code) => panic!("{name} {typed} ended with {code:?} and said: {said}"),
+            }
+        }
+    }
+}
+
+fn run(name: &str, usual: &str, data: &Path, flags: &[String]) -> Output {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = program(name);
+    command.current_dir(folder.path());
+    // A flag of the row takes the place of the usual one.
+    let is_tried = |flag: &str| flags[0].split('=').next() == Some(flag);
+    let steps = is_tried("--minutes");
+    let mut usual = usual.split_whitespace().peekable();
+    while let Some(flag) = usual.next() {
+        let value = usual.next_if(|next| !next.starts_with("--"));
+        if !(is_tried(flag) || steps && flag == "--steps") {
+            command.arg(flag).args(value);
+        }
+    }
+    if !is_tried("--data") {
+        command.arg("--data").arg(data);
+    }
+    if !(is_tried("--out") || is_tried("--resume")) {
+        command.args(["--out", "run"]);
+    }
+    command.args(flags).output().expect("the program starts")
+}
+
+const SMALL: &str = "--device cpu --threads 1 --layers 2 --width 8 --heads 2 --batch 2 --steps 2 \
+                     --eval-every 0 --quiet";
+
+#[test]
+fn of_lm_wikitext() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = text_file(folder.path());
+    let usual = format!("{SMALL} --context 8 --eval-tokens 50 --sample-every 0 --warmup 0");
+    check("lm_wikitext", &[TRAINING, TEXT], |flags| run("lm_wikitext", &usual, &text, flags));
+}
+
+#[test]
+fn of_image_classification() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("digits");
+    digits(&data, 20);
+    let usual = format!("{SMALL} --patch 4 --eval-images 4 --warmup 0");
+    let rows = [TRAINING, IMAGES, CLASSIFICATION];
+    check("image_classification", &rows, |flags| run("image_classification", &usual, &data, flags));
+}
+
+/// Scenes of the program's own would take long, so only what differs from classification is run.
+#[test]
+fn of_image_segmentation() {
+    let rows = ["--decoder-layers", "--mask-upscale", "--balance", "--void"];
+    let shared = TRAINING.iter().chain(IMAGES).map(|(flag, _)| *flag);
+    let known: BTreeSet<String> = shared.chain(rows).map(str::to_owned).collect();
+    assert_eq!(flags_of("image_segmentation"), known);
+    let refused = [
+        ("--decoder-layers=0", "--decoder-layers"),
+        ("--decoder-layers=9999999999", "--decoder-layers"),
+        ("--mask-upscale=0", "--mask-upscale"),
+        ("--balance=1", "--balance"),
+        ("--void=256", "--void"),
+        ("--void=3", "--void has no effect on scenes that this program draws"),
+        ("--skip-broken", "--skip-broken has no effect"),
+    ];
+    for (typed, words) in refused {
+        let output = program("image_segmentation").arg(typed).output().unwrap();
+        assert!(!output.status.success() && said(&output).contains(words), "{}", said(&output));
+    }
+}
+
+#[test]
+fn of_efficiency() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = text_file(folder.path());
+    let usual = "--device cpu --threads 1 --layers 2 --head-size 4 --widths 8 --tokens 320 \
+                 --budgets 320 --context 8 --batch 4 --seeds 1 --tokenizer bytes \
+                 --eval-tokens 50 --quiet";
+    const ROWS: &[Row] = &[
+        ("--data", &[("/no/such/place", Refused("/no/such/place"))]),
+        ("--tokenizer", &[("words", Works), ("bpe:", Refused("--tokenizer"))]),
+        ("--variant", &[("all", Works), ("none", Refused("--variant"))]),
+        ("--layers", &[("1", Works), ("0", Refused("--layers")), (BIG, Refused("--layers"))]),
+        (
+            "--widths",
+            &[("4", Works), ("0", Refused("--widths")), ("2147483644", Refused("--widths"))],
+        ),
+        (
+            "--head-size",
+            &[("2", Works), ("0", Refused("--head-size")), ("2147483647", Refused("--head-size"))],
+        ),
+        (
+            "--tokens",
+            &[("1", Refused("tokens")), ("0", Refused("--tokens")), (HUGE, Refused("--tokens"))],
+        ),
+        ("--budgets", &[("1", Refused("tokens")), ("0", Refused("--budgets"))]),
+        (
+            "--context",
+            &[("1", Works), ("0", Refused("--context")), ("2147483647", Refused("--context"))],
+        ),
+        ("--batch", &[("1", Works), ("0", Refused("--batch")), ("2147483647", Refused("--batch"))]),
+        ("--lr", &[("0", Works), ("inf", Refused("--lr"))]),
+        ("--warmup", &[("0", Works), ("0.999", Works), ("1", Refused("--warmup"))]),
+        ("--eval-tokens", &[("2", Works), ("2147483647", Works), ("1", Refused("--eval-tokens"))]),
+        ("--seed", &[("0", Works), (MOST, Works)]),
+        ("--seeds", &[("1", Works), ("0", Refused("--seeds"))]),
+        ("--out", &[(".", Works)]),
+        ("--quiet", &[("", Works)]),
+        ("--device", &[("cpu", Works), ("x", Refused("at least three letters"))]),
+        ("--threads", &[("0", Works), ("1025", Refused("--threads"))]),
+        ("--list-devices", &[("", Works)]),
+    ];
+    check("efficiency", &[ROWS], |flags| run("efficiency", usual, &text, flags));
+    // Another program's run is left alone.
+    let other = folder.path().join("run");
+    std::fs::create_dir(&other).unwrap();
+    std::fs::write(other.join("run.json"), "{}").unwrap();
+    let output = run("efficiency", usual, &text, &[format!("--out={}", path_of(&other))]);
+    assert!(!output.status.success() && said(&output).contains("--out"), "{}", said(&output));
+    assert_eq!(std::fs::read_dir(&other).unwrap().count(), 1);
+}
+
+#[test]
+fn of_bench_training() {
+    const ROWS: &[Row] = &[
+        ("--size", &[("s", Works), ("L", Refused("--size"))]),
+        ("--layers", &[("1", Works), ("0", Refused("--layers")), (BIG, Refused("--layers"))]),
+        ("--width", &[("2", Works), ("0", Refused("--width")), ("2147483646", Refused("--width"))]),
+        ("--heads", &[("2", Works), ("0", Refused("--heads")), ("3", Refused("--heads"))]),
+        (
+            "--context",
+            &[("1", Works), ("0", Refused("--context")), ("2147483647", Refused("--context"))],
+        ),
+        ("--batch", &[("1", Works), ("0", Refused("--batch")), ("2147483647", Refused("--batch"))]),
+        ("--vocab", &[("2", Works), ("0", Refused("--vocab")), ("2147483647", Refused("--vocab"))]),
+        ("--tied", &[("", Works)]),
+        ("--recompute", &[("", Works)]),
+        ("--clip", &[("", Works)]),
+        ("--variant", &[("all", Works), ("none", Refused("--variant"))]),
+        ("--device", &[("cpu", Works), ("", Refused("at least three letters"))]),
+        ("--threads", &[("1", Works), ("1025", Refused("--threads"))]),
+        ("--steps", &[("5", Works), ("4", Refused("--steps")), (HUGE, Refused("--steps"))]),
+        ("--profile", &[("", Works)]),
+        ("--json", &[("", Works)]),
+    ];
+    let usual =
+        "--device cpu --threads 1 --layers 1 --width 4 --heads 1 --context 8 --batch 2 --steps 5";
+    check("bench_training", &[ROWS], |flags| {
+        let mut command = program("bench_training");
+        let tried = flags[0].split('=').next();
+        let mut usual = usual.split_whitespace();
+        while let (Some(flag), Some(value)) = (usual.next(), usual.next()) {
+            if tried != Some(flag) {
+                command.args([flag, value]);
+            }
+        }
+        command.args(flags).output().expect("the program starts")
+    });
+}
+
+/// Looking for help does not begin the whole check, and a flag that is not there is named.
+#[test]
+fn of_doctor_and_measure() {
+    assert_eq!(flags_of("doctor"), BTreeSet::new());
+    let output = program("doctor").arg("--bogus").output().unwrap();
+    assert!(!output.status.success() && said(&output).contains("--bogus"), "{}", said(&output));
+    let flags =
+        ["--data", "--device", "--heads", "--list-devices", "--quiet", "--sequences", "--threads"];
+    assert_eq!(flags_of("measure"), flags.map(str::to_owned).into());
+    let output = program("measure").arg("--list-devices").output().unwrap();
+    assert!(output.status.success() && output.stdout.starts_with(b"cpu"), "{}", said(&output));
+    for (typed, words) in [
+        ("--sequences=0", "--sequences"),
+        ("--heads=0:1", "--heads"),
+        ("--heads=1", "--heads"),
+        ("--threads=1025", "--threads"),
+        ("nowhere", "nowhere is not the folder of a run"),
+    ] {
+        let output = program("measure").args(["a", typed]).output().unwrap();
+        let said = said(&output);
+        assert!(!output.status.success() && !said.contains("panicked"), "{said}");
+        assert!(said.contains(words) || typed == "nowhere", "{said}");
+    }
+}
+
+/// Of a list that is typed twice the last one counts, as of every other flag.
+#[test]
+fn lists_do_not_add_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = text_file(folder.path());
+    let out = folder.path().join("run");
+    let mut command = program("lm_wikitext");
+    command.args(SMALL.split_whitespace()).args(["--context", "8", "--variant", "transformer"]);
+    command.args(["--variant", "svformer", "--json", "--data", &path_of(&text)]);
+    let output = command.args(["--out", &path_of(&out)]).output().unwrap();
+    let summary = common::programs::json(&output);
+    let variants = summary["variants"].as_array().unwrap();
+    assert_eq!((variants.len(), &variants[0]["variant"]), (1, &"svformer".into()));
+    // Other programs say whose run it is, instead of complaining of flags that nobody typed.
+    let output = program("image_classification").args(["--resume", &path_of(&out)]).output();
+    let said = said(&output.unwrap());
+    assert!(said.contains("lm_wikitext --resume"), "{said}");
+}
