@@ -63,7 +63,7 @@ fn runs_of_text_and_images_are_measured() {
         "data:image/png",
         "5 models, not all measured on the same data",
         "text on 5 windows of 16 tokens of the validation text of text.txt; \
-         pictures on 3 validation images of images",
+         pictures on 4 validation images of images",
     ] {
         assert!(page.contains(text), "{text}");
     }

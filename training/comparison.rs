@@ -3,14 +3,14 @@
 use crate::engine::{self, Device};
 use crate::error::Error;
 use crate::forecast::Forecast;
-use crate::needs::{Needs, needs, seconds_per_step};
+use crate::models::{Model, Planned, Results, write_page, write_results};
+use crate::needs::{needs, seconds_per_step};
 use crate::observer::{Observer, Started};
 use crate::recovery::Recovery;
-use crate::report::{RunMetrics, page};
+use crate::resumption::{changes, check_made, lengthen};
 use crate::run::checkpoint;
 use crate::run::{
-    FILES, ModelFolder, RunFolder, RunLock, Summary, VariantSummary, name_to_json, read_metrics,
-    read_pictures, write_atomically, write_json,
+    FILES, ModelFolder, RunFolder, RunLock, Summary, VariantSummary, name_to_json, write_json,
 };
 use crate::safety::Safety;
 use crate::settings::{Longer, Settings};
@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// What to compare.
 pub struct Comparison<'a, T: Task> {
@@ -53,6 +54,8 @@ pub struct Comparison<'a, T: Task> {
     pub baseline: Option<String>,
     /// How nothing is lost.
     pub safety: Safety,
+    /// How often `report.html` is written anew while a model is trained.
+    pub show_every: Duration,
     /// What was typed, kept in `run.json` so that the run can be gone on with. Paths in it are to be
     /// absolute.
     pub arguments: Vec<OsString>,
@@ -88,12 +91,13 @@ impl<'a, T: Task> Comparison<'a, T> {
                 continue;
             }
             let forecast = (trained == 0).then(|| self.forecast(model, &models, &folder));
-            let result = self.train(model, &model_folder, forecast, observer);
+            let so_far = (&folder, &summary);
+            let result = self.train(model, &model_folder, forecast, so_far, observer);
             let result = result.map_err(|error| resumable(error, &folder, &model_folder))?;
             trained += 1;
             observer.finished(&result);
             summary.variants.push(result);
-            self.write_results(&folder, &summary)?;
+            write_results(&folder, &summary)?;
             if self.interrupted.load(Ordering::Relaxed) {
                 let path = folder.path().display();
                 observer.notice(&format!("interrupted; go on with --resume {path}"));
@@ -102,7 +106,7 @@ impl<'a, T: Task> Comparison<'a, T> {
         }
         if trained == 0 {
             observer.notice("this run is finished already: all its models are trained");
-            self.write_results(&folder, &summary)?;
+            write_results(&folder, &summary)?;
         }
         Ok((summary, folder))
     }
@@ -177,6 +181,7 @@ impl<'a, T: Task> Comparison<'a, T> {
         model: &Model<T>,
         folder: &ModelFolder,
         forecast: Option<Forecast>,
+        (run, summary): (&RunFolder, &Summary),
         observer: &mut dyn Observer,
     ) -> Result<VariantSummary, Error> {
         let Model { planned: Planned { config, .. }, seed, .. } = *model;
@@ -187,8 +192,23 @@ impl<'a, T: Task> Comparison<'a, T> {
         let outcome = loop {
             let Comparison { task, settings, safety, device, interrupted, .. } = &*self;
             let task = *task;
-            let training =
-                Training { task, settings, safety, seed, device, folder, interrupted, forecast };
+            let results = Results { task, settings, device, model };
+            let show = |outcome: Outcome| {
+                let mut summary = Summary { growing: true, ..summary.clone() };
+                summary.variants.push(results.of(outcome));
+                write_page(run, &summary)
+            };
+            let training = Training {
+                task,
+                settings,
+                safety,
+                seed,
+                device,
+                folder,
+                interrupted,
+                forecast,
+                growing: Some((self.show_every, &show)),
+            };
             device.reset_peak();
             match device.install(|| training.run(config, observer)) {
                 Err(Error::Engine(error)) if error.is_of_device() => {
@@ -198,7 +218,8 @@ impl<'a, T: Task> Comparison<'a, T> {
                 outcome => break outcome?,
             }
         };
-        let mut result = self.result(model, outcome);
+        let Comparison { task, settings, device, .. } = &*self;
+        let mut result = Results { task: *task, settings, device, model }.of(outcome);
         if result.finished {
             result.results.set(FILES, json!(folder.hashes()?));
             write_json(&folder.result_json(), &result)?;
@@ -235,35 +256,6 @@ impl<'a, T: Task> Comparison<'a, T> {
             parameters: needs.parameters,
             steps: self.settings.steps,
             planned_memory_bytes: needs.most().1,
-        }
-    }
-
-    /// What came out for a model.
-    fn result(&self, model: &Model<T>, outcome: Outcome) -> VariantSummary {
-        let Planned { variant, config, .. } = model.planned;
-        let unit = self.task.unit();
-        let seen = outcome.steps * self.settings.units_per_step(self.task);
-        let mut results = self
-            .task
-            .model_facts(config)
-            .with(&format!("{unit}s_seen"), seen)
-            .with(&format!("{unit}s_per_second"), seen as f64 / outcome.training_seconds);
-        results.extend(outcome.scores);
-        if outcome.skipped > 0 {
-            results.set("skipped_steps", outcome.skipped);
-        }
-        VariantSummary {
-            variant: variant.name(),
-            seed: model.seed,
-            finished: outcome.finished,
-            parameters: outcome.parameters,
-            steps: outcome.steps,
-            train_loss: outcome.train_loss,
-            peak_memory_bytes: self.device.memory().peak,
-            wall_seconds: outcome.seconds,
-            device: self.device.kind().into(),
-            adapter: self.device.adapter(),
-            results,
         }
     }
 
@@ -313,9 +305,11 @@ impl<'a, T: Task> Comparison<'a, T> {
             let help = "Leave out what changes that, or begin a new run";
             return Err(refused(format!("{problems}. {help}")));
         }
-        let lengthened = self.lengthen(&before).map_err(refused)?;
+        let lengthened = lengthen(&mut self.settings, &before, self.longer).map_err(refused)?;
         for model in self.models(planned) {
-            self.check_made(&model, &folder).map_err(refused)?;
+            let name = model.planned.variant.name();
+            let (config, steps) = (json!(model.planned.config), self.settings.steps);
+            check_made(&folder, (&name, model.seed), &config, steps).map_err(refused)?;
         }
         observer.notice(&format!("going on with {}", path.display()));
         lengthened.iter().for_each(|line| observer.notice(line));
@@ -325,65 +319,6 @@ impl<'a, T: Task> Comparison<'a, T> {
             write_json(&folder.run_json(), &now)?;
         }
         Ok((folder, lock))
-    }
-
-    /// Lets the learning rate's schedule follow that of the run so far, and says how, if the number
-    /// of steps is another now.
-    fn lengthen(&mut self, before: &Value) -> Result<Option<String>, String> {
-        let before: Settings = serde_json::from_value(before["settings"].clone())
-            .map_err(|error| format!("its settings in run.json cannot be read: {error}"))?;
-        let (old, steps) = (before.steps, self.settings.steps);
-        if self.longer.is_some() && steps <= old {
-            return Err(format!(
-                "--longer says how the learning rate goes on after the {old} steps of the run; give \
-                 more with --steps"
-            ));
-        }
-        self.settings.lengthen(&before, self.longer.unwrap_or(Longer::Stretch))?;
-        if steps <= old {
-            return Ok(None);
-        }
-        Ok(Some(match self.longer {
-            None => format!(
-                "{steps} steps instead of {old}: the learning rate's schedule is stretched over all \
-                 of them, and jumps where steps were made already. --longer hold would keep the \
-                 rate of the end, --longer restart begin the schedule again"
-            ),
-            Some(Longer::Stretch) => format!(
-                "{steps} steps instead of {old}: the learning rate's schedule is stretched over all"
-            ),
-            Some(Longer::Hold) => format!(
-                "{steps} steps instead of {old}: the learning rate stays what it is after {old}"
-            ),
-            Some(Longer::Restart) => format!(
-                "{steps} steps instead of {old}: after {old} the learning rate's schedule begins again"
-            ),
-        }))
-    }
-
-    /// Finds out whether what was made of a model so far can be gone on with.
-    fn check_made(&self, model: &Model<T>, folder: &RunFolder) -> Result<(), String> {
-        let (name, steps) = (model.planned.variant.name(), self.settings.steps);
-        let Some(folder) = folder.find_model(&name, model.seed) else { return Ok(()) };
-        let result = folder.result().map(|result| result.steps);
-        if result == Some(steps) {
-            return Ok(());
-        }
-        let found = checkpoint::newest(&folder).0;
-        let is_of = |found: &checkpoint::Found| {
-            found.state.seed == model.seed && found.state.config == json!(model.planned.config)
-        };
-        if let Some(other) = found.as_ref().filter(|found| !is_of(found)) {
-            return Err(format!("{} is of another model or seed", other.path.display()));
-        }
-        let made = result.max(found.map(|found| found.state.step)).unwrap_or(0);
-        if made > steps {
-            let seed = model.seed;
-            return Err(format!(
-                "{name} (seed {seed}) has made {made} steps already; --steps {made}, or more, goes on"
-            ));
-        }
-        Ok(())
     }
 
     /// What came out for a model that is trained to the end and scored on as much as is wished for
@@ -415,6 +350,7 @@ impl<'a, T: Task> Comparison<'a, T> {
             settings: all_settings(&self.settings, self.task),
             facts: self.task.facts(),
             baseline: self.baseline.clone(),
+            growing: false,
             variants: Vec::new(),
         }
     }
@@ -444,58 +380,6 @@ impl<'a, T: Task> Comparison<'a, T> {
         }
         facts
     }
-
-    fn write_results(&self, folder: &RunFolder, summary: &Summary) -> Result<(), Error> {
-        write_json(&folder.summary_json(), summary)?;
-        let metrics = summary.variants.iter().map(|model| {
-            let folder = folder.model(&model.variant, model.seed)?;
-            let metrics = read_metrics(&folder.metrics_jsonl())?;
-            let pictures = read_pictures(&folder)?;
-            let variant = model.variant.clone();
-            Ok(RunMetrics { variant, seed: model.seed, metrics, pictures })
-        });
-        let metrics: Vec<RunMetrics> = metrics.collect::<Result<_, Error>>()?;
-        write_atomically(&folder.report_html(), page(summary, &metrics).as_bytes())?;
-        Ok(())
-    }
-}
-
-/// What two runs differ in that must be the same when one goes on with the other, in words.
-/// How long it trains, and when it is scored and shows something, may change.
-fn changes(before: &Value, now: &Value) -> Vec<String> {
-    const FREE: [&str; 9] = [
-        "steps",
-        "evaluate_every",
-        "sample_every",
-        "measure_every",
-        "evaluation_tokens",
-        "final_evaluation_tokens",
-        "evaluate_all",
-        "evaluation_images",
-        // It follows from the steps.
-        "schedules",
-    ];
-    let mut problems = Vec::new();
-    let mut compare = |name: &str, before: &Value, now: &Value| {
-        if before != now {
-            problems.push(format!("{name} was {before} and would be {now}"));
-        }
-    };
-    for name in ["task", "variants", "seeds", "tokenizer"] {
-        compare(name, &before[name], &now[name]);
-    }
-    let (old, new) = (&before["settings"], &now["settings"]);
-    for (name, value) in new.as_object().into_iter().flatten() {
-        // The warm-up is shortened where there are few steps.
-        let follows = name == "warmup" && old["steps"] != new["steps"];
-        if !FREE.contains(&name.as_str()) && !follows {
-            compare(name, &old[name], value);
-        }
-    }
-    if before["data"]["hashes"] != now["data"]["hashes"] {
-        problems.push("the data is not the same: its hashes differ".into());
-    }
-    problems
 }
 
 /// Adds to an error where training can be gone on from, if it can.
@@ -507,21 +391,4 @@ fn resumable(error: Error, folder: &RunFolder, model: &ModelFolder) -> Error {
             Error::Resumable { source: Box::new(source), step, folder }
         }
     }
-}
-
-/// A variant with what is known of its models before they are trained.
-struct Planned<'a, T: Task> {
-    variant: &'a VariantConfig,
-    config: T::Config,
-    needs: Needs,
-}
-
-/// A model of the run.
-struct Model<'a, T: Task> {
-    planned: &'a Planned<'a, T>,
-    seed: u64,
-    /// Which it is, from 1.
-    number: usize,
-    /// How many there are.
-    count: usize,
 }

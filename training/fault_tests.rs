@@ -19,6 +19,7 @@ use crate::{Variant, VariantConfig};
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 fn task() -> LanguageModelling {
     let sizes = LanguageSettings {
@@ -61,6 +62,18 @@ fn train_with(
     safety: Safety,
     observer: &mut dyn Observer,
 ) -> Result<Summary, Error> {
+    train_and_show(task, parent, device, open, safety, Duration::MAX, observer)
+}
+
+fn train_and_show(
+    task: &LanguageModelling,
+    parent: &Path,
+    device: Device,
+    open: &dyn Fn() -> engine::Result<Device>,
+    safety: Safety,
+    show_every: Duration,
+    observer: &mut dyn Observer,
+) -> Result<Summary, Error> {
     let run = parent.join("run");
     let comparison = Comparison {
         task,
@@ -76,6 +89,7 @@ fn train_with(
         longer: None,
         baseline: None,
         safety: Safety { checkpoint_steps: 1, ..safety },
+        show_every,
         arguments: Vec::new(),
         started: "2031-05-07T09:30:00Z".into(),
         interrupted: &AtomicBool::new(false),
@@ -302,4 +316,29 @@ fn a_run_that_would_not_fit_is_refused() {
             assert!(weights(parent.path()) == weights(whole.path()));
         }
     }
+}
+
+/// Looks at the page after each step.
+struct Reader(std::path::PathBuf, Vec<String>);
+
+impl Observer for Reader {
+    fn step(&mut self, _step: &crate::observer::Step) {
+        self.1.extend(fs::read_to_string(&self.0).ok());
+    }
+}
+
+#[test]
+fn a_run_can_be_looked_at_while_it_is_trained() {
+    let (task, device) = (task(), Device::cpu_with_threads(1));
+    let parent = tempfile::tempdir().unwrap();
+    let report = parent.path().join("run/report.html");
+    let mut reader = Reader(report.clone(), Vec::new());
+    let (open, safety) = (|| unreachable!("nothing fails"), Safety::default());
+    let every = Duration::ZERO;
+    train_and_show(&task, parent.path(), device, &open, safety, every, &mut reader).unwrap();
+    let seen = reader.1.last().expect("a page while it is trained");
+    assert!(
+        seen.contains("this page grows") && seen.contains("ResFormer (seed 1) is being trained")
+    );
+    assert!(!fs::read_to_string(report).unwrap().contains("grows"));
 }

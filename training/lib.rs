@@ -38,10 +38,12 @@ mod fault_tests;
 mod forecast;
 mod learner;
 mod log;
+mod models;
 mod needs;
 mod observer;
 mod probes;
 mod recovery;
+mod resumption;
 mod safety;
 mod settings;
 mod task;
@@ -61,7 +63,7 @@ pub mod training {
     pub use crate::safety::{OnDeviceLoss, OnNonFinite, Safety};
     pub use crate::settings::{Longer, Preset, Settings, Span};
     pub use crate::task::{Batches, Best, Extent, Stop, Task};
-    pub use crate::trainer::{Outcome, Training};
+    pub use crate::trainer::{Outcome, Show, Training};
 }
 
 /// The README's example, run with the tests.

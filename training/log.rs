@@ -153,7 +153,10 @@ impl<'a> Log<'a> {
 
     /// The model was scored, on as much of the data as `scored` says.
     pub fn evaluated(&mut self, scores: Values, scored: Values) {
-        self.observer.evaluated(self.state.steps, &scores.clone().with_all(scored.clone()));
+        // After the last step, the scores on everything are about to be shown.
+        if self.state.steps < self.total_steps {
+            self.observer.evaluated(self.state.steps, &scores.clone().with_all(scored.clone()));
+        }
         self.remember(&scores, &scored);
         if let Some(line) = &mut self.state.line {
             line.values.extend(scores);

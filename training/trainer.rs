@@ -21,7 +21,7 @@ use crate::task::{Extent, Stop, Task, all_settings};
 use serde_json::json;
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How many probe sequences are measured while training.
 const PROBES: usize = 16;
@@ -48,7 +48,12 @@ pub struct Training<'a, T: Task> {
     pub interrupted: &'a AtomicBool,
     /// What is foretold once this model's speed is known.
     pub forecast: Option<Forecast>,
+    /// What is shown of the model while it is trained, and how often.
+    pub growing: Option<(Duration, &'a Show<'a>)>,
 }
+
+/// Shows what came out so far.
+pub type Show<'a> = dyn Fn(Outcome) -> Result<(), Error> + Sync + 'a;
 
 /// What came out of training one model.
 pub struct Outcome {
@@ -100,6 +105,7 @@ impl<T: Task> Training<'_, T> {
         let stop = Stop::when(self.interrupted);
         let mut latest = Latest::now(log.state.steps);
         let mut speed = Speed::new(&log.state);
+        let mut shown = Instant::now();
         let mut in_flight = VecDeque::new();
         std::thread::scope(|scope| {
             let mut batches =
@@ -133,6 +139,14 @@ impl<T: Task> Training<'_, T> {
                 if due.sample {
                     let key = Key::new(self.seed).named("sample").fold(steps);
                     log.sampled(learner.with_best_weights(|model, _| task.sample(model, key))?);
+                }
+                if let Some((every, show)) = self.growing
+                    && due.step
+                    && shown.elapsed() >= every
+                {
+                    // What can't be shown now is shown later; training goes on.
+                    let _ = show(self.outcome(learner, log, false, log.best()));
+                    shown = Instant::now();
                 }
                 if due.step {
                     let started = Instant::now();
@@ -285,11 +299,11 @@ impl<T: Task> Training<'_, T> {
             trained?;
         }
         saved?;
-        let score = |extent| learner.with_best_weights(|model, _| self.score(model, extent));
-        // After an interruption only as while training, so that the program ends soon. A resumed
-        // run scores again: the checkpoint is older.
+        // After an interruption only as while training, so that the program ends soon.
         let mut extent = if interrupted { Extent::Part } else { Extent::All };
+        let score = |extent| learner.with_best_weights(|model, _| self.score(model, extent));
         let scores = match score(extent) {
+            // A resumed run scores again: the checkpoint is older.
             Err(Error::Interrupted) => {
                 (interrupted, extent) = (true, Extent::Part);
                 score(extent)?
@@ -304,8 +318,13 @@ impl<T: Task> Training<'_, T> {
         log.observer.evaluated(log.state.steps, &scores);
         log.tell_best();
         let scores = scores.with_all(log.best());
-        Ok(Outcome {
-            finished: !interrupted,
+        Ok(self.outcome(learner, log, !interrupted, scores))
+    }
+
+    /// What came out so far.
+    fn outcome(&self, learner: &Learner<T>, log: &Log, finished: bool, scores: Values) -> Outcome {
+        Outcome {
+            finished,
             parameters: learner.parameters.count() as u64,
             steps: log.state.steps,
             train_loss: log.recent_loss(),
@@ -313,7 +332,7 @@ impl<T: Task> Training<'_, T> {
             skipped: log.skipped(),
             training_seconds: log.state.training_seconds,
             seconds: log.seconds(),
-        })
+        }
     }
 
     /// Scores the model, and draws its pictures if that is on everything.

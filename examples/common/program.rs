@@ -13,7 +13,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -120,6 +120,7 @@ pub fn train(
         longer: common.training.longer.map(Into::into),
         baseline: common.output.baseline.clone(),
         safety: common.safeguards.safety(),
+        show_every: Duration::from_secs(60),
         arguments: resume::to_keep(resume::typed()?),
         started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         interrupted,

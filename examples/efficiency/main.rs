@@ -23,7 +23,7 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 fn main() -> ExitCode {
     common::program::main(|arguments: &Arguments| &arguments.machine, run)
@@ -117,6 +117,7 @@ impl Grid<'_> {
             longer: None,
             baseline: None,
             safety: Safety::default(),
+            show_every: Duration::from_secs(60),
             arguments: std::env::args_os().skip(1).collect(),
             started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             interrupted,

@@ -110,11 +110,9 @@ fn scored_while_training(runs: &[RunMetrics]) -> String {
         [all, rest @ ..] if rest.iter().all(|other| other == all) => {
             format!("On {}, to the last step.", joined(all))
         }
-        _ => {
-            "Not always on the same part of the validation data, as --eval-tokens or --eval-images \
-              changed: points of other parts do not compare."
-                .into()
-        }
+        _ => "Not always on the same part of the validation data, as --steps, --eval-tokens or \
+             --eval-images changed: points of other parts do not compare."
+            .into(),
     }
 }
 

@@ -33,7 +33,7 @@ pub fn page(summary: &Summary, runs: &[RunMetrics]) -> String {
                 (header(summary, &groups))
                 @if !groups.is_empty() {
                     h2 { "Results" }
-                    (table(&groups, &quality(summary)))
+                    (table(summary, &groups, &quality(summary)))
                     (notes(summary))
                     h2 { "Training" }
                     (legend(&groups))
@@ -41,7 +41,7 @@ pub fn page(summary: &Summary, runs: &[RunMetrics]) -> String {
                     (inside::section(&measured(summary, runs), &[]))
                     h2 { "Cost" }
                     (costs(summary, &groups))
-                    (table(&groups, &cost(summary)))
+                    (table(summary, &groups, &cost(summary)))
                 }
                 h2 { "What differs" }
                 (formula())
@@ -76,7 +76,10 @@ fn header(summary: &Summary, groups: &[Group]) -> Markup {
         p { (sentence(summary, groups)) }
         p.quiet { "Begun " (summary.started) " · neutreno " (summary.version) }
         @let interrupted = summary.variants.iter().filter(|run| !run.finished).count();
-        @if interrupted > 0 {
+        @if summary.growing {
+            p.warning { "This run goes on, and this page grows with it: it is written anew every \
+                minute." }
+        } @else if interrupted > 0 {
             p.warning { "Interrupted: " (interrupted) " of " (summary.variants.len())
                 " trainings did not come to their end." }
         }
@@ -111,7 +114,8 @@ fn sentence(summary: &Summary, groups: &[Group]) -> String {
     )
 }
 
-fn table(groups: &[Group], columns: &[Column]) -> Markup {
+fn table(summary: &Summary, groups: &[Group], columns: &[Column]) -> Markup {
+    let unfinished = if summary.growing { "(being trained)" } else { "(interrupted)" };
     html! {
         div.wide { table.results {
             thead { tr {
@@ -122,7 +126,7 @@ fn table(groups: &[Group], columns: &[Column]) -> Markup {
                 tr {
                     td { (swatch(i)) (label(group.variant))
                         @if group.finished() < group.runs.len() {
-                            " " span.warning { "(interrupted)" }
+                            " " span.warning { (unfinished) }
                         }
                     }
                     @for column in columns { td { ((column.cell)(group)) } }
@@ -365,5 +369,9 @@ mod tests {
         assert!(page.contains("Interrupted: 1 of 2 trainings"));
         assert!(page.contains("NeuTRENO (seed 1) was interrupted after 300 steps"));
         assert!(page.contains("Transformer (seed 1) diverged"));
+        unusual.growing = true;
+        let page = checked(&unusual, &runs);
+        assert!(page.contains("this page grows") && !page.contains("nterrupted"));
+        assert!(page.contains("NeuTRENO (seed 1) is being trained: 300 steps so far"));
     }
 }

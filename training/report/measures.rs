@@ -1,7 +1,7 @@
 //! The scores that a report knows how to show, whatever the task.
 
 use super::Spread;
-use super::extent::{Extent, joined};
+use super::extent::Extent;
 use super::format::{decimals, fixed};
 use crate::run::{Summary, Values};
 
@@ -134,6 +134,8 @@ pub(super) fn scaled(spread: &Spread) -> String {
 /// # use neutreno::run::Values;
 /// let scores = Values::default().with("top1_accuracy", 0.8731).with("validation_loss", 0.385);
 /// assert_eq!(describe(&scores), "validation loss 0.3850, top-1 accuracy 87.31 %");
+/// let part = scores.with("validation_images_scored", 500).with("validation_images", 1000);
+/// assert!(describe(&part).ends_with("top-1 accuracy 87.31 % (50.0 % of validation)"));
 /// ```
 pub fn describe(scores: &Values) -> String {
     let known = MEASURES.iter().filter(|measure| scores.get(measure.name).is_some());
@@ -143,6 +145,8 @@ pub fn describe(scores: &Values) -> String {
         format!("{} {}", measure.words, measure.show(&number))
     });
     let words = words.collect::<Vec<_>>().join(", ");
-    let parts: Vec<Extent> = Extent::beside(scores).into_iter().filter(Extent::is_part).collect();
-    if parts.is_empty() { words } else { format!("{words} (of {})", joined(&parts)) }
+    let parts = Extent::beside(scores).into_iter().filter(Extent::is_part);
+    let parts = parts.map(|part| format!("{} of {}", part.short(), part.split));
+    let parts = parts.collect::<Vec<_>>().join(", ");
+    if parts.is_empty() { words } else { format!("{words} ({parts})") }
 }

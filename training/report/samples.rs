@@ -57,6 +57,7 @@ pub(super) fn summary(seeds: u64) -> Summary {
             .with("unigram_perplexity", 1012.5)
             .with("unigram_loss", 6.92),
         baseline: None,
+        growing: false,
         variants: VARIANTS.into_iter().flat_map(runs).collect(),
     }
 }

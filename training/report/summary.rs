@@ -4,33 +4,11 @@
 use super::best::Best;
 use super::extent::{Extent, joined};
 use super::measures::Measure;
-use super::{Spread, label, language};
+use super::{Group, Spread, label, language};
 use crate::run::{Summary, VariantSummary};
 
 /// The variant that the others are compared with, where there is no other wish.
 pub(super) const BASELINE: &str = "transformer";
-
-/// The runs of one variant, a run for each seed.
-#[derive(Clone, Debug)]
-pub struct Group<'a> {
-    /// The variant.
-    pub variant: &'a str,
-    /// Its runs, in the order of the summary; at least one.
-    pub runs: Vec<&'a VariantSummary>,
-}
-
-impl Group<'_> {
-    /// A number's mean and spread over the seeds that finished, or over all if none did.
-    pub fn spread(&self, number: impl Fn(&VariantSummary) -> f64) -> Spread {
-        let any = self.finished() > 0;
-        Spread::of(self.runs.iter().filter(|run| run.finished || !any).map(|run| number(run)))
-    }
-
-    /// How many runs came to their end.
-    pub fn finished(&self) -> usize {
-        self.runs.iter().filter(|run| run.finished).count()
-    }
-}
 
 /// A variant's score less the baseline's, over the seeds that both finished with the same number
 /// of steps and scored on the same data. The same seed gives both the same order of data, so the
@@ -231,7 +209,9 @@ impl Summary {
         notes.extend(language::notes(self));
         for run in &self.variants {
             let name = format!("{} (seed {})", label(&run.variant), run.seed);
-            if !run.finished {
+            if !run.finished && self.growing {
+                notes.push(format!("{name} is being trained: {} steps so far.", run.steps));
+            } else if !run.finished {
                 notes.push(format!("{name} was interrupted after {} steps.", run.steps));
             } else if !run.train_loss.is_finite() {
                 notes.push(format!("{name} diverged: its loss is no longer a finite number."));

@@ -34,6 +34,9 @@ pub struct Summary {
     /// the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<String>,
+    /// Whether the last of the models is still being trained.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub growing: bool,
     /// One entry for each trained model, in the order of training.
     pub variants: Vec<VariantSummary>,
 }

@@ -1,0 +1,110 @@
+//! Whether a run can be gone on with, found out before anything is written.
+
+use crate::engine::optim::Curve;
+use crate::run::{RunFolder, checkpoint};
+use crate::settings::{Longer, Settings};
+use serde_json::Value;
+
+/// What two runs differ in that must be the same when one goes on with the other, in words.
+/// How long it trains, and when it is scored and shows something, may change.
+pub fn changes(before: &Value, now: &Value) -> Vec<String> {
+    const FREE: [&str; 9] = [
+        "steps",
+        "evaluate_every",
+        "sample_every",
+        "measure_every",
+        "evaluation_tokens",
+        "final_evaluation_tokens",
+        "evaluate_all",
+        "evaluation_images",
+        // It follows from the steps.
+        "schedules",
+    ];
+    let mut problems = Vec::new();
+    let mut compare = |name: &str, before: &Value, now: &Value| {
+        if before != now {
+            problems.push(format!("{name} was {before} and would be {now}"));
+        }
+    };
+    for name in ["task", "variants", "seeds", "tokenizer"] {
+        compare(name, &before[name], &now[name]);
+    }
+    let (old, new) = (&before["settings"], &now["settings"]);
+    for (name, value) in new.as_object().into_iter().flatten() {
+        // The warm-up is shortened where there are few steps.
+        let follows = name == "warmup" && old["steps"] != new["steps"];
+        if !FREE.contains(&name.as_str()) && !follows {
+            compare(name, &old[name], value);
+        }
+    }
+    if before["data"]["hashes"] != now["data"]["hashes"] {
+        problems.push("the data is not the same: its hashes differ".into());
+    }
+    problems
+}
+
+/// Lets the learning rate's schedule follow that of the run so far, and says how, if the number
+/// of steps is another now.
+pub fn lengthen(
+    settings: &mut Settings,
+    before: &Value,
+    longer: Option<Longer>,
+) -> Result<Option<String>, String> {
+    let before: Settings = serde_json::from_value(before["settings"].clone())
+        .map_err(|error| format!("its settings in run.json cannot be read: {error}"))?;
+    let (old, steps) = (before.steps, settings.steps);
+    if longer.is_some() && steps <= old {
+        return Err(format!(
+            "--longer says how the learning rate goes on after the {old} steps of the run; give \
+             more with --steps"
+        ));
+    }
+    settings.lengthen(&before, longer.unwrap_or(Longer::Stretch))?;
+    // A rate that never falls goes on as it is.
+    if steps <= old || (longer.is_none() && settings.decay == Curve::Constant) {
+        return Ok(None);
+    }
+    Ok(Some(match longer {
+        None => format!(
+            "{steps} steps instead of {old}: the learning rate's schedule is stretched over all \
+             of them, and jumps where steps were made already. --longer hold would keep the \
+             rate of the end, --longer restart begin the schedule again"
+        ),
+        Some(Longer::Stretch) => format!(
+            "{steps} steps instead of {old}: the learning rate's schedule is stretched over all"
+        ),
+        Some(Longer::Hold) => format!(
+            "{steps} steps instead of {old}: the learning rate stays what it is after {old}"
+        ),
+        Some(Longer::Restart) => format!(
+            "{steps} steps instead of {old}: after {old} the learning rate's schedule begins again"
+        ),
+    }))
+}
+
+/// Finds out whether what was made of a model so far can be gone on with.
+pub fn check_made(
+    folder: &RunFolder,
+    (name, seed): (&str, u64),
+    config: &Value,
+    steps: u64,
+) -> Result<(), String> {
+    let Some(folder) = folder.find_model(name, seed) else { return Ok(()) };
+    let result = folder.result().map(|result| result.steps);
+    if result == Some(steps) {
+        return Ok(());
+    }
+    let found = checkpoint::newest(&folder).0;
+    let is_of =
+        |found: &checkpoint::Found| found.state.seed == seed && found.state.config == *config;
+    if let Some(other) = found.as_ref().filter(|found| !is_of(found)) {
+        return Err(format!("{} is of another model or seed", other.path.display()));
+    }
+    let made = result.max(found.map(|found| found.state.step)).unwrap_or(0);
+    if made > steps {
+        return Err(format!(
+            "{name} (seed {seed}) has made {made} steps already; --steps {made}, or more, goes on"
+        ));
+    }
+    Ok(())
+}
