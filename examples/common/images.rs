@@ -53,7 +53,7 @@ pub struct Images {
     #[arg(long, help_heading = "Changing images")]
     pub no_augmentation: bool,
     /// Move images by up to so many pixels
-    #[arg(long, value_name = "PIXELS", help_heading = "Changing images")]
+    #[arg(long, value_name = "PIXELS", value_parser = padding, help_heading = "Changing images")]
     pub padding: Option<usize>,
     /// The probability of turning left and right around
     #[arg(long, value_name = "SHARE", help_heading = "Changing images")]
@@ -75,6 +75,14 @@ pub struct Images {
 fn size(text: &str) -> std::result::Result<[usize; 2], String> {
     let (height, width) = text.split_once('x').ok_or("two numbers are needed, as in 120x160")?;
     Ok([positive(height)?, positive(width)?])
+}
+
+fn padding(text: &str) -> std::result::Result<usize, String> {
+    const MOST: usize = 4096;
+    match number(text)? {
+        value if value > MOST => Err(format!("must be at most {MOST}")),
+        value => Ok(value),
+    }
 }
 
 fn range(text: &str) -> std::result::Result<[f32; 2], String> {
@@ -202,7 +210,7 @@ impl Images {
         let inside = ("a feed-forward part of", widest(sizes));
         check_numbers("numbers in one tensor", &[batch, tokens, inside])?;
         let numbers = height * width * (data.shape.channels + 1);
-        check_batch(batch.1, size_of::<f32>() * numbers)?;
+        check_batch(batch.1, &format!("of {height}x{width} pixels"), size_of::<f32>() * numbers)?;
         Ok(data)
     }
 }

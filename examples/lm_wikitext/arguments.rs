@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::common::arguments::{Common, names_of, number, positive, set, share};
+use crate::common::arguments::{Common, at_least_two, names_of, positive, set, share};
 use crate::common::sizes::{Sizes, check_batch, check_heads, check_numbers};
 use crate::common::text::Text;
 use clap::Parser;
@@ -70,13 +70,6 @@ Examples:
   lm_wikitext --data my.txt --tokenizer bpe:2000 --layers 6 --width 192 --heads 6
   lm_wikitext --variant transformer,svformer --seeds 3 --steps 500";
 
-fn at_least_two(text: &str) -> Result<usize, String> {
-    match number(text)? {
-        0 | 1 => Err("must be at least 2: the first token is not scored".into()),
-        value => Ok(value),
-    }
-}
-
 impl Arguments {
     /// The preset, `usual` if none was asked for, with what the flags change.
     ///
@@ -109,7 +102,11 @@ impl Arguments {
         check_numbers("parameters", &[layers, width, inside])?;
         let [batch, context] = [("--batch", training.batch), ("--context", sizes.context)];
         check_numbers("numbers in one tensor", &[batch, context, inside])?;
-        check_batch(training.batch, 2 * size_of::<u32>() * sizes.context)?;
+        check_batch(
+            training.batch,
+            &format!("of --context {}", sizes.context),
+            2 * size_of::<u32>() * sizes.context,
+        )?;
         Ok((sizes, training))
     }
 }
