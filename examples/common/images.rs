@@ -151,7 +151,8 @@ impl Images {
             ("--image-size", self.image_size.is_some()),
             ("--skip-broken", self.skip_broken),
         ];
-        for (flag, _) in given.iter().filter(|(_, given)| *given && self.data.is_none()) {
+        let without = given.iter().find(|(_, given)| *given && self.data.is_none());
+        if let Some((flag, _)) = without {
             return Err(format!(
                 "{flag} has no effect on images that this program draws; --data names others"
             ));
