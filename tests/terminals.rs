@@ -117,8 +117,8 @@ fn under_nohup_a_hang_up_means_nothing() {
     let (command, run) = training(folder.path(), 10_000_000);
     let mut shell = Command::new("sh");
     shell.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]).arg(command.get_program());
-    let child = shell.args(command.get_args()).stdin(Stdio::null()).stderr(Stdio::null()).spawn();
-    let mut child = child.unwrap();
+    shell.args(command.get_args()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = shell.spawn().unwrap();
     await_steps(&run);
     send("-HUP", &child);
     sleep(Duration::from_millis(500));
@@ -199,7 +199,7 @@ fn limits_of_the_system_are_told() {
         "{said}"
     );
     let said = limited(parameters, &["--batch", "100000000"]);
-    assert!(said.contains("--batch 100000000 needs"), "{said}");
+    assert!(said.contains("--batch 100000000 of --context 16 needs"), "{said}");
     // Threads need room for their stacks.
     let said = limited("ulimit -v 600000", &["--threads", "1024"]);
     assert!(said.contains("threads"), "{said}");

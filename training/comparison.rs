@@ -135,6 +135,7 @@ impl<'a, T: Task> Comparison<'a, T> {
             if let Some(limit) = self.safety.memory_limit {
                 needs.check(&variant.name(), limit, self.task.memory_flags())?;
             }
+            needs.check_machine(&variant.name(), &self.device, self.task.memory_flags())?;
             Ok(Planned { variant, config, needs })
         };
         self.variants.iter().zip(configs).map(planned).collect()

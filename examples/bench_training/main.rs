@@ -12,7 +12,7 @@ mod work;
 use clap::{Parser, ValueEnum};
 use common::arguments::{few, positive};
 use common::show;
-use common::sizes::{check_batch, check_heads, check_numbers};
+use common::sizes::{check_batch, check_heads, check_numbers, check_room};
 use measure::Measurement;
 use neutreno::engine::{Device, Error};
 use neutreno::report::{bytes, thousands};
@@ -140,21 +140,25 @@ fn check(sizes: &Sizes) -> Result<(), String> {
     let (widths, inside) = (("--width", width), ("a feed-forward part of", 4 * width));
     check_numbers("parameters", &[("--layers", layers), widths, inside])?;
     check_numbers("parameters", &[("--vocab", vocabulary), widths])?;
+    check_room(
+        &format!("--vocab {vocabulary} of --width {width}"),
+        size_of::<f32>() * vocabulary * width,
+    )?;
     let [batches, contexts] = [("--batch", batch), ("--context", context)];
     check_numbers("numbers in one tensor", &[batches, contexts, inside])?;
     check_numbers("numbers in one tensor", &[batches, contexts, ("--vocab", vocabulary)])?;
-    check_batch(batch, 2 * size_of::<u32>() * context)
+    check_batch(batch, &format!("of --context {context}"), 2 * size_of::<u32>() * context)
 }
 
 fn run(arguments: &Arguments) -> Result<(), String> {
     let started = std::time::Instant::now();
     let (sizes, size) = arguments.sizes();
+    check(&sizes)?;
     let configs = arguments.variant.0.iter().map(|variant| VariantConfig::new(*variant));
     let configs: Vec<VariantConfig> = configs.collect();
     for config in &configs {
         sizes.config(config.clone()).check()?;
     }
-    check(&sizes)?;
     let failed = |error: Error| error.to_string();
     let device = Device::open(&arguments.device, arguments.threads.into()).map_err(failed)?;
     let measurements = device

@@ -226,6 +226,14 @@ pub fn few(text: &str) -> Result<usize, String> {
     }
 }
 
+/// How many tokens are scored.
+pub fn at_least_two(text: &str) -> Result<usize, String> {
+    match number(text)? {
+        0 | 1 => Err("must be at least 2: the first token is not scored".into()),
+        value => Ok(value),
+    }
+}
+
 pub fn non_negative(text: &str) -> Result<f64, String> {
     let value: f64 = number(text)?;
     let sound = value.is_finite() && value >= 0.0;

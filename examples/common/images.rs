@@ -59,7 +59,7 @@ pub struct Images {
     #[arg(long, help_heading = "Changing images")]
     pub no_augmentation: bool,
     /// Move images by up to so many pixels
-    #[arg(long, value_name = "PIXELS", help_heading = "Changing images")]
+    #[arg(long, value_name = "PIXELS", value_parser = padding, help_heading = "Changing images")]
     pub padding: Option<usize>,
     /// The probability of turning left and right around [default: the preset's; 0 for digits,
     /// letters, and classes that differ by side]
@@ -95,6 +95,14 @@ pub fn colour(text: &str) -> std::result::Result<[u8; 3], String> {
     let number = number.ok_or("white, black, or six hexadecimal digits, as in #ff8000")?;
     let [_, red, green, blue] = number.to_be_bytes();
     Ok([red, green, blue])
+}
+
+fn padding(text: &str) -> std::result::Result<usize, String> {
+    const MOST: usize = 4096;
+    match number(text)? {
+        value if value > MOST => Err(format!("must be at most {MOST}")),
+        value => Ok(value),
+    }
 }
 
 fn range(text: &str) -> std::result::Result<[f32; 2], String> {
@@ -277,6 +285,8 @@ impl Images {
             "numbers in one tensor",
             &[("--batch", batch), ("patches", patches), inside],
         )?;
-        Ok(check_batch(batch, size_of::<f32>() * height * width * (channels + 1))?)
+        let pixels = height * width * (channels + 1);
+        check_batch(batch, &format!("of {height}x{width} pixels"), size_of::<f32>() * pixels)?;
+        Ok(())
     }
 }

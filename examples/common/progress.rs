@@ -17,6 +17,8 @@ const BAR: usize = 12;
 pub struct Progress {
     bar: ProgressBar,
     quiet: bool,
+    /// Whether the progress line is shown, which is while a model is trained.
+    shows_steps: bool,
     /// What speed is counted in.
     unit: &'static str,
 }
@@ -30,13 +32,15 @@ impl Progress {
         }
         let style = ProgressStyle::with_template(&format!("{{prefix}} {{bar:{BAR}}} {{wide_msg}}"));
         bar.set_style(style.expect("the template is sound").progress_chars("━━─"));
-        Progress { bar, quiet, unit: "example" }
+        Progress { bar, quiet, shows_steps: false, unit: "example" }
     }
 
     /// Shows a line above the progress line.
     pub fn line(&self, text: &str) {
-        if !self.quiet {
-            self.bar.suspend(|| show::note(text));
+        match (self.quiet, self.shows_steps) {
+            (true, _) => {}
+            (false, true) => self.bar.suspend(|| show::note(text)),
+            (false, false) => show::note(text),
         }
     }
 
@@ -112,6 +116,7 @@ impl Observer for Progress {
             thousands(model.steps),
             bytes(model.planned_memory_bytes),
         ));
+        self.shows_steps = true;
         self.bar.reset();
         self.bar.set_length(model.steps);
         self.bar.set_prefix(label(&model.variant));
@@ -137,6 +142,7 @@ impl Observer for Progress {
 
     fn finished(&mut self, summary: &VariantSummary) {
         self.bar.finish_and_clear();
+        self.shows_steps = false;
         let how = if summary.finished { "done" } else { "stopped early" };
         self.line(&format!(
             "  {how} after {} at {} {}s/s",

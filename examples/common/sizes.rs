@@ -56,20 +56,26 @@ pub fn check_numbers(what: &str, sizes: &[(&str, usize)]) -> Result<(), String> 
     ))
 }
 
-/// Whether the system would give so many bytes for batches, before anything is made of them.
+/// Whether the system would give so many bytes for batches `of` what is in them, before any are
+/// made.
 ///
 /// # Errors
 /// If not, with the numbers.
-pub fn check_batch(batch: usize, bytes_an_example: usize) -> Result<(), String> {
+pub fn check_batch(batch: usize, of: &str, bytes_an_example: usize) -> Result<(), String> {
     // One is in use, and some are made ahead.
     const BATCHES: usize = 4;
     let needed = batch.saturating_mul(bytes_an_example).saturating_mul(BATCHES);
-    match Vec::<u8>::new().try_reserve_exact(needed) {
-        Ok(()) => Ok(()),
-        Err(_) => Err(format!(
-            "--batch {batch} needs {} for the examples alone, which the system does not give; a \
-             smaller --batch with a larger --accumulate makes the same steps",
-            bytes(needed as u64)
-        )),
-    }
+    check_room(&format!("--batch {batch} {of}"), needed).map_err(|problem| {
+        format!("{problem}; a smaller --batch with a larger --accumulate makes the same steps")
+    })
+}
+
+/// Whether the system would give so many bytes for `what`.
+///
+/// # Errors
+/// If not, with the number.
+pub fn check_room(what: &str, needed: usize) -> Result<(), String> {
+    Vec::<u8>::new().try_reserve_exact(needed).map_err(|_| {
+        format!("{what} needs {}, which the system does not give", bytes(needed as u64))
+    })
 }

@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::common::arguments::{
-    Machine, Seeds, VariantName, What, few, non_negative, positive, share,
+    Machine, Seeds, VariantName, What, at_least_two, few, non_negative, positive, share,
 };
 use crate::common::sizes::{check_batch, check_numbers};
 use crate::common::text::Text;
@@ -59,7 +59,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 0.05, value_parser = share::<f64>)]
     pub warmup: f64,
     /// Score so many tokens of the validation text [default: all]
-    #[arg(long, value_name = "TOKENS", value_parser = positive)]
+    #[arg(long, value_name = "TOKENS", value_parser = at_least_two)]
     pub eval_tokens: Option<usize>,
     #[command(flatten)]
     pub seeds: Seeds,
@@ -130,7 +130,11 @@ impl Arguments {
         check_numbers("parameters", &[("--layers", self.layers), ("--widths", width), inside])?;
         let [batch, context] = [("--batch", self.batch), ("--context", self.context)];
         check_numbers("numbers in one tensor", &[batch, context, inside])?;
-        check_batch(self.batch, 2 * size_of::<u32>() * self.context)?;
+        check_batch(
+            self.batch,
+            &format!("of --context {}", self.context),
+            2 * size_of::<u32>() * self.context,
+        )?;
         let per_step = self.batch * self.context;
         let steps = (tokens / per_step) as u64;
         if steps < 10 {

@@ -129,7 +129,11 @@ impl Arguments {
         check_numbers("parameters", &[layers, width, inside])?;
         let [batch, context] = [("--batch", training.batch), ("--context", sizes.context)];
         check_numbers("numbers in one tensor", &[batch, context, inside])?;
-        check_batch(training.batch, 2 * size_of::<u32>() * sizes.context)?;
+        check_batch(
+            training.batch,
+            &format!("of --context {}", sizes.context),
+            2 * size_of::<u32>() * sizes.context,
+        )?;
         Ok((sizes, training))
     }
 }

@@ -150,3 +150,21 @@ impl Kernel for Factor {
         gpu.dispatch_rows("clip_factor", &[&inputs[0]], &outputs, uniforms, 1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Builder, Device, Initial};
+
+    #[test]
+    fn the_extremes_of_a_largest_norm() {
+        let make = |p: &mut Builder| p.parameter("x", [2, 2], Initial::Ones, false);
+        let (x, parameters) = Parameters::build(&Device::cpu(), 1, make);
+        let mut gradients = parameters.gradients();
+        (&x * &x).sum_all().backward_into(&mut gradients).unwrap();
+        let factor = |most| clip(&parameters, &gradients, most).factor.to_vec().unwrap()[0];
+        assert_eq!([factor(f64::INFINITY), factor(1e300), factor(4.0)], [1.0; 3]);
+        // Whatever is below f32's normal numbers counts as the least of them; the norm is 4.
+        assert_eq!([factor(1e-320), factor(1e-45)], [f32::MIN_POSITIVE / 4.0; 2]);
+    }
+}
