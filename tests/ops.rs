@@ -6,7 +6,7 @@ mod common;
 use common::trials::Devices;
 use libtest_mimic::{Arguments, Failed, Trial};
 use neutreno::engine::ops::OPS;
-use neutreno::engine::proof;
+use neutreno::engine::{Device, Ids, Tensor, proof};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +23,44 @@ fn main() -> std::process::ExitCode {
             trials.extend(devices.trials(&name, test));
         }
     }
+    trials.extend(devices.trials("a batch of nothing", nothing_comes_of_nothing));
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Forward and backward of the ops that need working memory or sum over rows, without any row.
+fn nothing_comes_of_nothing(device: &Device) -> Result<(), Failed> {
+    let nothing = |shape: &[usize]| Tensor::new(&[], shape, device).tracked();
+    let ones = |shape: &[usize]| {
+        let count = shape.iter().product();
+        Tensor::new(&vec![1.0; count], shape, device).tracked()
+    };
+    let none = Ids::new(vec![], [0]);
+    let (rows, images, heads) = (nothing(&[0, 4]), nothing(&[0, 2, 3, 4]), nothing(&[0, 5, 2, 8]));
+    let (square, row) = (ones(&[4, 4]), ones(&[4]));
+    let results = [
+        rows.cross_entropy(&none, 0.1),
+        rows.linear_cross_entropy(&square, &none, 0.1),
+        rows.linear(&square, Some(&row)).sum_all(),
+        rows.rms_norm(&row, 1e-5).sum_all(),
+        rows.layer_norm(&row, &row, 1e-5).sum_all(),
+        rows.softmax(-1).sum_all(),
+        images.resize_bilinear(4, 6).sum_all(),
+        heads.attention(&heads, &heads, None, true).sum_all(),
+    ];
+    for (number, result) in results.iter().enumerate() {
+        let value = result.to_scalar()?;
+        if value != 0.0 {
+            return Err(format!("result {number} is {value}").into());
+        }
+        let gradients = result.backward()?;
+        for weight in [&square, &row] {
+            let gradient = gradients.get(weight).map(Tensor::to_vec).transpose()?;
+            if gradient.is_some_and(|gradient| gradient.iter().any(|slope| *slope != 0.0)) {
+                return Err(format!("result {number}: a gradient of nothing").into());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// An op that stands in a file but not in the registry would go unproven.

@@ -380,12 +380,24 @@ mod tests {
     }
 
     #[test]
+    #[should_panic(expected = "a matrix whose rows overlap")]
+    fn rows_that_are_written_do_not_overlap() {
+        MatrixMut::strided(&mut numbers(64), 8, 8, 4);
+    }
+
+    #[test]
+    #[should_panic(expected = "a matrix outside its memory")]
+    fn a_matrix_that_wraps_around_is_outside() {
+        Matrix::strided(&numbers(64), 3, 8, usize::MAX / 2 + 1);
+    }
+
+    #[test]
     fn tiles_agree_with_the_definition() {
         for (rows, columns, depth) in
             [(1, 1, 1), (3, 5, 0), (300, 257, 65), (65, 700, 129), (7, 5, 1100), (0, 3, 2000)]
         {
             let (a, b) = (numbers(rows * depth), numbers(depth * columns));
-            let mut parallel = numbers(rows * columns);
+            let parallel = numbers(rows * columns);
             let expected: Vec<f32> = (0..rows * columns)
                 .map(|i| {
                     let (row, column) = (i / columns, i % columns);
@@ -393,12 +405,23 @@ mod tests {
                     parallel[i] + 2.0 * (0..depth).map(product).sum::<f64>() as f32
                 })
                 .collect();
+            // The same right operand, as the transpose of what lies in memory.
+            let mut turned = vec![0.0; depth * columns];
+            for (k, column) in (0..depth).flat_map(|k| (0..columns).map(move |column| (k, column)))
+            {
+                turned[column * depth + k] = b[k * columns + column];
+            }
+            let turned = Matrix::new(&turned, columns, depth).transposed();
             let (left, right) = (Matrix::new(&a, rows, depth), Matrix::new(&b, depth, columns));
-            let output = MatrixMut::new(&mut parallel, rows, columns);
-            let mut scratch = vec![f32::NAN; parallel_scratch([rows, columns, depth], false)];
-            multiply_parallel(output, left, right, 2.0, true, &mut scratch);
-            for (got, want) in parallel.iter().zip(&expected) {
-                approx::assert_abs_diff_eq!(got, want, epsilon = 1e-4);
+            for (right, is_transposed) in [(right, false), (turned, true)] {
+                let mut parallel = parallel.clone();
+                let output = MatrixMut::new(&mut parallel, rows, columns);
+                let sizes = [rows, columns, depth];
+                let mut scratch = vec![f32::NAN; parallel_scratch(sizes, is_transposed)];
+                multiply_parallel(output, left, right, 2.0, true, &mut scratch);
+                for (got, want) in parallel.iter().zip(&expected) {
+                    approx::assert_abs_diff_eq!(got, want, epsilon = 1e-4);
+                }
             }
         }
     }
