@@ -10,7 +10,6 @@ use crate::probes::trace_first;
 use crate::report::{bytes, thousands};
 use crate::settings::Settings;
 use crate::task::{Extent, Stop, Task};
-use std::fs;
 use std::time::Instant;
 
 /// What is known of a model's training before any of it is done.
@@ -114,8 +113,8 @@ impl Needs {
         self.memory.iter().copied().max_by_key(|(_, bytes)| *bytes).expect("a step is among them")
     }
 
-    /// Checks that the machine has the memory, where that is the device's. A system that gives more
-    /// than it has ends the program once it is used.
+    /// Checks that the device has the memory, where that is known. A system that gives more than it
+    /// has ends the program once it is used.
     ///
     /// # Errors
     /// What the model of this name needs, and which flags would lower it, if it is more.
@@ -126,15 +125,13 @@ impl Needs {
         flags: &str,
     ) -> Result<(), Error> {
         let (part, most) = self.most();
-        match machine_memory() {
-            Some(memory) if device.kind() == "cpu" && most > memory => {
-                Err(Error::Settings(format!(
-                    "{name} would take {} of memory in {part}, and this machine has {}. Less is \
+        match device.total_memory() {
+            Some(memory) if most > memory => Err(Error::Settings(format!(
+                "{name} would take {} of memory in {part}, and this machine has {}. Less is \
                      needed with {flags}",
-                    bytes(most),
-                    bytes(memory)
-                )))
-            }
+                bytes(most),
+                bytes(memory)
+            ))),
             _ => Ok(()),
         }
     }
@@ -155,16 +152,6 @@ impl Needs {
             bytes(limit)
         )))
     }
-}
-
-/// The memory of this machine, or the part of it that this process may take, where the system tells.
-fn machine_memory() -> Option<u64> {
-    let meminfo = fs::read_to_string("/proc/meminfo").ok()?;
-    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let total = 1024 * total.trim().trim_end_matches(" kB").parse::<u64>().ok()?;
-    let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
-    let limit = |path: &&str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    Some(limits.iter().filter_map(limit).fold(total, u64::min))
 }
 
 /// Seconds that a step of this model takes: the median over the first steps, which are run once

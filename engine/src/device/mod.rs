@@ -184,6 +184,21 @@ impl Device {
         }
     }
 
+    /// All the memory that there is on this device, for tensors and whatever else, in bytes; `None`
+    /// where the system does not tell. It tells of the CPU on Linux, with the limit on a container.
+    ///
+    /// ```
+    /// use neutreno_engine::Device;
+    /// let cpu = Device::cpu();
+    /// assert!(cpu.total_memory().is_none_or(|bytes| bytes > cpu.memory().in_use));
+    /// ```
+    pub fn total_memory(&self) -> Option<u64> {
+        match &self.0.backend {
+            Backend::Cpu(_) => cpu::machine_memory(),
+            Backend::Gpu(_) | Backend::Plan(_) => None,
+        }
+    }
+
     /// Starts the peak of [`Device::memory`] anew from what is in use now.
     pub fn reset_peak(&self) {
         match &self.0.backend {

@@ -17,6 +17,7 @@ use crate::memory_use::MemoryUse;
 use crate::{Error, Result};
 use memory::Pool;
 use std::error::Error as _;
+use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -122,4 +123,14 @@ impl Cpu {
             self.install(|| work(inputs, outputs));
         });
     }
+}
+
+/// The memory of this machine, or the part of it that this process may take, where the system tells.
+pub(super) fn machine_memory() -> Option<u64> {
+    let meminfo = fs::read_to_string("/proc/meminfo").ok()?;
+    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let total = 1024 * total.trim().trim_end_matches(" kB").parse::<u64>().ok()?;
+    let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    let limit = |path: &&str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    Some(limits.iter().filter_map(limit).fold(total, u64::min))
 }
