@@ -54,7 +54,7 @@ fn nothing_comes_of_nothing(device: &Device) -> Result<(), Failed> {
         }
         let gradients = result.backward()?;
         for weight in [&square, &row] {
-            let gradient = gradients.get(weight).map(Tensor::to_vec).transpose()?;
+            let gradient = gradients.get(weight).map(|gradient| gradient.to_vec()).transpose()?;
             if gradient.is_some_and(|gradient| gradient.iter().any(|slope| *slope != 0.0)) {
                 return Err(format!("result {number}: a gradient of nothing").into());
             }
