@@ -145,6 +145,8 @@ const TRAINING: &[Row] = &[
     ),
     ("--hash-every", &[("0", Works), ("1", Works), (MOST, Works)]),
     ("--out", &[("", Refused("--out"))]),
+    ("--baseline", &[("transformer", Works), ("nobody", Refused("nobody"))]),
+    ("--longer", &[("hold", Refused("it needs --resume"))]),
     ("--resume", &[("nowhere", Refused("nowhere is not the folder of a run"))]),
     ("--eval-every", &[("0", Works), ("1", Works), (MOST, Works)]),
     ("--data", &[("/no/such/place", Refused("/no/such/place"))]),
@@ -188,6 +190,13 @@ const IMAGES: &[Row] = &[
         &[("8x8", Works), ("4x4", Refused("--image-size")), ("0x4", Refused("--image-size"))],
     ),
     ("--classes", &[("dark,light", Works)]),
+    (
+        "--ground",
+        &[
+            ("black", Refused("--ground is for pictures that are files")),
+            ("#0000f", Refused("--ground")),
+        ],
+    ),
     ("--skip-broken", &[("", Works)]),
     ("--eval-images", &[("1", Works), ("2147483647", Works), ("0", Refused("--eval-images"))]),
     ("--no-augmentation", &[("", Works)]),
@@ -196,7 +205,7 @@ const IMAGES: &[Row] = &[
     ("--scale", &[("1,1", Works), ("0,1", Refused("--scale")), ("nan,1", Refused("--scale"))]),
     ("--color-jitter", &[("0", Works), ("1", Works), ("1.1", Refused("--color-jitter"))]),
     ("--operations", &[("0", Works), ("3", Works)]),
-    ("--magnitude", &[("0.5", Refused("--magnitude has no effect without --operations"))]),
+    ("--magnitude", &[("0.5", Refused("--magnitude says how strong --operations are"))]),
 ];
 
 const CLASSIFICATION: &[Row] = &[
@@ -309,7 +318,7 @@ fn of_image_classification() {
 /// Scenes of the program's own would take long, so only what differs from classification is run.
 #[test]
 fn of_image_segmentation() {
-    let rows = ["--decoder-layers", "--mask-upscale", "--balance", "--void"];
+    let rows = ["--decoder-layers", "--mask-upscale", "--balance", "--void", "--label-values"];
     let shared = TRAINING.iter().chain(IMAGES).map(|(flag, _)| *flag);
     let known: BTreeSet<String> = shared.chain(rows).map(str::to_owned).collect();
     assert_eq!(flags_of("image_segmentation"), known);
@@ -319,8 +328,11 @@ fn of_image_segmentation() {
         ("--mask-upscale=0", "--mask-upscale"),
         ("--balance=1", "--balance"),
         ("--void=256", "--void"),
-        ("--void=3", "--void has no effect on scenes that this program draws"),
-        ("--skip-broken", "--skip-broken has no effect"),
+        ("--void=3", "--void is for label images that are read"),
+        ("--label-values=0,255", "--label-values is for label images that are read"),
+        ("--label-values=0,x", "--label-values"),
+        ("--class-token=true", "--class-token has no effect here"),
+        ("--skip-broken", "--skip-broken is for images that are read"),
     ];
     for (typed, words) in refused {
         let output = program("image_segmentation").arg(typed).output().unwrap();
@@ -423,8 +435,16 @@ fn of_doctor_and_measure() {
     assert_eq!(flags_of("doctor"), BTreeSet::new());
     let output = program("doctor").arg("--bogus").output().unwrap();
     assert!(!output.status.success() && said(&output).contains("--bogus"), "{}", said(&output));
-    let flags =
-        ["--data", "--device", "--heads", "--list-devices", "--quiet", "--sequences", "--threads"];
+    let flags = [
+        "--data",
+        "--device",
+        "--heads",
+        "--list-devices",
+        "--out",
+        "--quiet",
+        "--sequences",
+        "--threads",
+    ];
     assert_eq!(flags_of("measure"), flags.map(str::to_owned).into());
     let output = program("measure").arg("--list-devices").output().unwrap();
     assert!(output.status.success() && output.stdout.starts_with(b"cpu"), "{}", said(&output));

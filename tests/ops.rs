@@ -35,17 +35,15 @@ fn nothing_comes_of_nothing(device: &Device) -> Result<(), Failed> {
         Tensor::new(&vec![1.0; count], shape, device).tracked()
     };
     let none = Ids::new(vec![], [0]);
-    let (rows, images, heads) = (nothing(&[0, 4]), nothing(&[0, 2, 3, 4]), nothing(&[0, 5, 2, 8]));
+    let (rows, images) = (nothing(&[0, 4]), nothing(&[0, 2, 3, 4]));
     let (square, row) = (ones(&[4, 4]), ones(&[4]));
     let results = [
         rows.cross_entropy(&none, 0.1),
-        rows.linear_cross_entropy(&square, &none, 0.1),
         rows.linear(&square, Some(&row)).sum_all(),
         rows.rms_norm(&row, 1e-5).sum_all(),
         rows.layer_norm(&row, &row, 1e-5).sum_all(),
         rows.softmax(-1).sum_all(),
         images.resize_bilinear(4, 6).sum_all(),
-        heads.attention(&heads, &heads, None, true).sum_all(),
     ];
     for (number, result) in results.iter().enumerate() {
         let value = result.to_scalar()?;

@@ -70,7 +70,7 @@ pub struct Training {
     #[arg(long, value_enum, help_heading = "Training")]
     pub decay: Option<DecayName>,
     /// With --resume and more --steps: how the learning rate goes on [default: stretch]
-    #[arg(long, value_enum, requires = "resume", help_heading = "Training")]
+    #[arg(long, value_enum, help_heading = "Training")]
     pub longer: Option<LongerName>,
     /// AdamW's weight decay
     #[arg(long, value_parser = non_negative, help_heading = "Training")]

@@ -19,15 +19,24 @@ const PROGRAM: &str = env!("CARGO_CRATE_NAME");
 /// that, and those of now.
 ///
 /// # Errors
-/// If the run cannot be read, or is another program's.
+/// If the run cannot be read, or is another program's; a flag that is for resumed runs alone.
 pub fn typed() -> Result<Vec<OsString>> {
     let mut now = std::env::args_os();
     let program = now.next().unwrap_or_default();
     let now: Vec<OsString> = now.collect();
     let mut all = vec![program];
     let can_resume = PROGRAMS.iter().any(|(_, program)| *program == PROGRAM);
-    if let Some(run) = value(&now, "--resume").filter(|_| can_resume) {
-        all.extend(of_run(Path::new(&run), &now)?);
+    match value(&now, "--resume").filter(|_| can_resume) {
+        // clap would name the number of steps that the minutes became, which nobody typed.
+        Some(_) if value(&now, "--minutes").is_some() => {
+            return Err("--minutes is for new runs: with --resume, give more --steps".into());
+        }
+        Some(run) => all.extend(of_run(Path::new(&run), &now)?),
+        // clap's `requires` says nothing where a flag is typed that excludes --resume, as --out does.
+        None if can_resume && value(&now, "--longer").is_some() => {
+            return Err("--longer is for a run that goes on: it needs --resume".into());
+        }
+        None => {}
     }
     all.extend(now);
     Ok(all)

@@ -28,11 +28,12 @@ pub(super) struct Slice {
 impl Binding {
     /// A tensor that begins `offset` elements in.
     pub(in crate::device) fn new(block: &Block, offset: usize, shape: Shape, add: bool) -> Binding {
-        let slice = Slice {
-            buffer: block.buffer.clone(),
-            offset: 4 * offset as u64,
-            size: 4 * shape.elements().max(1) as u64,
+        // Nothing is bound as the first vec4 of its buffer, as shaders may read in vec4.
+        let (offset, size) = match 4 * shape.elements() as u64 {
+            0 => (0, 16),
+            size => (4 * offset as u64, size),
         };
+        let slice = Slice { buffer: block.buffer.clone(), offset, size };
         Binding { shape, add, slice: Some(slice) }
     }
 
