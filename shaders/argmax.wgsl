@@ -1,4 +1,4 @@
-// The place of the largest element of each row; of equals, the first.
+// The position of the largest element of each row; of equals, the first.
 
 override lanes: u32 = 64u;
 
@@ -13,7 +13,7 @@ struct Uniforms {
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 
 var<workgroup> values: array<f32, 256>;
-var<workgroup> places: array<u32, 256>;
+var<workgroup> positions: array<u32, 256>;
 
 @compute @workgroup_size(lanes)
 fn argmax_forward(
@@ -27,28 +27,28 @@ fn argmax_forward(
     }
     let start = row * uniforms.width;
     // A lane beyond the row's end starts with its first element too, which does no harm.
-    var place = 0u;
+    var position = 0u;
     var largest = x[start];
     for (var k = lane; k < uniforms.width; k += lanes) {
         if x[start + k] > largest {
             largest = x[start + k];
-            place = k;
+            position = k;
         }
     }
     values[lane] = largest;
-    places[lane] = place;
+    positions[lane] = position;
     for (var width = lanes / 2u; width > 0u; width /= 2u) {
         workgroupBarrier();
         if lane < width {
             let other = lane + width;
-            let equal = values[other] == values[lane] && places[other] < places[lane];
+            let equal = values[other] == values[lane] && positions[other] < positions[lane];
             if values[other] > values[lane] || equal {
                 values[lane] = values[other];
-                places[lane] = places[other];
+                positions[lane] = positions[other];
             }
         }
     }
     if lane == 0u {
-        y[row] = f32(places[0]);
+        y[row] = f32(positions[0]);
     }
 }

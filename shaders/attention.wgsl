@@ -75,16 +75,16 @@ fn load_queries_and_keys(lane: u32, batch: u32, head: u32, row: u32, key: u32, c
     for (var i = lane; i < 256u; i += lanes) {
         let c = min(channel + i % 32u, uniforms.head_size - 1u);
         let four = i / 32u;
-        let place = i % 32u * 8u + four;
+        let at = i % 32u * 8u + four;
         let r = row + 4u * four;
-        left[place] = vec4(
+        left[at] = vec4(
             q[query_at(batch, head, r) + c],
             q[query_at(batch, head, r + 1u) + c],
             q[query_at(batch, head, r + 2u) + c],
             q[query_at(batch, head, r + 3u) + c],
         );
         let j = key + 4u * four;
-        right[place] = vec4(
+        right[at] = vec4(
             k[key_at(batch, head, j) + c],
             k[key_at(batch, head, j + 1u) + c],
             k[key_at(batch, head, j + 2u) + c],
@@ -121,11 +121,11 @@ fn multiply_queries_and_keys(lane: u32, depth: u32, is_first: bool) {
             block[3] += a * b.w;
         }
         for (var j = 0u; j < 4u; j += 1u) {
-            let place = (part * 4u + j) * 8u + rows;
+            let at = (part * 4u + j) * 8u + rows;
             if is_first {
-                scores[place] = block[j];
+                scores[at] = block[j];
             } else {
-                scores[place] += block[j];
+                scores[at] += block[j];
             }
         }
     }
@@ -138,10 +138,10 @@ fn mask(lane: u32, row: u32, key: u32) {
     let positions = vec4(row + rows * 4u) + vec4(0u, 1u, 2u, 3u) + vec4(ahead);
     for (var column = lane / 8u; column < 32u; column += lanes / 8u) {
         let j = key + column;
-        let place = column * 8u + rows;
+        let at = column * 8u + rows;
         let after = vec4<bool>(uniforms.causal != 0u) & (vec4(j) > positions);
         let hidden = vec4<bool>(j >= uniforms.keys) | after;
-        scores[place] = select(scores[place] * uniforms.scale, vec4(MASKED), hidden);
+        scores[at] = select(scores[at] * uniforms.scale, vec4(MASKED), hidden);
     }
 }
 
@@ -212,13 +212,13 @@ fn attention_forward(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let tiles = (uniforms.queries + 31u) / 32u;
-    let place = uniforms.first_group + group.x + group.y * groups.x;
-    if place >= tiles * uniforms.heads * uniforms.batch {
+    let number = uniforms.first_group + group.x + group.y * groups.x;
+    if number >= tiles * uniforms.heads * uniforms.batch {
         return;
     }
-    let row = place % tiles * 32u;
-    let head = place / tiles % uniforms.heads;
-    let batch = place / tiles / uniforms.heads;
+    let row = number % tiles * 32u;
+    let head = number / tiles % uniforms.heads;
+    let batch = number / tiles / uniforms.heads;
     let rows = lane % 8u;
     // Of the rows 4 * (lane % 8).., the same in every invocation that shares them.
     var largest = vec4(MASKED);

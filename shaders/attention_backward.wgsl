@@ -18,10 +18,8 @@ struct Uniforms {
     head_size: u32,
     causal: u32,
     scale: f32,
-    // Whether dq, dk and dv are added to what is there.
-    add_queries: u32,
-    add_keys: u32,
-    add_values: u32,
+    // Bit i: whether output i is added to what is there.
+    adds: u32,
 }
 
 @group(0) @binding(0) var<uniform> uniforms: Uniforms;
@@ -50,20 +48,20 @@ var<workgroup> left: array<vec4<f32>, 256>;
 var<workgroup> right: array<vec4<f32>, 256>;
 
 // What the invocations of a workgroup have in common.
-struct Place {
+struct QueryHead {
     batch: u32,
     // Of the queries; the kv head follows from it.
     head: u32,
 }
 
 // Channel `channel` of position `position` of an operand; the last position if it is past the end.
-fn fetch(operand: u32, place: Place, position: u32, channel: u32) -> f32 {
+fn fetch(operand: u32, query_head: QueryHead, position: u32, channel: u32) -> f32 {
     let of_queries = operand == Q || operand == G;
     let count = select(uniforms.keys, uniforms.queries, of_queries);
     let heads = select(uniforms.kv_heads, uniforms.heads, of_queries);
-    let kv_head = place.head / (uniforms.heads / uniforms.kv_heads);
-    let head = select(kv_head, place.head, of_queries);
-    let row = (place.batch * count + min(position, count - 1u)) * heads + head;
+    let kv_head = query_head.head / (uniforms.heads / uniforms.kv_heads);
+    let head = select(kv_head, query_head.head, of_queries);
+    let row = (query_head.batch * count + min(position, count - 1u)) * heads + head;
     let index = row * uniforms.head_size + min(channel, uniforms.head_size - 1u);
     switch operand {
         case Q: { return q[index]; }
@@ -73,18 +71,18 @@ fn fetch(operand: u32, place: Place, position: u32, channel: u32) -> f32 {
     }
 }
 
-fn fetch_rows(operand: u32, place: Place, row: u32, channel: u32) -> vec4<f32> {
+fn fetch_rows(operand: u32, query_head: QueryHead, row: u32, channel: u32) -> vec4<f32> {
     return vec4(
-        fetch(operand, place, row, channel),
-        fetch(operand, place, row + 1u, channel),
-        fetch(operand, place, row + 2u, channel),
-        fetch(operand, place, row + 3u, channel),
+        fetch(operand, query_head, row, channel),
+        fetch(operand, query_head, row + 1u, channel),
+        fetch(operand, query_head, row + 2u, channel),
+        fetch(operand, query_head, row + 3u, channel),
     );
 }
 
 fn load_rows_and_columns(
     lane: u32,
-    place: Place,
+    query_head: QueryHead,
     operands: vec2<u32>,
     row: u32,
     column: u32,
@@ -93,20 +91,20 @@ fn load_rows_and_columns(
     for (var i = lane; i < 256u; i += lanes) {
         let to = i % 32u * 8u + i / 32u;
         let four = i / 32u * 4u;
-        left[to] = fetch_rows(operands.x, place, row + four, channel + i % 32u);
-        right[to] = fetch_rows(operands.y, place, column + four, channel + i % 32u);
+        left[to] = fetch_rows(operands.x, query_head, row + four, channel + i % 32u);
+        right[to] = fetch_rows(operands.y, query_head, column + four, channel + i % 32u);
     }
 }
 
-fn load_channels(lane: u32, place: Place, operand: u32, column: u32, channel: u32) {
+fn load_channels(lane: u32, query_head: QueryHead, operand: u32, column: u32, channel: u32) {
     for (var i = lane; i < 256u; i += lanes) {
         let c = channel + i % 8u * 4u;
         let j = column + i / 8u;
         right[i] = vec4(
-            fetch(operand, place, j, c),
-            fetch(operand, place, j, c + 1u),
-            fetch(operand, place, j, c + 2u),
-            fetch(operand, place, j, c + 3u),
+            fetch(operand, query_head, j, c),
+            fetch(operand, query_head, j, c + 1u),
+            fetch(operand, query_head, j, c + 2u),
+            fetch(operand, query_head, j, c + 3u),
         );
     }
 }
@@ -126,14 +124,14 @@ fn product(rows: u32, part: u32, depth: u32) -> mat4x4<f32> {
 }
 
 // The tiles of rows of `operands.xz` by columns of `operands.yw`, into `weights` and `slopes`.
-fn multiply_both(lane: u32, place: Place, operands: vec4<u32>, row: u32, column: u32) {
+fn multiply_both(lane: u32, query_head: QueryHead, operands: vec4<u32>, row: u32, column: u32) {
     let rows = lane % 8u;
     for (var channel = 0u; channel < uniforms.head_size; channel += 32u) {
         let depth = min(uniforms.head_size - channel, 32u);
         for (var product_number = 0u; product_number < 2u; product_number += 1u) {
             let pair = select(operands.zw, operands.xy, product_number == 0u);
             workgroupBarrier();
-            load_rows_and_columns(lane, place, pair, row, column, channel);
+            load_rows_and_columns(lane, query_head, pair, row, column, channel);
             workgroupBarrier();
             for (var part = lane / 8u; part < 8u; part += lanes / 8u) {
                 let block = product(rows, part, depth);
@@ -168,7 +166,7 @@ fn weight(score: f32, log_sum: f32, query: u32, key: u32) -> f32 {
 }
 
 // Turns scores and g v^T into P and dS * scale, where `across` says that columns are the queries.
-fn differentiate(lane: u32, place: Place, row: u32, column: u32, across: bool) {
+fn differentiate(lane: u32, query_head: QueryHead, row: u32, column: u32, across: bool) {
     let rows = lane % 8u;
     for (var j = lane / 8u; j < 32u; j += lanes / 8u) {
         let at = j * 8u + rows;
@@ -179,7 +177,7 @@ fn differentiate(lane: u32, place: Place, row: u32, column: u32, across: bool) {
             let query = select(here, column + j, across);
             let key = select(column + j, here, across);
             let known = min(query, uniforms.queries - 1u);
-            let number = (place.batch * uniforms.queries + known) * uniforms.heads + place.head;
+            let number = (query_head.batch * uniforms.queries + known) * uniforms.heads + query_head.head;
             p[i] = weight(p[i], log_sums[number], query, key);
             slope[i] = p[i] * (slope[i] - row_sums[number]) * uniforms.scale;
         }
@@ -220,30 +218,30 @@ fn attention_backward_queries(
         return;
     }
     let row = number % tiles * 32u;
-    let place = Place(number / tiles / uniforms.heads, number / tiles % uniforms.heads);
+    let query_head = QueryHead(number / tiles / uniforms.heads, number / tiles % uniforms.heads);
     let rows = lane % 8u;
     var end = uniforms.keys;
     if uniforms.causal != 0u {
         end = min(end, row + 32u + uniforms.keys - uniforms.queries);
     }
     for (var key = 0u; key < end; key += 32u) {
-        multiply_both(lane, place, vec4(Q, K, G, V), row, key);
+        multiply_both(lane, query_head, vec4(Q, K, G, V), row, key);
         workgroupBarrier();
-        differentiate(lane, place, row, key, false);
+        differentiate(lane, query_head, row, key, false);
         for (var channel = 0u; channel < uniforms.head_size; channel += 32u) {
             workgroupBarrier();
-            load_channels(lane, place, K, key, channel);
+            load_channels(lane, query_head, K, key, channel);
             workgroupBarrier();
             for (var part = lane / 8u; part < 8u; part += lanes / 8u) {
                 let block = weigh(rows, part, true);
                 let c = channel + part * 4u;
                 for (var i = 0u; i < 4u; i += 1u) {
                     let r = row + rows * 4u + i;
-                    let line = (place.batch * uniforms.queries + r) * uniforms.heads + place.head;
+                    let line = (query_head.batch * uniforms.queries + r) * uniforms.heads + query_head.head;
                     for (var j = c; j < c + 4u; j += 1u) {
                         if r < uniforms.queries && j < uniforms.head_size {
                             let at = line * uniforms.head_size + j;
-                            if key > 0u || uniforms.add_queries != 0u {
+                            if key > 0u || (uniforms.adds & 1u) != 0u {
                                 dq[at] += block[j - c][i];
                             } else {
                                 dq[at] = block[j - c][i];
@@ -259,31 +257,31 @@ fn attention_backward_queries(
 // dk and dv, 32 channels: adds this tile's sums, or writes them if they are the first.
 fn add_to_keys(
     lane: u32,
-    place: Place,
+    query_head: QueryHead,
     row: u32,
     channel: u32,
     of_values: bool,
     is_first: bool,
 ) {
     let rows = lane % 8u;
-    let kv_head = place.head / (uniforms.heads / uniforms.kv_heads);
+    let kv_head = query_head.head / (uniforms.heads / uniforms.kv_heads);
     for (var part = lane / 8u; part < 8u; part += lanes / 8u) {
         let block = weigh(rows, part, !of_values);
         let c = channel + part * 4u;
         for (var i = 0u; i < 4u; i += 1u) {
             let r = row + rows * 4u + i;
-            let line = (place.batch * uniforms.keys + r) * uniforms.kv_heads + kv_head;
+            let line = (query_head.batch * uniforms.keys + r) * uniforms.kv_heads + kv_head;
             for (var j = c; j < c + 4u; j += 1u) {
                 if r < uniforms.keys && j < uniforms.head_size {
                     let at = line * uniforms.head_size + j;
                     var sum = block[j - c][i];
                     if of_values {
-                        if !is_first || uniforms.add_values != 0u {
+                        if !is_first || (uniforms.adds & 2u) != 0u {
                             sum += dv[at];
                         }
                         dv[at] = sum;
                     } else {
-                        if !is_first || uniforms.add_keys != 0u {
+                        if !is_first || (uniforms.adds & 1u) != 0u {
                             sum += dk[at];
                         }
                         dk[at] = sum;
@@ -316,21 +314,21 @@ fn attention_backward_keys(
         begin = (row - ahead) / 32u * 32u;
     }
     for (var member = 0u; member < members; member += 1u) {
-        let place = Place(batch, kv_head * members + member);
+        let query_head = QueryHead(batch, kv_head * members + member);
         for (var query = begin; query < uniforms.queries; query += 32u) {
             let is_first = member == 0u && query == begin;
-            multiply_both(lane, place, vec4(K, Q, V, G), row, query);
+            multiply_both(lane, query_head, vec4(K, Q, V, G), row, query);
             workgroupBarrier();
-            differentiate(lane, place, row, query, true);
+            differentiate(lane, query_head, row, query, true);
             for (var channel = 0u; channel < uniforms.head_size; channel += 32u) {
                 workgroupBarrier();
-                load_channels(lane, place, G, query, channel);
+                load_channels(lane, query_head, G, query, channel);
                 workgroupBarrier();
-                add_to_keys(lane, place, row, channel, true, is_first);
+                add_to_keys(lane, query_head, row, channel, true, is_first);
                 workgroupBarrier();
-                load_channels(lane, place, Q, query, channel);
+                load_channels(lane, query_head, Q, query, channel);
                 workgroupBarrier();
-                add_to_keys(lane, place, row, channel, false, is_first);
+                add_to_keys(lane, query_head, row, channel, false, is_first);
             }
         }
     }

@@ -180,7 +180,7 @@ fn attention_values_gradients(
     gradient[i] = total;
 }
 
-struct Scalar {
+struct OfCoefficient {
     first_group: u32,
     // Of the values.
     rows: u32,
@@ -195,7 +195,7 @@ struct Scalar {
     rows_a_group: u32,
 }
 
-@group(0) @binding(0) var<uniform> of_scalar: Scalar;
+@group(0) @binding(0) var<uniform> of_coefficient: OfCoefficient;
 @group(0) @binding(3) var<storage, read> scalar_v: array<f32>;
 @group(0) @binding(4) var<storage, read> scalar_v1: array<f32>;
 @group(0) @binding(5) var<storage, read_write> partial: array<f32>;
@@ -219,13 +219,13 @@ fn sum_over_lanes(lane: u32, value: f32) -> f32 {
 // The part of the gradient of a coefficient that some rows of the values make: of a, d_mixed v; of b,
 // d_mixed v1; of c, g (v1 - v).
 @compute @workgroup_size(lanes)
-fn attention_values_scalar(
+fn attention_values_coefficient(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let u = of_scalar;
-    let part = of_scalar.first_group + group.x + group.y * groups.x;
+    let u = of_coefficient;
+    let part = of_coefficient.first_group + group.x + group.y * groups.x;
     if part * u.rows_a_group >= u.rows {
         return;
     }

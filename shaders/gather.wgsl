@@ -20,8 +20,8 @@ struct Backward {
     count: u32,
     after: u32,
     ids: u32,
-    // How many different ids occur.
-    different: u32,
+    // How many occurring ids occur.
+    occurring: u32,
 }
 
 @group(0) @binding(0) var<uniform> forward: Forward;
@@ -64,8 +64,8 @@ fn gather_backward(
     if pair >= backward.pairs {
         return;
     }
-    let i = pair / backward.different;
-    let number = pair % backward.different;
+    let i = pair / backward.occurring;
+    let number = pair % backward.occurring;
     let to = (i * backward.count + distinct[number]) * backward.after;
     for (var j = lane; j < backward.after; j += lanes) {
         var total = 0.0;

@@ -13,7 +13,6 @@ struct Uniforms {
     depth: u32,
     // The sum is cut into parts of this length; with several, y holds the parts one after another.
     length: u32,
-    parts: u32,
     batches: u32,
     // The sizes of a batch's last three axes of four.
     size_1: u32, size_2: u32, size_3: u32,
@@ -128,9 +127,9 @@ fn store_row(start: u32, row: u32, column: u32, step: u32, left: vec4<f32>, righ
         left.x, left.y, left.z, left.w, right.x, right.y, right.z, right.w,
     );
     for (var j = 0u; j < 8u; j++) {
-        let place = column + j * step;
-        if place < uniforms.columns {
-            store(at + place, place, values[j]);
+        let target_column = column + j * step;
+        if target_column < uniforms.columns {
+            store(at + target_column, target_column, values[j]);
         }
     }
 }
@@ -153,7 +152,7 @@ var<workgroup> a_tile: array<f32, 1040>;
 var<workgroup> b_tile: array<f32, 1040>;
 
 // Element `index` of 64 × 16, counted along the axis on which memory is contiguous.
-fn place(index: u32, along_depth: bool) -> vec2<u32> {
+fn position_in_tile(index: u32, along_depth: bool) -> vec2<u32> {
     if along_depth {
         return vec2(index / 16u, index % 16u);
     }
@@ -162,7 +161,7 @@ fn place(index: u32, along_depth: bool) -> vec2<u32> {
 
 fn load_tiles(t: Tile, k: u32, lane: u32) {
     for (var index = lane; index < 1024u; index += 64u) {
-        let from_a = place(index, uniforms.a_column == 1u);
+        let from_a = position_in_tile(index, uniforms.a_column == 1u);
         let row = t.row + from_a.x;
         let k_a = k + from_a.y;
         var value = 0.0;
@@ -170,7 +169,7 @@ fn load_tiles(t: Tile, k: u32, lane: u32) {
             value = a[t.a + row * uniforms.a_row + k_a * uniforms.a_column];
         }
         a_tile[from_a.y * STRIDE + from_a.x] = value;
-        let from_b = place(index, uniforms.b_row == 1u);
+        let from_b = position_in_tile(index, uniforms.b_row == 1u);
         let column = t.column + from_b.x;
         let k_b = k + from_b.y;
         value = 0.0;

@@ -14,7 +14,7 @@ struct Uniforms {
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 
 // The position in x of element i of y.
-fn place_in_x(i: u32) -> u32 {
+fn position_in_x(i: u32) -> u32 {
     var rest = i;
     var at = rest % uniforms.size_5 * uniforms.x_5;
     rest /= uniforms.size_5;
@@ -39,8 +39,8 @@ fn permute_forward(
         return;
     }
     if uniforms.add != 0u {
-        y[i] += x[place_in_x(i)];
+        y[i] += x[position_in_x(i)];
     } else {
-        y[i] = x[place_in_x(i)];
+        y[i] = x[position_in_x(i)];
     }
 }

@@ -25,8 +25,8 @@ struct Uniforms {
 
 // Where output pixel `o` lies among the input's pixels, in units of 1 / (2 to).
 fn position(o: u32, lengths: vec2<u32>) -> u32 {
-    let place = (2u * o + 1u) * lengths.x;
-    return min(place - min(place, lengths.y), 2u * lengths.y * (lengths.x - 1u));
+    let doubled = (2u * o + 1u) * lengths.x;
+    return min(doubled - min(doubled, lengths.y), 2u * lengths.y * (lengths.x - 1u));
 }
 
 // The share that output pixel `o` takes from input pixel `i`.

@@ -16,7 +16,7 @@ struct Uniforms {
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 
 // Where element `index` of the shorter array lies in the longer one.
-fn place_in_longer(index: u32) -> u32 {
+fn position_in_longer(index: u32) -> u32 {
     let i = index / uniforms.short_length;
     return i * uniforms.long_length + uniforms.start + index % uniforms.short_length;
 }
@@ -31,9 +31,9 @@ fn slice_forward(
         return;
     }
     if uniforms.add != 0u {
-        y[index] += x[place_in_longer(index)];
+        y[index] += x[position_in_longer(index)];
     } else {
-        y[index] = x[place_in_longer(index)];
+        y[index] = x[position_in_longer(index)];
     }
 }
 
@@ -47,8 +47,8 @@ fn slice_backward(
         return;
     }
     if uniforms.add != 0u {
-        y[place_in_longer(index)] += x[index];
+        y[position_in_longer(index)] += x[index];
     } else {
-        y[place_in_longer(index)] = x[index];
+        y[position_in_longer(index)] = x[index];
     }
 }

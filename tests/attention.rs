@@ -47,9 +47,10 @@ fn one_zero_zero_is_plain_attention() {
         let constants = q.attention(&k, &v, Some((&v1, &Mixing::PLAIN)), true);
         assert_eq!(numbers(&constants), plain, "on {device}");
         let [one, zero] = [1.0, 0.0].map(|value| Tensor::full(value, [1], &device));
-        let learnt = Mixing { own: (&one).into(), first: (&zero).into(), fidelity: (&zero).into() };
+        let learned =
+            Mixing { own: (&one).into(), first: (&zero).into(), fidelity: (&zero).into() };
         assert_close(
-            &q.attention(&k, &v, Some((&v1, &learnt)), true),
+            &q.attention(&k, &v, Some((&v1, &learned)), true),
             &q.attention(&k, &v, None, true),
         );
     }
@@ -117,7 +118,7 @@ fn last_rows_equal_fewer_queries() {
 
 /// Also with one and the same tensor as both values, and as two coefficients.
 #[test]
-fn learnt_coefficients_and_shared_inputs_get_the_gradients_of_small_ops() {
+fn learned_coefficients_and_shared_inputs_get_the_gradients_of_small_ops() {
     for device in devices() {
         let [q, k, v, v1] = operands(&device).map(|tensor| tensor.tracked());
         let [a, c] = [0.6, -0.4].map(|value| Tensor::full(value, [1], &device).tracked());

@@ -1,5 +1,5 @@
-//! Every shader is valid, keeps to the portable limits, is given what it takes, and translates to the language of every
-//! platform: SPIR-V (Vulkan), MSL (Metal), HLSL (DX12) and GLSL (GL). No driver is needed.
+//! Every shader is valid, keeps to the portable limits, is given what it takes, and translates to the
+//! language of every platform: SPIR-V (Vulkan), MSL (Metal), HLSL (DX12) and GLSL (GL). No driver is needed.
 
 use naga::back::{glsl, hlsl, msl, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
@@ -84,6 +84,30 @@ fn members(module: &Module, variable: &GlobalVariable) -> Vec<(String, ScalarKin
         (member.name.clone().expect("a name"), kind)
     };
     (0..).zip(members).map(member).collect()
+}
+
+/// No member of a uniform structure is there for nothing, but for `first_group` where there is one
+/// workgroup, and `size_0`: the first axis of several takes what the others leave.
+#[test]
+fn every_uniform_is_read() {
+    for shader in SHADERS {
+        let (module, _) = parse(shader);
+        let variables = module.global_variables.iter().map(|(_, variable)| variable);
+        for variable in variables.filter(|variable| variable.space == AddressSpace::Uniform) {
+            let name = variable.name.as_ref().expect("a name");
+            let short = shader.source.contains(&format!("let u = {name};"));
+            let given = members(&module, variable).split_off(1);
+            for (member, _) in given.iter().filter(|(member, _)| member != "size_0") {
+                let is_read = |of: &str| {
+                    let read = format!("{of}.{member}");
+                    let in_word = |letter: char| letter == '_' || letter.is_alphanumeric();
+                    shader.source.split(&read).skip(1).any(|rest| !rest.starts_with(in_word))
+                };
+                let found = is_read(name) || short && is_read("u");
+                assert!(found, "{}.wgsl never reads {member} of {name}", shader.name);
+            }
+        }
+    }
 }
 
 /// Copies may stand in several files, each of which is valid alone; but none may drift.

@@ -40,8 +40,8 @@ impl<'a> Recovery<'a> {
         Recovery { open, safety, interrupted, flags, attempts: 0, step: None }
     }
 
-    /// Replaces a device that failed with `error`, if that was asked for and
-    /// has a chance. `step` is that of the latest checkpoint.
+    /// Replaces a device that failed with `error`, if that was asked for and has a chance. `step` is
+    /// that of the latest checkpoint.
     ///
     /// # Errors
     /// The failure, if it stays.

@@ -37,7 +37,7 @@ pub struct What {
     /// How ResFormer mixes the first layer's value with its own
     #[arg(long, value_enum, help_heading = "What")]
     pub resformer_kind: Option<KindName>,
-    /// The factor on the first value, for the kinds constant and sparse [default: 2 and 5]
+    /// The coefficient of the first value, for the kinds constant and sparse [default: 2 and 5]
     #[arg(long, value_name = "LAMBDA", help_heading = "What")]
     pub resformer_lambda: Option<f32>,
     /// The layers that mix, from 0, for the kind sparse [default: the last three eighths]
@@ -162,7 +162,7 @@ pub enum VariantName {
 pub enum KindName {
     /// ½ and ½
     Identity,
-    /// a fixed factor on the first value
+    /// a fixed coefficient of the first value
     Constant,
     /// the same on some layers only
     Sparse,

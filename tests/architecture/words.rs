@@ -28,7 +28,7 @@ impl<'a> Visit<'a> for Words {
     }
 
     fn visit_lit_str(&mut self, text: &'a LitStr) {
-        self.0.insert(text.value());
+        self.add_text(&text.value());
     }
 
     fn visit_macro(&mut self, item: &'a Macro) {
@@ -39,11 +39,17 @@ impl<'a> Visit<'a> for Words {
 }
 
 impl Words {
+    /// A text without the signs around it, as in "gpu:"; sentences for people stay sentences.
+    fn add_text(&mut self, text: &str) {
+        let is_sign = |letter: char| !(letter == '_' || letter.is_alphanumeric());
+        self.0.insert(text.trim_matches(is_sign).to_owned());
+    }
+
     fn add(&mut self, tokens: TokenStream) {
         for token in tokens {
             match token {
                 TokenTree::Group(group) => self.add(group.stream()),
-                token => drop(self.0.insert(token.to_string().trim_matches('"').to_owned())),
+                token => self.add_text(&token.to_string()),
             }
         }
     }

@@ -31,7 +31,7 @@ pub use view::{View, ViewMut};
 
 use crate::Result;
 use failure::Failure;
-use plan::WhatFor;
+use plan::PlannedDevice;
 use profile::Profiler;
 use std::fmt;
 use std::sync::Arc;
@@ -85,7 +85,7 @@ impl Device {
     /// operations and bytes that a step will need ([`Device::memory`], [`Device::cost`]).
     /// Reading a tensor on it gives zeros.
     pub fn plan() -> Device {
-        Device::planning(WhatFor::Cpu { threads: rayon::current_num_threads() })
+        Device::planning(PlannedDevice::Cpu { threads: rayon::current_num_threads() })
     }
 
     /// The planning device ([`Device::plan`]) for this device: with the working memory that kernels
@@ -103,9 +103,9 @@ impl Device {
     /// ```
     pub fn plan_for(&self) -> Device {
         Device::planning(match &self.0.backend {
-            Backend::Cpu(cpu) => WhatFor::Cpu { threads: cpu.threads() },
-            Backend::Gpu(gpu) => WhatFor::Gpu { software: gpu.is_software() },
-            Backend::Plan(plan) => plan.what_for(),
+            Backend::Cpu(cpu) => PlannedDevice::Cpu { threads: cpu.threads() },
+            Backend::Gpu(gpu) => PlannedDevice::Gpu { software: gpu.is_software() },
+            Backend::Plan(plan) => plan.planned(),
         })
     }
 
@@ -121,11 +121,11 @@ impl Device {
     /// assert_eq!(device.planned_dispatches()[0].entry_point, "exp_forward");
     /// ```
     pub fn plan_for_gpu(software: bool) -> Device {
-        Device::planning(WhatFor::Gpu { software })
+        Device::planning(PlannedDevice::Gpu { software })
     }
 
-    fn planning(what_for: WhatFor) -> Device {
-        Device::new(Backend::Plan(plan::Plan::new(what_for)))
+    fn planning(planned: PlannedDevice) -> Device {
+        Device::new(Backend::Plan(plan::Plan::new(planned)))
     }
 
     /// What a GPU would have been sent since this was asked last; nothing but on a planning device

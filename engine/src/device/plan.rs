@@ -14,14 +14,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 pub(crate) struct Plan {
     /// A number of its own, by which ids know that they have a copy here.
     id: u64,
-    what_for: WhatFor,
+    planned: PlannedDevice,
     totals: Arc<Mutex<Totals>>,
     failure: Failure,
 }
 
 /// The device that is planned for: kernels take other working memory on each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum WhatFor {
+pub(crate) enum PlannedDevice {
     Cpu { threads: usize },
     Gpu { software: bool },
 }
@@ -60,14 +60,14 @@ pub(crate) struct Block {
 }
 
 impl Plan {
-    pub fn new(what_for: WhatFor) -> Plan {
+    pub fn new(planned: PlannedDevice) -> Plan {
         static MADE: AtomicU64 = AtomicU64::new(0);
         let id = MADE.fetch_add(1, Ordering::Relaxed);
-        Plan { id, what_for, totals: Arc::default(), failure: Failure::default() }
+        Plan { id, planned, totals: Arc::default(), failure: Failure::default() }
     }
 
-    pub fn what_for(&self) -> WhatFor {
-        self.what_for
+    pub fn planned(&self) -> PlannedDevice {
+        self.planned
     }
 
     pub fn allocate(&self, elements: usize) -> Block {
@@ -83,12 +83,12 @@ impl Plan {
         totals.cost += cost;
         totals.launches += 1;
         drop(totals);
-        match self.what_for {
-            WhatFor::Cpu { threads } => {
+        match self.planned {
+            PlannedDevice::Cpu { threads } => {
                 let scratch = kernel.scratch(inputs, threads);
                 drop(scratch.map(|elements| self.allocate(elements)));
             }
-            WhatFor::Gpu { software } => {
+            PlannedDevice::Gpu { software } => {
                 let inputs: Vec<Binding> =
                     inputs.iter().map(|shape| Binding::planned(*shape, false)).collect();
                 let outputs: Vec<Binding> =

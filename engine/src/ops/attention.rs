@@ -35,7 +35,7 @@ use crate::{Shape, Tensor, uniforms};
 use backward::AttentionBackward;
 use cpu_forward::Operands;
 use sizes::Sizes;
-use values::{Coefficients, Mix, RowSums, ScalarGradients, Source, ValueGradients};
+use values::{CoefficientGradients, Coefficients, Mix, RowSums, Source, ValueGradients};
 
 /// How the values of this layer (V) and of the first (V₁) enter attention:
 /// P·(own·V + first·V₁) + fidelity·(V₁ − V).
@@ -47,11 +47,11 @@ use values::{Coefficients, Mix, RowSums, ScalarGradients, Source, ValueGradients
 /// ```
 #[derive(Clone, Debug)]
 pub struct Mixing {
-    /// a: the weight of this layer's values.
+    /// a: the coefficient of this layer's values.
     pub own: Coefficient,
-    /// b: the weight of the first layer's values.
+    /// b: the coefficient of the first layer's values.
     pub first: Coefficient,
-    /// c: the weight of the fidelity term, which keeps the output near the first layer's values (λ in
+    /// c: the coefficient of the fidelity term, which keeps the output near the first layer's values (λ in
     /// NeuTRENO).
     pub fidelity: Coefficient,
 }
@@ -276,7 +276,7 @@ impl Op for Attention {
         for (input, coefficient) in (4..).zip(coefficients.learnable()) {
             if context.needs(input) {
                 let operands = [&d_mixed, &gradient, v, inputs[3]];
-                context.accumulate_with(&ScalarGradients { coefficient }, &operands, &[input]);
+                context.accumulate_with(&CoefficientGradients { coefficient }, &operands, &[input]);
             }
         }
     }

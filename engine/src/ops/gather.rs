@@ -247,9 +247,9 @@ impl Kernel for GatherBackward {
         }
         let [distinct, starts, order] =
             [&self.distinct, &self.starts, &self.order].map(|ids| gpu.ids(ids));
-        let (count, different) = (self.count, self.occurring);
-        let pairs = before * different;
-        let uniforms = uniforms! { pairs, count, after, ids: picked, different };
+        let (count, occurring) = (self.count, self.occurring);
+        let pairs = before * occurring;
+        let uniforms = uniforms! { pairs, count, after, ids: picked, occurring };
         let inputs = [&inputs[0], &distinct, &starts, &order];
         gpu.dispatch_rows("gather_backward", &inputs, &[dx], uniforms, pairs);
     }

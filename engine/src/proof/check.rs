@@ -46,10 +46,10 @@ pub fn difference(case: &Case, device: &Device) -> Result<f64, String> {
     for (got, expected) in results(device)?.iter().zip(&results(&Device::cpu())?) {
         let largest =
             expected.iter().filter(|x| x.is_finite()).fold(1.0_f32, |m, x| m.max(x.abs()));
-        for (place, (got, expected)) in got.iter().zip(expected).enumerate() {
+        for (position, (got, expected)) in got.iter().zip(expected).enumerate() {
             let same = got == expected || (got.is_nan() && expected.is_nan());
             if !same && !(got - expected).is_finite() {
-                return Err(format!("{got} at {place}, on the CPU {expected}"));
+                return Err(format!("{got} at {position}, on the CPU {expected}"));
             }
             if !same {
                 worst = worst.max(f64::from((got - expected).abs() / largest));

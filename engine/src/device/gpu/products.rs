@@ -194,7 +194,7 @@ impl<'a> Product<'a> {
         }
     }
 
-    fn uniforms(&self, groups: usize, parts: usize) -> [Uniform; 28] {
+    fn uniforms(&self, groups: usize, parts: usize) -> [Uniform; 27] {
         let Product { output, left, right, batch, .. } = *self;
         let [_, size_1, size_2, size_3] = batch.sizes;
         let [a_0, a_1, a_2, a_3] = batch.left;
@@ -205,7 +205,6 @@ impl<'a> Product<'a> {
             columns: output.columns,
             depth: left.columns,
             length: self.length(parts),
-            parts,
             batches: self.batches(),
             size_1,
             size_2,

@@ -65,7 +65,7 @@ impl Kernel for AttentionBackward {
         let [dq, dk, dv] = rows::needed(self.needs, outputs);
         let tiles = |positions: usize| sizes.batch * positions.div_ceil(TILE);
         if let Some(dq) = dq {
-            let uniforms = uniforms(&sizes, [dq.add, false, false]);
+            let uniforms = uniforms(&sizes, &[dq]);
             let groups = tiles(sizes.queries) * sizes.heads;
             let flops = sizes.gpu_flops(3);
             gpu.dispatch("attention_backward_queries", &inputs, &[dq], &uniforms, groups, flops);
@@ -76,17 +76,18 @@ impl Kernel for AttentionBackward {
         // One kernel makes both; one that is not needed goes to waste.
         let [dk, dv] =
             [dk, dv].map(|output| output.cloned().unwrap_or_else(|| gpu.scratch(inputs[1].shape)));
-        let uniforms = uniforms(&sizes, [false, dk.add, dv.add]);
+        let made = [&dk, &dv];
+        let uniforms = uniforms(&sizes, &made);
         let groups = tiles(sizes.keys) * sizes.kv_heads;
         let flops = sizes.gpu_flops(4);
-        let made = [&dk, &dv];
         gpu.dispatch("attention_backward_keys", &inputs, &made, &uniforms, groups, flops);
     }
 }
 
-/// The uniforms of both shaders: the sizes, and whether dq, dk and dv are added to what is there.
-fn uniforms(sizes: &Sizes, [add_queries, add_keys, add_values]: [bool; 3]) -> Vec<Uniform> {
+/// The uniforms of both shaders: the sizes, and a bit for each output that is added to what is there.
+fn uniforms(sizes: &Sizes, made: &[&Binding]) -> Vec<Uniform> {
+    let adds = (0..).zip(made).map(|(bit, output)| usize::from(output.add) << bit).sum::<usize>();
     let mut uniforms = sizes.uniforms().to_vec();
-    uniforms.extend(uniforms! { add_queries, add_keys, add_values });
+    uniforms.extend(uniforms! { adds });
     uniforms
 }

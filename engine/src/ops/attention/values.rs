@@ -318,7 +318,7 @@ impl Body for WeighRows<'_> {
 /// da = ⟨dV′, V⟩, db = ⟨dV′, V₁⟩ or dc = ⟨G, V₁ − V⟩ (0, 1 or 2). Inputs: dV′, the gradient of o,
 /// v and the first values.
 #[derive(Clone, Debug)]
-pub(super) struct ScalarGradients {
+pub(super) struct CoefficientGradients {
     /// 0, 1 or 2: a, b or c.
     pub coefficient: usize,
 }
@@ -326,9 +326,9 @@ pub(super) struct ScalarGradients {
 /// The rows whose products one workgroup sums.
 const ROWS_A_GROUP: usize = 256;
 
-impl Kernel for ScalarGradients {
+impl Kernel for CoefficientGradients {
     fn name(&self) -> &'static str {
-        "attention_scalar_gradients"
+        "attention_coefficient_gradients"
     }
 
     fn shapes(&self, _inputs: &[Shape]) -> Result<Vec<Shape>, String> {
@@ -378,7 +378,7 @@ impl Kernel for ScalarGradients {
         let coefficient = self.coefficient;
         uniforms.extend(uniforms! { coefficient, rows_a_group: ROWS_A_GROUP });
         let operands = [&inputs[0], &inputs[1], &inputs[2], &inputs[3]];
-        let entry_point = "attention_values_scalar";
+        let entry_point = "attention_values_coefficient";
         gpu.dispatch_rows(entry_point, &operands, &[&partial], &uniforms, parts);
         let uniforms = uniforms! { outputs: 1_usize, count: parts, after: 1_usize, length: parts };
         gpu.dispatch_rows("sum_forward", &[&partial], &[&outputs[0]], uniforms, 1);
