@@ -1,4 +1,5 @@
-// Cross-entropy of rows of logits. The products around it are dispatches of matmul.wgsl.
+// Cross-entropy of rows of logits. The products around it are dispatches of matmul.wgsl, the mean is
+// one of cross_entropy.wgsl.
 
 override lanes: u32 = 64u;
 
@@ -14,12 +15,6 @@ struct Rows {
     scale: f32,
 }
 
-struct Mean {
-    first_group: u32,
-    rows: u32,
-    scale: f32,
-}
-
 struct Scale {
     first_group: u32,
     elements: u32,
@@ -28,7 +23,6 @@ struct Scale {
 }
 
 @group(0) @binding(0) var<uniform> uniforms: Rows;
-@group(0) @binding(0) var<uniform> of_mean: Mean;
 @group(0) @binding(0) var<uniform> of_scale: Scale;
 
 @group(0) @binding(1) var<storage, read> targets: array<u32>;
@@ -113,22 +107,6 @@ fn linear_cross_entropy_rows(
     for (var i = lane; i < uniforms.vocabulary; i += lanes) {
         let aim = spread + select(0.0, share, i == wanted);
         logits[start + i] = scale * (exp(logits[start + i] - largest) / sum - aim);
-    }
-}
-
-@group(0) @binding(1) var<storage, read> row_losses: array<f32>;
-@group(0) @binding(2) var<storage, read_write> mean: array<f32>;
-
-// scale times the sum of all rows' losses.
-@compute @workgroup_size(lanes)
-fn linear_cross_entropy_mean(@builtin(local_invocation_index) lane: u32) {
-    var sum = 0.0;
-    for (var i = lane; i < of_mean.rows; i += lanes) {
-        sum += row_losses[i];
-    }
-    sum = sum_over_lanes(lane, sum);
-    if lane == 0u {
-        mean[0] = of_mean.scale * sum;
     }
 }
 

@@ -5,7 +5,7 @@ mod common;
 
 use common::programs::{path_of, program, said, text_file};
 use std::fs;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
@@ -20,6 +20,14 @@ fn training(folder: &Path, steps: u64) -> (Command, PathBuf) {
     let mut command = program("lm_wikitext");
     command.args(SMALL.split_whitespace()).args(["--steps", &steps.to_string()]);
     command.args(["--data", &path_of(&text_file(folder)), "--out", &path_of(&out)]);
+    // The tests themselves may run under nohup.
+    // SAFETY: between fork and exec only this call is made, which is allowed there.
+    unsafe {
+        command.pre_exec(|| {
+            libc::signal(libc::SIGHUP, libc::SIG_DFL);
+            Ok(())
+        });
+    }
     (command, out)
 }
 

@@ -248,7 +248,7 @@ impl Kernel for LinearCrossEntropy {
         }
         if let [mean] = mean {
             let uniforms = uniforms! { rows, scale: self.scale() };
-            gpu.dispatch_rows("linear_cross_entropy_mean", &[losses], &[mean], uniforms, 1);
+            gpu.dispatch_rows("cross_entropy_mean", &[losses], &[mean], uniforms, 1);
         }
     }
 }
