@@ -124,15 +124,9 @@ impl Needs {
         device: &Device,
         flags: &str,
     ) -> Result<(), Error> {
-        let (part, most) = self.most();
         match device.total_memory() {
-            Some(memory) if most > memory => Err(Error::Settings(format!(
-                "{name} would take {} of memory in {part}, and this machine has {}. Less is \
-                     needed with {flags}",
-                bytes(most),
-                bytes(memory)
-            ))),
-            _ => Ok(()),
+            Some(memory) => self.check_within(name, "this machine has", memory, flags),
+            None => Ok(()),
         }
     }
 
@@ -141,15 +135,19 @@ impl Needs {
     /// # Errors
     /// What the model of this name needs, and which flags would lower it, if it is more.
     pub(crate) fn check(&self, name: &str, limit: u64, flags: &str) -> Result<(), Error> {
+        self.check_within(name, "--memory-limit allows", limit, flags)
+    }
+
+    /// `bound` says in words what has or allows so much memory.
+    fn check_within(&self, name: &str, bound: &str, memory: u64, flags: &str) -> Result<(), Error> {
         let (part, most) = self.most();
-        if most <= limit {
+        if most <= memory {
             return Ok(());
         }
         Err(Error::Settings(format!(
-            "{name} would take {} of memory in {part}, and --memory-limit allows {}. Less is \
-             needed with {flags}",
+            "{name} would take {} of memory in {part}, and {bound} {}. Less is needed with {flags}",
             bytes(most),
-            bytes(limit)
+            bytes(memory)
         )))
     }
 }

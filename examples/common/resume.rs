@@ -54,14 +54,17 @@ fn of_run(run: &Path, now: &[OsString]) -> Result<Vec<OsString>> {
         .into());
     }
     let unusable = || format!("{}: its run.json does not say how to go on", run.display());
-    let arguments = facts["arguments"].as_array().ok_or_else(unusable)?;
-    let arguments: Option<Vec<OsString>> = arguments.iter().map(name_from_json).collect();
-    let mut arguments = arguments.ok_or_else(unusable)?;
+    let mut arguments = kept(&facts).ok_or_else(unusable)?;
     // A number of minutes became a number of steps, which stays.
     if let (Some(steps), None) = (facts["settings"]["steps"].as_u64(), value(now, "--steps")) {
         arguments.extend(["--steps".into(), steps.to_string().into()]);
     }
     Ok(arguments)
+}
+
+/// The arguments that a run kept, from its `run.json`.
+pub fn kept(facts: &serde_json::Value) -> Option<Vec<OsString>> {
+    facts["arguments"].as_array()?.iter().map(name_from_json).collect()
 }
 
 /// The arguments that a run keeps: without the program's name and what concerns only this process.
@@ -95,7 +98,7 @@ pub fn to_keep(arguments: Vec<OsString>) -> Vec<OsString> {
 }
 
 /// The last value of a flag.
-fn value(arguments: &[OsString], flag: &str) -> Option<OsString> {
+pub fn value(arguments: &[OsString], flag: &str) -> Option<OsString> {
     let mut found = None;
     for (index, argument) in arguments.iter().enumerate() {
         match split(argument) {

@@ -3,6 +3,7 @@
 use crate::common::images;
 use crate::common::program::Result;
 use crate::common::progress::Progress;
+use crate::common::resume;
 use neutreno::data::corpus::Corpus;
 use neutreno::data::images::{Broken, ImageData, ReadOptions, Task};
 use neutreno::data::lookup::{Lookup, lookup};
@@ -311,24 +312,15 @@ fn find_text(path: Option<PathBuf>, source: &str) -> Result<Corpus> {
 
 /// How the run that is measured read its images.
 fn typed_options(run: &RunFolder) -> Result<ReadOptions> {
-    let facts: serde_json::Value = read(&run.run_json())?;
-    let typed: Vec<&str> =
-        facts["arguments"].as_array().into_iter().flatten().filter_map(|a| a.as_str()).collect();
-    let value = |flag: &str| {
-        let joined = format!("{flag}=");
-        let mut values = typed.iter().enumerate().filter_map(|(index, word)| match *word == flag {
-            true => typed.get(index + 1).copied(),
-            false => word.strip_prefix(&joined),
-        });
-        values.next_back()
-    };
-    let numbers = |values: &str| values.split(',').map(|value| value.parse().ok()).collect();
+    let typed = resume::kept(&read(&run.run_json())?).unwrap_or_default();
+    let value = |flag: &str| resume::value(&typed, flag)?.into_string().ok();
+    let numbers = |values: String| values.split(',').map(|value| value.parse().ok()).collect();
     Ok(ReadOptions {
         // Had broken pictures not been left out in training, there would be no run.
         broken: Broken::Skip,
         void: value("--void").and_then(|index| index.parse().ok()),
         label_values: value("--label-values").and_then(numbers),
-        ground: value("--ground").and_then(|colour| images::colour(colour).ok()),
+        ground: value("--ground").and_then(|colour| images::colour(&colour).ok()),
         ..ReadOptions::default()
     })
 }
