@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::programs::{digits, path_of, program, said, text_file};
+use common::programs::{digits, path_of, program, said, scenes, text_file};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Output;
@@ -18,6 +18,9 @@ use Then::{Refused, Works};
 
 /// Flags with what they are tried with; a flag without a value has an empty one.
 type Row = (&'static str, &'static [(&'static str, Then)]);
+
+/// A flag without a value that is refused; one that works has an empty value.
+const ALONE: &str = "(alone)";
 
 /// More than any size, and more than 64 bits hold.
 const BIG: &str = "9999999999";
@@ -181,23 +184,10 @@ const TEXT: &[Row] = &[
 const IMAGES: &[Row] = &[
     (
         "--patch",
-        &[("1", Works), ("8", Works), ("3", Refused("--patch")), ("0", Refused("--patch"))],
+        &[("1", Works), ("4", Works), ("3", Refused("--patch")), ("0", Refused("--patch"))],
     ),
-    ("--class-token", &[("true", Works), ("false", Works), ("perhaps", Refused("--class-token"))]),
     ("--drop-path", &[("0", Works), ("0.99", Works), ("1", Refused("--drop-path"))]),
-    (
-        "--image-size",
-        &[("8x8", Works), ("4x4", Refused("--image-size")), ("0x4", Refused("--image-size"))],
-    ),
-    ("--classes", &[("dark,light", Works)]),
-    (
-        "--ground",
-        &[
-            ("black", Refused("--ground is for pictures that are files")),
-            ("#0000f", Refused("--ground")),
-        ],
-    ),
-    ("--skip-broken", &[("", Works)]),
+    ("--classes", &[("dark,light", Works), ("dark", Refused("class"))]),
     ("--eval-images", &[("1", Works), ("2147483647", Works), ("0", Refused("--eval-images"))]),
     ("--no-augmentation", &[("", Works)]),
     ("--padding", &[("0", Works), (MOST, Refused("--padding"))]),
@@ -209,6 +199,19 @@ const IMAGES: &[Row] = &[
 ];
 
 const CLASSIFICATION: &[Row] = &[
+    ("--class-token", &[("true", Works), ("false", Works), ("perhaps", Refused("--class-token"))]),
+    (
+        "--image-size",
+        &[("8x8", Works), ("4x4", Refused("--image-size")), ("0x4", Refused("--image-size"))],
+    ),
+    (
+        "--ground",
+        &[
+            ("black", Refused("--ground is for pictures that are files")),
+            ("#0000f", Refused("--ground")),
+        ],
+    ),
+    ("--skip-broken", &[(ALONE, Refused("--skip-broken is for pictures that are files"))]),
     ("--erasing", &[("0", Works), ("1", Works), ("-1", Refused("--erasing"))]),
     (
         "--mixup",
@@ -253,8 +256,8 @@ fn check(name: &str, rows: &[&[Row]], run: impl Fn(&[String]) -> Output + Sync) 
     let mut wrong = Vec::new();
     for (flag, values) in rows {
         for (value, then) in *values {
-            let is_switch = value.is_empty() && matches!(then, Works);
-            let typed = if is_switch { (*flag).into() } else { format!("{flag}={value}") };
+            let alone = *value == ALONE || value.is_empty() && matches!(then, Works);
+            let typed = if alone { (*flag).into() } else { format!("{flag}={value}") };
             let output = run(std::slice::from_ref(&typed));
             let said = said(&output);
             let good = match (then, output.status.code()) {
@@ -315,29 +318,44 @@ fn of_image_classification() {
     check("image_classification", &rows, |flags| run("image_classification", &usual, &data, flags));
 }
 
-/// Scenes of the program's own would take long, so only what differs from classification is run.
+const SEGMENTATION: &[Row] = &[
+    ("--class-token", &[("true", Refused("--class-token has no effect here"))]),
+    (
+        "--image-size",
+        &[
+            ("4x8", Works),
+            ("9x9", Refused("--patch 4 does not divide")),
+            ("0x4", Refused("--image-size")),
+        ],
+    ),
+    ("--ground", &[("black", Works), ("#ff8000", Works), ("#0000f", Refused("--ground"))]),
+    ("--skip-broken", &[("", Works)]),
+    ("--decoder-layers", &[("1", Works), ("0", Refused("--decoder-layers"))]),
+    (
+        "--mask-upscale",
+        &[
+            ("1", Works),
+            ("4", Works),
+            ("3", Refused("--mask-upscale")),
+            ("0", Refused("--mask-upscale")),
+        ],
+    ),
+    ("--balance", &[("0", Works), ("0.999", Works), ("1", Refused("--balance"))]),
+    ("--void", &[("255", Works), ("0", Works), ("256", Refused("--void"))]),
+    (
+        "--label-values",
+        &[("0,1", Works), ("0", Refused("label")), ("0,x", Refused("--label-values"))],
+    ),
+];
+
 #[test]
 fn of_image_segmentation() {
-    let rows = ["--decoder-layers", "--mask-upscale", "--balance", "--void", "--label-values"];
-    let shared = TRAINING.iter().chain(IMAGES).map(|(flag, _)| *flag);
-    let known: BTreeSet<String> = shared.chain(rows).map(str::to_owned).collect();
-    assert_eq!(flags_of("image_segmentation"), known);
-    let refused = [
-        ("--decoder-layers=0", "--decoder-layers"),
-        ("--decoder-layers=9999999999", "--decoder-layers"),
-        ("--mask-upscale=0", "--mask-upscale"),
-        ("--balance=1", "--balance"),
-        ("--void=256", "--void"),
-        ("--void=3", "--void is for label images that are read"),
-        ("--label-values=0,255", "--label-values is for label images that are read"),
-        ("--label-values=0,x", "--label-values"),
-        ("--class-token=true", "--class-token has no effect here"),
-        ("--skip-broken", "--skip-broken is for images that are read"),
-    ];
-    for (typed, words) in refused {
-        let output = program("image_segmentation").arg(typed).output().unwrap();
-        assert!(!output.status.success() && said(&output).contains(words), "{}", said(&output));
-    }
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("scenes");
+    scenes(&data);
+    let usual = format!("{SMALL} --patch 4 --eval-images 4 --warmup 0");
+    let rows = [TRAINING, IMAGES, SEGMENTATION];
+    check("image_segmentation", &rows, |flags| run("image_segmentation", &usual, &data, flags));
 }
 
 #[test]
@@ -431,34 +449,66 @@ fn of_bench_training() {
 
 /// Looking for help does not begin the whole check, and a flag that is not there is named.
 #[test]
-fn of_doctor_and_measure() {
+fn of_doctor() {
     assert_eq!(flags_of("doctor"), BTreeSet::new());
     let output = program("doctor").arg("--bogus").output().unwrap();
     assert!(!output.status.success() && said(&output).contains("--bogus"), "{}", said(&output));
-    let flags = [
-        "--data",
-        "--device",
-        "--heads",
-        "--list-devices",
-        "--out",
-        "--quiet",
-        "--sequences",
-        "--threads",
+}
+
+#[test]
+fn of_measure() {
+    const ROWS: &[Row] = &[
+        ("--data", &[("/no/such/place", Refused("/no/such/place"))]),
+        ("--sequences", &[("1", Works), ("2147483647", Works), ("0", Refused("--sequences"))]),
+        (
+            "--heads",
+            &[
+                ("1:1,2:2", Works),
+                ("3:1", Refused("3:1")),
+                ("0:1", Refused("--heads")),
+                ("1", Refused("--heads")),
+            ],
+        ),
+        ("--out", &[("here", Works)]),
+        ("--quiet", &[("", Works)]),
+        ("--device", &[("cpu", Works), ("x", Refused("at least three letters"))]),
+        ("--threads", &[("0", Works), ("1025", Refused("--threads"))]),
+        ("--list-devices", &[("", Works)]),
     ];
-    assert_eq!(flags_of("measure"), flags.map(str::to_owned).into());
-    let output = program("measure").arg("--list-devices").output().unwrap();
-    assert!(output.status.success() && output.stdout.starts_with(b"cpu"), "{}", said(&output));
-    for (typed, words) in [
-        ("--sequences=0", "--sequences"),
-        ("--heads=0:1", "--heads"),
-        ("--heads=1", "--heads"),
-        ("--threads=1025", "--threads"),
-        ("nowhere", "nowhere is not the folder of a run"),
+    let folder = tempfile::tempdir().unwrap();
+    let text = text_file(folder.path());
+    let trained = folder.path().join("trained");
+    let mut command = program("lm_wikitext");
+    command.args(SMALL.split_whitespace()).args(["--context", "8", "--variant", "svformer"]);
+    command.args(["--data", &path_of(&text), "--out", &path_of(&trained)]);
+    assert!(command.status().unwrap().success());
+    check("measure", &[ROWS], |flags| {
+        let mut command = program("measure");
+        command.current_dir(folder.path()).arg(&trained);
+        command.args(flags).output().expect("the program starts")
+    });
+    let output = program("measure").arg("nowhere").output().unwrap();
+    assert!(!output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains("nowhere is not the folder of a run"), "{}", said(&output));
+}
+
+/// A shell leaves a `~` in quotes as it is.
+#[test]
+fn of_paths_that_begin_with_a_tilde() {
+    for (name, typed) in [
+        ("lm_wikitext", "--data=~/x"),
+        ("lm_wikitext", "--out=~/x"),
+        ("lm_wikitext", "--resume=~/x"),
+        ("image_classification", "--data=~/x"),
+        ("image_segmentation", "--resume=~/x"),
+        ("efficiency", "--out=~/x"),
+        ("measure", "~/x"),
+        ("measure", "--data=~/x"),
+        ("measure", "--out=~/x"),
     ] {
-        let output = program("measure").args(["a", typed]).output().unwrap();
+        let output = program(name).arg(typed).output().unwrap();
         let said = said(&output);
-        assert!(!output.status.success() && !said.contains("panicked"), "{said}");
-        assert!(said.contains(words) || typed == "nowhere", "{said}");
+        assert!(!output.status.success() && said.contains("$HOME"), "{name} {typed}: {said}");
     }
 }
 

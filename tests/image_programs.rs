@@ -3,8 +3,8 @@
 
 mod common;
 
-use common::programs::{json, path_of, said};
-use image::{GrayImage, ImageFormat, Luma, Rgb, RgbImage};
+use common::programs::{json, path_of, said, scenes};
+use image::{GrayImage, ImageFormat, Rgb, RgbImage};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -43,27 +43,6 @@ fn digits(folder: &Path) {
         let file = |kind: &str| folder.join(format!("{name}-{kind}-ubyte"));
         fs::write(file("images-idx3"), idx(&[count, 8, 8], &pixels)).unwrap();
         fs::write(file("labels-idx1"), idx(&[count], &labels)).unwrap();
-    }
-}
-
-/// Pictures of 12 × 8 pixels, dark on the left and light on the right, which are the classes; a
-/// column is void.
-fn scenes(folder: &Path) {
-    for (split, count) in [("train", 8), ("val", 4), ("test", 4)] {
-        let [pictures, labels] = [split.to_string(), format!("{split}annot")].map(|name| {
-            let path = folder.join(name);
-            fs::create_dir_all(&path).unwrap();
-            path
-        });
-        for number in 0..count {
-            let right = |x: u32| u8::from(x > 3 + number);
-            let picture = RgbImage::from_fn(12, 8, |x, y| Rgb([200 * right(x), y as u8, 9]));
-            let label = |x, _| Luma([if x == 0 { 255 } else { right(x) }]);
-            let name = format!("{number}.png");
-            picture.save_with_format(pictures.join(&name), ImageFormat::Png).unwrap();
-            let label = GrayImage::from_fn(12, 8, label);
-            label.save_with_format(labels.join(&name), ImageFormat::Png).unwrap();
-        }
     }
 }
 
@@ -176,7 +155,7 @@ fn bad_flags_are_named() {
         (&["--ground", "black"], "--ground is for pictures that are files"),
         (&["--ground", "#12"], "six hexadecimal digits"),
         (&["--magnitude", "0.5"], "--magnitude says how strong --operations are"),
-        (&["--classes", "a,b"], "3 classes, but 2 have names"),
+        (&["--classes", "a,b"], "takes 3 names of classes, and 2 are given"),
         (&["--classes", "a,,b"], "the name of class 1 is empty"),
         (&["--drop-path", "1"], "--drop-path"),
         (&["--preset", "huge"], "--preset"),

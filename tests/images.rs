@@ -111,7 +111,10 @@ fn labels_without_a_name_are_refused() {
     let folder = idx_folder();
     let options = ReadOptions { classes: Some(vec!["even".into()]), ..ReadOptions::default() };
     let message = ImageData::read(folder.path(), &options).unwrap_err().to_string();
-    assert_names(&message, &["labels go up to 1", "2 classes, but 1 have names: even"]);
+    assert_names(
+        &message,
+        &["labels go up to 1", "takes 2 names of classes, and 1 is given: even"],
+    );
 }
 
 // CIFAR.
@@ -360,7 +363,10 @@ fn segmentation_is_read() {
     let mut options = ReadOptions { void: Some(3), classes: Some(names), ..skipping() };
     let data = ImageData::read(folder.path(), &options).unwrap();
     assert_eq!(data.skipped.len(), 3);
-    assert_names(&data.skipped[0].reason, &["class index 255 in row 0, column 3", "3 classes"]);
+    assert_names(
+        &data.skipped[0].reason,
+        &["class index 255 in row 0, column 3", "classes go from 0 to 2"],
+    );
     assert_eq!(data.splits.train.labels(0), [0, 1, 2, VOID, VOID, 2, 1, 0]);
     // Scaled to a square, of which the middle is seen.
     options.size = Some([4, 4]);
@@ -386,7 +392,7 @@ fn wrong_label_images_stop_or_are_skipped() {
             |path| {
                 png(path, [4, 2], ColorType::Grayscale, BitDepth::Eight, &[0, 0, 0, 0, 0, 9, 0, 0])
             },
-            &["class index 9 in row 1, column 1", "3 classes"],
+            &["class index 9 in row 1, column 1", "classes go from 0 to 2"],
         ),
         (|path| colour_png(path, [4, 2], [1; 3]), &["class indices", "Rgb with 8 bits"]),
     ];

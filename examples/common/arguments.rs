@@ -6,7 +6,7 @@ use clap::{ArgAction, Args, ValueEnum};
 use neutreno::engine::optim::Curve;
 use neutreno::training::{Longer, Preset, Settings};
 use neutreno::{ResformerKind, Variant, VariantConfig};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// All of them; a program adds those of its own task.
@@ -119,11 +119,11 @@ pub struct Machine {
 #[derive(Debug, Args)]
 pub struct Output {
     /// The run's folder; it must be new or empty [default: runs/TIME-TASK]
-    #[arg(long, value_name = "DIR", value_parser = PathBufValueParser::new().try_map(place), help_heading = "Output")]
+    #[arg(long, value_name = "DIR", value_parser = place(), help_heading = "Output")]
     pub out: Option<PathBuf>,
     /// Go on with a run, from its latest checkpoint. No other flag is needed; some may be changed:
     /// --steps (with --longer), --threads, --device, and those under Safeguards and Output
-    #[arg(long, value_name = "RUN", conflicts_with = "out", help_heading = "Output")]
+    #[arg(long, value_name = "RUN", conflicts_with = "out", value_parser = place(), help_heading = "Output")]
     pub resume: Option<PathBuf>,
     /// Validate every so many steps; 0 for only at the end
     #[arg(long, value_name = "STEPS", help_heading = "Output")]
@@ -252,15 +252,22 @@ pub fn minutes(text: &str) -> Result<f64, String> {
     if sound { Ok(value) } else { Err("must be a finite number larger than 0".into()) }
 }
 
-/// A path as typed. The shell expands a `~` only outside of quotes, so one that arrives here names
-/// nothing that anybody meant.
-pub fn place(path: PathBuf) -> Result<PathBuf, String> {
+/// Reads a path as typed. The shell expands a `~` only outside of quotes, so one that arrives here
+/// names nothing that anybody meant.
+pub fn place() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path| meant(&path).map(|()| path))
+}
+
+/// Whether a path can have been meant.
+pub fn meant(path: &Path) -> Result<(), String> {
     if !path.starts_with("~") || path.exists() {
-        return Ok(path);
+        return Ok(());
     }
-    Err("the shell leaves a ~ in quotes, or after =, as it is: write $HOME instead, or ./~ if a \
-         folder of that name is meant"
-        .into())
+    Err(format!(
+        "{}: the shell leaves a ~ in quotes, or after =, as it is: write $HOME instead, or ./~ if a \
+         folder of that name is meant",
+        path.display()
+    ))
 }
 
 impl Common {

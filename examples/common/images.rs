@@ -4,7 +4,6 @@ use super::arguments::{Common, names_of, number, place, positive, set, share};
 use super::program::Result;
 use super::progress::Progress;
 use super::sizes::{Sizes, check_batch, check_heads, check_numbers};
-use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{ArgAction, Args};
 use neutreno::data::Source;
 use neutreno::data::images::{Broken, ImageData, ImageError, ImageShape, ReadOptions, Task};
@@ -35,7 +34,7 @@ pub struct Images {
     pub drop_path: Option<f32>,
 
     /// Folder with the images [default: generated ones]
-    #[arg(long, value_name = "DIR", value_parser = PathBufValueParser::new().try_map(place), help_heading = "Images")]
+    #[arg(long, value_name = "DIR", value_parser = place(), help_heading = "Images")]
     pub data: Option<PathBuf>,
     /// Scale pictures in folders to this size [default: as they are; 224x224 for deit-tiny]
     #[arg(long, value_parser = size, value_name = "HEIGHTxWIDTH", help_heading = "Images")]

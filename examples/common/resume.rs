@@ -1,5 +1,6 @@
 //! Going on with a run: its `run.json` holds what was typed, and what is typed now comes on top.
 
+use super::arguments::meant;
 use super::program::Result;
 use neutreno::run::{RunFolder, name_from_json};
 use std::ffi::{OsStr, OsString};
@@ -44,6 +45,7 @@ pub fn typed() -> Result<Vec<OsString>> {
 
 /// What was typed for an earlier run.
 fn of_run(run: &Path, now: &[OsString]) -> Result<Vec<OsString>> {
+    meant(run).map_err(|problem| format!("--resume {problem}"))?;
     let facts = RunFolder::open(run)?.facts()?;
     let its_own = PROGRAMS.iter().find(|(task, _)| facts["task"] == *task);
     if let Some((task, its_own)) = its_own.filter(|(_, its_own)| *its_own != PROGRAM) {

@@ -4,7 +4,6 @@ use super::arguments::place;
 use super::program::Result;
 use super::progress::Progress;
 use clap::Args;
-use clap::builder::{PathBufValueParser, TypedValueParser};
 use neutreno::data::corpus::{self, Corpus};
 use neutreno::data::lookup::{Lookup, lookup};
 use neutreno::data::{Source, Splits};
@@ -20,7 +19,7 @@ pub struct Text {
     /// validation, val or dev, and test may be missing), or any text file, or - for a pipe: one
     /// text is split 90/5/5 [default: WikiText-2 from the cache or the network, else generated
     /// text]
-    #[arg(long, value_name = "DIR", value_parser = PathBufValueParser::new().try_map(place))]
+    #[arg(long, value_name = "DIR", value_parser = place())]
     data: Option<PathBuf>,
 }
 

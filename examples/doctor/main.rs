@@ -155,7 +155,7 @@ fn per_second(device: &Device, work: impl Fn() -> Tensor) -> Result<f64, Error> 
 
 /// Prints what each preset of lm_wikitext needs, and which is the largest that fits.
 fn presets(memory: Option<u64>) {
-    show::result("memory that lm_wikitext's presets take in training, with WikiText-2's words:");
+    show::result("memory that lm_wikitext's presets take in training on WikiText-2:");
     let mut largest = None;
     for preset in LanguageSettings::PRESETS {
         let Some(needed) = planned(preset.name) else { continue };
@@ -174,13 +174,17 @@ fn presets(memory: Option<u64>) {
 
 /// The memory of a preset, by its plan.
 fn planned(preset: &str) -> Option<u64> {
-    const WORDS: usize = 33_278;
+    let vocabulary = match LanguageSettings::tokenizer(preset, true) {
+        TokenizerChoice::Words => 33_278,
+        TokenizerChoice::BytePairs(tokens) => tokens,
+        TokenizerChoice::Bytes => 256,
+    };
     let (sizes, settings) = LanguageSettings::preset(preset)?;
     let text = || "some words\n".repeat(100);
     let splits = Splits { train: text(), validation: text(), test: text() };
     let corpus = Corpus::new("a few words".into(), Source::Generated(0), false, splits, None);
     let variant = VariantConfig::new(neutreno::Variant::Neutreno);
-    let config = sizes.model(WORDS, &variant);
+    let config = sizes.model(vocabulary, &variant);
     let task = LanguageModelling::new(&corpus, TokenizerChoice::Bytes, sizes).ok()?;
     plan(&task, &config, &settings, &Device::cpu()).ok().map(|plan| plan.memory.peak)
 }

@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::common::arguments::{
-    Machine, Seeds, VariantName, What, at_least_two, few, non_negative, positive, share,
+    Machine, Seeds, VariantName, What, at_least_two, few, non_negative, place, positive, share,
 };
 use crate::common::sizes::{check_batch, check_numbers};
 use crate::common::text::Text;
@@ -64,7 +64,7 @@ pub struct Arguments {
     #[command(flatten)]
     pub seeds: Seeds,
     /// The folder of all runs; if it is there, what is missing in it is trained
-    #[arg(long, value_name = "DIR", default_value = "runs/efficiency")]
+    #[arg(long, value_name = "DIR", default_value = "runs/efficiency", value_parser = place())]
     pub out: PathBuf,
     /// Print results only
     #[arg(long, short)]

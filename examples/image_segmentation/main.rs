@@ -5,7 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-use clap::Parser;
+use clap::{ArgAction, Parser};
 use common::arguments::{positive, set, share};
 use common::images::Images;
 use common::interrupts;
@@ -45,7 +45,7 @@ struct Arguments {
     void: Option<u8>,
     /// The values in label images that stand for the classes, in order, as 0,255 for masks of black and
     /// white [default: 0, 1, 2, … themselves]
-    #[arg(long, value_name = "VALUE,...", value_delimiter = ',', help_heading = "Images")]
+    #[arg(long, value_name = "VALUE,...", action = ArgAction::Set, value_delimiter = ',', help_heading = "Images")]
     label_values: Option<Vec<u8>>,
 }
 

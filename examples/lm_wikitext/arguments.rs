@@ -4,6 +4,8 @@ use crate::common::arguments::{Common, names_of, number, positive, set, share};
 use crate::common::sizes::{Sizes, check_batch, check_heads, check_numbers};
 use crate::common::text::Text;
 use clap::Parser;
+use neutreno::data::Source;
+use neutreno::data::corpus::Corpus;
 use neutreno::data::tokenizer::TokenizerChoice;
 use neutreno::tasks::language::LanguageSettings;
 use neutreno::training::Settings;
@@ -52,8 +54,8 @@ pub struct Arguments {
     /// Stop if there is no real text, instead of going on with generated text
     #[arg(long, help_heading = "Text")]
     pub require_real_text: bool,
-    /// words, bytes or bpe:N (N tokens) [default: words where the text is split into words, else
-    /// bytes]
+    /// words, bytes or bpe:N (N tokens) [default: bpe:2000 for tiny; else words where the text is
+    /// split into words, and bytes elsewhere]
     #[arg(long, value_name = "KIND", help_heading = "Text")]
     pub tokenizer: Option<TokenizerChoice>,
     /// Score so many tokens of each text at the end, or all [default: so many that scoring takes a
@@ -94,6 +96,14 @@ impl FromStr for EvalTokens {
 }
 
 impl Arguments {
+    /// The tokens that were asked for, or those that go with the preset, which is `usual` if none was
+    /// asked for.
+    pub fn tokenizer(&self, usual: &str, corpus: &Corpus) -> TokenizerChoice {
+        let preset = self.preset.as_deref().unwrap_or(usual);
+        let split = corpus.official_words || matches!(corpus.source, Source::Generated(_));
+        self.tokenizer.unwrap_or_else(|| LanguageSettings::tokenizer(preset, split))
+    }
+
     /// The preset, `usual` if none was asked for, with what the flags change.
     ///
     /// # Errors

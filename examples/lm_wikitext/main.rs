@@ -13,9 +13,7 @@ use common::progress::Progress;
 use common::text::describe_tokens;
 use neutreno::VariantConfig;
 use neutreno::data::Source;
-use neutreno::data::corpus::Corpus;
 use neutreno::data::lookup::Lookup;
-use neutreno::data::tokenizer::TokenizerChoice;
 use neutreno::tasks::language::LanguageModelling;
 use std::process::ExitCode;
 
@@ -27,26 +25,20 @@ fn run(arguments: &Arguments) -> Result<()> {
     let interrupted = interrupts::catch()?;
     let common = &arguments.common;
     // Whatever is wrong with the flags comes out before anything is loaded.
-    let chosen = arguments.settings("tiny")?;
-    let variants = common.what.variants(chosen.0.layers, VariantConfig::new)?;
+    let (sizes, _) = arguments.settings("tiny")?;
+    let variants = common.what.variants(sizes.layers, VariantConfig::new)?;
     let mut progress = Progress::new(common.output.quiet);
     let device = open_device(&common.machine, &progress)?;
     let (offline, require_real) = (arguments.offline, arguments.require_real_text);
     let how = Lookup { offline, require_real, ..Lookup::default() };
     let find = || arguments.text.find(how, common.output.resume.as_deref(), &progress);
     let corpus = progress.during("reading the text", find)?;
-    let generated = matches!(corpus.source, Source::Generated(_));
-    let (sizes, settings) = if generated { arguments.settings("generated")? } else { chosen };
-    let tokenizer = arguments.tokenizer.unwrap_or_else(|| usual_tokenizer(&corpus));
+    let usual = if matches!(corpus.source, Source::Generated(_)) { "generated" } else { "tiny" };
+    let (sizes, settings) = arguments.settings(usual)?;
+    let tokenizer = arguments.tokenizer(usual, &corpus);
     let task = progress.during("cutting the text into tokens", || {
         LanguageModelling::new(&corpus, tokenizer, sizes)
     })?;
     describe_tokens(&task, &progress);
     train(&task, settings, &variants, common, device, &mut progress, interrupted)
-}
-
-/// Words where the text comes split into words, else bytes.
-fn usual_tokenizer(corpus: &Corpus) -> TokenizerChoice {
-    let split = corpus.official_words || matches!(corpus.source, Source::Generated(_));
-    if split { TokenizerChoice::Words } else { TokenizerChoice::Bytes }
 }

@@ -7,7 +7,7 @@ mod common;
 mod models;
 
 use clap::{ArgAction, Parser};
-use common::arguments::{Machine, positive};
+use common::arguments::{Machine, place, positive};
 use common::program::{Result, open_device};
 use common::progress::Progress;
 use common::show;
@@ -29,10 +29,10 @@ use std::process::ExitCode;
 #[command(version, name = "measure", max_term_width = 100)]
 struct Arguments {
     /// Folders of runs, each with a summary.json
-    #[arg(required_unless_present = "list_devices", value_name = "RUN")]
+    #[arg(required_unless_present = "list_devices", value_name = "RUN", value_parser = place())]
     runs: Vec<PathBuf>,
     /// The data that the models were trained on [default: where it was then]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = place())]
     data: Option<PathBuf>,
     /// How many texts or images the numbers are means of
     #[arg(long, default_value_t = 64, value_parser = positive)]
@@ -43,7 +43,7 @@ struct Arguments {
     heads: Vec<(usize, usize)>,
     /// The folder for measurements.html and measurements.json; made if it isn't there [default:
     /// that of the first run]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = place())]
     out: Option<PathBuf>,
     /// Show nothing while it works
     #[arg(long, short)]

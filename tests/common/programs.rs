@@ -1,5 +1,6 @@
 //! Running the programs as a user does.
 
+use image::{GrayImage, ImageFormat, Luma, Rgb, RgbImage};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -56,5 +57,26 @@ pub fn digits(folder: &Path, train: u8) {
         let file = |name: &str| folder.join(format!("{split}-{name}-ubyte"));
         std::fs::write(file("images-idx3"), pixels).expect("a file");
         std::fs::write(file("labels-idx1"), labels).expect("a file");
+    }
+}
+
+/// Pictures of 12 × 8 pixels, dark on the left and light on the right, which are the classes; a
+/// column is void.
+pub fn scenes(folder: &Path) {
+    for (split, count) in [("train", 8), ("val", 4), ("test", 4)] {
+        let [pictures, labels] = [split.to_string(), format!("{split}annot")].map(|name| {
+            let path = folder.join(name);
+            std::fs::create_dir_all(&path).unwrap();
+            path
+        });
+        for number in 0..count {
+            let right = |x: u32| u8::from(x > 3 + number);
+            let picture = RgbImage::from_fn(12, 8, |x, y| Rgb([200 * right(x), y as u8, 9]));
+            let label = |x, _| Luma([if x == 0 { 255 } else { right(x) }]);
+            let name = format!("{number}.png");
+            picture.save_with_format(pictures.join(&name), ImageFormat::Png).unwrap();
+            let label = GrayImage::from_fn(12, 8, label);
+            label.save_with_format(labels.join(&name), ImageFormat::Png).unwrap();
+        }
     }
 }

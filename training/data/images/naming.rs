@@ -37,9 +37,9 @@ pub(super) fn by_index(
     sound(&classes).map_err(wrong)?;
     if classes.len() < needed || exactly && classes.len() > needed {
         return Err(wrong(format!(
-            "labels go up to {}, so there are {needed} classes, but {} have names: {}",
+            "labels go up to {}, which takes {needed} names of classes, and {} given: {}",
             needed.saturating_sub(1),
-            classes.len(),
+            if classes.len() == 1 { "1 is".into() } else { format!("{} are", classes.len()) },
             classes.join(", ")
         )));
     }

@@ -2,7 +2,7 @@
 
 use super::folder::{Folder, ReadOptions, entries, last};
 use super::listing::Tally;
-use super::{ImageData, ImageError, Task, cifar, class_folders, idx, segmentation_folders};
+use super::{Broken, ImageData, ImageError, Task, cifar, class_folders, idx, segmentation_folders};
 use std::fs;
 use std::path::Path;
 
@@ -109,6 +109,7 @@ fn without_pictures(path: &Path, options: &ReadOptions) -> Result<(), ImageError
         ("--ground", options.ground.is_some()),
         ("--void", options.void.is_some()),
         ("--label-values", options.label_values.is_some()),
+        ("--skip-broken", options.broken == Broken::Skip),
     ];
     match given.iter().find(|(_, given)| *given) {
         Some((flag, _)) => {

@@ -219,7 +219,7 @@ fn load_one(
             };
             let classes = match &indices.values {
                 Some(values) => format!("the values {values:?} stand for classes (--label-values)"),
-                None => format!("there are {} classes", indices.classes),
+                None => format!("classes go from 0 to {}", indices.classes - 1),
             };
             let reason =
                 format!("class index {index} in row {row}, column {column}; {classes}, and {void}");

@@ -1,5 +1,6 @@
 //! The settings of a language model's training, and the presets.
 
+use crate::data::tokenizer::TokenizerChoice;
 use crate::engine::optim::Curve;
 use crate::language::LanguageModelConfig;
 use crate::settings::{Preset, Settings};
@@ -44,7 +45,10 @@ impl LanguageSettings {
     /// All presets.
     pub const PRESETS: [Preset; 5] = [
         Preset { name: "tiny", purpose: "all four variants in minutes on two CPU cores" },
-        Preset { name: "generated", purpose: "tiny with more steps, which few tokens make cheap" },
+        Preset {
+            name: "generated",
+            purpose: "the same for the generated text, whose words are few",
+        },
         Preset {
             name: "wikitext2",
             purpose: "the best perplexity on WikiText-2 in 10 CPU minutes",
@@ -63,106 +67,34 @@ impl LanguageSettings {
     /// assert!(LanguageSettings::preset("huge").is_none());
     /// ```
     pub fn preset(name: &str) -> Option<(LanguageSettings, Settings)> {
-        let sizes = LanguageSettings {
-            layers: 3,
-            width: 64,
-            feed_forward: None,
-            heads: 4,
-            key_value_heads: None,
-            tied: true,
-            context: 64,
-            dropout: 0.0,
-            label_smoothing: 0.0,
-            recompute: false,
-            evaluation_tokens: 20_000,
-            final_evaluation_tokens: None,
-            evaluate_all: false,
-        };
-        let training = Settings {
-            batch: 32,
-            accumulate: 1,
-            steps: 300,
-            learning_rate: 4e-3,
-            warmup: 20,
-            decay: Curve::Cosine,
-            final_fraction: 0.1,
-            weight_decay: 0.1,
-            betas: [0.9, 0.95],
-            clip: 1.0,
-            average: None,
-            evaluate_every: 100,
-            measure_every: 0,
-            sample_every: 100,
-            schedules: Vec::new(),
-        };
-        Some(match name {
-            "tiny" => (sizes, training),
-            "generated" => (
-                sizes,
-                Settings {
-                    steps: 2_400,
-                    warmup: 50,
-                    evaluate_every: 400,
-                    sample_every: 800,
-                    ..training
-                },
-            ),
-            // Small steps: the text is seen only about twice, and more updates gain more than the
-            // time that larger batches save.
-            "wikitext2" => (
-                LanguageSettings { layers: 4, width: 128, heads: 4, context: 128, ..sizes },
-                Settings {
-                    batch: 8,
-                    steps: 3_200,
-                    learning_rate: 3e-3,
-                    warmup: 200,
-                    final_fraction: 0.0,
-                    evaluate_every: 500,
-                    sample_every: 1_000,
-                    ..training
-                },
-            ),
-            "small" => (
-                LanguageSettings {
-                    layers: 8,
-                    width: 256,
-                    heads: 8,
-                    context: 128,
-                    dropout: 0.1,
-                    ..sizes
-                },
-                Settings {
-                    batch: 16,
-                    steps: 5_000,
-                    learning_rate: 1e-3,
-                    warmup: 200,
-                    evaluate_every: 500,
-                    sample_every: 500,
-                    ..training
-                },
-            ),
-            "medium" => (
-                LanguageSettings {
-                    layers: 12,
-                    width: 512,
-                    heads: 8,
-                    context: 256,
-                    dropout: 0.2,
-                    ..sizes
-                },
-                Settings {
-                    batch: 8,
-                    accumulate: 4,
-                    steps: 10_000,
-                    learning_rate: 6e-4,
-                    warmup: 500,
-                    evaluate_every: 1_000,
-                    sample_every: 1_000,
-                    ..training
-                },
-            ),
+        let preset = match name {
+            "tiny" => tiny,
+            "generated" => generated,
+            "wikitext2" => wikitext2,
+            "small" => small,
+            "medium" => medium,
             _ => return None,
-        })
+        };
+        Some(preset())
+    }
+
+    /// The tokens that go with a preset, for a text that comes split into words or not. Byte pairs
+    /// leave `tiny` the time for layers that tens of thousands of words would take for the output
+    /// layer.
+    ///
+    /// ```
+    /// use neutreno::data::tokenizer::TokenizerChoice;
+    /// use neutreno::tasks::language::LanguageSettings;
+    /// assert_eq!(LanguageSettings::tokenizer("tiny", true).to_string(), "bpe:2000");
+    /// assert_eq!(LanguageSettings::tokenizer("small", true), TokenizerChoice::Words);
+    /// assert_eq!(LanguageSettings::tokenizer("small", false), TokenizerChoice::Bytes);
+    /// ```
+    pub fn tokenizer(preset: &str, split_into_words: bool) -> TokenizerChoice {
+        match (preset, split_into_words) {
+            ("tiny", _) => TokenizerChoice::BytePairs(2_000),
+            (_, true) => TokenizerChoice::Words,
+            (_, false) => TokenizerChoice::Bytes,
+        }
     }
 
     /// The configuration of a model of this size.
@@ -178,4 +110,98 @@ impl LanguageSettings {
         config.variant = variant.clone();
         config
     }
+}
+
+/// Eight layers, since first values are carried past too few in less for a difference to show. The
+/// learning rate is the largest of those tried with which no variant's gradients leap, for any seed.
+fn tiny() -> (LanguageSettings, Settings) {
+    let sizes = LanguageSettings {
+        layers: 8,
+        width: 96,
+        feed_forward: None,
+        heads: 4,
+        key_value_heads: None,
+        tied: true,
+        context: 128,
+        dropout: 0.0,
+        label_smoothing: 0.0,
+        recompute: false,
+        evaluation_tokens: 20_000,
+        final_evaluation_tokens: None,
+        evaluate_all: false,
+    };
+    let training = Settings {
+        batch: 8,
+        accumulate: 1,
+        steps: 500,
+        learning_rate: 1.5e-3,
+        warmup: 100,
+        decay: Curve::Cosine,
+        final_fraction: 0.1,
+        weight_decay: 0.1,
+        betas: [0.9, 0.95],
+        clip: 1.0,
+        average: None,
+        evaluate_every: 100,
+        measure_every: 0,
+        sample_every: 100,
+        schedules: Vec::new(),
+    };
+    (sizes, training)
+}
+
+fn generated() -> (LanguageSettings, Settings) {
+    let (sizes, training) = tiny();
+    let sizes = LanguageSettings { width: 64, context: 64, ..sizes };
+    let training =
+        Settings { batch: 16, steps: 1_000, evaluate_every: 200, sample_every: 500, ..training };
+    (sizes, training)
+}
+
+/// Small steps: the text is seen only about twice, and more updates gain more than the time that
+/// larger batches save.
+fn wikitext2() -> (LanguageSettings, Settings) {
+    let (sizes, training) = tiny();
+    let sizes = LanguageSettings { layers: 4, width: 128, ..sizes };
+    let training = Settings {
+        steps: 3_200,
+        learning_rate: 3e-3,
+        warmup: 200,
+        final_fraction: 0.0,
+        evaluate_every: 500,
+        sample_every: 1_000,
+        ..training
+    };
+    (sizes, training)
+}
+
+fn small() -> (LanguageSettings, Settings) {
+    let (sizes, training) = tiny();
+    let sizes = LanguageSettings { width: 256, heads: 8, dropout: 0.1, ..sizes };
+    let training = Settings {
+        batch: 16,
+        steps: 5_000,
+        learning_rate: 1e-3,
+        warmup: 200,
+        evaluate_every: 500,
+        sample_every: 500,
+        ..training
+    };
+    (sizes, training)
+}
+
+fn medium() -> (LanguageSettings, Settings) {
+    let (sizes, training) = tiny();
+    let sizes =
+        LanguageSettings { layers: 12, width: 512, heads: 8, context: 256, dropout: 0.2, ..sizes };
+    let training = Settings {
+        accumulate: 4,
+        steps: 10_000,
+        learning_rate: 6e-4,
+        warmup: 500,
+        evaluate_every: 1_000,
+        sample_every: 1_000,
+        ..training
+    };
+    (sizes, training)
 }

@@ -3,6 +3,7 @@
 //! Results never depend on the number of threads: work is cut into chunks by its shape alone, and
 //! each chunk is summed in a fixed order.
 
+mod instructions;
 pub mod math;
 mod memory;
 pub mod products;
@@ -32,8 +33,9 @@ impl Cpu {
     /// A pool of `threads` threads; 0 means one for every core.
     ///
     /// # Errors
-    /// If the system does not start them.
+    /// If the system does not start them, or the instructions that are asked for are not there.
     pub fn new(threads: usize) -> Result<Cpu> {
+        instructions::check()?;
         let built = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|index| format!("neutreno-cpu-{index}"))
@@ -57,7 +59,7 @@ impl Cpu {
     pub fn name(&self) -> String {
         let count = self.threads.current_num_threads();
         let plural = if count == 1 { "" } else { "s" };
-        format!("{}, {}, {count} thread{plural}", std::env::consts::ARCH, simd::instructions())
+        format!("{}, {}, {count} thread{plural}", std::env::consts::ARCH, instructions::name())
     }
 
     pub fn threads(&self) -> usize {

@@ -1,10 +1,11 @@
-//! Matrix products, through the `gemm` crate: it chooses its instructions at run time and takes
-//! operands with any strides, so a transposed operand costs nothing.
+//! Matrix products, through the kernels of the `gemm` crates: they take operands with any strides,
+//! so a transposed operand costs nothing.
 //!
 //! The output is cut into tiles by its shape alone and each tile is made by one thread; where
 //! there are few outputs and long sums, the sums are cut instead. Either way the bits of a product
 //! do not depend on the number of threads.
 
+use super::instructions::{self, Extents, Operand, arch};
 use super::scratch::cut;
 use super::simd;
 use rayon::prelude::*;
@@ -48,6 +49,12 @@ impl Layout {
 
     fn fits(&self, data: &[f32]) -> bool {
         self.extent().is_some_and(|extent| extent <= data.len())
+    }
+
+    fn operand<P>(&self, data: P) -> Operand<P> {
+        let [row_stride, column_stride] =
+            [self.row_stride, self.column_stride].map(|stride| stride as isize);
+        Operand { data, row_stride, column_stride }
     }
 
     fn transposed(self) -> Layout {
@@ -329,31 +336,13 @@ unsafe fn multiply_tile(
     if layout.rows == 0 || layout.columns == 0 {
         return;
     }
-    let [l, r] = [left.layout, right.layout];
-    // SAFETY: the caller vouches for `target`; the operands' layouts were checked when made.
-    unsafe {
-        gemm::gemm(
-            layout.rows,
-            layout.columns,
-            l.columns,
-            target,
-            layout.column_stride as isize,
-            layout.row_stride as isize,
-            add,
-            left.data.as_ptr(),
-            l.column_stride as isize,
-            l.row_stride as isize,
-            right.data.as_ptr(),
-            r.column_stride as isize,
-            r.row_stride as isize,
-            1.0,
-            scale,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
-    }
+    let extents =
+        Extents { rows: layout.rows, columns: layout.columns, depth: left.layout.columns };
+    let output = layout.operand(target);
+    let [left, right] = [left, right].map(|matrix| matrix.layout.operand(matrix.data.as_ptr()));
+    // SAFETY: the caller vouches for `target`; the operands' layouts were checked when made, and the
+    // instructions when they were chosen.
+    unsafe { instructions::multiply(arch(), extents, output, left, right, scale, add) }
 }
 
 /// A pointer that tasks share; each writes to its own tile.

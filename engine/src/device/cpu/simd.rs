@@ -1,7 +1,9 @@
-//! Vectorised loops. `vectorized` compiles its closure for the widest instructions that the
-//! processor turns out to have (AVX2, AVX-512, NEON), so that no compile flags are needed; plain
+//! Vectorised loops. `vectorized` compiles its closure for each set of instructions (AVX2, AVX-512,
+//! NEON) and runs the one that `instructions` chose, so that no compile flags are needed; plain
 //! loops inside it become vector code. Sums keep 16 running totals, since a compiler may not
 //! reorder additions by itself, in an order that does not depend on the instructions.
+
+use super::instructions::arch;
 
 /// What [`vectorized`] runs: any closure without arguments, or a type of one's own.
 pub use pulp::NullaryFnOnce as Body;
@@ -19,14 +21,7 @@ const LANES: usize = 16;
 /// type that implements [`Body`] and mark its `call` with `#[inline(always)]`.
 #[inline]
 pub fn vectorized<R>(body: impl Body<Output = R>) -> R {
-    pulp::Arch::new().dispatch(body)
-}
-
-/// The vector instructions in use, as people call them.
-pub fn instructions() -> String {
-    let name = format!("{:?}", pulp::Arch::new());
-    let known = [("V4", "AVX-512"), ("V3", "AVX2"), ("Neon", "NEON"), ("Scalar", "scalar")];
-    known.iter().find(|(token, _)| name.starts_with(token)).map_or(name.clone(), |k| k.1.into())
+    arch().dispatch(body)
 }
 
 /// Calls `body(start, chunk)` for fixed chunks of `output`, in parallel, vectorised.
