@@ -420,7 +420,15 @@ fn of_bench_training() {
             "--context",
             &[("1", Works), ("0", Refused("--context")), ("2147483647", Refused("--context"))],
         ),
-        ("--batch", &[("1", Works), ("0", Refused("--batch")), ("2147483647", Refused("--batch"))]),
+        (
+            "--batch",
+            &[
+                ("1", Works),
+                ("0", Refused("--batch")),
+                ("10000000", Refused("of memory, and this machine has")),
+                ("2147483647", Refused("--batch")),
+            ],
+        ),
         ("--vocab", &[("2", Works), ("0", Refused("--vocab")), ("2147483647", Refused("--vocab"))]),
         ("--tied", &[("", Works)]),
         ("--recompute", &[("", Works)]),

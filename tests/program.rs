@@ -297,3 +297,31 @@ fn numbers_that_are_not_finite_stop_the_run_or_are_skipped() {
     assert_eq!(summary["variants"][0]["steps"], 6);
     assert!(summary["variants"][0]["skipped_steps"].as_u64().unwrap() > 0);
 }
+
+/// A machine can compute what a lesser processor does.
+#[test]
+fn fewer_instructions_can_be_asked_for() {
+    let run = |asked: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let text = text_file(folder.path());
+        let mut command = program("lm_wikitext");
+        command.env("NEUTRENO_CPU", asked).args(SMALL.split_whitespace());
+        command.args([
+            "--variant",
+            "transformer",
+            "--out",
+            folder.path().join("run").to_str().unwrap(),
+        ]);
+        command.args(["--data", text.to_str().unwrap()]).output().unwrap()
+    };
+    let scalar = run("scalar");
+    assert!(scalar.status.success() && said(&scalar).contains(", scalar, "), "{}", said(&scalar));
+    let loss = |output: &Output| json(output)["variants"][0]["train_loss"].as_f64().unwrap();
+    if cfg!(target_arch = "x86_64") {
+        let avx2 = run("avx2");
+        assert!(avx2.status.success() && said(&avx2).contains(", AVX2, "), "{}", said(&avx2));
+        assert!((loss(&avx2) - loss(&scalar)).abs() < 1e-3);
+    }
+    let unknown = run("widest");
+    assert!(!unknown.status.success() && said(&unknown).contains("NEUTRENO_CPU"));
+}

@@ -150,6 +150,20 @@ fn check(sizes: &Sizes) -> Result<(), String> {
     check_batch(batch, &format!("of --context {context}"), 2 * size_of::<u32>() * context)
 }
 
+/// Checks that the device has the memory, where that is known: a system that gives more than it has
+/// ends the program once it is used.
+fn check_machine(needed: u64, device: &Device) -> Result<(), String> {
+    match device.total_memory() {
+        Some(memory) if needed > memory => Err(format!(
+            "a step would take {} of memory, and this machine has {}. Less is needed with a smaller \
+             --batch, --context or --width, with --recompute, or with fewer variants",
+            bytes(needed),
+            bytes(memory)
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn run(arguments: &Arguments) -> Result<(), String> {
     let started = std::time::Instant::now();
     let (sizes, size) = arguments.sizes();
@@ -161,8 +175,12 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     }
     let failed = |error: Error| error.to_string();
     let device = Device::open(&arguments.device, arguments.threads.into()).map_err(failed)?;
-    let measurements = device
-        .install(|| measure::run(&sizes, &configs, &device, arguments.steps as usize, started));
+    let planned = configs.iter().map(|config| measure::planned_bytes(&sizes, config, &device));
+    let planned: Vec<u64> = planned.collect::<Result<_, _>>().map_err(failed)?;
+    check_machine(planned.iter().sum(), &device)?;
+    let steps = arguments.steps as usize;
+    let measurements =
+        device.install(|| measure::run(&sizes, &configs, &planned, &device, steps, started));
     let measurements = measurements.map_err(failed)?;
     let peak = device.install(|| peak::products(&sizes, &device)).map_err(failed)?;
     for measurement in &measurements {

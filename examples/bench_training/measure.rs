@@ -27,16 +27,17 @@ pub struct Measurement {
     flops_per_token: f64,
 }
 
-/// Makes `steps` steps of each variant; they take turns.
+/// Makes `steps` steps of each variant; they take turns. `planned` are the bytes foretold for each.
 pub fn run(
     sizes: &Sizes,
     configs: &[VariantConfig],
+    planned: &[u64],
     device: &Device,
     steps: usize,
     started: Instant,
 ) -> Result<Vec<Measurement>, Error> {
     let mut works = Vec::new();
-    for config in configs {
+    for (config, planned) in configs.iter().zip(planned) {
         let work = Work::new(sizes, config.clone(), device);
         let weights: usize = matrices(sizes, &work);
         let attention = 12 * sizes.layers * sizes.context * sizes.width;
@@ -48,7 +49,7 @@ pub fn run(
             to_first_step: 0.0,
             launches_per_step: 0,
             peak_tensor_bytes: 0,
-            planned_tensor_bytes: planned_bytes(sizes, config, device)?,
+            planned_tensor_bytes: *planned,
             allocations_after_warmup: 0,
             peak_resident_bytes: None,
             on_gpu: device.kind() == "gpu",
@@ -85,7 +86,7 @@ fn matrices(sizes: &Sizes, work: &Work) -> usize {
 }
 
 /// The memory of a step as the planning device foretells it.
-fn planned_bytes(sizes: &Sizes, config: &VariantConfig, device: &Device) -> Result<u64, Error> {
+pub fn planned_bytes(sizes: &Sizes, config: &VariantConfig, device: &Device) -> Result<u64, Error> {
     let device = device.plan_for();
     Work::new(sizes, config.clone(), &device).step()?;
     Ok(device.memory().peak)

@@ -259,15 +259,12 @@ pub fn place() -> impl TypedValueParser<Value = PathBuf> {
 }
 
 /// Whether a path can have been meant.
-pub fn meant(path: &Path) -> Result<(), String> {
+pub fn meant(path: &Path) -> Result<(), &'static str> {
     if !path.starts_with("~") || path.exists() {
         return Ok(());
     }
-    Err(format!(
-        "{}: the shell leaves a ~ in quotes, or after =, as it is: write $HOME instead, or ./~ if a \
-         folder of that name is meant",
-        path.display()
-    ))
+    Err("the shell leaves a ~ in quotes, or after =, as it is: write $HOME instead, or ./~ if a \
+         folder of that name is meant")
 }
 
 impl Common {

@@ -45,7 +45,7 @@ pub fn typed() -> Result<Vec<OsString>> {
 
 /// What was typed for an earlier run.
 fn of_run(run: &Path, now: &[OsString]) -> Result<Vec<OsString>> {
-    meant(run).map_err(|problem| format!("--resume {problem}"))?;
+    meant(run).map_err(|problem| format!("--resume {}: {problem}", run.display()))?;
     let facts = RunFolder::open(run)?.facts()?;
     let its_own = PROGRAMS.iter().find(|(task, _)| facts["task"] == *task);
     if let Some((task, its_own)) = its_own.filter(|(_, its_own)| *its_own != PROGRAM) {

@@ -122,7 +122,7 @@ fn tiny() -> (LanguageSettings, Settings) {
         heads: 4,
         key_value_heads: None,
         tied: true,
-        context: 128,
+        context: 64,
         dropout: 0.0,
         label_smoothing: 0.0,
         recompute: false,
@@ -131,10 +131,10 @@ fn tiny() -> (LanguageSettings, Settings) {
         evaluate_all: false,
     };
     let training = Settings {
-        batch: 8,
+        batch: 16,
         accumulate: 1,
         steps: 500,
-        learning_rate: 1.5e-3,
+        learning_rate: 2e-3,
         warmup: 100,
         decay: Curve::Cosine,
         final_fraction: 0.1,
@@ -152,7 +152,7 @@ fn tiny() -> (LanguageSettings, Settings) {
 
 fn generated() -> (LanguageSettings, Settings) {
     let (sizes, training) = tiny();
-    let sizes = LanguageSettings { width: 64, context: 64, ..sizes };
+    let sizes = LanguageSettings { width: 64, ..sizes };
     let training =
         Settings { batch: 16, steps: 1_000, evaluate_every: 200, sample_every: 500, ..training };
     (sizes, training)
@@ -162,8 +162,9 @@ fn generated() -> (LanguageSettings, Settings) {
 /// larger batches save.
 fn wikitext2() -> (LanguageSettings, Settings) {
     let (sizes, training) = tiny();
-    let sizes = LanguageSettings { layers: 4, width: 128, ..sizes };
+    let sizes = LanguageSettings { layers: 4, width: 128, context: 128, ..sizes };
     let training = Settings {
+        batch: 8,
         steps: 3_200,
         learning_rate: 3e-3,
         warmup: 200,
@@ -177,9 +178,8 @@ fn wikitext2() -> (LanguageSettings, Settings) {
 
 fn small() -> (LanguageSettings, Settings) {
     let (sizes, training) = tiny();
-    let sizes = LanguageSettings { width: 256, heads: 8, dropout: 0.1, ..sizes };
+    let sizes = LanguageSettings { width: 256, heads: 8, context: 128, dropout: 0.1, ..sizes };
     let training = Settings {
-        batch: 16,
         steps: 5_000,
         learning_rate: 1e-3,
         warmup: 200,
@@ -195,6 +195,7 @@ fn medium() -> (LanguageSettings, Settings) {
     let sizes =
         LanguageSettings { layers: 12, width: 512, heads: 8, context: 256, dropout: 0.2, ..sizes };
     let training = Settings {
+        batch: 8,
         accumulate: 4,
         steps: 10_000,
         learning_rate: 6e-4,
