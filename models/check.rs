@@ -24,6 +24,14 @@ pub fn probability(name: &str, value: f32) -> Result<(), String> {
     Err(format!("{name} must be in [0, 1), not {value}"))
 }
 
+/// That a deviation lets weights differ.
+pub fn above_zero(name: &str, value: f32) -> Result<(), String> {
+    if value.is_finite() && value > 0.0 {
+        return Ok(());
+    }
+    Err(format!("{name} must be more than 0, not {value}"))
+}
+
 /// That the model type and the activation are those that we have.
 pub fn kind(given: [&str; 2], known: [&str; 2]) -> Result<(), String> {
     if given == known {

@@ -165,6 +165,15 @@ const TEXT: &[Row] = &[
         &[("1", Works), ("0", Refused("--context")), ("2147483647", Refused("--context"))],
     ),
     ("--dropout", &[("0", Works), ("0.99", Works), ("1", Refused("--dropout"))]),
+    (
+        "--embedding-deviation",
+        &[
+            ("0.02", Works),
+            ("1e-38", Works),
+            ("0", Refused("--embedding-deviation")),
+            ("inf", Refused("--embedding-deviation")),
+        ],
+    ),
     ("--recompute", &[("", Works)]),
     ("--offline", &[("", Works)]),
     ("--require-real-text", &[("", Works)]),

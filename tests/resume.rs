@@ -20,7 +20,10 @@ const SHARED: &str = "--device cpu --variant transformer,svformer --layers 2 --w
 
 /// The programs, with what only they take.
 const PROGRAMS: [(&str, &str); 3] = [
-    ("lm_wikitext", "--context 16 --dropout 0.1 --eval-tokens 200 --sample-every 10"),
+    (
+        "lm_wikitext",
+        "--tokenizer bytes --lr 4e-3 --context 16 --dropout 0.1 --eval-tokens 200 --sample-every 10",
+    ),
     ("image_classification", "--patch 4 --average 0.9 --eval-images 8 --mixup 0.5"),
     ("image_segmentation", "--patch 4 --eval-images 4"),
 ];

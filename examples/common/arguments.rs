@@ -246,6 +246,12 @@ pub fn share<T: FromStr + PartialOrd + From<u8>>(text: &str) -> Result<T, String
     if sound { Ok(value) } else { Err("must be at least 0 and less than 1".into()) }
 }
 
+pub fn above_zero(text: &str) -> Result<f32, String> {
+    let value: f32 = number(text)?;
+    let sound = value.is_finite() && value > 0.0;
+    if sound { Ok(value) } else { Err("must be a finite number larger than 0".into()) }
+}
+
 pub fn minutes(text: &str) -> Result<f64, String> {
     let value: f64 = number(text)?;
     let sound = value.is_finite() && value > 0.0;

@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::common::arguments::{Common, names_of, number, positive, set, share};
+use crate::common::arguments::{Common, above_zero, names_of, number, positive, set, share};
 use crate::common::sizes::{Sizes, check_batch, check_heads, check_numbers};
 use crate::common::text::Text;
 use clap::Parser;
@@ -41,6 +41,9 @@ pub struct Arguments {
     /// The probability with which dropout drops
     #[arg(long, value_parser = share::<f32>, help_heading = "Model")]
     pub dropout: Option<f32>,
+    /// The standard deviation of the initial embeddings [default: 1/√width; GPT-2 and Llama have 0.02]
+    #[arg(long, value_parser = above_zero, value_name = "DEVIATION", help_heading = "Model")]
+    pub embedding_deviation: Option<f32>,
 
     /// Run blocks again on the way back instead of keeping what they computed: less memory, about
     /// a third more time
@@ -120,6 +123,7 @@ impl Arguments {
         set(&mut sizes.label_smoothing, &self.sizes.label_smoothing);
         sizes.key_value_heads = self.kv_heads.or(sizes.key_value_heads);
         sizes.feed_forward = self.sizes.feed_forward.or(sizes.feed_forward);
+        sizes.embedding_deviation = self.embedding_deviation.or(sizes.embedding_deviation);
         sizes.tied &= !self.untied;
         sizes.recompute |= self.recompute;
         match self.eval_tokens {

@@ -316,8 +316,11 @@ fn typed_options(run: &RunFolder) -> Result<ReadOptions> {
     let value = |flag: &str| resume::value(&typed, flag)?.into_string().ok();
     let numbers = |values: String| values.split(',').map(|value| value.parse().ok()).collect();
     Ok(ReadOptions {
-        // Had broken pictures not been left out in training, there would be no run.
-        broken: Broken::Skip,
+        broken: if typed.iter().any(|flag| flag == "--skip-broken") {
+            Broken::Skip
+        } else {
+            Broken::Stop
+        },
         void: value("--void").and_then(|index| index.parse().ok()),
         label_values: value("--label-values").and_then(numbers),
         ground: value("--ground").and_then(|colour| images::colour(&colour).ok()),

@@ -7,7 +7,7 @@ use crate::engine::{Builder, Initial, Tensor};
 use crate::trace::Trace;
 use crate::variant::{FirstValue, LayerMixing};
 
-/// The deviation of initial weights, as in GPT-2 and Llama.
+/// The deviation of the initial weights of linear layers, as in GPT-2 and Llama.
 pub(super) const DEVIATION: f32 = 0.02;
 
 /// x + attention(norm(x)), then x + feed-forward(norm(x)).

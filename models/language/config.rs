@@ -44,14 +44,25 @@ pub struct LanguageModelConfig {
     /// block adds; 0 for none.
     #[serde(default)]
     pub dropout: f32,
+    /// The standard deviation of the initial embeddings. By default 1/√`hidden_size`, which with the
+    /// norm that follows is the factor √d of Vaswani et al. 2017, section 3.4; the 0.02 of GPT-2 and
+    /// Llama goes with widths of thousands, and lets narrow models learn more slowly.
+    #[serde(default = "of_llama")]
+    pub embedding_deviation: f32,
     /// The variant and its constants.
     #[serde(flatten)]
     pub variant: VariantConfig,
 }
 
+/// In files that do not say.
+fn of_llama() -> f32 {
+    0.02
+}
+
 impl LanguageModelConfig {
     /// A plain Transformer: heads of their own for keys and values, a feed-forward part of 8/3 of
-    /// the width rounded up to a multiple of 32, tied weights, no dropout.
+    /// the width rounded up to a multiple of 32, tied weights, no dropout, embeddings that begin with
+    /// a deviation of 1/√`width`.
     pub fn new(
         vocabulary: usize,
         width: usize,
@@ -73,6 +84,7 @@ impl LanguageModelConfig {
             tie_word_embeddings: true,
             hidden_act: "silu".into(),
             dropout: 0.0,
+            embedding_deviation: 1.0 / (width as f32).sqrt(),
             variant: VariantConfig::new(Variant::Transformer),
         }
     }
@@ -119,6 +131,7 @@ impl LanguageModelConfig {
                 "{key_value_heads} key-value heads do not divide the {heads} query heads"
             ));
         }
+        check::above_zero("embedding_deviation", self.embedding_deviation)?;
         check::probability("dropout", self.dropout)?;
         check::kind([&self.model_type, &self.hidden_act], ["llama", "silu"])?;
         self.variant.check(self.num_hidden_layers)

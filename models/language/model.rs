@@ -66,7 +66,7 @@ impl LanguageModel {
     pub fn new(config: &LanguageModelConfig, builder: &mut Builder) -> LanguageModel {
         config.check().unwrap_or_else(|problem| panic!("language model: {problem}"));
         let (vocabulary, width) = (config.vocab_size, config.hidden_size);
-        let initial = Initial::Normal { deviation: DEVIATION };
+        let initial = Initial::Normal { deviation: config.embedding_deviation };
         let embedding =
             builder.parameter("model.embed_tokens.weight", [vocabulary, width], initial, true);
         let attention = |layer: usize| format!("layers.{layer}.self_attn");
@@ -77,6 +77,7 @@ impl LanguageModel {
             .map(|(layer, mixing)| Arc::new(Block::new(config, layer, mixing, builder)))
             .collect();
         let norm = builder.parameter("model.norm.weight", [width], Initial::Ones, false);
+        let initial = Initial::Normal { deviation: DEVIATION };
         let head = (!config.tie_word_embeddings)
             .then(|| builder.parameter("lm_head.weight", [vocabulary, width], initial, true));
         LanguageModel { config: config.clone(), embedding, blocks, norm, head }

@@ -214,10 +214,7 @@ impl VisionConfig {
                 "mask_upscale {upscale} must divide the width {width} and patch_size {patch}"
             ));
         }
-        let range = self.initializer_range;
-        if !(range.is_finite() && range > 0.0) {
-            return Err(format!("initializer_range must be more than 0, not {range}"));
-        }
+        check::above_zero("initializer_range", self.initializer_range)?;
         check::probability("drop_path_rate", self.drop_path_rate)?;
         if !self.id2label.keys().copied().eq(0..self.classes()) {
             return Err("id2label must name the classes 0, 1, 2 and so on".into());

@@ -35,6 +35,7 @@ pub fn task() -> LanguageModelling {
         key_value_heads: Some(2),
         context: 16,
         dropout: 0.1,
+        embedding_deviation: Some(0.02),
         ..LanguageSettings::preset("tiny").expect("a preset").0
     };
     // Bytes below 50, the vocabulary of [`config`].

@@ -167,8 +167,14 @@ mod tests {
         };
         assert_eq!(name(&["a", "b"], &[], true), Ok(None));
         assert_eq!(name(&["a", "b", "c"], &[], false), Ok(None));
-        assert!(name(&["a", "b", "c"], &[], true).unwrap_err().contains("2 classes, but 3 have"));
-        assert!(name(&["a"], &[], false).unwrap_err().contains("2 classes, but 1 have"));
+        assert!(
+            name(&["a", "b", "c"], &[], true)
+                .unwrap_err()
+                .contains("takes 2 names of classes, and 3 are")
+        );
+        assert!(
+            name(&["a"], &[], false).unwrap_err().contains("takes 2 names of classes, and 1 is")
+        );
         let swapped = name(&["dog", "cat"], &["cat", "dog"], true).unwrap_err();
         assert!(swapped.contains("dog as class 0, and in the data that is class 1"), "{swapped}");
         let renamed = name(&["cat", "Hund"], &["cat", "dog"], true).unwrap();

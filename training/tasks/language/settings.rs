@@ -26,6 +26,9 @@ pub struct LanguageSettings {
     pub context: usize,
     /// The probability with which dropout drops.
     pub dropout: f32,
+    /// The standard deviation of the initial embeddings; `None` for 1/√`width`.
+    #[serde(default = "of_older_runs")]
+    pub embedding_deviation: Option<f32>,
     /// The share of the target that label smoothing gives to all tokens alike.
     pub label_smoothing: f32,
     /// Whether blocks are run again on the way back instead of keeping what they computed.
@@ -39,6 +42,11 @@ pub struct LanguageSettings {
     /// Whether all tokens are scored at the end.
     #[serde(default)]
     pub evaluate_all: bool,
+}
+
+/// Runs that do not say had no choice.
+fn of_older_runs() -> Option<f32> {
+    Some(0.02)
 }
 
 impl LanguageSettings {
@@ -107,6 +115,9 @@ impl LanguageSettings {
         config.num_key_value_heads = self.key_value_heads.unwrap_or(self.heads);
         config.tie_word_embeddings = self.tied;
         config.dropout = self.dropout;
+        if let Some(deviation) = self.embedding_deviation {
+            config.embedding_deviation = deviation;
+        }
         config.variant = variant.clone();
         config
     }
@@ -124,6 +135,7 @@ fn tiny() -> (LanguageSettings, Settings) {
         tied: true,
         context: 64,
         dropout: 0.0,
+        embedding_deviation: None,
         label_smoothing: 0.0,
         recompute: false,
         evaluation_tokens: 20_000,
