@@ -257,5 +257,5 @@ fn segmentation() -> (ImageSettings, Settings) {
         evaluation_images: 40,
         ..sizes
     };
-    (sizes, Settings { batch: 4, steps: 3_000, learning_rate: 1e-3, ..training })
+    (sizes, Settings { batch: 4, steps: 1_200, learning_rate: 1e-3, ..training })
 }
