@@ -399,6 +399,7 @@ fn of_efficiency() {
         ("--batch", &[("1", Works), ("0", Refused("--batch")), ("2147483647", Refused("--batch"))]),
         ("--lr", &[("0", Works), ("inf", Refused("--lr"))]),
         ("--warmup", &[("0", Works), ("0.999", Works), ("1", Refused("--warmup"))]),
+        ("--embedding-deviation", &[("0.02", Works), ("0", Refused("--embedding-deviation"))]),
         ("--eval-tokens", &[("2", Works), ("2147483647", Works), ("1", Refused("--eval-tokens"))]),
         ("--seed", &[("0", Works), (MOST, Works)]),
         ("--seeds", &[("1", Works), ("0", Refused("--seeds"))]),

@@ -1,6 +1,7 @@
 //! Whether the default runs are stable on any machine: after the warm-up no gradient's norm is more
-//! than three times the median, for no variant and seed, with the widest vector instructions of the
-//! processor and with AVX2. It takes hours: `tests/stability` runs it.
+//! than three times the median (ten times for scenes), for no variant and none of four seeds; with AVX2
+//! instead of the widest vector instructions of the processor, for the first seed. It takes an hour:
+//! `tests/stability` runs it.
 
 mod common;
 
@@ -10,21 +11,21 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const LIMIT: f64 = 3.0;
-
-/// The programs' default runs, with what makes them so wherever this is run.
-const RUNS: [(&str, &str, &str); 4] = [
-    ("wikitext", "lm_wikitext", "--require-real-text"),
-    ("generated", "lm_wikitext", "--offline"),
-    ("shapes", "image_classification", ""),
-    ("scenes", "image_segmentation", ""),
+/// The programs' default runs, with what makes them so wherever this is run, and how many times the
+/// median a norm may be. Batches of scenes differ more than the models do: with all learning rates that
+/// were tried, the norm is largest at the same batch.
+const RUNS: [(&str, &str, &str, f64); 4] = [
+    ("wikitext", "lm_wikitext", "--require-real-text", 3.0),
+    ("generated", "lm_wikitext", "--offline", 3.0),
+    ("shapes", "image_classification", "", 3.0),
+    ("scenes", "image_segmentation", "", 10.0),
 ];
 
 /// `NEUTRENO_STABILITY` names the folder of the runs, which go on where they were stopped;
 /// `NEUTRENO_STABILITY_ONLY` one of the runs; `NEUTRENO_STABILITY_TEXT` where WikiText-2 is, if not in
 /// the cache nor on the network.
 #[test]
-#[ignore = "hours long; tests/stability runs it"]
+#[ignore = "an hour long; tests/stability runs it"]
 fn of_the_default_runs() {
     let folder = std::env::var_os("NEUTRENO_STABILITY").map(PathBuf::from);
     let folder = folder.expect("NEUTRENO_STABILITY is set by tests/stability");
@@ -36,7 +37,7 @@ fn of_the_default_runs() {
     }
     let runs = RUNS.iter().filter(|(name, ..)| only.is_empty() || only == *name);
     let mut leaps = Vec::new();
-    for (name, its_program, flags) in runs {
+    for (name, its_program, flags, limit) in runs {
         // The two share the machine: results do not depend on the number of threads.
         let all = std::thread::scope(|scope| {
             let folder = &folder;
@@ -47,12 +48,12 @@ fn of_the_default_runs() {
             let running: Vec<_> = instructions.iter().map(of).collect();
             running.into_iter().map(|run| run.join().expect("a run")).collect::<Vec<_>>()
         });
-        all.iter().for_each(|run| leaps.extend(report(run)));
+        all.iter().for_each(|run| leaps.extend(report(run, *limit)));
     }
-    assert!(leaps.is_empty(), "norms of more than {LIMIT} × the median: {leaps:?}");
+    assert!(leaps.is_empty(), "norms that leapt: {leaps:?}");
 }
 
-/// Trains four seeds of every variant, or goes on with that.
+/// Trains every variant, with four seeds or with one, or goes on with that.
 fn train(
     folder: &Path,
     name: &str,
@@ -65,7 +66,8 @@ fn train(
     if run.is_dir() {
         command.arg("--resume").arg(&run);
     } else {
-        command.arg("--out").arg(&run).args(["--device", "cpu", "--seeds", "4"]);
+        command.arg("--out").arg(&run).args(["--device", "cpu"]);
+        command.args(["--seeds", if instructions.is_some() { "1" } else { "4" }]);
         command.args(["--eval-every", "0", "--threads", "1"]).args(flags.split_whitespace());
     }
     command.arg("--quiet");
@@ -83,7 +85,7 @@ fn train(
 }
 
 /// Prints every model's norms and each variant's losses; those that leapt.
-fn report(run: &Path) -> Vec<String> {
+fn report(run: &Path, limit: f64) -> Vec<String> {
     let json = |path: PathBuf| -> Value {
         serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
     };
@@ -106,7 +108,7 @@ fn report(run: &Path) -> Vec<String> {
         norms.sort_by(f64::total_cmp);
         let (median, largest) = (norms[norms.len() / 2], norms[norms.len() - 1]);
         println!("  {name:<20} median {median:.3}, largest {:.2} × it", largest / median);
-        if largest > LIMIT * median {
+        if largest > limit * median {
             leaps.push(format!("{} {:.2}", model.display(), largest / median));
         }
         let result = json(model.join("result.json"));

@@ -1,7 +1,8 @@
 //! The command line.
 
 use crate::common::arguments::{
-    Machine, Seeds, VariantName, What, at_least_two, few, non_negative, place, positive, share,
+    Machine, Seeds, VariantName, What, above_zero, at_least_two, few, non_negative, place,
+    positive, share,
 };
 use crate::common::sizes::{check_batch, check_numbers};
 use crate::common::text::Text;
@@ -58,6 +59,9 @@ pub struct Arguments {
     /// The share of the steps in which the learning rate rises
     #[arg(long, default_value_t = 0.05, value_parser = share::<f64>)]
     pub warmup: f64,
+    /// The standard deviation of the initial embeddings [default: 1/√width; GPT-2 and Llama have 0.02]
+    #[arg(long, value_parser = above_zero, value_name = "DEVIATION")]
+    pub embedding_deviation: Option<f32>,
     /// Score so many tokens of the validation text [default: all]
     #[arg(long, value_name = "TOKENS", value_parser = at_least_two)]
     pub eval_tokens: Option<usize>,
@@ -148,6 +152,7 @@ impl Arguments {
         sizes.width = width;
         sizes.heads = width / self.head_size;
         sizes.context = self.context;
+        sizes.embedding_deviation = self.embedding_deviation;
         sizes.final_evaluation_tokens = self.eval_tokens;
         sizes.evaluate_all = self.eval_tokens.is_none();
         settings.batch = self.batch;

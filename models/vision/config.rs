@@ -70,6 +70,10 @@ pub struct VisionConfig {
     pub hidden_act: String,
     /// ε of the layer norms.
     pub layer_norm_eps: f32,
+    /// ε of the layer norm over a segmenter's scores; `None` for that of the others. Where all classes
+    /// score alike, so small a one makes gradients a hundred times as large.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask_norm_eps: Option<f32>,
     /// The standard deviation of the initial weights of linear layers.
     #[serde(default = "usual_range")]
     pub initializer_range: f32,
@@ -135,6 +139,7 @@ impl VisionConfig {
             num_attention_heads: heads,
             hidden_act: "gelu".into(),
             layer_norm_eps: 1e-6,
+            mask_norm_eps: None,
             initializer_range: usual_range(),
             qkv_bias: true,
             id2label: (0..).zip(classes.iter().cloned()).collect(),
@@ -155,8 +160,12 @@ impl VisionConfig {
     /// The same encoder for segmentation, with a mask transformer of so many layers.
     #[must_use]
     pub fn segmenting(self, decoder_layers: usize) -> VisionConfig {
-        let (model_type, num_decoder_layers) = ("segmenter".into(), Some(decoder_layers));
-        VisionConfig { model_type, num_decoder_layers, ..self }
+        VisionConfig {
+            model_type: "segmenter".into(),
+            num_decoder_layers: Some(decoder_layers),
+            mask_norm_eps: Some(0.01),
+            ..self
+        }
     }
 
     /// The number of classes.

@@ -14,7 +14,7 @@ use crate::variant::VariantConfig;
 ///
 /// The mask transformer's blocks have a first value of their own, which their variant refers to. The
 /// last layer norm's weights start at 3 instead of 1, so that a short training can become sure of a
-/// class.
+/// class, and its ε is larger ([`mask_norm_eps`](VisionConfig::mask_norm_eps)).
 ///
 /// With a [`mask_upscale`](VisionConfig::mask_upscale) of u a patch has u × u parts, each of which is
 /// compared with the classes: `proj_parts` gives what is to be added to the patch's direction for each
@@ -70,6 +70,7 @@ impl ImageSegmenter {
         // Which layers mix is said of the encoder's.
         let variant = VariantConfig { resformer_layers: None, ..config.variant.clone() };
         let blocks = Blocks::new(config, &variant, layers, 0.0, &mut scope);
+        let epsilon = config.mask_norm_eps.unwrap_or(config.layer_norm_eps);
         let directions = width / config.mask_upscale;
         let parts = config.mask_upscale * config.mask_upscale;
         let initial = Initial::Normal { deviation: (width as f32).sqrt().recip() };
@@ -85,7 +86,7 @@ impl ImageSegmenter {
             }),
             project_classes: scope.parameter("proj_classes", [width, directions], initial, true),
             unit: Tensor::full((directions as f32).sqrt().recip(), [directions], builder.device()),
-            mask_norm: Norm::with_weight(3.0, "mask_norm", classes, config.layer_norm_eps, &scope),
+            mask_norm: Norm::with_weight(3.0, "mask_norm", classes, epsilon, &scope),
         }
     }
 

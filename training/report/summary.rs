@@ -223,7 +223,7 @@ impl Summary {
         if seeds == 1 && self.groups().len() > 1 {
             notes.push(
                 "With one seed, nothing says whether a difference is more than chance: --seeds 3, \
-                 or more, tells."
+                 or more, tells, and docs/RESULTS.md has what several seeds showed."
                     .to_owned(),
             );
         } else if seeds > 1 {

@@ -257,5 +257,6 @@ fn segmentation() -> (ImageSettings, Settings) {
         evaluation_images: 40,
         ..sizes
     };
-    (sizes, Settings { batch: 4, steps: 1_200, learning_rate: 1e-3, ..training })
+    let training = Settings { batch: 8, steps: 600, learning_rate: 5e-4, warmup: 150, ..training };
+    (sizes, training)
 }
