@@ -18,6 +18,10 @@ use std::sync::{Arc, Mutex};
 pub struct Ids {
     shape: Shape,
     data: Arc<[u32]>,
+    /// The largest of the ids but for those ignored.
+    largest: Option<u32>,
+    /// Whether one of them is [`Ids::IGNORED`].
+    ignores: bool,
     copy: Arc<Mutex<Option<DeviceCopy>>>,
 }
 
@@ -33,7 +37,9 @@ impl Ids {
     pub fn new(data: impl Into<Arc<[u32]>>, shape: impl Into<Shape>) -> Ids {
         let (data, shape) = (data.into(), shape.into());
         assert!(data.len() == shape.elements(), "{} ids do not fill {shape}", data.len());
-        Ids { shape, data, copy: Arc::default() }
+        let largest = data.iter().copied().filter(|id| *id != Ids::IGNORED).max();
+        let ignores = data.contains(&Ids::IGNORED);
+        Ids { shape, data, largest, ignores, copy: Arc::default() }
     }
 
     /// The shape.
@@ -55,6 +61,39 @@ impl Ids {
         let shape = shape.into();
         assert!(self.data.len() == shape.elements(), "{} ids do not fill {shape}", self.data.len());
         Ids { shape, ..self.clone() }
+    }
+
+    /// The first id that is not below `count`, and its place.
+    pub(crate) fn first_outside(&self, count: usize) -> Option<(usize, u32)> {
+        if self.ignores {
+            self.find(|id| id as usize >= count)
+        } else {
+            self.first_target_outside(count)
+        }
+    }
+
+    /// The same, but [`Ids::IGNORED`] is not looked at.
+    pub(crate) fn first_target_outside(&self, count: usize) -> Option<(usize, u32)> {
+        self.largest.filter(|largest| *largest as usize >= count)?;
+        self.find(|id| id != Ids::IGNORED && id as usize >= count)
+    }
+
+    /// That these are targets for so many rows of so many classes.
+    pub(crate) fn check_targets(&self, rows: usize, classes: usize) -> Result<(), String> {
+        if self.data.len() != rows {
+            return Err(format!("targets of shape {} for {rows} rows", self.shape));
+        }
+        match self.first_target_outside(classes) {
+            Some((row, target)) => {
+                Err(format!("target {target} in row {row} is not one of the {classes} classes"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn find(&self, is_meant: impl Fn(u32) -> bool) -> Option<(usize, u32)> {
+        let place = self.data.iter().position(|id| is_meant(*id))?;
+        Some((place, self.data[place]))
     }
 
     /// The copy on the device with number `device`, made by `upload` if there is none.

@@ -46,7 +46,8 @@ pub trait Optimizer {
     ///
     /// # Panics
     /// If `gradients` does not come from [`Parameters::gradients`] of `parameters`, or these are
-    /// not the parameters that the optimiser was made for.
+    /// not the parameters that the optimiser was made for, or `clip` is of another device.
+    #[track_caller]
     fn step(
         &mut self,
         parameters: &Parameters,
@@ -63,6 +64,10 @@ pub trait Optimizer {
 
     /// What the optimiser remembers for each parameter, each under a name of its own. Handles: what
     /// is written to them is what the optimiser goes on with.
+    ///
+    /// # Panics
+    /// If these are not the parameters that the optimiser was made for.
+    #[track_caller]
     fn state(&self, parameters: &Parameters) -> Vec<(String, Tensor)>;
 
     /// Saves the state and the number of steps.
@@ -116,8 +121,16 @@ fn load(path: &Path, state: &[(String, Tensor)]) -> Result<u64> {
 }
 
 /// The factor to multiply gradients by, as the kernels take it: one number on the device.
+#[track_caller]
 fn factor(clip: Option<&Clip>, device: &Device) -> Tensor {
-    clip.map_or_else(|| Tensor::full(1.0, [1], device), |clip| clip.factor.clone())
+    let Some(Clip { factor, .. }) = clip else { return Tensor::full(1.0, [1], device) };
+    assert!(
+        factor.elements() == 1 && factor.device() == device,
+        "clip: a factor of {} on {}, where one number on {device} is needed",
+        factor.shape(),
+        factor.device()
+    );
+    factor.clone()
 }
 
 /// `flat`'s part for each parameter, named after it.

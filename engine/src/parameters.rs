@@ -14,6 +14,7 @@ use crate::{Device, Gradients, Shape, Tensor};
 use builder::Request;
 use rayon::prelude::*;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Every parameter starts at a multiple of so many elements in its piece.
 pub(crate) const ALIGNMENT: usize = 64;
@@ -69,6 +70,19 @@ pub struct Parameters {
     by_name: HashMap<String, usize>,
     pieces: Vec<Flat>,
     device: Device,
+    identity: Identity,
+}
+
+/// Tells parameters from others of the same names and shapes: what was made for one model must not
+/// change another.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Identity(u64);
+
+impl Identity {
+    fn new() -> Identity {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Identity(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
 /// One flat piece of parameters.
@@ -174,7 +188,8 @@ impl Parameters {
             requests.into_iter().zip(locations).map(parameter).collect();
         let names = parameters.iter().map(|parameter| parameter.request.name.clone());
         let by_name = names.zip(0..).collect();
-        Parameters { parameters, by_name, pieces, device: device.clone() }
+        let (device, identity) = (device.clone(), Identity::new());
+        Parameters { parameters, by_name, pieces, device, identity }
     }
 
     /// Writes the initial values: a piece is made on the host, in parallel, and sent whole. Where the
@@ -263,7 +278,7 @@ impl Parameters {
         for parameter in &self.parameters {
             gradients.provide(&parameter.tensor, parameter.window(&flat));
         }
-        gradients.provide_flat(flat);
+        gradients.provide_flat(flat, self.identity);
         gradients
     }
 
@@ -285,12 +300,9 @@ impl Parameters {
     /// If `gradients` does not come from [`Parameters::gradients`] of these parameters.
     #[track_caller]
     pub fn pieces(&self, gradients: &Gradients) -> Vec<Piece> {
-        let flat = gradients.flat();
-        let alike = |(ours, theirs): (&Flat, &Tensor)| ours.tensor.shape() == theirs.shape();
-        assert!(
-            flat.len() == self.pieces.len() && self.pieces.iter().zip(flat).all(alike),
-            "these gradients are not made by `gradients` of these parameters"
-        );
+        let Some(flat) = gradients.flat(self.identity) else {
+            panic!("these gradients are not made by `gradients` of these parameters");
+        };
         for parameter in self.without_gradient(gradients) {
             fill(&parameter.window(flat), 0.0);
         }
@@ -300,6 +312,17 @@ impl Parameters {
             decay: piece.decay,
         };
         self.pieces.iter().zip(flat).map(pair).collect()
+    }
+
+    /// What tells these parameters from others.
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Checks that `what`, which was made for the parameters that `identity` tells, is used with them.
+    #[track_caller]
+    pub(crate) fn check(&self, identity: Identity, what: &str) {
+        assert!(self.identity == identity, "{what}: it was made for other parameters than these");
     }
 
     /// The flat pieces.
@@ -403,6 +426,14 @@ mod tests {
         let numbers = pieces[0].gradients.to_vec().unwrap();
         assert_eq!(numbers[..64], [0.0; 64]);
         assert_ne!(numbers[64], 0.0);
+    }
+
+    /// Those of a twin have the same names, shapes and memory layout.
+    #[test]
+    #[should_panic(expected = "not made by `gradients` of these parameters")]
+    fn gradients_of_a_twin_are_refused() {
+        let [ours, twins] = [(); 2].map(|()| Parameters::build(&Device::cpu(), 7, make).1);
+        ours.pieces(&twins.gradients());
     }
 
     #[test]

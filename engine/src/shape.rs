@@ -66,6 +66,14 @@ impl Shape {
         (product(&self[..axis]), self[axis], product(&self[axis + 1..]))
     }
 
+    /// The sizes of a shape of three axes: that of an op which works along the middle one.
+    pub(crate) fn three_axes(&self) -> Result<[usize; 3], String> {
+        match self[..] {
+            [before, count, after] => Ok([before, count, after]),
+            _ => Err(format!("{self} does not have three axes: before, along and after")),
+        }
+    }
+
     /// How many elements apart neighbours along each axis lie.
     pub fn strides(&self) -> Shape {
         let mut strides = *self;

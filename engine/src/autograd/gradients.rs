@@ -2,6 +2,7 @@
 
 use crate::Tensor;
 use crate::device::Copy;
+use crate::parameters::Identity;
 use crate::tensor::{Variable, launch, launch_into};
 use std::collections::HashMap;
 
@@ -9,8 +10,8 @@ use std::collections::HashMap;
 #[derive(Default)]
 pub struct Gradients {
     pub(super) sums: Sums,
-    /// Memory that provided gradients are windows of.
-    flat: Vec<Tensor>,
+    /// Memory that provided gradients are windows of, and whose gradients they are.
+    flat: Option<(Vec<Tensor>, Identity)>,
 }
 
 impl Gradients {
@@ -33,14 +34,15 @@ impl Gradients {
         }
     }
 
-    /// Remembers the memory that what was provided are windows of.
-    pub(crate) fn provide_flat(&mut self, flat: Vec<Tensor>) {
-        self.flat = flat;
+    /// Remembers the memory that what was provided are windows of, and for which parameters.
+    pub(crate) fn provide_flat(&mut self, flat: Vec<Tensor>, parameters: Identity) {
+        self.flat = Some((flat, parameters));
     }
 
-    /// The memory that what was provided are windows of.
-    pub(crate) fn flat(&self) -> &[Tensor] {
-        &self.flat
+    /// The memory that what was provided are windows of, if that was for these parameters.
+    pub(crate) fn flat(&self, parameters: Identity) -> Option<&[Tensor]> {
+        let (flat, theirs) = self.flat.as_ref()?;
+        (*theirs == parameters).then_some(flat)
     }
 }
 

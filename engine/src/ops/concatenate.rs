@@ -58,6 +58,13 @@ impl Kernel for Concatenate {
     }
 
     fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        let [before, _, after] = inputs[0].three_axes()?;
+        for input in inputs {
+            let [its_before, _, its_after] = input.three_axes()?;
+            if [its_before, its_after] != [before, after] {
+                return Err(format!("{} and {input} differ in more than the middle axis", inputs[0]));
+            }
+        }
         Ok(vec![inputs[0].with(1, inputs.iter().map(|input| input[1]).sum())])
     }
 

@@ -35,7 +35,7 @@ impl Tensor {
         let axis = shape.axis(axis);
         let axis = axis.unwrap_or_else(|| panic!("gather: {shape} does not have that axis"));
         let size = shape[axis];
-        if let Some(id) = ids.as_slice().iter().find(|id| **id as usize >= size) {
+        if let Some((_, id)) = ids.first_outside(size) {
             panic!("gather: id {id} is not below {size}, the size of axis {axis} of {shape}");
         }
         gather(self, ids, axis)
@@ -57,7 +57,7 @@ impl Tensor {
     pub fn embedding(&self, ids: &Ids) -> Tensor {
         let shape = self.shape();
         assert!(shape.rank() == 2, "embedding: the weight must be a matrix, not {shape}");
-        if let Some(id) = ids.as_slice().iter().find(|id| **id as usize >= shape[0]) {
+        if let Some((_, id)) = ids.first_outside(shape[0]) {
             panic!("embedding: id {id} is outside the vocabulary of {}", shape[0]);
         }
         gather(self, ids, 0)
@@ -86,6 +86,10 @@ impl Kernel for Gather {
     }
 
     fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        let [_, count, _] = inputs[0].three_axes()?;
+        if let Some((_, id)) = self.ids.first_outside(count) {
+            return Err(format!("id {id} is not below {count}"));
+        }
         Ok(vec![inputs[0].with(1, self.ids.shape().elements())])
     }
 

@@ -147,17 +147,9 @@ impl Kernel for LinearCrossEntropy {
         if rows == 0 || vocabulary == 0 {
             return Err("there is nothing to predict".into());
         }
-        if self.targets.shape().elements() != rows {
-            return Err(format!("targets of shape {} for {rows} rows", self.targets.shape()));
-        }
+        self.targets.check_targets(rows, vocabulary)?;
         if !(0.0..=1.0).contains(&self.label_smoothing) {
             return Err(format!("a label smoothing of {}, not 0 to 1", self.label_smoothing));
-        }
-        let fits = |target: &u32| *target == Ids::IGNORED || (*target as usize) < vocabulary;
-        let targets = self.targets.as_slice();
-        if let Some(row) = targets.iter().position(|target| !fits(target)) {
-            let target = targets[row];
-            return Err(format!("target {target} in row {row}, of {vocabulary} possible ones"));
         }
         let losses = Shape::from([rows]);
         let logits = Shape::from([chunk(rows, vocabulary), vocabulary]);

@@ -54,7 +54,7 @@ impl Kernel for Max {
     }
 
     fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
-        if inputs[0][1] == 0 {
+        if inputs[0].three_axes()?[1] == 0 {
             return Err("there is nothing to choose from".into());
         }
         Ok(vec![inputs[0].with(1, 1)])

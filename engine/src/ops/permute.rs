@@ -99,6 +99,11 @@ impl Kernel for Permute {
     }
 
     fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        let mut axes = self.axes.clone();
+        axes.sort_unstable();
+        if !axes.iter().copied().eq(0..inputs[0].rank()) {
+            return Err(format!("{:?} are not the axes of {}, each once", self.axes, inputs[0]));
+        }
         let sizes: Vec<usize> = self.axes.iter().map(|axis| inputs[0][*axis]).collect();
         Ok(vec![Shape::new(&sizes)])
     }

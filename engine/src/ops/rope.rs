@@ -96,6 +96,14 @@ impl Kernel for Rope {
     }
 
     fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        let [positions, size] = [self.table.shape()[0], self.table.shape()[1]];
+        let x = inputs[0];
+        if x.rank() != 4 || x[3] != size || !size.is_multiple_of(2) {
+            return Err(format!("x is {x}, not (batch, time, heads, {size}) with an even last size"));
+        }
+        if self.offset.checked_add(x[1]).is_none_or(|end| end > positions) {
+            return Err(format!("positions up to {} + {}, of {positions}", self.offset, x[1]));
+        }
         Ok(vec![inputs[0]])
     }
 

@@ -52,6 +52,11 @@ impl Kernel for Slice {
     }
 
     fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        let [_, count, _] = inputs[0].three_axes()?;
+        if self.start.checked_add(self.length).is_none_or(|end| end > count) {
+            let Slice { start, length } = self;
+            return Err(format!("{length} from {start} on, of {count}"));
+        }
         Ok(vec![inputs[0].with(1, self.length)])
     }
 

@@ -130,6 +130,7 @@ impl Kernel for Sum {
     }
 
     fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        inputs[0].three_axes()?;
         Ok(vec![inputs[0].with(1, 1)])
     }
 

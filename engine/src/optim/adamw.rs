@@ -10,6 +10,7 @@ use super::{Clip, Optimizer, factor, named};
 use crate::device::cpu::simd::{CHUNK, vectorized};
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
+use crate::parameters::Identity;
 use crate::tensor::launch_into;
 use crate::{Gradients, Parameters, Shape, Tensor, uniforms};
 use rayon::prelude::*;
@@ -52,6 +53,7 @@ impl Default for AdamWSettings {
 pub struct AdamW {
     settings: AdamWSettings,
     steps: u64,
+    of: Identity,
     first_moments: Vec<Tensor>,
     second_moments: Vec<Tensor>,
 }
@@ -69,7 +71,7 @@ impl AdamW {
         assert!(epsilon as f32 > 0.0, "AdamW: epsilon {epsilon} must be more than 0");
         assert!(weight_decay >= 0.0, "AdamW: weight decay {weight_decay} is negative");
         let [first_moments, second_moments] = [parameters.zeros(), parameters.zeros()];
-        AdamW { settings, steps: 0, first_moments, second_moments }
+        AdamW { settings, steps: 0, of: parameters.identity(), first_moments, second_moments }
     }
 
     /// The numbers of the step after `steps`, made in f64.
@@ -91,6 +93,7 @@ impl AdamW {
 }
 
 impl Optimizer for AdamW {
+    #[track_caller]
     fn step(
         &mut self,
         parameters: &Parameters,
@@ -98,6 +101,7 @@ impl Optimizer for AdamW {
         learning_rate: f64,
         clip: Option<&Clip>,
     ) {
+        parameters.check(self.of, "AdamW");
         self.steps += 1;
         let factor = factor(clip, parameters.device());
         let moments = self.first_moments.iter().zip(&self.second_moments);
@@ -116,7 +120,9 @@ impl Optimizer for AdamW {
         self.steps = steps;
     }
 
+    #[track_caller]
     fn state(&self, parameters: &Parameters) -> Vec<(String, Tensor)> {
+        parameters.check(self.of, "AdamW");
         let mut state = named("first_moment", parameters, &self.first_moments);
         state.extend(named("second_moment", parameters, &self.second_moments));
         state

@@ -7,6 +7,7 @@
 
 use super::{load, named};
 use crate::device::Copy;
+use crate::parameters::Identity;
 use crate::tensor::launch_into;
 use crate::{Parameters, Result, Tensor};
 use std::path::Path;
@@ -30,6 +31,7 @@ use std::path::Path;
 pub struct Average {
     decay: f64,
     steps: u64,
+    of: Identity,
     pieces: Vec<Tensor>,
 }
 
@@ -46,14 +48,16 @@ impl Average {
         for (piece, average) in parameters.flat().zip(&pieces) {
             copy(piece, average);
         }
-        Average { decay, steps: 0, pieces }
+        Average { decay, steps: 0, of: parameters.identity(), pieces }
     }
 
     /// Takes the parameters after a step into the average.
     ///
     /// # Panics
     /// If these are not the parameters that the average was made for.
+    #[track_caller]
     pub fn step(&mut self, parameters: &Parameters) {
+        parameters.check(self.of, "average");
         let steps = self.steps as f64;
         let decay = self.decay.min((1.0 + steps) / (10.0 + steps));
         self.steps += 1;
@@ -63,18 +67,19 @@ impl Average {
     }
 
     /// Runs `work` while the parameters hold the average; afterwards they are as before, to the
-    /// bit.
+    /// bit, also if `work` panics.
+    ///
+    /// # Panics
+    /// If these are not the parameters that the average was made for.
+    #[track_caller]
     pub fn with<R>(&self, parameters: &Parameters, work: impl FnOnce() -> R) -> R {
-        let kept = parameters.zeros();
-        for ((piece, average), kept) in parameters.flat().zip(&self.pieces).zip(&kept) {
+        parameters.check(self.of, "average");
+        let kept = Kept { parameters, numbers: parameters.zeros() };
+        for ((piece, average), kept) in parameters.flat().zip(&self.pieces).zip(&kept.numbers) {
             copy(piece, kept);
             copy(average, piece);
         }
-        let result = work();
-        for (piece, kept) in parameters.flat().zip(&kept) {
-            copy(kept, piece);
-        }
-        result
+        work()
     }
 
     /// Loads what was saved of [`Average::state`], with the number of steps as `steps` among the
@@ -94,8 +99,27 @@ impl Average {
 
     /// The average of each parameter, by name. Handles: what is written to them is what the
     /// average goes on with.
+    ///
+    /// # Panics
+    /// If these are not the parameters that the average was made for.
+    #[track_caller]
     pub fn state(&self, parameters: &Parameters) -> Vec<(String, Tensor)> {
+        parameters.check(self.of, "average");
         named("average", parameters, &self.pieces)
+    }
+}
+
+/// Puts the numbers back into the parameters when it goes.
+struct Kept<'a> {
+    parameters: &'a Parameters,
+    numbers: Vec<Tensor>,
+}
+
+impl Drop for Kept<'_> {
+    fn drop(&mut self) {
+        for (piece, kept) in self.parameters.flat().zip(&self.numbers) {
+            copy(kept, piece);
+        }
     }
 }
 

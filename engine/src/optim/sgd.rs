@@ -9,6 +9,7 @@ use super::{Clip, Optimizer, factor, named};
 use crate::device::cpu::simd::{CHUNK, vectorized};
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
+use crate::parameters::Identity;
 use crate::tensor::launch_into;
 use crate::{Gradients, Parameters, Shape, Tensor, uniforms};
 use rayon::prelude::*;
@@ -48,6 +49,7 @@ impl Default for SgdSettings {
 pub struct Sgd {
     settings: SgdSettings,
     steps: u64,
+    of: Identity,
     momentum: Vec<Tensor>,
 }
 
@@ -61,11 +63,12 @@ impl Sgd {
         let SgdSettings { momentum, weight_decay, .. } = settings;
         assert!((0.0..1.0).contains(&momentum), "SGD: momentum {momentum} must be in [0, 1)");
         assert!(weight_decay >= 0.0, "SGD: weight decay {weight_decay} is negative");
-        Sgd { settings, steps: 0, momentum: parameters.zeros() }
+        Sgd { settings, steps: 0, of: parameters.identity(), momentum: parameters.zeros() }
     }
 }
 
 impl Optimizer for Sgd {
+    #[track_caller]
     fn step(
         &mut self,
         parameters: &Parameters,
@@ -73,6 +76,7 @@ impl Optimizer for Sgd {
         learning_rate: f64,
         clip: Option<&Clip>,
     ) {
+        parameters.check(self.of, "SGD");
         self.steps += 1;
         let factor = factor(clip, parameters.device());
         for (piece, momentum) in parameters.pieces(gradients).iter().zip(&self.momentum) {
@@ -95,7 +99,9 @@ impl Optimizer for Sgd {
         self.steps = steps;
     }
 
+    #[track_caller]
     fn state(&self, parameters: &Parameters) -> Vec<(String, Tensor)> {
+        parameters.check(self.of, "SGD");
         named("momentum", parameters, &self.momentum)
     }
 }
