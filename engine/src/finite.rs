@@ -1,44 +1,10 @@
 //! Finding where numbers stop being finite: the first op whose result holds a NaN or an infinity.
 
+pub use crate::computation::NotFinite;
+
+use crate::computation::{Computation, Search};
 use crate::{Result, Tensor};
-use std::cell::RefCell;
-use std::fmt;
-
-/// An op whose result was not finite.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NotFinite {
-    /// The op's name.
-    pub op: &'static str,
-    /// Which of the ops that ran it was, from 1.
-    pub number: usize,
-    /// The shape of the result.
-    pub shape: String,
-    /// How many of its numbers are not finite.
-    pub count: usize,
-    /// The inputs, from 1, that were not finite either.
-    pub inputs: Vec<usize>,
-}
-
-impl fmt::Display for NotFinite {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let NotFinite { op, number, shape, count, .. } = self;
-        write!(f, "op {number}, {op}: {count} numbers of its result {shape} are not finite, ")?;
-        match &self.inputs[..] {
-            [] => write!(f, "though all its inputs are"),
-            inputs => write!(f, "and neither are its inputs {inputs:?}"),
-        }
-    }
-}
-
-/// A search that goes on.
-struct Search {
-    ops: usize,
-    found: Result<Option<NotFinite>>,
-}
-
-thread_local! {
-    static SEARCH: RefCell<Option<Search>> = const { RefCell::new(None) };
-}
+use std::sync::{Arc, Mutex};
 
 /// Runs `work` and looks at the result of every op in it (not of derivatives). Every op then waits
 /// for the device.
@@ -54,28 +20,28 @@ thread_local! {
 /// # Ok::<(), neutreno_engine::Error>(())
 /// ```
 pub fn find_not_finite<R>(work: impl FnOnce() -> R) -> (R, Result<Option<NotFinite>>) {
-    struct Stop;
-    impl Drop for Stop {
-        fn drop(&mut self) {
-            SEARCH.take();
-        }
-    }
-    SEARCH.set(Some(Search { ops: 0, found: Ok(None) }));
-    let _stop = Stop;
-    let result = work();
-    let found = SEARCH.take().map_or(Ok(None), |search| search.found);
-    (result, found)
+    let search = Arc::new(Mutex::new(Search { ops: 0, found: Ok(None) }));
+    let looking = Computation { search: Some(search.clone()), ..Computation::current() };
+    let result = looking.run(work);
+    let mut search = search.lock().expect("no code panics with it");
+    (result, std::mem::replace(&mut search.found, Ok(None)))
 }
 
 /// Looks at what an op has made, if a search goes on that has found nothing yet.
 pub(crate) fn look(op: &'static str, inputs: &[&Tensor], outputs: &[Tensor]) {
-    SEARCH.with_borrow_mut(|search| {
-        let Some(search) = search else { return };
+    let Some(search) = Computation::current().search else { return };
+    // Reading waits for the device, whose threads may meanwhile come here for another computation:
+    // the lock is not held over it.
+    let number = {
+        let mut search = search.lock().expect("no code panics with it");
         search.ops += 1;
-        if matches!(search.found, Ok(None)) {
-            search.found = examine(op, search.ops, inputs, outputs);
-        }
-    });
+        search.ops
+    };
+    let is_open = || matches!(search.lock().expect("no code panics with it").found, Ok(None));
+    if is_open() {
+        let found = examine(op, number, inputs, outputs);
+        search.lock().expect("no code panics with it").found = found;
+    }
 }
 
 fn examine(

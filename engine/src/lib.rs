@@ -7,6 +7,7 @@
 
 pub mod autograd;
 pub mod checkpoint;
+mod computation;
 pub mod device;
 mod error;
 pub mod finite;

@@ -9,12 +9,12 @@ mod builder;
 
 pub use builder::{Builder, Initial};
 
+use crate::autograd::Identity;
 use crate::random::Key;
 use crate::{Device, Gradients, Shape, Tensor};
 use builder::Request;
 use rayon::prelude::*;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Every parameter starts at a multiple of so many elements in its piece.
 pub(crate) const ALIGNMENT: usize = 64;
@@ -71,18 +71,6 @@ pub struct Parameters {
     pieces: Vec<Flat>,
     device: Device,
     identity: Identity,
-}
-
-/// Tells parameters from others of the same names and shapes: what was made for one model must not
-/// change another.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Identity(u64);
-
-impl Identity {
-    fn new() -> Identity {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        Identity(NEXT.fetch_add(1, Ordering::Relaxed))
-    }
 }
 
 /// One flat piece of parameters.

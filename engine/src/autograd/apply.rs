@@ -4,10 +4,10 @@ use super::context::GradientContext;
 use super::graph::{Node, Step};
 use super::op::{Op, Saves};
 use super::record::{Record, Saved};
+use crate::computation::Computation;
 use crate::finite::look;
 use crate::tensor::{check, launch_into};
 use crate::{Result, Shape, Tensor};
-use std::cell::Cell;
 use std::sync::Arc;
 
 impl Tensor {
@@ -19,11 +19,9 @@ impl Tensor {
     }
 }
 
-thread_local! {
-    static ENABLED: Cell<bool> = const { Cell::new(true) };
-}
-
-/// Runs `body` without recording a graph: for evaluation, where nothing is to be saved.
+/// Runs `body` without recording a graph: for evaluation, where nothing is to be saved. It holds for
+/// what `body` does on this thread and through [`Device::install`](crate::Device::install), and for
+/// no other thread.
 ///
 /// ```
 /// use neutreno_engine::{Device, Tensor, no_grad};
@@ -31,23 +29,12 @@ thread_local! {
 /// assert!(!no_grad(|| &x * &x).is_tracked());
 /// ```
 pub fn no_grad<R>(body: impl FnOnce() -> R) -> R {
-    struct Restore(bool);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            ENABLED.set(self.0);
-        }
-    }
-    let _restore = Restore(ENABLED.replace(false));
-    body()
-}
-
-pub(super) fn is_enabled() -> bool {
-    ENABLED.get()
+    Computation { records: false, ..Computation::current() }.run(body)
 }
 
 /// Whether an op on these tensors is going to be recorded.
 pub fn is_recording(inputs: &[&Tensor]) -> bool {
-    is_enabled() && inputs.iter().any(|input| input.is_tracked())
+    Computation::records() && inputs.iter().any(|input| input.is_tracked())
 }
 
 /// Runs an op and, if an input is tracked, records it. This is how every method of
@@ -119,8 +106,8 @@ impl Step for OpStep {
         self.0.results()
     }
 
-    fn backward(&self, saved: &Saved, context: &mut GradientContext) -> Result<()> {
+    fn backward(&self, saved: &Saved, context: &mut GradientContext) -> Result<Vec<Arc<Node>>> {
         self.0.backward(saved, context);
-        Ok(())
+        Ok(Vec::new())
     }
 }

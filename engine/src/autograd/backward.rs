@@ -33,12 +33,17 @@ impl Tensor {
         }
         let one = Tensor::full(1.0, self.shape(), self.device());
         gradients.sums.add(variable, one);
-        visit(vec![Node::of(variable)], &mut gradients.sums)
+        let outside = visit(vec![Node::of(variable)], &mut gradients.sums, 0)?;
+        debug_assert!(outside.is_empty(), "every node's number is at least 0");
+        Ok(())
     }
 }
 
-/// Visits the nodes that `roots` depend on, whose own gradients are among the sums.
-pub(super) fn visit(roots: Vec<Arc<Node>>, sums: &mut Sums) -> Result<()> {
+/// Visits the nodes that `roots` depend on, whose own gradients are among the sums, but for those made
+/// before node number `first`. Of these it returns which were reached: their gradients are among the
+/// sums, and perhaps not whole.
+pub(super) fn visit(roots: Vec<Arc<Node>>, sums: &mut Sums, first: u64) -> Result<Vec<Arc<Node>>> {
+    let mut outside = Vec::new();
     let mut waiting: BinaryHeap<ById> = roots.into_iter().map(ById).collect();
     let mut visited = u64::MAX;
     while let Some(ById(node)) = waiting.pop() {
@@ -46,6 +51,10 @@ pub(super) fn visit(roots: Vec<Arc<Node>>, sums: &mut Sums) -> Result<()> {
             continue;
         }
         visited = node.id;
+        if node.id < first {
+            outside.push(node);
+            continue;
+        }
         let Some(WayBack { step, record }) = node.take() else {
             return fail("its graph was consumed by an earlier backward; run forward again");
         };
@@ -56,13 +65,14 @@ pub(super) fn visit(roots: Vec<Arc<Node>>, sums: &mut Sums) -> Result<()> {
         let results = step.results(record.shapes.len());
         let of_outputs = (0..results).map(|output| sums.take((node.id, output))).collect();
         let mut context = GradientContext { of_outputs, record: &record, sums };
-        step.backward(&record.saved, &mut context)?;
+        let reached = step.backward(&record.saved, &mut context)?;
+        waiting.extend(reached.into_iter().map(ById));
         waiting.extend(record.inputs.iter().flatten().map(|input| ById(Node::of(input))));
     }
-    Ok(())
+    Ok(outside)
 }
 
-fn fail(message: &str) -> Result<()> {
+fn fail<R>(message: &str) -> Result<R> {
     Err(Error::Backward(message.into()))
 }
 

@@ -2,9 +2,21 @@
 
 use crate::Tensor;
 use crate::device::Copy;
-use crate::parameters::Identity;
 use crate::tensor::{Variable, launch, launch_into};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Tells parameters from others of the same names and shapes: what was made for one model must not
+/// change another.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Identity(u64);
+
+impl Identity {
+    pub fn new() -> Identity {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Identity(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
 
 /// Gradients of the leaves of a graph, by handle.
 #[derive(Default)]

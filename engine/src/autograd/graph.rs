@@ -31,8 +31,9 @@ pub(super) trait Step: Send + Sync {
     /// How many of `outputs` have gradients.
     fn results(&self, outputs: usize) -> usize;
 
-    /// Makes the gradients of the inputs.
-    fn backward(&self, saved: &Saved, context: &mut GradientContext) -> Result<()>;
+    /// Makes the gradients of the inputs; returns the nodes, other than theirs, that it has left
+    /// gradients for.
+    fn backward(&self, saved: &Saved, context: &mut GradientContext) -> Result<Vec<Arc<Node>>>;
 }
 
 impl Node {

@@ -20,6 +20,7 @@ mod record;
 pub use apply::{apply, apply_boxed, is_recording, no_grad};
 pub use context::GradientContext;
 pub use gradients::Gradients;
+pub(crate) use gradients::Identity;
 pub use op::{Op, Saves};
 pub use recompute::recompute;
 pub use record::Saved;

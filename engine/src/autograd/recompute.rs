@@ -2,12 +2,14 @@
 //! cost"): a part of the graph that keeps only its inputs and is run again when backward comes to
 //! it. It trades the time of a second forward pass for the memory of what its ops save.
 
-use super::apply::{is_enabled, no_grad};
+use super::apply::no_grad;
 use super::backward::visit;
 use super::context::GradientContext;
 use super::graph::{Node, Step};
 use super::record::{Record, Saved};
+use crate::computation::Computation;
 use crate::{Result, Tensor};
+use std::sync::Arc;
 
 /// The part of a computation that is run again: from its inputs to its outputs.
 struct Recomputed<F>(F);
@@ -17,8 +19,8 @@ struct Recomputed<F>(F);
 /// are gradients, but for rounding where an input has several uses: sums are made in another order.
 ///
 /// `body` must compute the same each time: random numbers by keys, and no change of the tensors
-/// that it uses beside its inputs, before backward. Those are differentiated too, and must be leaves,
-/// such as parameters, or constants: what other ops made has to be one of the inputs.
+/// that it uses beside its inputs, before backward. Those are differentiated too: parameters, and what
+/// other ops made.
 ///
 /// ```
 /// use neutreno_engine::{Device, Tensor, autograd::recompute};
@@ -35,7 +37,7 @@ pub fn recompute(
     body: impl Fn(&[Tensor]) -> Vec<Tensor> + Send + Sync + 'static,
 ) -> Vec<Tensor> {
     let constants: Vec<Tensor> = inputs.iter().map(|input| input.detach()).collect();
-    if !is_enabled() {
+    if !Computation::records() {
         return body(&constants);
     }
     let mut outputs = no_grad(|| body(&constants));
@@ -65,14 +67,18 @@ impl<F: Fn(&[Tensor]) -> Vec<Tensor> + Send + Sync> Step for Recomputed<F> {
     }
 
     /// Runs the part again, this time recorded, and goes back through it.
-    fn backward(&self, saved: &Saved, context: &mut GradientContext) -> Result<()> {
+    fn backward(&self, saved: &Saved, context: &mut GradientContext) -> Result<Vec<Arc<Node>>> {
         let inputs: Vec<Tensor> = (0..saved.inputs())
             .map(|input| {
                 let tensor = saved.get(input);
                 if context.needs(input) { tensor.tracked() } else { tensor.clone() }
             })
             .collect();
-        let outputs = (self.0)(&inputs);
+        // Nodes of less than this number were there before.
+        let first = Node::leaf().id;
+        // Backward may be called where nothing is recorded.
+        let recording = Computation { records: true, ..Computation::current() };
+        let outputs = recording.run(|| (self.0)(&inputs));
         let mut roots = Vec::new();
         for (output, gradient) in outputs.iter().zip(&mut context.of_outputs) {
             if let (Some(variable), Some(gradient)) = (&output.variable, gradient.take()) {
@@ -82,14 +88,14 @@ impl<F: Fn(&[Tensor]) -> Vec<Tensor> + Send + Sync> Step for Recomputed<F> {
         }
         // What the graph holds beside its nodes would only take memory from here on.
         drop(outputs);
-        visit(roots, context.sums)?;
+        let outside = visit(roots, context.sums, first)?;
         for (input, leaf) in inputs.iter().enumerate() {
             let slot = leaf.variable.as_ref().map(|leaf| leaf.slot);
             if let Some(gradient) = slot.and_then(|slot| context.sums.take(slot)) {
                 context.accumulate(input, gradient);
             }
         }
-        Ok(())
+        Ok(outside)
     }
 }
 

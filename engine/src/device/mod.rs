@@ -30,6 +30,7 @@ pub(crate) use storage::{Destination, Operand, Storage};
 pub use view::{View, ViewMut};
 
 use crate::Result;
+use crate::computation::Computation;
 use failure::Failure;
 use plan::PlannedDevice;
 use profile::Profiler;
@@ -347,10 +348,14 @@ impl Device {
     }
 
     /// Runs `work` on this device's threads. A training loop inside it saves the hand-over to
-    /// another thread in every op; results are the same outside.
+    /// another thread in every op; results are the same outside. What [`no_grad`](crate::no_grad)
+    /// and [`find_not_finite`](crate::finite::find_not_finite) say goes with `work`.
     pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         match &self.0.backend {
-            Backend::Cpu(cpu) => cpu.install(work),
+            Backend::Cpu(cpu) => {
+                let computation = Computation::current();
+                cpu.install(|| computation.run(work))
+            }
             _ => work(),
         }
     }

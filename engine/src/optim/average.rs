@@ -6,8 +6,8 @@
 //! The decay starts small, so that the average soon forgets the initial weights.
 
 use super::{load, named};
+use crate::autograd::Identity;
 use crate::device::Copy;
-use crate::parameters::Identity;
 use crate::tensor::launch_into;
 use crate::{Parameters, Result, Tensor};
 use std::path::Path;

@@ -6,10 +6,10 @@
 //! The state is b. Cost an element: 9 flops, 20 bytes.
 
 use super::{Clip, Optimizer, factor, named};
+use crate::autograd::Identity;
 use crate::device::cpu::simd::{CHUNK, vectorized};
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
-use crate::parameters::Identity;
 use crate::tensor::launch_into;
 use crate::{Gradients, Parameters, Shape, Tensor, uniforms};
 use rayon::prelude::*;

@@ -1,0 +1,88 @@
+//! Several threads, one device: what belongs to a computation stays with it.
+
+mod common;
+
+use common::devices;
+use neutreno::engine::autograd::recompute;
+use neutreno::engine::finite::find_not_finite;
+use neutreno::engine::{Device, Tensor, no_grad};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+#[test]
+fn what_a_computation_says_goes_with_it_to_the_devices_threads() {
+    for (name, device) in devices() {
+        let x = Tensor::new(&[3.0, 100.0], [2], &device).tracked();
+        let inside = no_grad(|| device.install(|| (&x * &x).is_tracked()));
+        assert!(!inside, "{name}");
+        assert!(device.install(|| (&x * &x).is_tracked()), "{name}");
+        let (_, found) = find_not_finite(|| device.install(|| x.exp().sum_all()));
+        assert_eq!(found.unwrap().map(|found| found.op), Some("exp"), "{name}");
+    }
+}
+
+/// One trains while the other evaluates: rayon's threads take over waiting work of either within the
+/// other's.
+#[test]
+fn a_step_is_not_run_by_the_rules_of_another_computation() {
+    let device = Device::cpu_with_threads(2);
+    let numbers = |count: usize| (0..count).map(|i| (i % 13) as f32 * 0.01).collect::<Vec<f32>>();
+    let weight = Tensor::new(&numbers(64 * 256), [64, 256], &device);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    device.install(|| no_grad(|| drop(weight.matmul_with(&weight, false, true))));
+                }
+            });
+        }
+        for step in 0..200 {
+            let leaf = weight.tracked();
+            let backward = device.install(|| {
+                let loss = leaf.matmul_with(&leaf, false, true).sum_all();
+                loss.backward().map(|gradients| gradients.get(&leaf).is_some())
+            });
+            let failed = format!("step {step}: {backward:?}");
+            if !matches!(backward, Ok(true)) {
+                done.store(true, Ordering::Relaxed);
+                panic!("{failed}");
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn a_recomputed_part_is_differentiated_where_nothing_is_recorded() {
+    for (name, device) in devices() {
+        let x = Tensor::new(&[0.3, -0.2], [2], &device).tracked();
+        let [part] = &recompute(&[&x], |inputs| vec![inputs[0].tanh().exp()])[..] else {
+            unreachable!("one output");
+        };
+        let loss = part.sum_all();
+        let gradient = no_grad(|| loss.backward()).unwrap().get(&x).unwrap().to_vec().unwrap();
+        let plain = x.tanh().exp().sum_all().backward().unwrap().get(&x).unwrap();
+        assert_eq!(gradient, plain.to_vec().unwrap(), "{name}");
+    }
+}
+
+/// A tensor that ops made, captured by a recomputed part and used beside it: its gradient is the sum
+/// of both uses.
+#[test]
+fn a_recomputed_part_may_use_what_other_ops_made() {
+    for (name, device) in devices() {
+        let x = Tensor::new(&[0.3, -0.2], [2], &device).tracked();
+        let gradient = |again: bool| {
+            let hidden = x.tanh().scale(2.0);
+            let captured = hidden.clone();
+            let body = move |inputs: &[Tensor]| vec![inputs[0].multiply(&captured).exp()];
+            let part = if again { recompute(&[&x], body) } else { body(&[x.clone()]) };
+            let loss = part[0].add(&hidden.multiply(&x)).sum_all();
+            loss.backward().unwrap().get(&x).unwrap().to_vec().unwrap()
+        };
+        let (again, plain) = (gradient(true), gradient(false));
+        for (a, b) in again.iter().zip(&plain) {
+            assert!((a - b).abs() < 1e-6, "{name}: {again:?}, {plain:?}");
+        }
+    }
+}
