@@ -24,6 +24,7 @@ fn main() -> std::process::ExitCode {
         }
     }
     trials.extend(devices.trials("a batch of nothing", nothing_comes_of_nothing));
+    trials.extend(devices.trials("sizes of zero inside", sizes_of_zero_inside));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
@@ -55,6 +56,51 @@ fn nothing_comes_of_nothing(device: &Device) -> Result<(), Failed> {
             let gradient = gradients.get(weight).map(|gradient| gradient.to_vec()).transpose()?;
             if gradient.is_some_and(|gradient| gradient.iter().any(|slope| *slope != 0.0)) {
                 return Err(format!("result {number}: a gradient of nothing").into());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Forward and backward of the ops whose shapes allow a size of zero that is not the first, or a sum over
+/// no terms.
+fn sizes_of_zero_inside(device: &Device) -> Result<(), Failed> {
+    type Make = fn(&Tensor, &Tensor) -> Tensor;
+    let cases: [(&str, Make, usize); 18] = [
+        ("sum of no columns", |none, _| none.sum(&[0], false), 0),
+        ("sum over nothing", |none, _| none.sum(&[1], false), 3),
+        ("sum over all of nothing", |none, _| none.sum(&[0, 1], true), 1),
+        ("max of no columns", |none, _| none.max(&[0], false), 0),
+        ("permute", |none, _| none.transpose(0, 1), 0),
+        ("slice of nothing", |none, _| none.slice(0, 1..3), 0),
+        ("slice to nothing", |_, ones| ones.slice(1, 1..1), 0),
+        ("concatenate", |none, ones| Tensor::concatenate(&[none, ones], 1), 6),
+        ("add", |none, ones| none.add(&ones.slice(1, 0..1)), 0),
+        ("multiply", |none, _| none.multiply(none), 0),
+        ("gather no ids", |_, ones| ones.gather(&Ids::new(vec![], [0]), 1), 0),
+        ("gather of nothing", |none, _| none.gather(&Ids::new(vec![2, 0], [2]), 0), 0),
+        ("matmul without terms", |none, _| none.matmul(&none.transpose(0, 1)), 9),
+        ("matmul of nothing", |none, ones| ones.transpose(0, 1).matmul(none), 0),
+        ("linear without inputs", |none, _| none.linear(none, None), 9),
+        ("exp", |none, _| none.exp(), 0),
+        ("swiglu", |none, _| none.swiglu(none), 0),
+        ("scale", |none, _| none.scale(2.0), 0),
+    ];
+    let none = Tensor::new(&[], [3, 0], device).tracked();
+    let ones = Tensor::new(&[1.0; 6], [3, 2], device).tracked();
+    for (name, make, elements) in cases {
+        let result = make(&none, &ones);
+        let problem = |what: &dyn std::fmt::Debug| Failed::from(format!("{name}: {what:?}"));
+        let numbers = result.to_vec()?;
+        let expected = if name == "concatenate" { 1.0 } else { 0.0 };
+        if numbers != vec![expected; elements] {
+            return Err(problem(&numbers));
+        }
+        let gradients = result.sum_all().backward()?;
+        for leaf in [&none, &ones] {
+            let gradient = gradients.get(leaf).map(|gradient| gradient.to_vec()).transpose()?;
+            if gradient.is_some_and(|gradient| gradient.iter().any(|slope| *slope != expected)) {
+                return Err(problem(&"a gradient of nothing"));
             }
         }
     }

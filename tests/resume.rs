@@ -354,7 +354,7 @@ fn a_damaged_checkpoint_is_passed_over() {
         // As if the process had been ended just before.
         fs::remove_file(model.join("result.json")).unwrap();
         fs::remove_file(model.join("model.safetensors")).unwrap();
-        let half = model.join(".model.safetensors.41.partial");
+        let half = model.join(".model.safetensors.41-0.partial");
         fs::write(&half, "half of it").unwrap();
         let output = bench.finish(bench.resume("run"));
         let said = said(&output);

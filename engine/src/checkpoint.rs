@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Texts that a file carries along.
 pub type Metadata = BTreeMap<String, String>;
@@ -311,13 +312,15 @@ fn write(path: &Path, mut chunks: impl Iterator<Item = Result<Vec<u8>>>) -> Resu
     file.sync_all().map_err(failed)
 }
 
-/// A name beside `path` that no other process writes to.
+/// A name beside `path` that nobody else writes to, in this process or another.
 fn temporary(path: &Path) -> Result<PathBuf> {
     let Some(name) = path.file_name() else {
         return Err(Error::File { path: path.into(), reason: "not the name of a file".into() });
     };
     let mut temporary = name.to_os_string();
-    temporary.push(format!(".{}.tmp", std::process::id()));
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    temporary.push(format!(".{}-{number}.tmp", std::process::id()));
     Ok(path.with_file_name(temporary))
 }
 
@@ -344,6 +347,26 @@ mod tests {
 
     fn tensor(numbers: &[f32], shape: impl Into<Shape>) -> Tensor {
         Tensor::new(numbers, shape, &Device::cpu())
+    }
+
+    #[test]
+    fn threads_that_save_one_path_leave_a_whole_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        let save = |number: f32| {
+            let numbers = [("x".to_owned(), tensor(&[number; 5_000], [5_000]))];
+            for _ in 0..20 {
+                save_tensors(&path, &numbers, &Metadata::new()).unwrap();
+            }
+        };
+        std::thread::scope(|scope| {
+            (1..=4).for_each(|number| drop(scope.spawn(move || save(number as f32))));
+        });
+        let x = tensor(&[0.0; 5_000], [5_000]);
+        Checkpoint::open(&path).unwrap().load_into(&[("x".to_owned(), x.clone())]).unwrap();
+        let numbers = x.to_vec().unwrap();
+        assert!(numbers[0] >= 1.0 && numbers.iter().all(|number| *number == numbers[0]));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     /// A file as Hugging Face's own crate writes it.

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::fs::{self, DirEntry, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Makes a folder and those above it.
 pub(super) fn create_folder(path: &Path) -> Result<(), Error> {
@@ -40,7 +41,10 @@ pub(crate) fn replace_file<E: From<Error>>(
 ) -> Result<(), E> {
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}.partial", std::process::id()));
+    // Several threads of a process may write the same file.
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    name.push(format!(".{}-{number}.partial", std::process::id()));
     let partial = path.with_file_name(name);
     let written = write_file(&partial, chunks).and_then(|_| {
         rename(&partial, path)?;
@@ -102,7 +106,8 @@ pub(super) fn is_partial_file(entry: &DirEntry) -> bool {
     let name = entry.file_name();
     let process = name.to_str().and_then(|name| {
         let (_, process) = name.strip_prefix('.')?.strip_suffix(".partial")?.rsplit_once('.')?;
-        process.parse::<u32>().ok()
+        let (process, number) = process.split_once('-')?;
+        process.parse::<u32>().ok().zip(number.parse::<u64>().ok())
     });
     process.is_some() && entry.file_type().is_ok_and(|kind| kind.is_file())
 }

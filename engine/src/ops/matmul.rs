@@ -246,7 +246,7 @@ impl Op for MatMul {
             }
             let kernel = MatMul { transpose, tiling: self.tiling };
             let shape = saved.input_shape(input);
-            let lead = |shape: Shape| shape.rows() / shape[shape.rank() - 2];
+            let lead = |shape: Shape| shape[..shape.rank() - 2].iter().product::<usize>();
             if lead(shape) == lead(gradient.shape()) {
                 context.accumulate_with(&kernel, &operands, &[input]);
             } else {
