@@ -76,7 +76,7 @@ fn a_recomputed_part_may_use_what_other_ops_made() {
             let hidden = x.tanh().scale(2.0);
             let captured = hidden.clone();
             let body = move |inputs: &[Tensor]| vec![inputs[0].multiply(&captured).exp()];
-            let part = if again { recompute(&[&x], body) } else { body(&[x.clone()]) };
+            let part = if again { recompute(&[&x], body) } else { body(std::slice::from_ref(&x)) };
             let loss = part[0].add(&hidden.multiply(&x)).sum_all();
             loss.backward().unwrap().get(&x).unwrap().to_vec().unwrap()
         };

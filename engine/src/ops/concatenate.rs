@@ -62,7 +62,10 @@ impl Kernel for Concatenate {
         for input in inputs {
             let [its_before, _, its_after] = input.three_axes()?;
             if [its_before, its_after] != [before, after] {
-                return Err(format!("{} and {input} differ in more than the middle axis", inputs[0]));
+                return Err(format!(
+                    "{} and {input} differ in more than the middle axis",
+                    inputs[0]
+                ));
             }
         }
         Ok(vec![inputs[0].with(1, inputs.iter().map(|input| input[1]).sum())])

@@ -99,7 +99,9 @@ impl Kernel for Rope {
         let [positions, size] = [self.table.shape()[0], self.table.shape()[1]];
         let x = inputs[0];
         if x.rank() != 4 || x[3] != size || !size.is_multiple_of(2) {
-            return Err(format!("x is {x}, not (batch, time, heads, {size}) with an even last size"));
+            return Err(format!(
+                "x is {x}, not (batch, time, heads, {size}) with an even last size"
+            ));
         }
         if self.offset.checked_add(x[1]).is_none_or(|end| end > positions) {
             return Err(format!("positions up to {} + {}, of {positions}", self.offset, x[1]));
