@@ -26,18 +26,24 @@ fn what_a_computation_says_goes_with_it_to_the_devices_threads() {
 fn a_step_is_not_run_by_the_rules_of_another_computation() {
     let device = Device::cpu_with_threads(2);
     let numbers = |count: usize| (0..count).map(|i| (i % 13) as f32 * 0.01).collect::<Vec<f32>>();
-    let weight = Tensor::new(&numbers(64 * 256), [64, 256], &device);
+    let weight = Tensor::new(&numbers(512 * 256), [512, 256], &device);
+    let small = Tensor::new(&numbers(8 * 16), [8, 16], &device);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
-                    device.install(|| no_grad(|| drop(weight.matmul_with(&weight, false, true))));
+                    let products = || {
+                        for _ in 0..4 {
+                            weight.matmul_with(&weight, false, true).softmax(-1);
+                        }
+                    };
+                    device.install(|| no_grad(products));
                 }
             });
         }
-        for step in 0..200 {
-            let leaf = weight.tracked();
+        for step in 0..400 {
+            let leaf = small.tracked();
             let backward = device.install(|| {
                 let loss = leaf.matmul_with(&leaf, false, true).sum_all();
                 loss.backward().map(|gradients| gradients.get(&leaf).is_some())
