@@ -349,6 +349,10 @@ const SEGMENTATION: &[Row] = &[
             ("0", Refused("--mask-upscale")),
         ],
     ),
+    (
+        "--mask-norm-epsilon",
+        &[("1e-6", Works), ("1", Works), ("0", Refused("--mask-norm-epsilon"))],
+    ),
     ("--balance", &[("0", Works), ("0.999", Works), ("1", Refused("--balance"))]),
     ("--void", &[("255", Works), ("0", Works), ("256", Refused("--void"))]),
     (

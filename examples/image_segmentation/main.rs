@@ -6,7 +6,7 @@
 mod common;
 
 use clap::{ArgAction, Parser};
-use common::arguments::{positive, set, share};
+use common::arguments::{above_zero, positive, set, share};
 use common::images::Images;
 use common::interrupts;
 use common::program::{Result, open_device, train};
@@ -37,6 +37,9 @@ struct Arguments {
     /// [default: the most up to 4 that fit]
     #[arg(long, value_parser = positive, value_name = "COUNT", help_heading = "Model")]
     mask_upscale: Option<usize>,
+    /// ε of the norm over a patch's scores; Segmenter has 1e-5, with which gradients leap [default: 0.01]
+    #[arg(long, value_parser = above_zero, value_name = "EPSILON", help_heading = "Model")]
+    mask_norm_epsilon: Option<f32>,
     /// How far the loss makes up for rare classes, from 0 to 1
     #[arg(long, value_parser = share::<f32>, value_name = "SHARE", help_heading = "Model")]
     balance: Option<f32>,
@@ -65,6 +68,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     // Whatever is wrong with the flags comes out before anything is loaded.
     let (mut sizes, settings) = images.settings(Task::Segmentation)?;
     set(&mut sizes.decoder_layers, &arguments.decoder_layers);
+    set(&mut sizes.mask_norm_epsilon, &arguments.mask_norm_epsilon);
     sizes.mask_upscale = arguments.mask_upscale.or(sizes.mask_upscale);
     set(&mut sizes.balance, &arguments.balance);
     images.check(&sizes, Task::Segmentation)?;
