@@ -12,8 +12,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The programs' default runs, with what makes them so wherever this is run, and how many times the
-/// median a norm may be. Batches of scenes differ more than the models do: with all learning rates that
-/// were tried, the norm is largest at the same batch.
+/// median a norm may be. Batches of scenes differ more than others: where the norm is large it often is
+/// so for several variants at the same batch.
 const RUNS: [(&str, &str, &str, f64); 4] = [
     ("wikitext", "lm_wikitext", "--require-real-text", 3.0),
     ("generated", "lm_wikitext", "--offline", 3.0),

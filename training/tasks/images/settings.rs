@@ -57,7 +57,7 @@ fn of_older_runs() -> f32 {
 impl ImageSettings {
     /// All presets, the same for both tasks.
     pub const PRESETS: [Preset; 3] = [
-        Preset { name: "tiny", purpose: "one variant in ten minutes on two CPU cores" },
+        Preset { name: "tiny", purpose: "all four variants in minutes on two CPU cores" },
         Preset { name: "small", purpose: "8 layers of width 192; hours on a CPU" },
         Preset {
             name: "deit-tiny",
