@@ -68,7 +68,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     // Whatever is wrong with the flags comes out before anything is loaded.
     let (mut sizes, settings) = images.settings(Task::Segmentation)?;
     set(&mut sizes.decoder_layers, &arguments.decoder_layers);
-    set(&mut sizes.mask_norm_epsilon, &arguments.mask_norm_epsilon);
+    sizes.mask_norm_epsilon = arguments.mask_norm_epsilon;
     sizes.mask_upscale = arguments.mask_upscale.or(sizes.mask_upscale);
     set(&mut sizes.balance, &arguments.balance);
     images.check(&sizes, Task::Segmentation)?;

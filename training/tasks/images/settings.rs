@@ -30,9 +30,10 @@ pub struct ImageSettings {
     /// The scores of a segmenter along each side of a patch
     /// ([`mask_upscale`](VisionConfig::mask_upscale)); `None` for the most up to 4 that fit.
     pub mask_upscale: Option<usize>,
-    /// ε of the norm over a segmenter's scores ([`mask_norm_eps`](VisionConfig::mask_norm_eps)).
-    #[serde(default = "of_older_runs")]
-    pub mask_norm_epsilon: f32,
+    /// ε of the norm over a segmenter's scores ([`mask_norm_eps`](VisionConfig::mask_norm_eps)); `None`
+    /// for 0.01.
+    #[serde(default)]
+    pub mask_norm_epsilon: Option<f32>,
     /// The standard deviation of the initial weights of linear layers.
     pub initial_deviation: f32,
     /// The probability with which a sample skips a branch of the last block.
@@ -47,11 +48,6 @@ pub struct ImageSettings {
     pub augmentation: Augmentation,
     /// The validation images that are scored while training.
     pub evaluation_images: usize,
-}
-
-/// Runs that do not say had no choice.
-fn of_older_runs() -> f32 {
-    1e-6
 }
 
 impl ImageSettings {
@@ -185,11 +181,14 @@ impl ImageSettings {
         };
         match data.task {
             Task::Classification => config,
-            Task::Segmentation => VisionConfig {
-                mask_upscale: self.mask_upscale_of(patch),
-                mask_norm_eps: Some(self.mask_norm_epsilon),
-                ..config.segmenting(self.decoder_layers)
-            },
+            Task::Segmentation => {
+                let segmenter = config.segmenting(self.decoder_layers);
+                VisionConfig {
+                    mask_upscale: self.mask_upscale_of(patch),
+                    mask_norm_eps: self.mask_norm_epsilon.or(segmenter.mask_norm_eps),
+                    ..segmenter
+                }
+            }
         }
     }
 }
@@ -223,7 +222,7 @@ fn classification() -> (ImageSettings, Settings) {
         class_token: false,
         decoder_layers: 2,
         mask_upscale: None,
-        mask_norm_epsilon: 0.01,
+        mask_norm_epsilon: None,
         // More than the 0.02 of larger models: a short training of a narrow one gains by it.
         initial_deviation: 0.1,
         drop_path: 0.0,
