@@ -113,7 +113,7 @@ fn report(run: &Path, limit: f64) -> Vec<String> {
         }
         let result = json(model.join("result.json"));
         let variant = result["variant"].as_str().unwrap().to_owned();
-        losses.entry(variant).or_default().push(result["last_validation_loss"].as_f64().unwrap());
+        losses.entry(variant).or_default().push(result["validation_loss"].as_f64().unwrap());
     }
     for (variant, losses) in losses {
         let count = losses.len() as f64;
