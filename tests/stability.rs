@@ -6,6 +6,7 @@
 mod common;
 
 use common::programs::{program, said};
+use neutreno::report::Spread;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -116,10 +117,8 @@ fn report(run: &Path, limit: f64) -> Vec<String> {
         losses.entry(variant).or_default().push(result["validation_loss"].as_f64().unwrap());
     }
     for (variant, losses) in losses {
-        let count = losses.len() as f64;
-        let mean = losses.iter().sum::<f64>() / count;
-        let squares = losses.iter().map(|loss| (loss - mean).powi(2)).sum::<f64>();
-        let deviation = (squares / (count - 1.0).max(1.0)).sqrt();
+        let Spread { mean, deviation, count } = Spread::of(losses);
+        let deviation = deviation.unwrap_or(f64::NAN);
         println!("  {variant:<20} validation loss {mean:.4} ± {deviation:.4} (n = {count})");
     }
     leaps

@@ -32,13 +32,12 @@ pub(crate) fn look(op: &'static str, inputs: &[&Tensor], outputs: &[Tensor]) {
     let Some(search) = Computation::current().search else { return };
     // Reading waits for the device, whose threads may meanwhile come here for another computation:
     // the lock is not held over it.
-    let number = {
+    let (number, is_open) = {
         let mut search = search.lock().expect("no code panics with it");
         search.ops += 1;
-        search.ops
+        (search.ops, matches!(search.found, Ok(None)))
     };
-    let is_open = || matches!(search.lock().expect("no code panics with it").found, Ok(None));
-    if is_open() {
+    if is_open {
         let found = examine(op, number, inputs, outputs);
         search.lock().expect("no code panics with it").found = found;
     }

@@ -12,7 +12,7 @@ mod work;
 use clap::{Parser, ValueEnum};
 use common::arguments::{few, positive};
 use common::show;
-use common::sizes::{check_batch, check_heads, check_numbers, check_room};
+use common::sizes::{check_heads, check_numbers, check_room, check_windows};
 use measure::Measurement;
 use neutreno::engine::{Device, Error};
 use neutreno::report::{bytes, thousands};
@@ -147,7 +147,7 @@ fn check(sizes: &Sizes) -> Result<(), String> {
     let [batches, contexts] = [("--batch", batch), ("--context", context)];
     check_numbers("numbers in one tensor", &[batches, contexts, inside])?;
     check_numbers("numbers in one tensor", &[batches, contexts, ("--vocab", vocabulary)])?;
-    check_batch(batch, &format!("of --context {context}"), 2 * size_of::<u32>() * context)
+    check_windows(batch, context)
 }
 
 /// Checks that the device has the memory, where that is known: a system that gives more than it has

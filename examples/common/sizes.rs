@@ -70,6 +70,14 @@ pub fn check_batch(batch: usize, of: &str, bytes_an_example: usize) -> Result<()
     })
 }
 
+/// The same for batches of windows of text: inputs and targets, an id each.
+///
+/// # Errors
+/// If not, with the numbers.
+pub fn check_windows(batch: usize, context: usize) -> Result<(), String> {
+    check_batch(batch, &format!("of --context {context}"), 2 * size_of::<u32>() * context)
+}
+
 /// Whether the system would give so many bytes for `what`.
 ///
 /// # Errors

@@ -4,7 +4,7 @@ use crate::common::arguments::{
     Machine, Seeds, VariantName, What, above_zero, at_least_two, few, non_negative, place,
     positive, share,
 };
-use crate::common::sizes::{check_batch, check_numbers};
+use crate::common::sizes::{check_numbers, check_windows};
 use crate::common::text::Text;
 use clap::{ArgAction, Parser};
 use neutreno::VariantConfig;
@@ -134,11 +134,7 @@ impl Arguments {
         check_numbers("parameters", &[("--layers", self.layers), ("--widths", width), inside])?;
         let [batch, context] = [("--batch", self.batch), ("--context", self.context)];
         check_numbers("numbers in one tensor", &[batch, context, inside])?;
-        check_batch(
-            self.batch,
-            &format!("of --context {}", self.context),
-            2 * size_of::<u32>() * self.context,
-        )?;
+        check_windows(self.batch, self.context)?;
         let per_step = self.batch * self.context;
         let steps = (tokens / per_step) as u64;
         if steps < 10 {

@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::common::arguments::{Common, above_zero, names_of, number, positive, set, share};
-use crate::common::sizes::{Sizes, check_batch, check_heads, check_numbers};
+use crate::common::sizes::{Sizes, check_heads, check_numbers, check_windows};
 use crate::common::text::Text;
 use clap::Parser;
 use neutreno::data::Source;
@@ -143,11 +143,7 @@ impl Arguments {
         check_numbers("parameters", &[layers, width, inside])?;
         let [batch, context] = [("--batch", training.batch), ("--context", sizes.context)];
         check_numbers("numbers in one tensor", &[batch, context, inside])?;
-        check_batch(
-            training.batch,
-            &format!("of --context {}", sizes.context),
-            2 * size_of::<u32>() * sizes.context,
-        )?;
+        check_windows(training.batch, sizes.context)?;
         Ok((sizes, training))
     }
 }

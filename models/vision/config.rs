@@ -224,6 +224,9 @@ impl VisionConfig {
             ));
         }
         check::above_zero("initializer_range", self.initializer_range)?;
+        if let Some(epsilon) = self.mask_norm_eps {
+            check::above_zero("mask_norm_eps", epsilon)?;
+        }
         check::probability("drop_path_rate", self.drop_path_rate)?;
         if !self.id2label.keys().copied().eq(0..self.classes()) {
             return Err("id2label must name the classes 0, 1, 2 and so on".into());

@@ -6,7 +6,7 @@ use super::cpu::simd::for_chunks;
 use super::gpu::{Binding, Recorder};
 use super::kernel::Kernel;
 use super::view::{View, ViewMut};
-use crate::{Shape, uniforms};
+use crate::Shape;
 
 /// A tensor of `shape` filled with `value`.
 #[derive(Clone, Debug)]
@@ -35,8 +35,6 @@ impl Kernel for Fill {
     }
 
     fn gpu(&self, _inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
-        let elements = self.shape.elements();
-        let uniforms = uniforms! { elements, value: self.value };
-        gpu.dispatch_elements("fill_forward", &[], &[&outputs[0]], uniforms, elements);
+        gpu.fill(&outputs[0], self.value);
     }
 }

@@ -240,14 +240,7 @@ impl Kernel for GatherBackward {
         let (before, picked, after) = inputs[0].shape.around(1);
         let dx = &outputs[0];
         if !dx.add {
-            let elements = dx.shape.elements();
-            gpu.dispatch_elements(
-                "fill_forward",
-                &[],
-                &[dx],
-                uniforms! { elements, value: 0.0_f32 },
-                elements,
-            );
+            gpu.fill(dx, 0.0);
         }
         let [distinct, starts, order] =
             [&self.distinct, &self.starts, &self.order].map(|ids| gpu.ids(ids));

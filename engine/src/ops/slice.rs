@@ -191,14 +191,7 @@ impl Kernel for SliceBackward {
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
         let dx = &outputs[0];
         if !dx.add {
-            let elements = dx.shape.elements();
-            gpu.dispatch_elements(
-                "fill_forward",
-                &[],
-                &[dx],
-                uniforms! { elements, value: 0.0_f32 },
-                elements,
-            );
+            gpu.fill(dx, 0.0);
         }
         record_placement(&inputs[0], dx, self.start, gpu);
     }

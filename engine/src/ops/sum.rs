@@ -279,8 +279,7 @@ impl Kernel for Repeat {
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
         let zero = gpu.scratch([]);
-        let uniforms = uniforms! { elements: 1_usize, value: 0.0_f32 };
-        gpu.dispatch_elements("fill_forward", &[], &[&zero], uniforms, 1);
+        gpu.fill(&zero, 0.0);
         broadcast::dispatch("broadcast_add", &[inputs[0].clone(), zero], outputs, gpu);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::binding::Binding;
 use super::uniforms::Uniform;
-use crate::{Ids, Shape};
+use crate::{Ids, Shape, uniforms};
 
 /// Where a kernel records its dispatches.
 pub struct Recorder<'a>(&'a mut dyn Target);
@@ -90,6 +90,13 @@ impl<'a> Recorder<'a> {
     ) {
         let groups = elements.div_ceil(ELEMENTS_A_GROUP);
         self.dispatch_rows(entry_point, inputs, outputs, uniforms, groups);
+    }
+
+    /// Records that all of `target` becomes `value`.
+    pub fn fill(&mut self, target: &Binding, value: f32) {
+        let elements = target.shape.elements();
+        let uniforms = uniforms! { elements, value };
+        self.dispatch_elements("fill_forward", &[], &[target], uniforms, elements);
     }
 
     /// Memory for intermediate results of this kernel, with arbitrary contents.
