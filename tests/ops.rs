@@ -16,7 +16,7 @@ fn main() -> std::process::ExitCode {
     let devices = Devices::open().with_dispatches_split();
     let mut trials = vec![Trial::test("every op is registered", every_op_is_registered)];
     for op in OPS {
-        for (number, case) in (op.cases)().into_iter().enumerate() {
+        for (number, case) in op.cases().into_iter().enumerate() {
             let name = format!("{}::{number}::{}", op.name, case.label);
             let case = Arc::new(case);
             let test = move |device: &_| proof::prove(&case, device).map_err(Failed::from);

@@ -136,7 +136,7 @@ fn dispatches_fit_their_shaders() {
     for software in [false, true] {
         let device = Device::plan_for_gpu(software);
         for op in OPS {
-            for case in (op.cases)() {
+            for case in op.cases() {
                 run(&case, &device);
                 let what = format!("{}, {}", op.name, case.label);
                 check_dispatches(&device, &what, &entry_points, &mut unused);

@@ -3,6 +3,7 @@
 use super::context::GradientContext;
 use super::gradients::{Gradients, Sums};
 use super::graph::{Node, WayBack};
+use crate::device::Origin;
 use crate::{Error, Result, Tensor};
 use std::collections::BinaryHeap;
 use std::sync::Arc;
@@ -64,7 +65,8 @@ pub(super) fn visit(roots: Vec<Arc<Node>>, sums: &mut Sums, first: u64) -> Resul
         }
         let results = step.results(record.shapes.len());
         let of_outputs = (0..results).map(|output| sums.take((node.id, output))).collect();
-        let mut context = GradientContext { of_outputs, record: &record, sums };
+        let origin = Origin::Program;
+        let mut context = GradientContext { of_outputs, record: &record, sums, origin };
         let reached = step.backward(&record.saved, &mut context)?;
         waiting.extend(reached.into_iter().map(ById));
         waiting.extend(record.inputs.iter().flatten().map(|input| ById(Node::of(input))));

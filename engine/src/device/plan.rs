@@ -77,7 +77,8 @@ impl Plan {
     }
 
     /// Notes what a kernel would do; `outputs` are the shapes and whether they are added to.
-    pub fn run(&self, kernel: &dyn Kernel, inputs: &[Shape], outputs: &[(Shape, bool)]) {
+    /// Returns whether it can run there.
+    pub fn run(&self, kernel: &dyn Kernel, inputs: &[Shape], outputs: &[(Shape, bool)]) -> bool {
         let cost = kernel.cost(inputs);
         let mut totals = lock(&self.totals);
         totals.cost += cost;
@@ -87,6 +88,7 @@ impl Plan {
             PlannedDevice::Cpu { threads } => {
                 let scratch = kernel.scratch(inputs, threads);
                 drop(scratch.map(|elements| self.allocate(elements)));
+                true
             }
             PlannedDevice::Gpu { software } => {
                 let inputs: Vec<Binding> =
@@ -94,7 +96,9 @@ impl Plan {
                 let outputs: Vec<Binding> =
                     outputs.iter().map(|(shape, add)| Binding::planned(*shape, *add)).collect();
                 let mut target = Counting { plan: self, software, scratch: Vec::new() };
-                kernel.gpu(&inputs, &outputs, &mut Recorder::new(&mut target));
+                let mut recorder = Recorder::new(&mut target);
+                kernel.gpu(&inputs, &outputs, &mut recorder);
+                recorder.has_shader()
             }
         }
     }
@@ -150,6 +154,7 @@ impl Target for Counting<'_> {
     }
 
     fn dispatch(&mut self, dispatch: &Recorded) {
+        dispatch.find_shader();
         let shapes = |bindings: &[&Binding]| bindings.iter().map(|binding| binding.shape).collect();
         lock(&self.plan.totals).dispatches.push(Dispatch {
             entry_point: dispatch.entry_point.into(),

@@ -1,6 +1,6 @@
 //! Memory on a device, and how kernels are run on it.
 
-use super::kernel::Kernel;
+use super::kernel::{Kernel, Origin};
 use super::{Backend, Device, cpu, gpu, plan};
 use crate::{Result, Shape};
 use std::sync::Arc;
@@ -42,29 +42,39 @@ impl Device {
     }
 
     /// Runs a kernel. Destinations with `add` set, and those that are memory of an earlier
-    /// result, are changed in place.
-    pub(crate) fn run(&self, kernel: &dyn Kernel, inputs: &[Operand], outputs: &[Destination]) {
+    /// result, are changed in place. Returns whether the kernel can run on this device.
+    #[must_use]
+    pub(crate) fn run(
+        &self,
+        origin: Origin,
+        kernel: &dyn Kernel,
+        inputs: &[Operand],
+        outputs: &[Destination],
+    ) -> bool {
         for output in outputs {
             output.operand.storage.memory.version.fetch_add(1, Ordering::Relaxed);
         }
         let work = || match &self.0.backend {
-            Backend::Cpu(cpu) => self.run_on_cpu(cpu, kernel, inputs, outputs),
+            Backend::Cpu(cpu) => {
+                self.run_on_cpu(cpu, kernel, inputs, outputs);
+                true
+            }
             Backend::Gpu(gpu) => {
                 let inputs: Vec<_> = inputs.iter().map(|input| input.binding(false)).collect();
                 let outputs: Vec<_> =
                     outputs.iter().map(|output| output.operand.binding(output.add)).collect();
-                gpu.record(|recorder| kernel.gpu(&inputs, &outputs, recorder));
+                gpu.record(origin, |recorder| kernel.gpu(&inputs, &outputs, recorder))
             }
             Backend::Plan(plan) => {
                 let shape = |output: &Destination| (output.operand.shape, output.add);
                 let outputs: Vec<_> = outputs.iter().map(shape).collect();
-                plan.run(kernel, &shapes(inputs), &outputs);
+                plan.run(kernel, &shapes(inputs), &outputs)
             }
         };
         self.0.profiler.time(kernel, inputs.iter().map(|input| input.shape), work, || {
             // An error surfaces where the program next waits for the device.
             let _ = self.synchronize();
-        });
+        })
     }
 
     fn run_on_cpu(

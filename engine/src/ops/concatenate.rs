@@ -4,7 +4,7 @@
 //! On a GPU each input is placed by the shader of [`slice`](super::slice)'s derivative.
 
 use super::slice::{Slice, record_placement, runs};
-use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::cpu::simd;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
@@ -43,7 +43,7 @@ impl Tensor {
             count += own;
             parts.push(tensor.reshape([before, own, after]));
         }
-        let [y] = apply(Concatenate, &parts.iter().collect::<Vec<_>>());
+        let [y] = apply_built_in(Concatenate, &parts.iter().collect::<Vec<_>>());
         y.reshape(shape.with(axis, count))
     }
 }

@@ -1,7 +1,7 @@
 //! The ops: one file each, most with a shader of the same name in `shaders/`; some share one.
 
 mod broadcast;
-mod elementwise;
+pub mod elementwise;
 mod row_function;
 mod rows;
 
@@ -13,8 +13,14 @@ use row_function::RowFunction;
 pub struct Registration {
     /// The name of the op and of its file.
     pub name: &'static str,
+    cases: fn() -> Vec<Case>,
+}
+
+impl Registration {
     /// Makes its cases.
-    pub cases: fn() -> Vec<Case>,
+    pub fn cases(&self) -> Vec<Case> {
+        (self.cases)().into_iter().map(Case::built_in).collect()
+    }
 }
 
 macro_rules! ops {

@@ -3,7 +3,7 @@
 //! Derivative: dx = dy, repeated along those axes. Saves nothing. Cost an element: 1 flop, 4 bytes.
 
 use super::broadcast;
-use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::cpu::simd;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
@@ -36,7 +36,7 @@ impl Tensor {
             let (before, ..) = total.shape().around(first);
             let (.., after) = total.shape().around(last);
             let kept = group.iter().fold(total.shape(), |shape, axis| shape.with(*axis, 1));
-            let [sum] = apply(Sum, &[&total.reshape([before, usize::MAX, after])]);
+            let [sum] = apply_built_in(Sum, &[&total.reshape([before, usize::MAX, after])]);
             total = sum.reshape(kept);
         }
         if keep { total } else { total.reshape(without_axes(&self.shape(), &axes)) }
@@ -45,7 +45,7 @@ impl Tensor {
     /// The sum of all elements, a scalar.
     #[track_caller]
     pub fn sum_all(&self) -> Tensor {
-        let [sum] = apply(Sum, &[&self.reshape([1, self.elements(), 1])]);
+        let [sum] = apply_built_in(Sum, &[&self.reshape([1, self.elements(), 1])]);
         sum.reshape([])
     }
 

@@ -13,6 +13,7 @@ mod pipelines;
 pub mod products;
 mod queue;
 mod recorder;
+mod shader;
 mod uniforms;
 
 pub use adapter::DeviceDescription;
@@ -22,9 +23,11 @@ pub(crate) use download::Download;
 pub(crate) use memory::Block;
 pub use recorder::Recorder;
 pub(super) use recorder::{Recorded, Target};
+pub use shader::Shader;
 pub use uniforms::{Uniform, Word};
 
 use super::failure::{Failure, Fault};
+use super::kernel::Origin;
 use crate::memory_use::MemoryUse;
 use crate::{Ids, Result, Shape};
 use download::Staging;
@@ -135,10 +138,12 @@ impl Gpu {
         self.driver.queue.write_buffer(&buffer.raw, 4 * offset as u64, data);
     }
 
-    /// Lets `work`, a kernel, record its dispatches.
-    pub fn record(&self, work: impl FnOnce(&mut Recorder)) {
-        let mut target = Sending { gpu: self, queue: self.lock(), scratch: Vec::new() };
-        work(&mut Recorder::new(&mut target));
+    /// Lets `work`, a kernel, record its dispatches. Returns whether it can.
+    pub fn record(&self, origin: Origin, work: impl FnOnce(&mut Recorder)) -> bool {
+        let mut target = Sending { gpu: self, origin, queue: self.lock(), scratch: Vec::new() };
+        let mut recorder = Recorder::new(&mut target);
+        work(&mut recorder);
+        recorder.has_shader()
     }
 
     /// Starts reading `elements` numbers; the commands so far are sent to the device.
@@ -189,6 +194,7 @@ impl Drop for Gpu {
 /// Dispatches on their way to the device.
 struct Sending<'a> {
     gpu: &'a Gpu,
+    origin: Origin,
     queue: MutexGuard<'a, Queue>,
     /// Kept until the kernel has recorded all its dispatches.
     scratch: Vec<Block>,
@@ -200,7 +206,7 @@ impl Target for Sending<'_> {
     }
 
     fn dispatch(&mut self, dispatch: &Recorded) {
-        self.queue.dispatch(&self.gpu.driver, &self.gpu.pool, dispatch);
+        self.queue.dispatch(&self.gpu.driver, &self.gpu.pool, self.origin, dispatch);
     }
 
     fn scratch(&mut self, shape: Shape) -> Binding {
