@@ -55,12 +55,14 @@ macro_rules! shaders {
 }
 
 shaders! {
+    abs,
     adamw,
     argmax,
     attention,
     attention_backward,
     attention_values,
     broadcast,
+    clamp,
     clip,
     copy,
     cross_entropy,
@@ -85,6 +87,7 @@ shaders! {
     sgd,
     sigmoid,
     silu,
+    sin,
     slice,
     softmax,
     sqrt,
