@@ -122,17 +122,11 @@ pub fn cos(x: f32) -> f32 {
 /// sin(x + quarters · π/2): x is n quarters of a turn and r with |r| ≤ π/4, and sin r or cos r is its
 /// series to r⁹ or r¹⁰.
 #[inline(always)]
-pub fn sine(x: f32, quarters: u32) -> f32 {
-    let magnitude = x.abs();
-    let fraction = turns(magnitude);
-    let n = (fraction.wrapping_add(1 << 61) >> 62) as u32;
-    let rest = fraction.wrapping_sub(u64::from(n) << 62) as i64;
-    const RADIANS: f32 = (std::f64::consts::TAU / 18_446_744_073_709_551_616.0) as f32; // 2⁶⁴
-    // Without a turn to take off, no digit is lost.
-    let is_small = magnitude < std::f32::consts::FRAC_PI_4;
-    let (n, r) = if is_small { (0, magnitude) } else { (n, rest as f32 * RADIANS) };
-    let (n, r) = if x < 0.0 { (n.wrapping_neg(), -r) } else { (n, r) };
-    let n = n.wrapping_add(quarters);
+fn sine(x: f32, quarters: i32) -> f32 {
+    let turns = turns(x);
+    let n = (4.0 * turns).round_ties_even();
+    let r = ((turns - 0.25 * n) * std::f64::consts::TAU) as f32;
+    let n = (n as i32).wrapping_add(quarters);
     let square = r * r;
     let mut odd = 1.0 / 362_880.0;
     for coefficient in [-1.0 / 5040.0, 1.0 / 120.0, -1.0 / 6.0] {
@@ -144,37 +138,24 @@ pub fn sine(x: f32, quarters: u32) -> f32 {
         even = square.mul_add(even, coefficient);
     }
     let value = if n & 1 == 0 { odd } else { even };
-    let value = if n & 2 == 0 { value } else { -value };
-    if magnitude < f32::INFINITY { value } else { f32::NAN }
+    if n & 2 == 0 { value } else { -value }
 }
 
-/// x / 2π without its whole part, times 2⁶⁴, for x ≥ ½.
+/// x / 2π without whole turns, between a few turns forth and back; NaN at ±∞.
 ///
-/// x is a whole number of 24 bits times a power of two. Of 1 / 2π only those 96 bits matter which
-/// that power moves behind the point (Payne and Hanek 1983).
+/// The products of x, of 24 bits, and 28 bits of 1 / 2π at a time are exact in f64, and so is what they
+/// are more than whole. So nothing is lost of an x of any size (as by Payne and Hanek 1983).
 #[inline(always)]
-fn turns(x: f32) -> u64 {
-    /// The bits of 1 / 2π, after 32 zeros.
-    const INVERSE: [u32; 8] = [
-        0,
-        0x28be_60db,
-        0x9391_054a,
-        0x7f09_d5f4,
-        0x7d4d_3770,
-        0x36d8_a566,
-        0x4f10_e410,
-        0x7f94_58ea,
-    ];
-    let bits = x.to_bits();
-    let whole = u64::from(bits & 0x007f_ffff | 0x0080_0000);
-    let start = (bits >> 23).saturating_sub(118);
-    let word = |number: u32| {
-        let at = (start >> 5) + number;
-        let [high, low] = [at, at + 1].map(|at| u64::from(INVERSE[(at & 7) as usize]));
-        (high << 32 | low) << (start & 31) >> 32
-    };
-    let high = whole.wrapping_mul(word(0)) << 32;
-    high.wrapping_add(whole.wrapping_mul(word(1))).wrapping_add(whole.wrapping_mul(word(2)) >> 32)
+fn turns(x: f32) -> f64 {
+    const INVERSE: [u32; 7] =
+        [0x28b_e60d, 0xb93_9105, 0x4a7_f09d, 0x5f4_7d4d, 0x377_036d, 0x8a5_664f, 0x10e_4107];
+    let (mut turns, mut unit) = (0.0, 1.0);
+    for bits in INVERSE {
+        unit /= 268_435_456.0; // 2²⁸
+        let product = f64::from(x) * (f64::from(bits) * unit);
+        turns += product - product.round_ties_even();
+    }
+    turns
 }
 
 #[cfg(test)]
