@@ -62,12 +62,14 @@ macro_rules! shaders {
 }
 
 shaders! {
+    abs,
     adamw,
     argmax,
     attention,
     attention_backward,
     attention_values,
     broadcast,
+    clamp,
     clip,
     copy,
     cross_entropy,
@@ -92,6 +94,7 @@ shaders! {
     sgd,
     sigmoid,
     silu,
+    sin,
     slice,
     softmax,
     sqrt,

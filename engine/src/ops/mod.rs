@@ -35,11 +35,14 @@ macro_rules! ops {
 }
 
 ops! {
+    abs: Elementwise<abs::Abs>,
     add: add::Add,
     argmax: argmax::Argmax,
     attention: attention::Attention,
+    clamp: Elementwise<clamp::Clamp>,
     concatenate: concatenate::Concatenate,
     copy: copy::Copy,
+    cos: Elementwise<cos::Cos>,
     cross_entropy: cross_entropy::CrossEntropy,
     divide: divide::Divide,
     dropout: dropout::Dropout,
@@ -65,6 +68,7 @@ ops! {
     scale: scale::Scale,
     sigmoid: Elementwise<sigmoid::Sigmoid>,
     silu: Elementwise<silu::Silu>,
+    sin: Elementwise<sin::Sin>,
     slice: slice::Slice,
     softmax: RowFunction<softmax::Softmax>,
     sqrt: Elementwise<sqrt::Sqrt>,
