@@ -60,6 +60,7 @@ shaders! {
     attention,
     attention_backward,
     attention_values,
+    average,
     broadcast,
     clip,
     copy,
