@@ -1,4 +1,4 @@
-// The norm of all gradients, and the factor that brings it to at most `max_norm`.
+// The norm of all gradients, the factor that brings it to at most `max_norm`, and how often that was 0.
 
 override lanes: u32 = 64u;
 
@@ -22,6 +22,7 @@ struct Factor {
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 @group(0) @binding(3) var<storage, read_write> factor: array<f32>;
+@group(0) @binding(2) var<storage, read> loss: array<f32>;
 
 var<workgroup> shared_values: array<f32, 256>;
 
@@ -61,8 +62,12 @@ fn clip_squares(
     }
 }
 
-// y = the root of the sum of x, and factor = min(1, max_norm / y); 0 if y is not finite, which is
-// seen from its bits, since drivers compare NaN as they please.
+// From its bits, since drivers compare NaN as they please.
+fn is_finite(value: f32) -> bool {
+    return (bitcast<u32>(value) & 0x7f800000u) != 0x7f800000u;
+}
+
+// y = the root of the sum of x, and factor = min(1, max_norm / y); 0 if y is not finite.
 @compute @workgroup_size(lanes)
 fn clip_factor(@builtin(local_invocation_index) lane: u32) {
     var total = 0.0;
@@ -73,7 +78,7 @@ fn clip_factor(@builtin(local_invocation_index) lane: u32) {
     if lane > 0u {
         return;
     }
-    if (bitcast<u32>(total) & 0x7f800000u) == 0x7f800000u {
+    if !is_finite(total) {
         y[0] = total;
         factor[0] = 0.0;
         return;
@@ -83,5 +88,21 @@ fn clip_factor(@builtin(local_invocation_index) lane: u32) {
     factor[0] = 1.0;
     if norm > limit.max_norm {
         factor[0] = limit.max_norm / norm;
+    }
+}
+
+// Adds 1 to y where x, the factor, is 0: an update is left out.
+@compute @workgroup_size(lanes)
+fn clip_count(@builtin(local_invocation_index) lane: u32) {
+    if lane == 0u && x[0] == 0.0 {
+        y[0] += 1.0;
+    }
+}
+
+// factor = x, the factor of the norm, or 0 if the loss is not finite.
+@compute @workgroup_size(lanes)
+fn clip_loss(@builtin(local_invocation_index) lane: u32) {
+    if lane == 0u {
+        factor[0] = select(0.0, x[0], is_finite(loss[0]));
     }
 }

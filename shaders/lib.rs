@@ -68,6 +68,7 @@ shaders! {
     attention,
     attention_backward,
     attention_values,
+    average,
     broadcast,
     clamp,
     clip,

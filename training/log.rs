@@ -132,8 +132,8 @@ impl<'a> Log<'a> {
         Ok(())
     }
 
-    /// The optimiser has left this step out already: it does where the gradients' norm is not
-    /// finite.
+    /// The optimiser has left this step out already: it does where the loss or the gradients' norm
+    /// is not finite.
     fn not_finite(&mut self, what: &'static str) -> Result<(), Error> {
         let step = self.state.steps;
         if self.on_nonfinite == OnNonFinite::Stop {

@@ -216,7 +216,7 @@ impl<T: Task> Training<'_, T> {
             adapter: self.device.name(),
             log: log.snapshot(),
         };
-        checkpoint::save(self.folder, &state, log.lines()?, learner.files())?;
+        checkpoint::save(self.folder, &state, log.lines()?, learner.files()?)?;
         Ok(checkpoint::prune(self.folder, self.safety.keep, log.best_step())?)
     }
 

@@ -30,6 +30,39 @@ pub struct Clip {
     pub factor: Tensor,
 }
 
+impl Clip {
+    /// The same, with a factor of 0 also where `loss`, one number, is not finite. A loss can overflow
+    /// though its gradients do not: what is then learnt is not what was meant.
+    ///
+    /// ```
+    /// # use neutreno_engine::optim::clip;
+    /// # use neutreno_engine::{Builder, Device, Initial, Parameters, Tensor};
+    /// # let make = |p: &mut Builder| p.parameter("x", [2, 2], Initial::Ones, false);
+    /// # let (x, parameters) = Parameters::build(&Device::cpu(), 1, make);
+    /// # let mut gradients = parameters.gradients();
+    /// # (&x * &x).sum_all().backward_into(&mut gradients)?;
+    /// let clip = clip(&parameters, &gradients, 1.0);
+    /// let infinite = Tensor::full(f32::INFINITY, [1], x.device());
+    /// assert_eq!(clip.with_loss(&infinite).factor.to_vec()?, [0.0]);
+    /// # Ok::<(), neutreno_engine::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If `loss` is not one number, or is on another device.
+    #[must_use]
+    #[track_caller]
+    pub fn with_loss(self, loss: &Tensor) -> Clip {
+        let (here, there) = (self.factor.device(), loss.device());
+        assert!(
+            loss.elements() == 1 && here == there,
+            "clip: a loss of {} on {there}, where one number on {here} is needed",
+            loss.shape()
+        );
+        let [factor] = launch(&OfLoss, &[&self.factor, loss], here);
+        Clip { factor, ..self }
+    }
+}
+
 /// Measures the gradients of all parameters and finds the factor that brings their norm to at most
 /// `max_norm`. The gradients themselves are not changed: pass the result to
 /// [`Optimizer::step`](super::Optimizer::step).
@@ -148,6 +181,33 @@ impl Kernel for Factor {
         let uniforms = uniforms! { parts, max_norm: self.max_norm };
         let outputs = [&outputs[0], &outputs[1]];
         gpu.dispatch_rows("clip_factor", &[&inputs[0]], &outputs, uniforms, 1);
+    }
+}
+
+/// The factor, or 0 where the loss is not finite.
+#[derive(Clone, Debug)]
+struct OfLoss;
+
+impl Kernel for OfLoss {
+    fn name(&self) -> &'static str {
+        "clip: loss"
+    }
+
+    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        Ok(vec![inputs[0]])
+    }
+
+    fn cost(&self, _inputs: &[Shape]) -> Cost {
+        Cost::elementwise(1, 1, 3)
+    }
+
+    fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+        outputs[0][0] = if inputs[1][0].is_finite() { inputs[0][0] } else { 0.0 };
+    }
+
+    fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
+        let inputs = [&inputs[0], &inputs[1]];
+        gpu.dispatch_rows("clip_loss", &inputs, &[&outputs[0]], uniforms! {}, 1);
     }
 }
 
