@@ -3,8 +3,8 @@
 //! Derivative: dx = dy where low ≤ x ≤ high, else 0. Saves x. Cost an element: 2 flops, 8 bytes;
 //! backward 3 flops, 12 bytes.
 
-use super::elementwise::{Elementwise, Function, INPUT};
-use crate::autograd::{Saves, apply};
+use super::elementwise::{Elementwise, Function, INPUT, ProvenFunction};
+use crate::autograd::{Saves, apply_built_in};
 use crate::gpu::Uniform;
 use crate::proof::Case;
 use crate::random::Key;
@@ -26,7 +26,7 @@ impl Tensor {
     #[track_caller]
     pub fn clamp(&self, low: f32, high: f32) -> Tensor {
         assert!(low <= high, "clamp: there is nothing from {low} to {high}");
-        let [y] = apply(Elementwise(Clamp { low, high }), &[self]);
+        let [y] = apply_built_in(Elementwise(Clamp { low, high }), &[self]);
         y
     }
 }
@@ -62,7 +62,9 @@ impl Function for Clamp {
     fn slope(&self, x: f32) -> f32 {
         if self.low <= x && x <= self.high { 1.0 } else { 0.0 }
     }
+}
 
+impl ProvenFunction for Clamp {
     fn reference(&self, x: f64) -> f64 {
         f64::from(self.low).max(f64::from(self.high).min(x))
     }
