@@ -17,12 +17,21 @@ struct Factor {
     max_norm: f32,
 }
 
+struct Values {
+    first_group: u32,
+    elements: u32,
+    limit: f32,
+}
+
 @group(0) @binding(0) var<uniform> squares: Squares;
 @group(0) @binding(0) var<uniform> limit: Factor;
+@group(0) @binding(0) var<uniform> bounds: Values;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 @group(0) @binding(3) var<storage, read_write> factor: array<f32>;
 @group(0) @binding(2) var<storage, read> loss: array<f32>;
+
+@group(0) @binding(1) var<storage, read_write> values: array<f32>;
 
 var<workgroup> shared_values: array<f32, 256>;
 
@@ -104,5 +113,23 @@ fn clip_count(@builtin(local_invocation_index) lane: u32) {
 fn clip_loss(@builtin(local_invocation_index) lane: u32) {
     if lane == 0u {
         factor[0] = select(0.0, x[0], is_finite(loss[0]));
+    }
+}
+
+// Each value brought into [-limit, limit]. By their bits, of which those of larger magnitudes are larger
+// numbers, and those of NaN larger than infinity's: it stays NaN.
+@compute @workgroup_size(64)
+fn clip_values(
+    @builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let i = id.x + (bounds.first_group + id.y * groups.x) * 64u;
+    if i >= bounds.elements {
+        return;
+    }
+    let bits = bitcast<u32>(values[i]);
+    let magnitude = bits & 0x7fffffffu;
+    if magnitude > bitcast<u32>(bounds.limit) && magnitude <= 0x7f800000u {
+        values[i] = select(bounds.limit, -bounds.limit, bits != magnitude);
     }
 }

@@ -10,7 +10,9 @@ use naga::{
 use neutreno::engine::autograd::apply_boxed;
 use neutreno::engine::gpu::Word;
 use neutreno::engine::ops::OPS;
-use neutreno::engine::optim::{AdamW, AdamWSettings, Average, Optimizer, Sgd, SgdSettings, clip};
+use neutreno::engine::optim::{
+    AdamW, AdamWSettings, Average, Optimizer, Sgd, SgdSettings, clip, clip_values,
+};
 use neutreno::engine::proof::Case;
 use neutreno::engine::{Builder, Device, Initial, Parameters, Tensor};
 use neutreno_shaders::{SHADERS, Shader};
@@ -170,6 +172,7 @@ fn optimize(device: &Device) {
     let (x, parameters) = Parameters::build(device, 1, make);
     let mut gradients = parameters.gradients();
     x.sum_all().backward_into(&mut gradients).expect("the graph is whole");
+    clip_values(&parameters, &mut gradients, 1.0);
     let clip = clip(&parameters, &gradients, 1.0).with_loss(&x.sum_all());
     let mut adamw = AdamW::new(&parameters, AdamWSettings::default());
     adamw.step(&parameters, &gradients, 0.1, Some(&clip));

@@ -31,7 +31,7 @@ mod updates;
 
 pub use adamw::{AdamW, AdamWSettings};
 pub use average::Average;
-pub use clip::{Clip, clip};
+pub use clip::{Clip, clip, clip_values};
 pub use schedule::{Curve, Schedule};
 pub use sgd::{Sgd, SgdSettings};
 

@@ -13,7 +13,7 @@ use crate::device::cpu::simd::{CHUNK, vectorized};
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::tensor::launch_into;
-use crate::{Gradients, Parameters, Shape, Tensor, uniforms};
+use crate::{Gradients, Group, Parameters, Shape, Tensor, uniforms};
 use rayon::prelude::*;
 
 /// What can be set; the default is PyTorch's.
@@ -77,18 +77,18 @@ impl AdamW {
     }
 
     /// The numbers of the next update, made in f64.
-    fn update(&self, learning_rate: f64, decay: bool) -> Update {
+    fn update(&self, learning_rate: f64, group: Group) -> Update {
         let AdamWSettings { beta1, beta2, epsilon, weight_decay } = self.settings;
+        let learning_rate = group.rate * learning_rate;
         let power = |beta: f64, updates: u64| 1.0 - beta.powf((updates + 1) as f64);
         let size = |updates| (learning_rate / power(beta1, updates)) as f32;
         let root = |updates| (1.0 / power(beta2, updates).sqrt()) as f32;
-        let decay = if decay { weight_decay } else { 0.0 };
         Update {
             beta1: beta1 as f32,
             beta2: beta2 as f32,
             rest1: (1.0 - beta1) as f32,
             rest2: (1.0 - beta2) as f32,
-            keep: (1.0 - learning_rate * decay) as f32,
+            keep: (1.0 - learning_rate * group.decay * weight_decay) as f32,
             epsilon: epsilon as f32,
             known: self.updates.left_out().1,
             sizes: self.updates.possible(size),
@@ -116,7 +116,7 @@ impl Optimizer for AdamW {
         let factor = factor(clip, parameters.device());
         let moments = self.first_moments.iter().zip(&self.second_moments);
         for (piece, (first, second)) in parameters.pieces(gradients).iter().zip(moments) {
-            let update = self.update(learning_rate, piece.decay);
+            let update = self.update(learning_rate, piece.group);
             let changed = [(&piece.parameters, true), (first, true), (second, true)];
             let (left_out, _) = self.updates.left_out();
             launch_into(&update, &[&piece.gradients, &factor, left_out], &changed);

@@ -84,8 +84,8 @@ impl Optimizer for Sgd {
             let update = Update {
                 momentum: self.settings.momentum as f32,
                 nesterov: self.settings.nesterov,
-                weight_decay: if piece.decay { self.settings.weight_decay as f32 } else { 0.0 },
-                learning_rate: learning_rate as f32,
+                weight_decay: (piece.group.decay * self.settings.weight_decay) as f32,
+                learning_rate: (piece.group.rate * learning_rate) as f32,
             };
             let changed = [(&piece.parameters, true), (momentum, true)];
             launch_into(&update, &[&piece.gradients, &factor], &changed);
