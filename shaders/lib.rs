@@ -66,6 +66,7 @@ shaders! {
     clip,
     copy,
     cross_entropy,
+    cumsum,
     dropout,
     exp,
     fill,
@@ -94,4 +95,5 @@ shaders! {
     sum,
     swiglu,
     tanh,
+    where_,
 }
