@@ -74,6 +74,7 @@ shaders! {
     clip,
     copy,
     cross_entropy,
+    cumsum,
     dropout,
     exp,
     fill,
@@ -102,4 +103,5 @@ shaders! {
     sum,
     swiglu,
     tanh,
+    where_,
 }

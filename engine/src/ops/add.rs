@@ -31,15 +31,6 @@ impl Tensor {
     }
 }
 
-impl std::ops::Add for &Tensor {
-    type Output = Tensor;
-
-    #[track_caller]
-    fn add(self, other: &Tensor) -> Tensor {
-        Tensor::add(self, other)
-    }
-}
-
 /// y = a + b.
 #[derive(Clone, Debug)]
 pub struct Add;

@@ -31,8 +31,7 @@ impl Tensor {
     pub fn concatenate(tensors: &[&Tensor], axis: isize) -> Tensor {
         assert!(!tensors.is_empty(), "concatenate: there are no tensors");
         let shape = tensors[0].shape();
-        let axis = shape.axis(axis);
-        let axis = axis.unwrap_or_else(|| panic!("concatenate: {shape} does not have that axis"));
+        let axis = shape.resolve(axis, "concatenate");
         let mut count = 0;
         let mut parts = Vec::with_capacity(tensors.len());
         for tensor in tensors {

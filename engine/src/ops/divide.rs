@@ -32,15 +32,6 @@ impl Tensor {
     }
 }
 
-impl std::ops::Div for &Tensor {
-    type Output = Tensor;
-
-    #[track_caller]
-    fn div(self, other: &Tensor) -> Tensor {
-        self.divide(other)
-    }
-}
-
 /// y = a / b.
 #[derive(Clone, Debug)]
 pub struct Divide;

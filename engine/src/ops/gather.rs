@@ -32,8 +32,7 @@ impl Tensor {
     #[track_caller]
     pub fn gather(&self, ids: &Ids, axis: isize) -> Tensor {
         let shape = self.shape();
-        let axis = shape.axis(axis);
-        let axis = axis.unwrap_or_else(|| panic!("gather: {shape} does not have that axis"));
+        let axis = shape.resolve(axis, "gather");
         let size = shape[axis];
         if let Some((_, id)) = ids.first_outside(size) {
             panic!("gather: id {id} is not below {size}, the size of axis {axis} of {shape}");

@@ -2,12 +2,18 @@
 
 mod broadcast;
 pub mod elementwise;
+mod operators;
 mod row_function;
 mod rows;
+mod shapes;
+mod tensor_or_number;
+mod variance;
 
 use crate::proof::{Case, Proven};
 use elementwise::Elementwise;
 use row_function::RowFunction;
+
+pub use tensor_or_number::TensorOrNumber;
 
 /// An op's name and its cases.
 pub struct Registration {
@@ -40,10 +46,12 @@ ops! {
     argmax: argmax::Argmax,
     attention: attention::Attention,
     clamp: Elementwise<clamp::Clamp>,
+    compare: compare::Compare,
     concatenate: concatenate::Concatenate,
     copy: copy::Copy,
     cos: Elementwise<cos::Cos>,
     cross_entropy: cross_entropy::CrossEntropy,
+    cumsum: cumsum::Cumsum,
     divide: divide::Divide,
     dropout: dropout::Dropout,
     exp: Elementwise<exp::Exp>,
@@ -58,6 +66,8 @@ ops! {
     log_softmax: RowFunction<log_softmax::LogSoftmax>,
     matmul: matmul::MatMul,
     max: max::Max,
+    maximum: maximum::Maximum,
+    minimum: minimum::Minimum,
     multiply: multiply::Multiply,
     permute: permute::Permute,
     power: Elementwise<power::Power>,
@@ -76,4 +86,5 @@ ops! {
     sum: sum::Sum,
     swiglu: swiglu::Swiglu,
     tanh: Elementwise<tanh::Tanh>,
+    where_: where_::Where,
 }

@@ -23,15 +23,6 @@ impl Tensor {
     }
 }
 
-impl std::ops::Mul for &Tensor {
-    type Output = Tensor;
-
-    #[track_caller]
-    fn mul(self, other: &Tensor) -> Tensor {
-        self.multiply(other)
-    }
-}
-
 /// y = a · b.
 #[derive(Clone, Debug)]
 pub struct Multiply;

@@ -50,14 +50,6 @@ impl Tensor {
     }
 }
 
-impl std::ops::Neg for &Tensor {
-    type Output = Tensor;
-
-    fn neg(self) -> Tensor {
-        self.negate()
-    }
-}
-
 /// y = factor · x + offset.
 #[derive(Clone, Debug)]
 pub struct Scale {

@@ -26,8 +26,7 @@ impl Tensor {
     #[track_caller]
     pub fn slice(&self, axis: isize, range: Range<usize>) -> Tensor {
         let shape = self.shape();
-        let resolved = shape.axis(axis);
-        let axis = resolved.unwrap_or_else(|| panic!("slice: there is no axis {axis} in {shape}"));
+        let axis = shape.resolve(axis, "slice");
         let fits = range.start <= range.end && range.end <= shape[axis];
         assert!(fits, "slice: {range:?} is not within axis {axis} of {shape}");
         let (before, count, after) = shape.around(axis);

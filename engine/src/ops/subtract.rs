@@ -31,15 +31,6 @@ impl Tensor {
     }
 }
 
-impl std::ops::Sub for &Tensor {
-    type Output = Tensor;
-
-    #[track_caller]
-    fn sub(self, other: &Tensor) -> Tensor {
-        self.subtract(other)
-    }
-}
-
 /// y = a - b.
 #[derive(Clone, Debug)]
 pub struct Subtract;
