@@ -186,6 +186,27 @@ fn a_checkpoint_that_cannot_be_removed_stays_for_now() {
     }
 }
 
+/// Models of one name would share a folder.
+#[test]
+fn models_of_the_same_name_are_refused() {
+    let (task, device) = (task(), Device::cpu_with_threads(1));
+    let open = || unreachable!("nothing fails");
+    let lambda = |lambda| VariantConfig {
+        neutreno_lambda: Some(lambda),
+        ..VariantConfig::new(Variant::Neutreno)
+    };
+    let variants = [lambda(0.2), lambda(0.4)];
+    let parent = tempfile::tempdir().unwrap();
+    let comparison = || comparison(&task, parent.path(), device.clone(), &open);
+    let variants = Comparison { variants: &variants, ..comparison() };
+    let seeds = Comparison { seeds: &[1, 2, 1], ..comparison() };
+    for (refused, why) in [(variants, "called neutreno"), (seeds, "seed 1 is given twice")] {
+        let said = refused.run(&mut Silent).unwrap_err().to_string();
+        assert!(said.contains(why), "{said}");
+    }
+    assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
+}
+
 /// The software GPU, if this machine has it.
 ///
 /// # Panics
