@@ -10,6 +10,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// Everything that can fail for reasons outside the program, and a `backward` with nothing to go back
 /// through.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The device asked for does not exist here.
     #[error("no device matches \"{asked}\": {reason}")]

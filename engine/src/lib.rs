@@ -8,6 +8,7 @@
 pub mod autograd;
 pub mod checkpoint;
 mod computation;
+mod debug;
 pub mod device;
 mod error;
 pub mod finite;

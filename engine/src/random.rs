@@ -6,9 +6,6 @@
 //! and on any number of threads. That is what makes a run repeatable and resumable bit for bit,
 //! and what lets a dropout mask be made again instead of stored.
 
-use rand::TryRng;
-use std::convert::Infallible;
-
 /// What a stream of random numbers is drawn from. Derive one key an independent purpose.
 ///
 /// ```
@@ -113,7 +110,7 @@ impl Key {
     }
 }
 
-/// A key's numbers in sequence; implements `rand`'s traits, so that its distributions work too.
+/// A key's numbers in sequence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Generator {
     key: Key,
@@ -146,25 +143,6 @@ impl Generator {
 
     fn word64(&mut self) -> u64 {
         u64::from(self.word()) | u64::from(self.word()) << 32
-    }
-}
-
-impl TryRng for Generator {
-    type Error = Infallible;
-
-    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        Ok(self.word())
-    }
-
-    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-        Ok(self.word64())
-    }
-
-    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
-        for chunk in bytes.chunks_mut(4) {
-            chunk.copy_from_slice(&self.word().to_le_bytes()[..chunk.len()]);
-        }
-        Ok(())
     }
 }
 

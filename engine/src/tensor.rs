@@ -4,7 +4,6 @@ use crate::device::Fill;
 use crate::device::{Destination, Device, Kernel, Operand, Origin, Reading, Storage};
 use crate::{Result, Shape};
 use std::any::Any;
-use std::fmt;
 use std::sync::Arc;
 
 /// Numbers (f32, row-major) on a device. A handle: cloning it is cheap and shares the memory, and
@@ -85,7 +84,8 @@ impl Tensor {
         self.variable.is_some()
     }
 
-    /// The same numbers cut off from the graph: a constant.
+    /// The same numbers cut off from the graph: a constant. It shares the memory; [`Tensor::copy`] does
+    /// not.
     pub fn detach(&self) -> Tensor {
         Tensor { variable: None, ..self.clone() }
     }
@@ -238,6 +238,20 @@ pub(crate) fn launch_from(
     );
 }
 
+/// Checks that two tensors are on the same device.
+#[track_caller]
+pub(crate) fn check_devices(name: &str, one: &Device, other: &Device) {
+    if one == other {
+        return;
+    }
+    if one.to_string() == other.to_string() {
+        panic!(
+            "{name}: tensors on two devices that were opened one by one, both {one}; open it once and clone the handle"
+        );
+    }
+    panic!("{name}: tensors on {one} and on {other}");
+}
+
 /// The shapes of a kernel's outputs.
 ///
 /// # Panics
@@ -246,18 +260,10 @@ pub(crate) fn launch_from(
 pub(crate) fn check(kernel: &dyn Kernel, inputs: &[&Tensor]) -> Vec<Shape> {
     let shapes: Vec<Shape> = inputs.iter().map(|input| input.shape()).collect();
     for pair in inputs.windows(2) {
-        let [one, other] = [pair[0].device(), pair[1].device()];
-        assert!(one == other, "{}: tensors on {one} and on {other}", kernel.name());
+        check_devices(kernel.name(), pair[0].device(), pair[1].device());
     }
     match kernel.shapes(&shapes) {
         Ok(outputs) => outputs,
         Err(problem) => panic!("{}: {problem}; the shapes are {shapes:?}", kernel.name()),
-    }
-}
-
-impl fmt::Debug for Tensor {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let tracked = if self.is_tracked() { ", tracked" } else { "" };
-        write!(f, "Tensor({} on {}{tracked})", self.shape, self.device())
     }
 }

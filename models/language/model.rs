@@ -64,7 +64,9 @@ impl LanguageModel {
     /// # Panics
     /// If the configuration is not sound; [`LanguageModelConfig::check`] tells beforehand.
     pub fn new(config: &LanguageModelConfig, builder: &mut Builder) -> LanguageModel {
-        config.check().unwrap_or_else(|problem| panic!("language model: {problem}"));
+        if let Err(problem) = config.check() {
+            panic!("language model: {problem}");
+        }
         let (vocabulary, width) = (config.vocab_size, config.hidden_size);
         let initial = Initial::Normal { deviation: config.embedding_deviation };
         let embedding =

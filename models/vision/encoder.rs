@@ -51,7 +51,9 @@ impl Encoder {
     /// # Panics
     /// If the configuration is not sound; [`VisionConfig::check`] tells beforehand.
     pub fn new(config: &VisionConfig, builder: &mut Builder) -> Encoder {
-        config.check().unwrap_or_else(|problem| panic!("vision model: {problem}"));
+        if let Err(problem) = config.check() {
+            panic!("vision model: {problem}");
+        }
         let VisionConfig { hidden_size: width, patch_size: patch, num_channels, .. } = *config;
         let mut embeddings = builder.scope("embeddings");
         let initial = Initial::Normal { deviation: DEVIATION };

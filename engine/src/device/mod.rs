@@ -5,7 +5,7 @@ mod account;
 pub mod choice;
 mod copy;
 mod cost;
-pub mod cpu;
+pub(crate) mod cpu;
 mod failure;
 mod fill;
 pub mod gpu;
@@ -67,6 +67,7 @@ impl Device {
     ///
     /// # Panics
     /// If the system does not start them. [`Device::open`] has an error for that.
+    #[track_caller]
     pub fn cpu() -> Device {
         Device::cpu_with_threads(0)
     }
@@ -75,8 +76,12 @@ impl Device {
     ///
     /// # Panics
     /// If the system does not start them. [`Device::open`] has an error for that.
+    #[track_caller]
     pub fn cpu_with_threads(threads: usize) -> Device {
-        Device::open_cpu(threads).unwrap_or_else(|error| panic!("{error}"))
+        match Device::open_cpu(threads) {
+            Ok(device) => device,
+            Err(error) => panic!("{error}"),
+        }
     }
 
     fn open_cpu(threads: usize) -> Result<Device> {

@@ -10,7 +10,7 @@ mod driver;
 mod memory;
 mod pace;
 mod pipelines;
-pub mod products;
+pub(crate) mod products;
 mod queue;
 mod recorder;
 mod shader;

@@ -82,8 +82,10 @@ impl Mixing {
 #[track_caller]
 fn four(name: &str, x: &Tensor) -> [usize; 4] {
     let shape = x.shape();
-    let sizes = shape[..].try_into();
-    sizes.unwrap_or_else(|_| panic!("attention_unfused: {name} of shape {shape}, not of four axes"))
+    match shape[..].try_into() {
+        Ok(sizes) => sizes,
+        Err(_) => panic!("attention_unfused: {name} of shape {shape}, not of four axes"),
+    }
 }
 
 fn times(x: &Tensor, coefficient: &Coefficient) -> Tensor {
