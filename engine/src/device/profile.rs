@@ -46,18 +46,18 @@ impl Profiler {
 
     /// Runs `work`, which runs the kernel on inputs of these shapes, and takes its time if that is
     /// wanted. `wait` waits until it is done.
-    pub fn time(
+    pub fn time<R>(
         &self,
         kernel: &dyn Kernel,
         shapes: impl Iterator<Item = Shape>,
-        work: impl FnOnce(),
+        work: impl FnOnce() -> R,
         wait: impl FnOnce(),
-    ) {
+    ) -> R {
         if !self.on.load(Ordering::Relaxed) {
             return work();
         }
         let start = Instant::now();
-        work();
+        let result = work();
         wait();
         let time = start.elapsed();
         let shapes: Vec<Shape> = shapes.collect();
@@ -73,6 +73,8 @@ impl Profiler {
         entry.launches += 1;
         entry.time += time;
         entry.cost += cost;
+        drop(entries);
+        result
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
