@@ -44,7 +44,9 @@ fn first_step<'a, T: Task>(
     device: &Device,
 ) -> Result<Learner<'a, T>, Error> {
     let mut learner = Learner::new(task, config, settings, 0, device);
+    check_largest(&learner.parameters)?;
     learner.step(0, task.batches(0, settings.batch)?)?;
+    device.synchronize()?;
     Ok(learner)
 }
 
@@ -70,7 +72,6 @@ pub fn needs<T: Task>(
 ) -> Result<Needs, Error> {
     let plan = device.plan_for();
     let learner = first_step(task, config, settings, &plan)?;
-    check_largest(&learner.parameters, device)?;
     let parameters = learner.parameters.count() as u64;
     let mut memory = vec![("a step", plan.memory().peak)];
     let mut part = |name, work: &dyn Fn(&T::Model) -> Result<(), Error>| {
@@ -93,12 +94,12 @@ pub fn needs<T: Task>(
 }
 
 /// Checks that every parameter fits into one tensor on the device.
-fn check_largest(parameters: &Parameters, device: &Device) -> Result<(), Error> {
-    let largest = device.largest_tensor();
+fn check_largest(parameters: &Parameters) -> Result<(), Error> {
+    let largest = parameters.device().largest_tensor();
     match parameters.iter().find(|(_, tensor)| tensor.elements() > largest) {
         None => Ok(()),
         Some((name, tensor)) => Err(Error::Settings(format!(
-            "{name} would be {} of {} numbers, and a tensor on {device} has at most {}. A smaller \
+            "{name} would be {} of {} numbers, and a tensor on this device has at most {}. A smaller \
              --width or --feed-forward is needed, or --device cpu",
             tensor.shape(),
             thousands(tensor.elements() as u64),

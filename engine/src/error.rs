@@ -31,7 +31,9 @@ pub enum Error {
         /// The memory that tensors took there.
         memory: MemoryUse,
     },
-    /// The device had no room for a tensor, or was not allowed to take more.
+    /// The device had no room for a tensor, or was not allowed to take more. That tensor and what would
+    /// have been computed from it have no numbers: reading them is this error each time. All others
+    /// are whole, and the device can be used on.
     #[error("the device {device} ran out of memory: {reason} ({memory})")]
     OutOfMemory {
         /// The device's name.
@@ -66,7 +68,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the device is of no use any more, so that only another one can help.
+    /// Whether it is the device's: it failed, so that only another one can help, or it ran out of
+    /// memory.
     ///
     /// ```
     /// use neutreno_engine::Device;

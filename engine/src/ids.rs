@@ -3,7 +3,8 @@
 use crate::Shape;
 use std::any::Any;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 /// An array of ids with a shape. A type of its own, so that no op has to check at run time what
 /// kind of numbers it was given. Ids come from the host; a device keeps its own copy once an op
@@ -22,7 +23,7 @@ pub struct Ids {
     largest: Option<u32>,
     /// Whether one of them is [`Ids::IGNORED`].
     ignores: bool,
-    copy: Arc<Mutex<Option<DeviceCopy>>>,
+    copies: Arc<Mutex<Vec<DeviceCopy>>>,
 }
 
 impl Ids {
@@ -39,7 +40,7 @@ impl Ids {
         assert!(data.len() == shape.elements(), "{} ids do not fill {shape}", data.len());
         let largest = data.iter().copied().filter(|id| *id != Ids::IGNORED).max();
         let ignores = data.contains(&Ids::IGNORED);
-        Ids { shape, data, largest, ignores, copy: Arc::default() }
+        Ids { shape, data, largest, ignores, copies: Arc::default() }
     }
 
     /// The shape.
@@ -96,22 +97,23 @@ impl Ids {
         Some((place, self.data[place]))
     }
 
-    /// The copy on the device with number `device`, made by `upload` if there is none.
-    pub(crate) fn on_device<T: Any + Send + Sync>(
+    /// The copy on the device that `copies` belongs to, made by `upload` if there is none; one that it
+    /// could not make is tried again the next time.
+    pub(crate) fn on_device<T: Any + Send + Sync, E>(
         &self,
-        device: u64,
-        upload: impl FnOnce() -> T,
-    ) -> Arc<T> {
-        let mut copy = self.copy.lock().expect("no code panics with it");
-        let kept = copy.as_ref().filter(|copy| copy.device == device);
-        match kept.and_then(|copy| copy.memory.clone().downcast().ok()) {
-            Some(memory) => memory,
-            None => {
-                let memory = Arc::new(upload());
-                *copy = Some(DeviceCopy { device, memory: memory.clone() });
-                memory
-            }
+        copies: &Copies,
+        upload: impl FnOnce() -> Result<T, E>,
+    ) -> Result<Arc<T>, E> {
+        let mut made = lock(&self.copies);
+        let kept = made.iter().find(|copy| copy.device == copies.device);
+        if let Some(memory) = kept.and_then(|copy| copy.memory.clone().downcast().ok()) {
+            return Ok(memory);
         }
+        let memory = Arc::new(upload()?);
+        made.push(DeviceCopy { device: copies.device, memory: memory.clone() });
+        drop(made);
+        copies.note(&self.copies);
+        Ok(memory)
     }
 }
 
@@ -124,5 +126,79 @@ struct DeviceCopy {
 impl fmt::Debug for DeviceCopy {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "on device {}", self.device)
+    }
+}
+
+/// The copies of ids that a device holds. Ids can live longer than a device: when it is dropped, it
+/// takes the copies away from them, so that nothing holds its memory any more.
+pub(crate) struct Copies {
+    /// The device's number.
+    device: u64,
+    of: Mutex<Vec<Weak<Mutex<Vec<DeviceCopy>>>>>,
+}
+
+impl Copies {
+    /// For a device that is new.
+    pub fn new() -> Copies {
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        Copies { device: MADE.fetch_add(1, Ordering::Relaxed), of: Mutex::default() }
+    }
+
+    fn note(&self, copies: &Arc<Mutex<Vec<DeviceCopy>>>) {
+        let mut of = lock(&self.of);
+        // Most ids live for a step. Looking for the dead when the list is full costs little in all.
+        if of.len() == of.capacity() {
+            of.retain(|copies| copies.strong_count() > 0);
+        }
+        of.push(Arc::downgrade(copies));
+    }
+}
+
+impl Drop for Copies {
+    fn drop(&mut self) {
+        for copies in lock(&self.of).iter().filter_map(Weak::upgrade) {
+            lock(&copies).retain(|copy| copy.device != self.device);
+        }
+    }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What a panic elsewhere leaves behind is whole.
+    shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn copy(ids: &Ids, copies: &Copies, number: u32) -> Arc<u32> {
+        ids.on_device(copies, || Ok::<u32, ()>(number)).unwrap()
+    }
+
+    #[test]
+    fn each_device_has_a_copy_until_it_is_dropped() {
+        let ids = Ids::new(vec![1], [1]);
+        let [one, other] = [Copies::new(), Copies::new()];
+        let first = copy(&ids, &one, 10);
+        assert_eq!([*copy(&ids, &other, 20), *copy(&ids, &one, 11)], [20, 10]);
+        drop(one);
+        assert_eq!(Arc::strong_count(&first), 1);
+        assert_eq!(*copy(&ids.clone(), &other, 21), 20);
+    }
+
+    #[test]
+    fn a_copy_that_was_refused_is_tried_again() {
+        let (ids, copies) = (Ids::new(vec![1], [1]), Copies::new());
+        assert_eq!(ids.on_device(&copies, || Err::<u32, _>("full")), Err("full"));
+        assert_eq!(*copy(&ids, &copies, 1), 1);
+    }
+
+    #[test]
+    fn a_device_does_not_remember_ids_that_are_gone() {
+        let copies = Copies::new();
+        for number in 0..1000 {
+            copy(&Ids::new(vec![1], [1]), &copies, number);
+        }
+        assert!(lock(&copies.of).len() < 10);
     }
 }

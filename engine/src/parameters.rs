@@ -12,14 +12,12 @@ pub use builder::{Builder, Initial};
 pub use group::Group;
 
 use crate::autograd::Identity;
+pub(crate) use crate::device::ALIGNMENT;
 use crate::random::Key;
 use crate::{Device, Gradients, Shape, Tensor};
 use builder::Request;
 use rayon::prelude::*;
 use std::collections::HashMap;
-
-/// Every parameter starts at a multiple of so many elements in its piece.
-pub(crate) const ALIGNMENT: usize = 64;
 
 /// A parameter and its location.
 #[derive(Clone)]
@@ -158,8 +156,9 @@ impl Parameters {
         let largest = device.largest_tensor();
         let size = |Request { name, shape, decay, .. }: &Request| {
             let elements = shape.elements();
+            // The planning device refuses it as memory, for whoever wants to say more than this.
             assert!(
-                elements.next_multiple_of(ALIGNMENT) <= largest,
+                elements <= largest || device.kind() == "plan",
                 "{name}: {shape} has {elements} elements; a tensor on {device} can have {largest}"
             );
             let group = group(name, *shape, *decay);
@@ -188,8 +187,8 @@ impl Parameters {
     }
 
     /// Writes the initial values: a piece is made on the host, in parallel, and sent whole. Where the
-    /// host has no room for it, that is the device's failure, which the program learns of where it
-    /// waits for numbers.
+    /// host has no room for it, its numbers are missing like those of any tensor that there was no room
+    /// for.
     fn initialize(&self, key: Key) {
         if self.device.kind() == "plan" {
             return;
@@ -198,9 +197,14 @@ impl Parameters {
             let mut numbers = Vec::new();
             let elements = piece.tensor.elements();
             if numbers.try_reserve_exact(elements).is_err() {
-                let bytes = (elements * size_of::<f32>()) as u64;
-                let why = "the system did not give them to make the initial parameters in";
-                return self.device.failure().no_memory(bytes, why);
+                // There may be room once the device has given back what it does not use.
+                self.device.trim();
+            }
+            if numbers.try_reserve_exact(elements).is_err() {
+                piece
+                    .tensor
+                    .lacks("the system did not give them to make the initial parameters in");
+                continue;
             }
             numbers.resize(elements, 0.0);
             let mut rest: &mut [f32] = &mut numbers;
@@ -354,8 +358,8 @@ impl Parameters {
 }
 
 /// Gives each of `sizes` (its elements, and its group) a piece of that group and a location in it, in
-/// their order; also returns the sizes and groups of the pieces, none of which is larger than `largest`.
-/// Those that are learnt come first.
+/// their order; also returns the sizes and groups of the pieces, none of which is larger than `largest`,
+/// a whole number of alignments, unless one of `sizes` is. Those that are learnt come first.
 fn lay_out(sizes: &[(usize, Group)], largest: usize) -> (Vec<Location>, Vec<(usize, Group)>) {
     let mut pieces: Vec<(usize, Group)> = Vec::new();
     let mut locations = Vec::with_capacity(sizes.len());
@@ -388,6 +392,7 @@ fn fill(tensor: &Tensor, value: f32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpu::GpuLimits;
     use std::cell::Cell;
 
     fn make(p: &mut Builder) -> [Tensor; 3] {
@@ -427,6 +432,37 @@ mod tests {
         let expected = [(3, 0), (0, 0), (1, 0), (2, 0), (1, 128)];
         assert_eq!(locations, expected.map(|(piece, offset)| Location { piece, offset }));
         assert_eq!(pieces, [(128, decayed), (192, decayed), (64, plain), (64, frozen)]);
+    }
+
+    /// On the GPUs that there are, and one with limits that are no round numbers: pieces are as large as
+    /// a tensor can be, and their memory is not larger.
+    #[test]
+    fn pieces_fit_in_what_a_gpu_has() {
+        for largest in [1 << 27, (1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 40, 1_000_003] {
+            for (largest_binding, largest_buffer) in [(largest, u64::MAX), (u64::MAX, largest)] {
+                let limits = GpuLimits { largest_binding, largest_buffer };
+                let device = Device::plan_for_limited_gpu(false, limits);
+                let most = device.largest_tensor();
+                assert!(4 * most as u64 <= largest && most.is_multiple_of(ALIGNMENT), "{most}");
+                let sizes = [most / 2, most / 2, 1, most / 16 * 15, most, most - 63, 5];
+                let make = |p: &mut Builder| {
+                    for (number, size) in sizes.iter().enumerate() {
+                        p.parameter(&number.to_string(), [*size], Initial::Zeros, true);
+                    }
+                };
+                let (_, parameters) = Parameters::build(&device, 1, make);
+                let gradients = parameters.gradients();
+                let pieces = parameters.pieces(&gradients);
+                assert!(pieces.iter().all(|piece| piece.parameters.elements() <= most));
+                device.synchronize().unwrap();
+                let rounded = device.memory().in_use / 2 / pieces.len() as u64;
+                assert!(rounded <= largest, "{rounded} of {largest}");
+                let too_large = |p: &mut Builder| p.parameter("x", [most + 1], Initial::Ones, true);
+                Parameters::build(&device, 1, too_large);
+                let said = device.synchronize().unwrap_err().to_string();
+                assert!(said.contains("of one tensor on this device"), "{said}");
+            }
+        }
     }
 
     #[test]

@@ -35,8 +35,12 @@ impl Shape {
     }
 
     /// The number of elements: the product of the sizes.
+    ///
+    /// # Panics
+    /// If it is more than a `usize` holds.
+    #[track_caller]
     pub fn elements(&self) -> usize {
-        self.iter().product()
+        product(self)
     }
 
     /// The number of axes.
@@ -69,13 +73,20 @@ impl Shape {
     }
 
     /// How many rows of the last axis there are.
+    ///
+    /// # Panics
+    /// As [`Shape::elements`].
+    #[track_caller]
     pub fn rows(&self) -> usize {
-        self[..self.rank.saturating_sub(1)].iter().product()
+        product(&self[..self.rank.saturating_sub(1)])
     }
 
     /// Sizes before, at and after `axis`: any reduction over it is a loop over these three.
+    ///
+    /// # Panics
+    /// As [`Shape::elements`].
+    #[track_caller]
     pub fn around(&self, axis: usize) -> (usize, usize, usize) {
-        let product = |sizes: &[usize]| sizes.iter().product();
         (product(&self[..axis]), self[axis], product(&self[axis + 1..]))
     }
 
@@ -93,7 +104,8 @@ impl Shape {
         let mut step = 1;
         for axis in (0..self.rank).rev() {
             strides.sizes[axis] = step;
-            step *= self.sizes[axis];
+            // Only where there are no elements to step over can it be too large.
+            step = step.saturating_mul(self.sizes[axis]);
         }
         strides
     }
@@ -137,6 +149,17 @@ impl Shape {
     }
 }
 
+#[track_caller]
+fn product(sizes: &[usize]) -> usize {
+    if sizes.contains(&0) {
+        return 0;
+    }
+    match sizes.iter().try_fold(1, |product: usize, size| product.checked_mul(*size)) {
+        Some(product) => product,
+        None => panic!("{sizes:?} are more elements than can be counted"),
+    }
+}
+
 impl Deref for Shape {
     type Target = [usize];
 
@@ -174,5 +197,23 @@ impl fmt::Display for Shape {
 impl fmt::Debug for Shape {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "{self}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_elements_are_none_whatever_the_other_sizes() {
+        let shape = Shape::from([1 << 40, 1 << 40, 0]);
+        assert_eq!(shape.elements(), 0);
+        assert_eq!(shape.strides()[0], 0);
+    }
+
+    #[test]
+    #[should_panic(expected = "[4294967296, 4294967296] are more elements than can be counted")]
+    fn a_shape_that_can_not_be_counted_is_refused() {
+        Shape::from([1 << 32, 1 << 32]).elements();
     }
 }

@@ -150,6 +150,13 @@ impl Tensor {
         self.device().upload(data, &self.storage);
     }
 
+    /// Notes that the host had no room for its numbers, and why: they are missing.
+    pub(crate) fn lacks(&self, why: &str) {
+        let bytes = (self.elements() * size_of::<f32>()) as u64;
+        let refusal = self.device().failure().refuse(bytes, why);
+        self.storage.lacks(self.elements(), &refusal);
+    }
+
     /// The same as [`Tensor::reshape`] without a second handle, for shapes known to fit.
     pub(crate) fn into_shape(self, shape: Shape) -> Tensor {
         debug_assert_eq!(self.elements(), shape.elements());

@@ -10,12 +10,14 @@ mod failure;
 mod fill;
 pub mod gpu;
 mod kernel;
+mod missing;
 mod plan;
 mod profile;
 mod storage;
 mod view;
 
 pub use crate::memory_use::{MemoryUse, bytes};
+pub(crate) use account::ALIGNMENT;
 pub use choice::list;
 pub use copy::Copy;
 pub use cost::Cost;
@@ -33,6 +35,7 @@ pub use view::{View, ViewMut};
 use crate::Result;
 use crate::computation::Computation;
 use failure::Failure;
+use gpu::GpuLimits;
 use plan::PlannedDevice;
 use profile::Profiler;
 use std::fmt;
@@ -40,6 +43,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A handle to a device. Cloning it is cheap and means the same device.
+///
+/// What goes wrong on a device is told where the program waits for it: by an error of
+/// [`Device::synchronize`], or of whatever reads numbers. A device that was lost stays so. Where memory
+/// was refused that is told once ([`Error::OutOfMemory`]); tensors that could not be made stay without
+/// numbers, and all else goes on:
+///
+/// ```
+/// use neutreno_engine::{Device, Tensor};
+/// let device = Device::cpu();
+/// device.set_memory_limit(1 << 20);
+/// let x = Tensor::new(&[1.0, 2.0], [2], &device);
+/// let too_large = Tensor::zeros([1 << 20], &device);
+/// let sum = too_large.sum_all();
+/// assert!(device.synchronize().is_err());
+/// assert!(device.synchronize().is_ok());
+/// assert!(sum.to_vec().is_err());
+/// assert_eq!((&x + &x).to_vec()?, [2.0, 4.0]);
+/// # Ok::<(), neutreno_engine::Error>(())
+/// ```
+///
+/// An optimiser that is given gradients without numbers leaves parameters without them, until others are
+/// loaded. So a program that wants to go on, with a smaller batch say, calls [`Device::synchronize`]
+/// before its step.
+///
+/// [`Error::OutOfMemory`]: crate::Error::OutOfMemory
 ///
 /// ```
 /// use neutreno_engine::{Device, Tensor};
@@ -111,7 +139,9 @@ impl Device {
     pub fn plan_for(&self) -> Device {
         Device::planning(match &self.0.backend {
             Backend::Cpu(cpu) => PlannedDevice::Cpu { threads: cpu.threads() },
-            Backend::Gpu(gpu) => PlannedDevice::Gpu { software: gpu.is_software() },
+            Backend::Gpu(gpu) => {
+                PlannedDevice::Gpu { software: gpu.is_software(), limits: gpu.limits() }
+            }
             Backend::Plan(plan) => plan.planned(),
         })
     }
@@ -128,7 +158,27 @@ impl Device {
     /// assert_eq!(device.planned_dispatches()[0].entry_point, "exp_forward");
     /// ```
     pub fn plan_for_gpu(software: bool) -> Device {
-        Device::planning(PlannedDevice::Gpu { software })
+        Device::plan_for_limited_gpu(software, GpuLimits::NONE)
+    }
+
+    /// The same for a GPU whose driver has these limits. Where a tensor is too large for them, or for the
+    /// 32 bits that shaders count in, the program learns of it as on such a GPU: where it waits, by
+    /// [`Error::OutOfMemory`].
+    ///
+    /// ```
+    /// use neutreno_engine::gpu::GpuLimits;
+    /// use neutreno_engine::{Device, Error, Tensor};
+    /// let limits = GpuLimits { largest_binding: 128 << 20, largest_buffer: 256 << 20 };
+    /// let device = Device::plan_for_limited_gpu(false, limits);
+    /// assert_eq!(device.largest_tensor(), 32 << 20);
+    /// assert!(Tensor::zeros([32 << 20], &device).to_vec().is_ok());
+    /// let error = Tensor::zeros([32 << 20, 2], &device).to_vec().unwrap_err();
+    /// assert!(matches!(error, Error::OutOfMemory { lasting: true, .. }));
+    /// ```
+    ///
+    /// [`Error::OutOfMemory`]: crate::Error::OutOfMemory
+    pub fn plan_for_limited_gpu(software: bool, limits: GpuLimits) -> Device {
+        Device::planning(PlannedDevice::Gpu { software, limits })
     }
 
     fn planning(planned: PlannedDevice) -> Device {
@@ -262,27 +312,60 @@ impl Device {
     /// The largest tensor that ops can use here, in elements.
     pub fn largest_tensor(&self) -> usize {
         match &self.0.backend {
-            Backend::Gpu(gpu) => gpu.largest_tensor(),
-            _ => usize::MAX / 8,
+            Backend::Gpu(gpu) => gpu.limits().most_elements(),
+            Backend::Plan(plan) => plan.limits().map_or(usize::MAX / 8, GpuLimits::most_elements),
+            Backend::Cpu(_) => usize::MAX / 8,
         }
     }
 
     /// Waits until all work is done.
     ///
     /// # Errors
-    /// If the device failed in the meantime.
+    /// If the device failed in the meantime, or memory was refused and the program has not been told:
+    /// by an error of this or of a reading.
     pub fn synchronize(&self) -> Result<()> {
+        self.wait();
+        self.check()
+    }
+
+    /// Waits until all work is done, and leaves what goes wrong to be told later.
+    fn wait(&self) {
+        if let Backend::Gpu(gpu) = &self.0.backend {
+            gpu.wait();
+        }
+    }
+
+    /// Tells what went wrong.
+    fn check(&self) -> Result<()> {
+        self.failure().check(&self.name(), || self.memory())
+    }
+
+    /// Gives the memory that waits to be used again back to the system; on a GPU all work is waited for
+    /// first. A device does so by itself where it would else be refused memory, so this is for the sake
+    /// of others: another device, or another program on the same GPU. What is needed again later is
+    /// taken anew, which costs time.
+    ///
+    /// ```
+    /// use neutreno_engine::{Device, Tensor};
+    /// let device = Device::cpu();
+    /// let x = Tensor::zeros([1 << 10], &device);
+    /// drop(Tensor::zeros([1 << 20], &device));
+    /// assert!(device.memory().reserved > device.memory().in_use);
+    /// device.trim();
+    /// assert_eq!(device.memory().reserved, device.memory().in_use);
+    /// ```
+    pub fn trim(&self) {
         match &self.0.backend {
-            Backend::Gpu(gpu) => gpu.synchronize(),
-            Backend::Cpu(cpu) => cpu.check(),
-            Backend::Plan(_) => Ok(()),
+            Backend::Cpu(cpu) => cpu.trim(),
+            Backend::Gpu(gpu) => gpu.trim(),
+            Backend::Plan(plan) => plan.trim(),
         }
     }
 
     /// Allows tensors and working memory so many bytes in all from now on, with what waits in the pool to be used
     /// again; near the limit that is given back, which costs time. Whatever would take more is
-    /// refused, which the program learns of as of any failure: where it waits, by
-    /// [`Error::OutOfMemory`]. The plan knows no limit.
+    /// refused, which the program learns of where it waits, by [`Error::OutOfMemory`]. The plan knows no
+    /// limit.
     ///
     /// ```
     /// use neutreno_engine::{Device, Error, Tensor};

@@ -2,18 +2,18 @@
 
 use super::account::{Account, rounded_bytes};
 use super::cost::Cost;
-use super::failure::Failure;
-use super::gpu::{Binding, Recorded, Recorder, Target, Uniform};
+use super::failure::{Failure, Refusal};
+use super::gpu::{Binding, GpuLimits, Recorded, Recorder, Target, Uniform};
 use super::kernel::Kernel;
+use crate::ids::Copies;
 use crate::memory_use::MemoryUse;
 use crate::{Ids, Shape};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Totals of what was asked for; nothing is computed or allocated.
 pub(crate) struct Plan {
-    /// A number of its own, by which ids know that they have a copy here.
-    id: u64,
+    /// Those of ids.
+    copies: Copies,
     planned: PlannedDevice,
     totals: Arc<Mutex<Totals>>,
     failure: Failure,
@@ -23,7 +23,7 @@ pub(crate) struct Plan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PlannedDevice {
     Cpu { threads: usize },
-    Gpu { software: bool },
+    Gpu { software: bool, limits: GpuLimits },
 }
 
 #[derive(Default)]
@@ -61,24 +61,52 @@ pub(crate) struct Block {
 
 impl Plan {
     pub fn new(planned: PlannedDevice) -> Plan {
-        static MADE: AtomicU64 = AtomicU64::new(0);
-        let id = MADE.fetch_add(1, Ordering::Relaxed);
-        Plan { id, planned, totals: Arc::default(), failure: Failure::default() }
+        let (copies, totals, failure) = (Copies::new(), Arc::default(), Failure::default());
+        Plan { copies, planned, totals, failure }
     }
 
     pub fn planned(&self) -> PlannedDevice {
         self.planned
     }
 
-    pub fn allocate(&self, elements: usize) -> Block {
-        let bytes = rounded_bytes(elements);
+    /// Those of the GPU that is planned for.
+    pub fn limits(&self) -> Option<GpuLimits> {
+        match self.planned {
+            PlannedDevice::Cpu { .. } => None,
+            PlannedDevice::Gpu { limits, .. } => Some(limits),
+        }
+    }
+
+    /// Memory for so many numbers, if the device that is planned for could have such a tensor.
+    pub fn allocate(&self, elements: usize) -> Result<Block, Refusal> {
+        let bytes = match self.planned {
+            PlannedDevice::Cpu { .. } => rounded_bytes(elements, u64::MAX),
+            PlannedDevice::Gpu { limits, .. } => limits.bytes(elements, &self.failure)?,
+        };
         lock(&self.totals).account.handed_out(bytes);
-        Block { totals: self.totals.clone(), bytes }
+        Ok(Block { totals: self.totals.clone(), bytes })
+    }
+
+    /// What numbers go through on their way to the host, where that is no memory of the CPU's.
+    pub fn read(&self, elements: usize) -> Result<Option<Block>, Refusal> {
+        match self.planned {
+            PlannedDevice::Cpu { .. } => Ok(None),
+            PlannedDevice::Gpu { .. } => self.allocate(elements).map(Some),
+        }
+    }
+
+    pub fn trim(&self) {
+        lock(&self.totals).account.gave_back();
     }
 
     /// Notes what a kernel would do; `outputs` are the shapes and whether they are added to.
     /// Returns whether it can run there.
-    pub fn run(&self, kernel: &dyn Kernel, inputs: &[Shape], outputs: &[(Shape, bool)]) -> bool {
+    pub fn run(
+        &self,
+        kernel: &dyn Kernel,
+        inputs: &[Shape],
+        outputs: &[(Shape, bool)],
+    ) -> Result<bool, Refusal> {
         let cost = kernel.cost(inputs);
         let mut totals = lock(&self.totals);
         totals.cost += cost;
@@ -87,20 +115,22 @@ impl Plan {
         match self.planned {
             PlannedDevice::Cpu { threads } => {
                 let scratch = kernel.scratch(inputs, threads);
-                drop(scratch.map(|elements| self.allocate(elements)));
-                true
+                scratch.map(|elements| self.allocate(elements)).transpose()?;
             }
-            PlannedDevice::Gpu { software } => {
+            PlannedDevice::Gpu { software, .. } => {
                 let inputs: Vec<Binding> =
                     inputs.iter().map(|shape| Binding::planned(*shape, false)).collect();
                 let outputs: Vec<Binding> =
                     outputs.iter().map(|(shape, add)| Binding::planned(*shape, *add)).collect();
-                let mut target = Counting { plan: self, software, scratch: Vec::new() };
+                let (scratch, refused) = (Vec::new(), None);
+                let mut target = Counting { plan: self, software, scratch, refused };
                 let mut recorder = Recorder::new(&mut target);
                 kernel.gpu(&inputs, &outputs, &mut recorder);
-                recorder.has_shader()
+                let has_shader = recorder.has_shader();
+                return target.refused.map_or(Ok(has_shader), Err);
             }
         }
+        Ok(true)
     }
 
     /// What was dispatched since this was asked last.
@@ -108,7 +138,7 @@ impl Plan {
         std::mem::take(&mut lock(&self.totals).dispatches)
     }
 
-    /// Never set: nothing happens here.
+    /// What the device that is planned for could not have.
     pub fn failure(&self) -> &Failure {
         &self.failure
     }
@@ -146,6 +176,8 @@ struct Counting<'a> {
     software: bool,
     /// Kept until the kernel has recorded all its dispatches.
     scratch: Vec<Block>,
+    /// Why the kernel could not have some of its memory.
+    refused: Option<Refusal>,
 }
 
 impl Target for Counting<'_> {
@@ -154,6 +186,9 @@ impl Target for Counting<'_> {
     }
 
     fn dispatch(&mut self, dispatch: &Recorded) {
+        if self.refused.is_some() {
+            return;
+        }
         dispatch.find_shader();
         let shapes = |bindings: &[&Binding]| bindings.iter().map(|binding| binding.shape).collect();
         lock(&self.plan.totals).dispatches.push(Dispatch {
@@ -167,12 +202,18 @@ impl Target for Counting<'_> {
     }
 
     fn scratch(&mut self, shape: Shape) -> Binding {
-        self.scratch.push(self.plan.allocate(shape.elements()));
+        match self.plan.allocate(shape.elements()) {
+            Ok(block) => self.scratch.push(block),
+            Err(why) => drop(self.refused.get_or_insert(why)),
+        }
         Binding::planned(shape, false)
     }
 
     fn ids(&mut self, ids: &Ids) -> Binding {
-        ids.on_device(self.plan.id, || self.plan.allocate(ids.shape().elements()));
+        let allocate = || self.plan.allocate(ids.shape().elements());
+        if let Err(why) = ids.on_device(&self.plan.copies, allocate) {
+            self.refused.get_or_insert(why);
+        }
         Binding::planned(ids.shape(), false)
     }
 }

@@ -73,6 +73,7 @@ impl Profiler {
         entry.launches += 1;
         entry.time += time;
         entry.cost += cost;
+        drop(entries);
         result
     }
 

@@ -1,48 +1,71 @@
 //! Memory on a device, and how kernels are run on it.
 
+use super::account::ALIGNMENT;
+use super::failure::Refusal;
 use super::kernel::{Kernel, Origin};
+use super::missing::Missing;
 use super::{Backend, Device, cpu, gpu, plan};
 use crate::{Result, Shape};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+type Granted<T> = std::result::Result<T, Refusal>;
 
 impl Device {
     /// Memory for `elements` numbers, with arbitrary contents.
     pub(crate) fn allocate(&self, elements: usize) -> Storage {
         let block = match &self.0.backend {
-            Backend::Cpu(cpu) => Block::Cpu(cpu.allocate(elements)),
-            Backend::Gpu(gpu) => Block::Gpu(gpu.allocate(elements)),
-            Backend::Plan(plan) => Block::Plan(plan.allocate(elements)),
+            Backend::Cpu(cpu) => cpu.allocate(elements).map(Block::Cpu),
+            Backend::Gpu(gpu) => gpu.allocate(elements).map(Block::Gpu),
+            Backend::Plan(plan) => plan.allocate(elements).map(Block::Plan),
         };
-        let memory = Memory { block, device: self.clone(), version: AtomicU64::new(0) };
+        let (block, missing) = match block {
+            Ok(block) => (block, Missing::default()),
+            Err(why) => (Block::None, Missing::all(why)),
+        };
+        let memory = Memory { block, missing, device: self.clone(), version: AtomicU64::new(0) };
         Storage { memory: Arc::new(memory), offset: 0 }
     }
 
     pub(crate) fn upload(&self, data: &[f32], to: &Storage) {
         to.memory.version.fetch_add(1, Ordering::Relaxed);
         match (&self.0.backend, &to.memory.block) {
-            (Backend::Cpu(cpu), Block::Cpu(block)) => cpu.write(block, to.offset, data),
+            (Backend::Cpu(_), Block::Cpu(block)) => block.write(to.offset, data),
             (Backend::Gpu(gpu), Block::Gpu(block)) => {
                 gpu.upload(block, to.offset, bytemuck::cast_slice(data));
             }
             _ => {}
         }
+        if self.failure().has_refused() {
+            to.written(data.len());
+        }
     }
 
     pub(crate) fn read(&self, from: &Storage, elements: usize) -> Reading {
-        Reading(match (&self.0.backend, &from.memory.block) {
-            (Backend::Cpu(cpu), Block::Cpu(block)) => {
-                Pending::Ready(cpu.read(block, from.offset, elements))
+        let pending = self.start_reading(from, elements).unwrap_or_else(Pending::Refused);
+        Reading { pending, device: self.clone() }
+    }
+
+    fn start_reading(&self, from: &Storage, elements: usize) -> Granted<Pending> {
+        if self.failure().has_refused() {
+            from.check(elements)?;
+        }
+        Ok(match (&self.0.backend, &from.memory.block) {
+            (Backend::Cpu(_), Block::Cpu(block)) => {
+                Pending::Ready(block.read(from.offset, elements))
             }
             (Backend::Gpu(gpu), Block::Gpu(block)) => {
-                Pending::Gpu(gpu.read(block, from.offset, elements))
+                Pending::Gpu(gpu.read(block, from.offset, elements)?)
             }
-            _ => Pending::Ready(Ok(vec![0.0; elements])),
+            (Backend::Plan(plan), _) => Pending::Planned(elements, plan.read(elements)?),
+            _ => unreachable!("a tensor of another device"),
         })
     }
 
     /// Runs a kernel. Destinations with `add` set, and those that are memory of an earlier
-    /// result, are changed in place. Returns whether the kernel can run on this device.
+    /// result, are changed in place. Where memory is missing, its own or that of an argument, it does
+    /// not run, and its results are missing. Returns whether the kernel can run on this device.
     #[must_use]
     pub(crate) fn run(
         &self,
@@ -54,11 +77,25 @@ impl Device {
         for output in outputs {
             output.operand.storage.memory.version.fetch_add(1, Ordering::Relaxed);
         }
+        let failure = self.failure();
+        let whole = if failure.has_refused() { check(inputs, outputs) } else { Ok(()) };
+        let done = whole.and_then(|()| self.run_whole(origin, kernel, inputs, outputs));
+        if failure.has_refused() {
+            outputs.iter().for_each(|output| output.note(done.as_ref().err()));
+        }
+        done.unwrap_or(true)
+    }
+
+    /// Returns whether the kernel can run on this device.
+    fn run_whole(
+        &self,
+        origin: Origin,
+        kernel: &dyn Kernel,
+        inputs: &[Operand],
+        outputs: &[Destination],
+    ) -> Granted<bool> {
         let work = || match &self.0.backend {
-            Backend::Cpu(cpu) => {
-                self.run_on_cpu(cpu, kernel, inputs, outputs);
-                true
-            }
+            Backend::Cpu(cpu) => run_on_cpu(cpu, kernel, inputs, outputs).map(|()| true),
             Backend::Gpu(gpu) => {
                 let inputs: Vec<_> = inputs.iter().map(|input| input.binding(false)).collect();
                 let outputs: Vec<_> =
@@ -71,35 +108,41 @@ impl Device {
                 plan.run(kernel, &shapes(inputs), &outputs)
             }
         };
-        self.0.profiler.time(kernel, inputs.iter().map(|input| input.shape), work, || {
-            // An error surfaces where the program next waits for the device.
-            let _ = self.synchronize();
-        })
+        let shapes = inputs.iter().map(|input| input.shape);
+        self.0.profiler.time(kernel, shapes, work, || self.wait())
     }
+}
 
-    fn run_on_cpu(
-        &self,
-        cpu: &cpu::Cpu,
-        kernel: &dyn Kernel,
-        inputs: &[Operand],
-        outputs: &[Destination],
-    ) {
-        let scratch = kernel.scratch(&shapes(inputs), cpu.threads());
-        let scratch = scratch.map(|elements| (elements, cpu.allocate(elements)));
-        let inputs: Vec<_> = inputs.iter().map(|input| input.argument(false)).collect();
-        let scratch = scratch.as_ref().map(|(elements, block)| cpu::Argument {
-            block,
-            start: 0,
-            shape: Shape::from([*elements]),
-            add: false,
-        });
-        let outputs: Vec<_> = outputs
-            .iter()
-            .map(|output| output.operand.argument(output.add))
-            .chain(scratch)
-            .collect();
-        cpu.run(&inputs, &outputs, |inputs, outputs| kernel.cpu(inputs, outputs));
-    }
+fn run_on_cpu(
+    cpu: &cpu::Cpu,
+    kernel: &dyn Kernel,
+    inputs: &[Operand],
+    outputs: &[Destination],
+) -> Granted<()> {
+    let scratch = kernel.scratch(&shapes(inputs), cpu.threads());
+    let scratch = match scratch {
+        Some(elements) => Some((elements, cpu.allocate(elements)?)),
+        None => None,
+    };
+    let inputs: Vec<_> = inputs.iter().map(|input| input.argument(false)).collect();
+    let scratch = scratch.as_ref().map(|(elements, block)| cpu::Argument {
+        block,
+        start: 0,
+        shape: Shape::from([*elements]),
+        add: false,
+    });
+    let outputs: Vec<_> =
+        outputs.iter().map(|output| output.operand.argument(output.add)).chain(scratch).collect();
+    cpu.run(&inputs, &outputs, |inputs, outputs| kernel.cpu(inputs, outputs));
+    Ok(())
+}
+
+/// That no number that a kernel needs is missing, and no memory that it writes.
+fn check(inputs: &[Operand], outputs: &[Destination]) -> Granted<()> {
+    inputs.iter().try_for_each(|input| input.storage.check(input.shape.elements()))?;
+    let needed = |output: &&Destination| output.add || output.operand.storage.is_none();
+    let mut needed = outputs.iter().filter(needed).map(|output| output.operand);
+    needed.try_for_each(|output| output.storage.check(output.shape.elements()))
 }
 
 fn shapes(operands: &[Operand]) -> Vec<Shape> {
@@ -109,6 +152,7 @@ fn shapes(operands: &[Operand]) -> Vec<Shape> {
 /// Memory on a device; the last handle to it gives it back to the device's pool.
 pub(crate) struct Memory {
     block: Block,
+    missing: Missing,
     device: Device,
     /// Counts the writes, so that a derivative can tell that a value it saved was changed.
     version: AtomicU64,
@@ -118,6 +162,8 @@ enum Block {
     Cpu(cpu::Block),
     Gpu(gpu::Block),
     Plan(#[expect(dead_code, reason = "held for its Drop, which counts the memory")] plan::Block),
+    /// There was no room.
+    None,
 }
 
 /// A place in memory on a device.
@@ -134,6 +180,7 @@ impl Storage {
 
     /// The place `elements` further on.
     pub fn at(&self, elements: usize) -> Storage {
+        assert!(elements.is_multiple_of(ALIGNMENT), "a tensor that begins between others");
         Storage { memory: self.memory.clone(), offset: self.offset + elements }
     }
 
@@ -148,6 +195,37 @@ impl Storage {
 
     pub fn is_same(&self, other: &Storage) -> bool {
         Arc::ptr_eq(&self.memory, &other.memory) && self.offset == other.offset
+    }
+
+    fn is_none(&self) -> bool {
+        matches!(self.memory.block, Block::None)
+    }
+
+    /// So many elements from here on.
+    fn stretch(&self, elements: usize) -> Range<usize> {
+        // Also nothing is missing where there is no memory at all.
+        self.offset..self.offset + elements.max(1)
+    }
+
+    /// That none of so many numbers from here on is missing.
+    fn check(&self, elements: usize) -> Granted<()> {
+        self.memory.missing.of(self.stretch(elements)).map_or(Ok(()), Err)
+    }
+
+    /// Notes that so many numbers from here on are there. The gap up to where the next tensor could
+    /// begin is of no use to anyone, so it lacks nothing then either.
+    fn written(&self, elements: usize) {
+        if !self.is_none() && elements > 0 {
+            let Range { start, end } = self.stretch(elements);
+            self.memory.missing.written(start..end.next_multiple_of(ALIGNMENT));
+        }
+    }
+
+    /// Notes that so many numbers from here on were to be written, and are missing.
+    pub fn lacks(&self, elements: usize, why: &Refusal) {
+        if !self.is_none() && elements > 0 {
+            self.memory.missing.note(self.stretch(elements), why);
+        }
     }
 
     fn cpu(&self) -> &cpu::Block {
@@ -190,23 +268,46 @@ pub(crate) struct Destination<'a> {
     pub add: bool,
 }
 
+impl Destination<'_> {
+    /// Notes what became of it.
+    fn note(&self, refusal: Option<&Refusal>) {
+        let Operand { storage, shape } = self.operand;
+        match refusal {
+            None => storage.written(shape.elements()),
+            Some(why) => storage.lacks(shape.elements(), why),
+        }
+    }
+}
+
 /// Numbers on their way from a device; see [`Tensor::read`](crate::Tensor::read).
-pub struct Reading(Pending);
+pub struct Reading {
+    pending: Pending,
+    device: Device,
+}
 
 enum Pending {
-    Ready(Result<Vec<f32>>),
+    Ready(Vec<f32>),
     Gpu(gpu::Download),
+    /// So many zeros, and the memory that they would go through.
+    Planned(usize, #[expect(dead_code, reason = "held for its Drop")] Option<plan::Block>),
+    Refused(Refusal),
 }
 
 impl Reading {
     /// Waits for the numbers.
     ///
     /// # Errors
-    /// If the device failed.
+    /// If the device failed, or had no room for what they are computed from.
     pub fn wait(self) -> Result<Vec<f32>> {
-        match self.0 {
-            Pending::Ready(data) => data,
-            Pending::Gpu(download) => download.wait(),
-        }
+        let Reading { pending, device } = self;
+        let numbers = match (pending, &device.0.backend) {
+            (Pending::Ready(numbers), _) => Ok(numbers),
+            (Pending::Gpu(download), Backend::Gpu(gpu)) => Ok(gpu.wait_for(download)),
+            (Pending::Planned(elements, _), _) => Ok(vec![0.0; elements]),
+            (Pending::Refused(why), _) => Err(why.error(&device.name(), device.memory())),
+            (Pending::Gpu(_), _) => unreachable!("only a GPU starts one"),
+        };
+        device.check()?;
+        numbers
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::Shape;
 use crate::device::account::{Account, rounded_bytes};
-use crate::device::failure::{Failure, Fault};
+use crate::device::failure::{Failure, Fault, Refusal};
 use crate::device::view::{View, ViewMut};
 use crate::memory_use::MemoryUse;
 use std::cell::UnsafeCell;
@@ -23,8 +23,7 @@ const LINE: usize = 16;
 
 type Lines = Box<[UnsafeCell<Line>]>;
 
-/// Memory of one tensor, or of several that share it. Its last handle returns it to the pool. It is
-/// empty if there was no room; then the failure was noted before it was made, and nobody looks at it.
+/// Memory of one tensor, or of several that share it. Its last handle returns it to the pool.
 pub(crate) struct Block {
     lines: Option<Lines>,
     pool: Arc<Pool>,
@@ -50,36 +49,50 @@ struct PoolState {
 }
 
 impl Pool {
-    pub fn allocate(self: &Arc<Pool>, elements: usize) -> Block {
-        let lines =
-            self.take(rounded_bytes(elements) as usize / size_of::<Line>()).unwrap_or_default();
-        Block { lines: Some(lines), pool: self.clone(), borrowed: AtomicI32::new(0) }
+    /// Memory for so many numbers, if there is room.
+    pub fn allocate(self: &Arc<Pool>, elements: usize) -> Result<Block, Refusal> {
+        let bytes = rounded_bytes(elements, u64::MAX);
+        let lines = self.take(bytes.div_ceil(size_of::<Line>() as u64) as usize)?;
+        Ok(Block { lines: Some(lines), pool: self.clone(), borrowed: AtomicI32::new(0) })
     }
 
-    /// `count` lines, or `None`, with the failure noted, if there is no room.
-    fn take(&self, count: usize) -> Option<Lines> {
+    fn take(&self, count: usize) -> Result<Lines, Refusal> {
         let bytes = line_bytes(count);
         let mut state = self.lock();
-        if !state.account.admits(bytes, &self.failure) {
-            return None;
-        }
+        state.account.admit(bytes, &self.failure)?;
         let lines = match state.free.get_mut(&count).and_then(Vec::pop) {
             Some(lines) => lines,
             None => {
                 if state.account.has_to_give_back(bytes) {
-                    state.free.clear();
+                    state.give_back();
                 }
-                let lines = (!self.failure.is_due(Fault::NoMemory)).then(|| new_lines(count));
-                let Some(lines) = lines.flatten() else {
-                    self.failure.no_memory(bytes, "the system did not give them");
-                    return None;
-                };
+                let lines = self.fresh(&mut state, count);
+                let refused = || self.failure.refuse(bytes, "the system did not give them");
+                let lines = lines.ok_or_else(refused)?;
                 state.account.reserved(bytes);
                 lines
             }
         };
         state.account.handed_out(bytes);
-        Some(lines)
+        Ok(lines)
+    }
+
+    /// Lines from the system. If it refuses them, it gets back what waits here and is asked again.
+    fn fresh(&self, state: &mut PoolState, count: usize) -> Option<Lines> {
+        if self.failure.is_due(Fault::NoMemory) {
+            return None;
+        }
+        let short = self.failure.is_due(Fault::ShortOfMemory);
+        let lines = (!short).then(|| new_lines(count)).flatten();
+        lines.or_else(|| {
+            state.give_back();
+            new_lines(count)
+        })
+    }
+
+    /// Gives what waits here back to the system.
+    pub fn trim(&self) {
+        self.lock().give_back();
     }
 
     pub fn failure(&self) -> &Failure {
@@ -100,6 +113,13 @@ impl Pool {
 
     fn lock(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().expect("no code panics while it holds the pool")
+    }
+}
+
+impl PoolState {
+    fn give_back(&mut self) {
+        self.free.clear();
+        self.account.gave_back();
     }
 }
 
@@ -268,5 +288,5 @@ impl Drop for Borrows<'_> {
 }
 
 fn line_bytes(lines: usize) -> u64 {
-    (lines * size_of::<Line>()) as u64
+    (lines as u64).saturating_mul(size_of::<Line>() as u64)
 }

@@ -12,7 +12,7 @@ pub mod simd;
 
 pub(crate) use memory::{Argument, Block};
 
-use super::failure::Failure;
+use super::failure::{Failure, Refusal};
 use super::view::{View, ViewMut};
 use crate::memory_use::MemoryUse;
 use crate::{Error, Result};
@@ -86,23 +86,12 @@ impl Cpu {
         self.pool.failure()
     }
 
-    pub fn check(&self) -> Result<()> {
-        self.failure().check(&self.name(), || self.memory())
-    }
-
-    pub fn allocate(&self, elements: usize) -> Block {
+    pub fn allocate(&self, elements: usize) -> std::result::Result<Block, Refusal> {
         self.pool.allocate(elements)
     }
 
-    pub fn write(&self, block: &Block, offset: usize, data: &[f32]) {
-        if !self.failure().is_set() {
-            block.write(offset, data);
-        }
-    }
-
-    pub fn read(&self, block: &Block, offset: usize, elements: usize) -> Result<Vec<f32>> {
-        self.check()?;
-        Ok(block.read(offset, elements))
+    pub fn trim(&self) {
+        self.pool.trim();
     }
 
     pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
@@ -117,10 +106,6 @@ impl Cpu {
         work: impl FnOnce(&[View], &mut [ViewMut]) + Send,
     ) {
         self.launches.fetch_add(1, Ordering::Relaxed);
-        // Where memory ran out there are blocks without any.
-        if self.failure().is_set() {
-            return;
-        }
         memory::borrow(inputs, outputs, |inputs, outputs| {
             self.install(|| work(inputs, outputs));
         });

@@ -23,15 +23,13 @@ impl Driver {
         let failure = Failure::default();
         let on_error = failure.clone();
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| match &error {
-            wgpu::Error::OutOfMemory { .. } => {
-                on_error.set(Cause::NoMemory { reason: error.to_string(), lasting: false });
-            }
-            _ => on_error.set(Cause::Other(error.to_string())),
+            wgpu::Error::OutOfMemory { .. } => on_error.end(Cause::NoMemory(error.to_string())),
+            _ => on_error.end(Cause::Other(error.to_string())),
         }));
         let on_loss = failure.clone();
         device.set_device_lost_callback(move |reason, message| {
             let detail = if message.is_empty() { format!("{reason:?}") } else { message };
-            on_loss.set(Cause::Other(format!("it was lost: {detail}")));
+            on_loss.end(Cause::Other(format!("it was lost: {detail}")));
         });
         Driver { device, queue, failure }
     }
@@ -43,7 +41,7 @@ impl Driver {
         }
     }
 
-    /// A buffer, or `None`, with the failure noted, if there is no room.
+    /// A buffer, or `None` if there is no room.
     pub fn create_buffer(
         &self,
         label: &str,
@@ -59,30 +57,13 @@ impl Driver {
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let buffer = self.device.create_buffer(&descriptor);
         let refused = pollster::block_on(scope.pop()).is_some();
-        if refused || self.failure.is_due(Fault::NoMemory) {
-            self.failure.no_memory(bytes, "the driver did not give them");
-            return None;
-        }
-        Some(buffer)
-    }
-
-    /// What wgpu gives where there is no room: a buffer that every use of is an error.
-    pub fn invalid_buffer(&self) -> wgpu::Buffer {
-        let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        // No driver has such large ones.
-        let size = u64::MAX / 4 * 4;
-        let usage = wgpu::BufferUsages::STORAGE;
-        let descriptor =
-            wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false };
-        let buffer = self.device.create_buffer(&descriptor);
-        drop(pollster::block_on(scope.pop()));
-        buffer
+        (!refused).then_some(buffer)
     }
 
     /// Waits for a submission.
     pub fn wait(&self, submission_index: Option<wgpu::SubmissionIndex>) {
         let failure = &self.failure;
-        if failure.is_set() {
+        if failure.is_end() {
             return;
         }
         let hangs = failure.is_due(Fault::Hang);
@@ -92,15 +73,15 @@ impl Driver {
             catch_unwind(AssertUnwindSafe(|| self.device.poll(poll_type)))
         };
         match poll(wgpu::PollType::Wait { submission_index, timeout }) {
-            Ok(Err(wgpu::PollError::Timeout)) => failure.set(hang()),
-            Ok(Ok(_)) if hangs => failure.set(hang()),
+            Ok(Err(wgpu::PollError::Timeout)) => failure.end(hang()),
+            Ok(Ok(_)) if hangs => failure.end(hang()),
             Ok(Ok(_)) => {}
             // It was lost before the work was sent to it: that is said now, and only here.
             Ok(Err(error)) => {
                 let _ = poll(wgpu::PollType::Poll);
-                failure.set(Cause::Other(format!("waiting for it: {error}")));
+                failure.end(Cause::Other(format!("waiting for it: {error}")));
             }
-            Err(_) => failure.set(Cause::Other("it was lost".into())),
+            Err(_) => failure.end(Cause::Other("it was lost".into())),
         }
     }
 }

@@ -7,6 +7,7 @@ mod adapter;
 mod binding;
 mod download;
 mod driver;
+mod limits;
 mod memory;
 mod pace;
 mod pipelines;
@@ -20,34 +21,33 @@ pub use adapter::DeviceDescription;
 pub(crate) use adapter::{adapters, describe};
 pub use binding::Binding;
 pub(crate) use download::Download;
+pub use limits::GpuLimits;
 pub(crate) use memory::Block;
 pub use recorder::Recorder;
 pub(super) use recorder::{Recorded, Target};
 pub use shader::Shader;
 pub use uniforms::{Uniform, Word};
 
-use super::failure::{Failure, Fault};
+use super::failure::{Failure, Fault, Refusal};
 use super::kernel::Origin;
+use crate::ids::Copies;
 use crate::memory_use::MemoryUse;
-use crate::{Ids, Result, Shape};
-use download::Staging;
+use crate::{Ids, Shape};
 use driver::Driver;
-use memory::{Buffer, Pool};
+use memory::{Buffer, Pool, Purpose};
 use pace::Speed;
 use queue::Queue;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// An open GPU.
 pub(crate) struct Gpu {
-    /// A number of its own, by which ids know that they have a copy here.
-    id: u64,
+    /// Those of ids.
+    copies: Copies,
     description: DeviceDescription,
     driver: Driver,
     pool: Arc<Pool>,
     queue: Mutex<Queue>,
-    staging: Staging,
 }
 
 impl Gpu {
@@ -55,19 +55,17 @@ impl Gpu {
     ///
     /// # Errors
     /// If its driver refuses.
-    pub fn open(adapter: &wgpu::Adapter) -> Result<Gpu> {
-        static OPENED: AtomicU64 = AtomicU64::new(0);
+    pub fn open(adapter: &wgpu::Adapter) -> crate::Result<Gpu> {
         let description = describe(adapter);
         let driver = adapter::open(adapter)?;
         // On CPU drivers a barrier costs in proportion to the workgroup's size.
         let (lanes, speed) =
             if description.is_software() { (8, Speed::SOFTWARE) } else { (64, Speed::HARDWARE) };
         Ok(Gpu {
-            id: OPENED.fetch_add(1, Ordering::Relaxed),
+            copies: Copies::new(),
             description,
             pool: Arc::new(Pool::new(driver.clone())),
             queue: Mutex::new(Queue::new(&driver.device, lanes, speed)),
-            staging: Staging::default(),
             driver,
         })
     }
@@ -109,12 +107,26 @@ impl Gpu {
         self.lock().limit = limit;
     }
 
-    pub fn largest_tensor(&self) -> usize {
-        self.pool.most_elements()
+    pub fn limits(&self) -> GpuLimits {
+        self.pool.limits()
     }
 
-    pub fn allocate(&self, elements: usize) -> Block {
-        self.pool.allocate(elements)
+    pub fn allocate(&self, elements: usize) -> Result<Block, Refusal> {
+        self.pool.allocate(Purpose::Tensor, elements, || self.trim())
+    }
+
+    /// Gives what waits to be used again back to the driver: buffers, and the bind groups that hold
+    /// them.
+    pub fn trim(&self) {
+        self.trim_with(&mut self.lock());
+    }
+
+    /// A buffer is gone once no recorded command and no batch on the device uses it any more, so these
+    /// are waited for.
+    fn trim_with(&self, queue: &mut Queue) {
+        self.pool.give_back();
+        let submission = queue.submit(&self.driver, &self.pool, |_| {});
+        self.driver.wait(Some(submission));
     }
 
     pub fn set_memory_limit(&self, bytes: u64) {
@@ -130,55 +142,61 @@ impl Gpu {
     }
 
     /// Writes to a buffer in the order of the recorded commands: such a write takes effect before
-    /// the commands of the next submission, so those recorded earlier are sent first.
+    /// the commands of the next submission, so those recorded earlier are sent first. What is written
+    /// waits in memory of the driver's until then, and where that has no room the device is lost, so much
+    /// of it goes in pieces.
     fn write(&self, queue: &mut Queue, buffer: &Buffer, offset: usize, data: &[u8]) {
+        const PIECE: usize = 64 << 20;
         if !queue.is_empty() {
             queue.submit(&self.driver, &self.pool, |_| {});
         }
-        self.driver.queue.write_buffer(&buffer.raw, 4 * offset as u64, data);
-    }
-
-    /// Lets `work`, a kernel, record its dispatches. Returns whether it can.
-    pub fn record(&self, origin: Origin, work: impl FnOnce(&mut Recorder)) -> bool {
-        let mut target = Sending { gpu: self, origin, queue: self.lock(), scratch: Vec::new() };
-        let mut recorder = Recorder::new(&mut target);
-        work(&mut recorder);
-        recorder.has_shader()
-    }
-
-    /// Starts reading `elements` numbers; the commands so far are sent to the device.
-    pub fn read(&self, block: &Block, offset: usize, elements: usize) -> Download {
-        self.driver.lose_if_due(Fault::LostAtReading);
-        let bytes = 4 * elements.max(1) as u64;
-        let mut queue = self.lock();
-        let buffer = self.staging.take(bytes, &self.driver);
-        let start = 4 * offset as u64;
-        let submission = queue.submit(&self.driver, &self.pool, |encoder| {
-            encoder.copy_buffer_to_buffer(&block.buffer.raw, start, &buffer, 0, bytes);
-        });
-        let (sender, mapped) = mpsc::channel();
-        buffer.map_async(wgpu::MapMode::Read, .., move |result| {
-            // The receiver is gone if nobody wants the numbers any more.
-            let _ = sender.send(result.map_err(|error| error.to_string()));
-        });
-        Download {
-            driver: self.driver.clone(),
-            name: self.name(),
-            pool: self.pool.clone(),
-            buffer,
-            staging: self.staging.clone(),
-            submission,
-            mapped,
-            elements,
+        for (index, piece) in data.chunks(PIECE).enumerate() {
+            if index > 0 {
+                queue.submit(&self.driver, &self.pool, |_| {});
+            }
+            let start = 4 * offset as u64 + (index * PIECE) as u64;
+            self.driver.queue.write_buffer(&buffer.raw, start, piece);
         }
     }
 
-    pub fn synchronize(&self) -> Result<()> {
+    /// Lets `work`, a kernel, record its dispatches; none that comes after a memory that was refused.
+    ///
+    /// Returns whether it can run on GPUs.
+    pub fn record(
+        &self,
+        origin: Origin,
+        work: impl FnOnce(&mut Recorder),
+    ) -> Result<bool, Refusal> {
+        let (scratch, refused) = (Vec::new(), None);
+        let mut target = Sending { gpu: self, origin, queue: self.lock(), scratch, refused };
+        let mut recorder = Recorder::new(&mut target);
+        work(&mut recorder);
+        let has_shader = recorder.has_shader();
+        target.refused.map_or(Ok(has_shader), Err)
+    }
+
+    /// Starts reading `elements` numbers; the commands so far are sent to the device.
+    pub fn read(&self, block: &Block, offset: usize, elements: usize) -> Result<Download, Refusal> {
+        self.driver.lose_if_due(Fault::LostAtReading);
         let mut queue = self.lock();
-        let submission = queue.submit(&self.driver, &self.pool, |_| {});
-        drop(queue);
+        let trim = || self.trim_with(&mut queue);
+        let to = self.pool.allocate(Purpose::Reading, elements, trim)?;
+        let (start, bytes) = (4 * offset as u64, 4 * elements.max(1) as u64);
+        let submission = queue.submit(&self.driver, &self.pool, |encoder| {
+            encoder.copy_buffer_to_buffer(&block.buffer.raw, start, &to.buffer.raw, 0, bytes);
+        });
+        Ok(Download::new(to, submission, elements))
+    }
+
+    /// Waits for the numbers; there are none where the device has failed.
+    pub fn wait_for(&self, download: Download) -> Vec<f32> {
+        download.wait(&self.driver)
+    }
+
+    /// Waits until all work is done.
+    pub fn wait(&self) {
+        let submission = self.lock().submit(&self.driver, &self.pool, |_| {});
         self.driver.wait(Some(submission));
-        self.failure().check(&self.name(), || self.memory())
     }
 }
 
@@ -198,6 +216,21 @@ struct Sending<'a> {
     queue: MutexGuard<'a, Queue>,
     /// Kept until the kernel has recorded all its dispatches.
     scratch: Vec<Block>,
+    /// Why the kernel can not have some of its memory: then it is of no use to go on.
+    refused: Option<Refusal>,
+}
+
+impl Sending<'_> {
+    fn allocate(&mut self, elements: usize) -> Result<Block, Refusal> {
+        let trim = || self.gpu.trim_with(&mut self.queue);
+        self.gpu.pool.allocate(Purpose::Tensor, elements, trim)
+    }
+
+    /// An argument without memory, which no dispatch will use.
+    fn without(&mut self, why: Refusal, shape: Shape) -> Binding {
+        self.refused.get_or_insert(why);
+        Binding::planned(shape, false)
+    }
 }
 
 impl Target for Sending<'_> {
@@ -206,23 +239,60 @@ impl Target for Sending<'_> {
     }
 
     fn dispatch(&mut self, dispatch: &Recorded) {
-        self.queue.dispatch(&self.gpu.driver, &self.gpu.pool, self.origin, dispatch);
+        if self.refused.is_none() {
+            self.queue.dispatch(&self.gpu.driver, &self.gpu.pool, self.origin, dispatch);
+        }
     }
 
     fn scratch(&mut self, shape: Shape) -> Binding {
-        let block = self.gpu.allocate(shape.elements());
-        let binding = Binding::new(&block, 0, shape, false);
-        self.scratch.push(block);
-        binding
+        match self.allocate(shape.elements()) {
+            Ok(block) => {
+                let binding = Binding::new(&block, 0, shape, false);
+                self.scratch.push(block);
+                binding
+            }
+            Err(why) => self.without(why, shape),
+        }
     }
 
     fn ids(&mut self, ids: &Ids) -> Binding {
-        let block = ids.on_device(self.gpu.id, || {
-            let block = self.gpu.allocate(ids.shape().elements());
+        let gpu = self.gpu;
+        let block = ids.on_device(&gpu.copies, || {
+            let block = self.allocate(ids.shape().elements())?;
             let data = bytemuck::cast_slice(ids.as_slice());
-            self.gpu.write(&mut self.queue, &block.buffer, 0, data);
-            block
+            gpu.write(&mut self.queue, &block.buffer, 0, data);
+            Ok(block)
         });
-        Binding::new(&block, 0, ids.shape(), false)
+        match block {
+            Ok(block) => Binding::new(&block, 0, ids.shape(), false),
+            Err(why) => self.without(why, ids.shape()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Device, Tensor};
+    use std::sync::Weak;
+
+    /// A table that outlives every device (that of `rope`), and ids that a program keeps, have copies on
+    /// the GPU; they do not keep its memory.
+    #[test]
+    fn a_gpu_that_is_dropped_takes_its_pool_along() {
+        let found = adapters();
+        let expected = std::env::var_os("NEUTRENO_EXPECT_GPU").is_some();
+        assert!(!found.is_empty() || !expected, "NEUTRENO_EXPECT_GPU is set, and there is none");
+        for adapter in found {
+            let gpu = Gpu::open(&adapter).unwrap();
+            let pool = Arc::downgrade(&gpu.pool);
+            let device = Device::from_gpu(gpu);
+            let ids = Ids::new(vec![1, 0], [2]);
+            let x = Tensor::full(1.0, [1, 2, 1, 4], &device).rope(0, 10_000.0);
+            let loss = x.reshape([2, 4]).cross_entropy(&ids, 0.0);
+            assert!(loss.to_scalar().unwrap() > 0.0);
+            drop((x, loss, device));
+            assert_eq!(Weak::strong_count(&pool), 0, "{:?}", describe(&adapter));
+        }
     }
 }

@@ -26,7 +26,10 @@ impl From<u32> for Word {
 
 impl From<usize> for Word {
     fn from(value: usize) -> Word {
-        Word::U32(u32::try_from(value).expect("sizes on a GPU fit in 32 bits"))
+        let Ok(word) = u32::try_from(value) else {
+            panic!("{value} is more than the 32 bits hold that shaders count in");
+        };
+        Word::U32(word)
     }
 }
 
