@@ -81,4 +81,18 @@ fn mistakes_name_their_line() {
     names_its_line(|| x.select(0, 2));
     names_its_line(|| x.narrow(1, 2, usize::MAX));
     names_its_line(|| x.index_select(1, &ids));
+
+    let q = Tensor::zeros([1, 3, 2, 4], &device);
+    let k = q.slice(1, 0..2);
+    let wrong = Tensor::zeros([2, 2], &device);
+    names_its_line(|| x.attention(&x, &x, None, false));
+    names_its_line(|| x.attention_unfused(&x, &x, None, false));
+    names_its_line(|| q.attention(&k, &k, None, true));
+    names_its_line(|| q.attention_unfused(&k, &k, None, true));
+    names_its_line(|| q.attention_masked(&k, &k, None, true, &wrong.slice(0, 0..1)));
+    names_its_line(|| q.attention_masked(&k, &k, None, false, &wrong));
+    names_its_line(|| q.attention_biased(&k, &k, None, true, None, &wrong));
+    names_its_line(|| q.attention_biased(&k, &k, None, false, None, &x));
+    let zero = Tensor::zeros([], &device);
+    names_its_line(|| q.attention_biased(&q, &q, None, false, Some(&x), &zero));
 }
