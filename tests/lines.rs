@@ -102,6 +102,20 @@ fn of_tensors() {
     names_its_line(|| x.narrow(1, 2, usize::MAX));
     names_its_line(|| x.index_select(1, &ids));
 
+    let q = Tensor::zeros([1, 3, 2, 4], &device);
+    let k = q.slice(1, 0..2);
+    let wrong = Tensor::zeros([2, 2], &device);
+    names_its_line(|| x.attention(&x, &x, None, false));
+    names_its_line(|| x.attention_unfused(&x, &x, None, false));
+    names_its_line(|| q.attention(&k, &k, None, true));
+    names_its_line(|| q.attention_unfused(&k, &k, None, true));
+    names_its_line(|| q.attention_masked(&k, &k, None, true, &wrong.slice(0, 0..1)));
+    names_its_line(|| q.attention_masked(&k, &k, None, false, &wrong));
+    names_its_line(|| q.attention_biased(&k, &k, None, true, None, &wrong));
+    names_its_line(|| q.attention_biased(&k, &k, None, false, None, &x));
+    let zero = Tensor::zeros([], &device);
+    names_its_line(|| q.attention_biased(&q, &q, None, false, Some(&x), &zero));
+
     names_its_line(|| Tensor::new(&[1.0], [2], &device));
     names_its_line(|| x.overwrite(&[1.0]));
     names_its_line(|| x.to_scalar());
@@ -118,8 +132,6 @@ fn of_tensors() {
     names_its_line(|| x.dropout(1.0, Key::new(1)));
     names_its_line(|| x.rope(0, 1e4));
     names_its_line(|| x.resize_bilinear(1, 1));
-    names_its_line(|| x.attention(&x, &x, None, false));
-    names_its_line(|| x.attention_unfused(&x, &x, None, false));
     names_its_line(|| x.cross_entropy(&ids, 0.0));
     names_its_line(|| x.linear_cross_entropy(&x, &ids, 0.0));
     names_its_line(|| x.linear_cross_entropy_rows(&x, &ids));

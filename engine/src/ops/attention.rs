@@ -22,6 +22,7 @@ mod backward;
 mod cases;
 mod cpu_backward;
 mod cpu_forward;
+mod masks;
 mod sizes;
 mod tiles;
 mod unfused;
@@ -95,6 +96,9 @@ impl Tensor {
     /// `first` brings in the values of the first layer, of the values' shape, and how they are
     /// mixed in ([`Mixing`]); `None` is plain attention. For SVFormer, whose later layers have no
     /// values of their own, pass the first layer's as `value` and `None`.
+    ///
+    /// Where keys are padding see [`Tensor::attention_masked`]; for something to add to the scores,
+    /// [`Tensor::attention_biased`].
     ///
     /// # Panics
     /// If the shapes do not fit; if there are fewer keys than queries and `causal` or a fidelity

@@ -4,7 +4,7 @@ use super::{Coefficient, Mixing};
 use crate::Tensor;
 
 /// What is added to the score of a key that a query does not see.
-const HIDDEN: f32 = -1e30;
+pub(super) const HIDDEN: f32 = -1e30;
 
 impl Tensor {
     /// What [`Tensor::attention`] computes, step by step, with the whole matrix P in memory: as
@@ -29,33 +29,47 @@ impl Tensor {
         first: Option<(&Tensor, &Mixing)>,
         causal: bool,
     ) -> Tensor {
-        let [batch, queries, heads, d] = four("queries", self);
-        let [_, keys, kv_heads, _] = four("keys", key);
-        let group = heads / kv_heads;
-        // The heads before the positions; those of a group share their keys and values.
-        let q = self.reshape([batch, queries, kv_heads, group, d]).permute(&[0, 2, 3, 1, 4]);
-        let by_head =
-            |x: &Tensor| x.reshape([batch, keys, kv_heads, 1, d]).permute(&[0, 2, 3, 1, 4]);
-
-        let scores = q.matmul_with(&by_head(key), false, true).scale(1.0 / (d as f32).sqrt());
-        let scores = if causal { scores.add(&causal_mask(self, queries, keys)) } else { scores };
-        let weights = scores.softmax(-1);
-
-        let mixed = match first {
-            None => value.clone(),
-            Some((first, mixing)) => mixing.mix(value, first),
-        };
-        let attended = weights.matmul(&by_head(&mixed)).permute(&[0, 3, 1, 2, 4]);
-        let attended = match first {
-            Some((first, mixing)) if !matches!(mixing.fidelity, Coefficient::Constant(0.0)) => {
-                let own = |x: &Tensor| x.slice(1, keys - queries..keys);
-                let fidelity = times(&own(first).add(&own(value).negate()), &mixing.fidelity);
-                attended.add(&fidelity.reshape([batch, queries, kv_heads, 1, d]))
-            }
-            _ => attended,
-        };
-        attended.reshape(self.shape())
+        let [_, queries, ..] = four("queries", self);
+        let [_, keys, ..] = four("keys", key);
+        let added = if causal { vec![causal_mask(self, queries, keys)] } else { Vec::new() };
+        attend(self, key, value, first, &added)
     }
+}
+
+/// Attention with tensors `added` to the scores, which are (batch, kv heads, group, queries, keys).
+#[track_caller]
+pub(super) fn attend(
+    query: &Tensor,
+    key: &Tensor,
+    value: &Tensor,
+    first: Option<(&Tensor, &Mixing)>,
+    added: &[Tensor],
+) -> Tensor {
+    let [batch, queries, heads, d] = four("queries", query);
+    let [_, keys, kv_heads, _] = four("keys", key);
+    let group = heads / kv_heads;
+    // The heads before the positions; those of a group share their keys and values.
+    let q = query.reshape([batch, queries, kv_heads, group, d]).permute(&[0, 2, 3, 1, 4]);
+    let by_head = |x: &Tensor| x.reshape([batch, keys, kv_heads, 1, d]).permute(&[0, 2, 3, 1, 4]);
+
+    let scores = q.matmul_with(&by_head(key), false, true).scale(1.0 / (d as f32).sqrt());
+    let scores = added.iter().fold(scores, |scores, added| scores.add(added));
+    let weights = scores.softmax(-1);
+
+    let mixed = match first {
+        None => value.clone(),
+        Some((first, mixing)) => mixing.mix(value, first),
+    };
+    let attended = weights.matmul(&by_head(&mixed)).permute(&[0, 3, 1, 2, 4]);
+    let attended = match first {
+        Some((first, mixing)) if !matches!(mixing.fidelity, Coefficient::Constant(0.0)) => {
+            let own = |x: &Tensor| x.slice(1, keys - queries..keys);
+            let fidelity = times(&own(first).add(&own(value).negate()), &mixing.fidelity);
+            attended.add(&fidelity.reshape([batch, queries, kv_heads, 1, d]))
+        }
+        _ => attended,
+    };
+    attended.reshape(query.shape())
 }
 
 impl Mixing {
@@ -80,12 +94,12 @@ impl Mixing {
 }
 
 #[track_caller]
-fn four(name: &str, x: &Tensor) -> [usize; 4] {
+pub(super) fn four(name: &str, x: &Tensor) -> [usize; 4] {
     let shape = x.shape();
-    match shape[..].try_into() {
-        Ok(sizes) => sizes,
-        Err(_) => panic!("attention_unfused: {name} of shape {shape}, not of four axes"),
-    }
+    let Ok(sizes) = shape[..].try_into() else {
+        panic!("attention: {name} of shape {shape}, not of four axes");
+    };
+    sizes
 }
 
 fn times(x: &Tensor, coefficient: &Coefficient) -> Tensor {
@@ -96,7 +110,9 @@ fn times(x: &Tensor, coefficient: &Coefficient) -> Tensor {
 }
 
 /// 0 where a query sees a key, else a number that leaves it no weight.
-fn causal_mask(like: &Tensor, queries: usize, keys: usize) -> Tensor {
+#[track_caller]
+pub(super) fn causal_mask(like: &Tensor, queries: usize, keys: usize) -> Tensor {
+    assert!(queries <= keys, "attention: causal, with {queries} queries and {keys} keys");
     let hidden = |query: usize, key: usize| key > query + keys - queries;
     let numbers: Vec<f32> = (0..queries * keys)
         .map(|index| if hidden(index / keys, index % keys) { HIDDEN } else { 0.0 })
