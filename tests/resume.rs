@@ -7,6 +7,7 @@ use common::programs::{digits, program, said, text_file};
 use image::{GrayImage, ImageFormat, Luma, Rgb, RgbImage};
 use neutreno::engine::random::Key;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -319,7 +320,7 @@ fn what_cannot_be_gone_on_with_says_why() {
     // The same command again names the flag.
     refused(bench.begin("whole"), "--resume");
     // A run that another process works on.
-    let lock = fs::File::options().append(true).open(bench.run("whole").join(".lock")).unwrap();
+    let lock = fs::File::options().write(true).open(bench.run("whole").join(".lock")).unwrap();
     lock.lock().unwrap();
     refused(bench.resume("whole"), "another process");
     drop(lock);
@@ -463,4 +464,31 @@ fn scores_of_one_table_are_of_the_same_data_or_it_says_so() {
     assert!(shown.contains("Not all models were scored on the same data"), "{shown}");
     assert!(!shown.contains("below the Transformer") && !shown.contains("above the Transformer"));
     assert_eq!(scored(), [[99, all], [all, all]]);
+}
+
+/// The run's own tokenizer cuts the text, and is not trained again: one that lacks a word that was
+/// learnt, with its hash noted as if it had been so from the start, is what the program uses.
+#[test]
+fn the_tokenizer_of_a_run_is_read_and_not_trained_again() {
+    let bench = Bench::new();
+    let mut command = bench.begin("words");
+    command.args(["--tokenizer", "words"]);
+    bench.finish(command);
+    let (file, facts) = (bench.run("words/tokenizer.json"), bench.run("words/run.json"));
+    let resumed = |flags: &[&str]| said(&bench.resume("words").args(flags).output().unwrap());
+    let learnt = resumed(&[]);
+    assert!(learnt.contains("words, 10 different") && learnt.contains("finished"), "{learnt}");
+    let mut tokenizer = json_of(&file);
+    tokenizer["words"].as_array_mut().unwrap().remove(0);
+    fs::write(&file, tokenizer.to_string()).unwrap();
+    assert!(resumed(&[]).contains("tokenizer.json is not what the run wrote"));
+    let mut noted = json_of(&facts);
+    let hash = Sha256::digest(tokenizer.to_string());
+    let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    noted["files"]["tokenizer.json"] = hash.into();
+    fs::write(&facts, noted.to_string()).unwrap();
+    assert!(resumed(&[]).contains("words, 9 different"));
+    // Typed again, it is made again.
+    assert!(resumed(&["--tokenizer", "words"]).contains("words, 10 different"));
+    assert!(resumed(&["--tokenizer", "bytes"]).contains("tokenizer was"));
 }

@@ -1,11 +1,17 @@
-//! Several threads, one device: what belongs to a computation stays with it.
+//! Several threads, one device: what belongs to a computation stays with it, and the bits do not
+//! depend on how many there are.
 
 mod common;
 
 use common::devices;
-use neutreno::engine::autograd::recompute;
+use neutreno::engine::autograd::{apply_boxed, recompute};
 use neutreno::engine::finite::find_not_finite;
-use neutreno::engine::{Device, Tensor, no_grad};
+use neutreno::engine::ops::OPS;
+use neutreno::engine::proof::Case;
+use neutreno::engine::random::Key;
+use neutreno::engine::{Builder, Device, Ids, Parameters, Tensor, no_grad};
+use neutreno::vision::{self, ImageSegmenter, ImageSize, VisionConfig};
+use neutreno::{LanguageModel, LanguageModelConfig, Variant, VariantConfig, language};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[test]
@@ -90,5 +96,122 @@ fn a_recomputed_part_may_use_what_other_ops_made() {
         for (a, b) in again.iter().zip(&plain) {
             assert!((a - b).abs() < 1e-6, "{name}: {again:?}, {plain:?}");
         }
+    }
+}
+
+/// The numbers of threads that a pool may have: fewer than cores, more, and one that divides nothing.
+const THREADS: [usize; 5] = [1, 2, 3, 4, 7];
+
+/// Fails unless `bits` of a device are the same for every number of threads.
+fn expect_the_same_bits(what: &str, bits: impl Fn(&Device) -> Vec<(String, Vec<u32>)>) {
+    let mut one = Vec::new();
+    for threads in THREADS {
+        let found = bits(&Device::cpu_with_threads(threads));
+        if threads == 1 {
+            one = found;
+            continue;
+        }
+        for ((name, expected), (_, found)) in one.iter().zip(&found) {
+            assert!(expected == found, "{what}: {name} differs between 1 and {threads} threads");
+        }
+    }
+}
+
+fn bits_of(tensor: &Tensor) -> Vec<u32> {
+    tensor.to_vec().unwrap().into_iter().map(f32::to_bits).collect()
+}
+
+/// A loss and the gradients of all parameters.
+fn step(parameters: &Parameters, loss: &Tensor) -> Vec<(String, Vec<u32>)> {
+    let gradients = loss.backward().unwrap();
+    let gradient = |(name, tensor): (&str, &Tensor)| {
+        (name.to_owned(), bits_of(&gradients.get(tensor).expect("a gradient")))
+    };
+    let mut all = vec![("the loss".to_owned(), bits_of(loss))];
+    all.extend(parameters.iter().map(gradient));
+    all
+}
+
+/// Wide enough that every kernel has work for several threads, and that sums go over more terms than
+/// are summed as one piece: over 1,040 tokens, 1,032 features, 1,100 classes.
+#[test]
+fn a_step_of_a_wide_language_model_has_the_same_bits_for_any_number_of_threads() {
+    let config = LanguageModelConfig {
+        intermediate_size: 1_032,
+        num_key_value_heads: 4,
+        dropout: 0.1,
+        variant: VariantConfig::new(Variant::Neutreno),
+        ..LanguageModelConfig::new(1_100, 512, 2, 8, 130)
+    };
+    let key = Key::new(3);
+    let ids = |name| {
+        let mut numbers = key.named(name).generator();
+        let numbers: Vec<u32> = (0..1_040).map(|_| numbers.below(1_100) as u32).collect();
+        Ids::new(numbers, [8, 130])
+    };
+    let [tokens, targets] = ["tokens", "targets"].map(ids);
+    expect_the_same_bits("a language model", |device| {
+        let build = |builder: &mut Builder| LanguageModel::new(&config, builder);
+        let (model, parameters) = Parameters::build(device, 1, build);
+        let loss = model.loss(&tokens, &targets, &language::Pass::training(Some(key)));
+        step(&parameters, &loss)
+    });
+}
+
+/// The same for images: convolutions, layer norms, masks made larger.
+#[test]
+fn a_step_of_a_segmenter_has_the_same_bits_for_any_number_of_threads() {
+    let classes: Vec<String> = (0..11).map(|class| class.to_string()).collect();
+    let size = ImageSize::new(64, 72);
+    let config = VisionConfig {
+        mask_upscale: 2,
+        variant: VariantConfig::of_images(Variant::Neutreno),
+        ..VisionConfig::new(size, 8, 192, 2, 3, &classes).segmenting(1)
+    };
+    let (key, shape) = (Key::new(4), [16, 3, 64, 72]);
+    let pixels = key.normals(shape.iter().product(), 0.0, 1.0);
+    let mut labels = key.named("labels").generator();
+    let labels: Vec<u32> = (0..16 * 64 * 72).map(|_| labels.below(11) as u32).collect();
+    let labels = Ids::new(labels, [16, 64, 72]);
+    expect_the_same_bits("a segmenter", |device| {
+        let build = |builder: &mut Builder| ImageSegmenter::new(&config, builder);
+        let (model, parameters) = Parameters::build(device, 1, build);
+        let images = Tensor::new(&pixels, shape, device);
+        let logits = model.logits(&images, &vision::Pass::evaluation());
+        step(&parameters, &logits.cross_entropy(&labels, 0.0))
+    });
+}
+
+/// Each op by itself, where its inputs are largest: its results and its derivative.
+#[test]
+fn every_op_has_the_same_bits_for_any_number_of_threads() {
+    let size =
+        |case: &Case| case.input_shapes().iter().map(|shape| shape.elements()).sum::<usize>();
+    for op in OPS {
+        let cases = (op.cases)();
+        let case = cases.iter().max_by_key(|case| size(case)).expect("a case");
+        expect_the_same_bits(op.name, |device| {
+            let derivable = case.op().no_derivative().is_none();
+            let leaf = |x: &Tensor| if derivable { x.tracked() } else { x.clone() };
+            let leaves: Vec<Tensor> = case.tensors(device).iter().map(leaf).collect();
+            if leaves.is_empty() {
+                return Vec::new();
+            }
+            let results = apply_boxed(case.op(), &leaves.iter().collect::<Vec<_>>());
+            let mut all: Vec<_> = results.iter().map(|y| ("a result".into(), bits_of(y))).collect();
+            if !derivable {
+                return all;
+            }
+            let weigh = |(number, y): (usize, &Tensor)| {
+                let weights = Key::new(5).fold(number as u64).normals(y.elements(), 0.0, 1.0);
+                y.multiply(&Tensor::new(&weights, y.shape(), device)).sum_all()
+            };
+            let terms = results.iter().enumerate().map(weigh);
+            let loss = terms.reduce(|sum, term| sum.add(&term)).expect("a result");
+            let gradients = loss.backward().unwrap();
+            let slopes = leaves.iter().filter_map(|leaf| gradients.get(leaf));
+            all.extend(slopes.map(|slope| ("a gradient".into(), bits_of(&slope))));
+            all
+        });
     }
 }

@@ -3,13 +3,16 @@
 use super::arguments::place;
 use super::program::Result;
 use super::progress::Progress;
+use super::resume;
 use clap::Args;
 use neutreno::data::corpus::{self, Corpus};
 use neutreno::data::lookup::{Lookup, lookup};
+use neutreno::data::tokenizer::Tokenizer;
 use neutreno::data::{Source, Splits};
 use neutreno::report::{MANY_UNKNOWN, thousands};
 use neutreno::run::RunFolder;
 use neutreno::tasks::language::LanguageModelling;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// The flag.
@@ -59,6 +62,20 @@ fn describe(corpus: &Corpus, progress: &Progress) {
              to go on with",
         );
     }
+}
+
+/// The tokenizer of the run to go on with, read from its folder; `None` for a new run, and where
+/// `--tokenizer` is typed again: then it is made anew, and must come out the same.
+///
+/// # Errors
+/// If it cannot be read, or is not what the run wrote.
+pub fn tokenizer_of(run: Option<&Path>) -> Result<Option<Tokenizer>> {
+    let now: Vec<OsString> = std::env::args_os().collect();
+    let again = resume::value(&now, "--tokenizer").is_some();
+    let Some(run) = run.filter(|_| !again) else { return Ok(None) };
+    let run = RunFolder::open(run)?;
+    run.check_files()?;
+    Ok(Some(Tokenizer::load(run.tokenizer_json())?))
 }
 
 /// Says what the tokens are, and what that does to scores.

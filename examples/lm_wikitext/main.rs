@@ -10,7 +10,7 @@ use arguments::Arguments;
 use common::interrupts;
 use common::program::{Result, open_device, train};
 use common::progress::Progress;
-use common::text::describe_tokens;
+use common::text::{describe_tokens, tokenizer_of};
 use neutreno::VariantConfig;
 use neutreno::data::Source;
 use neutreno::data::lookup::Lookup;
@@ -35,9 +35,10 @@ fn run(arguments: &Arguments) -> Result<()> {
     let corpus = progress.during("reading the text", find)?;
     let usual = if matches!(corpus.source, Source::Generated(_)) { "generated" } else { "tiny" };
     let (sizes, settings) = arguments.settings(usual)?;
-    let tokenizer = arguments.tokenizer(usual, &corpus);
-    let task = progress.during("cutting the text into tokens", || {
-        LanguageModelling::new(&corpus, tokenizer, sizes)
+    let of_run = tokenizer_of(common.output.resume.as_deref())?;
+    let task = progress.during("cutting the text into tokens", || match of_run {
+        Some(tokenizer) => Ok(LanguageModelling::with_tokenizer(&corpus, tokenizer, sizes)),
+        None => LanguageModelling::new(&corpus, arguments.tokenizer(usual, &corpus), sizes),
     })?;
     describe_tokens(&task, &progress);
     train(&task, settings, &variants, common, device, &mut progress, interrupted)

@@ -45,16 +45,38 @@ pub struct LanguageModelling {
 }
 
 impl LanguageModelling {
-    /// The task of learning a corpus.
+    /// The task of learning a corpus, with a tokenizer made of its text.
     ///
     /// # Errors
-    /// If the tokenizer cannot be made of its text.
+    /// If the tokenizer cannot be made.
     pub fn new(
         corpus: &Corpus,
         tokenizer: TokenizerChoice,
         settings: LanguageSettings,
     ) -> Result<LanguageModelling, Error> {
         let tokenizer = tokenizer.build(&corpus.splits.train)?;
+        Ok(LanguageModelling::with_tokenizer(corpus, tokenizer, settings))
+    }
+
+    /// The task of learning a corpus, with a tokenizer that is there already, such as that of the run
+    /// that is gone on with.
+    ///
+    /// ```
+    /// use neutreno::data::corpus::Corpus;
+    /// use neutreno::data::tokenizer::Tokenizer;
+    /// use neutreno::data::{Source, Splits};
+    /// use neutreno::tasks::language::{LanguageModelling, LanguageSettings};
+    /// let splits = Splits { train: "a b a".into(), validation: "b".into(), test: "a".into() };
+    /// let corpus = Corpus::new("two words".into(), Source::Generated(0), false, splits, None);
+    /// let (sizes, _) = LanguageSettings::preset("tiny").expect("a preset");
+    /// let task = LanguageModelling::with_tokenizer(&corpus, Tokenizer::Bytes, sizes);
+    /// assert_eq!(task.texts.train.tokens[..], [97, 32, 98, 32, 97]);
+    /// ```
+    pub fn with_tokenizer(
+        corpus: &Corpus,
+        tokenizer: Tokenizer,
+        settings: LanguageSettings,
+    ) -> LanguageModelling {
         let texts = corpus.splits.as_ref().map(|text| TokenizedText::new(text, &tokenizer));
         // Words are what a perplexity is counted in where the text itself says what a word is.
         let by_word = corpus.official_words || !tokenizer.keeps_every_byte();
@@ -68,7 +90,7 @@ impl LanguageModelling {
         let data = Data { source: source.to_string(), path, name, hashes };
         let passing = matches!(corpus.source, Source::Pipe(_))
             .then(|| corpus.splits.iter().map(String::as_str).collect());
-        Ok(LanguageModelling { settings, tokenizer, texts, data, facts, by_word, passing })
+        LanguageModelling { settings, tokenizer, texts, data, facts, by_word, passing }
     }
 
     /// The scores of a text. Those of the test text carry its name.
