@@ -27,7 +27,7 @@ const CRATES: [(&str, &str, &[&str]); 4] = [
 const ENGINE: [&[&str]; 8] = [
     &["shape.rs", "ids.rs", "memory_use.rs", "error.rs", "random.rs", "computation.rs"],
     &["device/"],
-    &["tensor.rs", "finite.rs"],
+    &["tensor.rs", "debug.rs", "finite.rs"],
     &["autograd/"],
     &["proof.rs"],
     &["ops/"],

@@ -188,7 +188,7 @@ fn every_op_has_the_same_bits_for_any_number_of_threads() {
     let size =
         |case: &Case| case.input_shapes().iter().map(|shape| shape.elements()).sum::<usize>();
     for op in OPS {
-        let cases = (op.cases)();
+        let cases = op.cases();
         let case = cases.iter().max_by_key(|case| size(case)).expect("a case");
         expect_the_same_bits(op.name, |device| {
             let derivable = case.op().no_derivative().is_none();

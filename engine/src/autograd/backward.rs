@@ -40,6 +40,18 @@ impl Tensor {
     }
 }
 
+impl Gradients {
+    /// The gradient of a leaf, of the leaf's shape; `None` if none reached it.
+    ///
+    /// There are no second derivatives: a `backward` that comes to this tensor is an error. To use it as
+    /// a constant in what is differentiated, [`detach`](Tensor::detach) it.
+    pub fn get(&self, leaf: &Tensor) -> Option<Tensor> {
+        let mut gradient = self.constant(leaf)?;
+        gradient.variable = Some(Node::gradient().output(0));
+        Some(gradient)
+    }
+}
+
 /// Visits the nodes that `roots` depend on, whose own gradients are among the sums, but for those made
 /// before node number `first`. Of these it returns which were reached: their gradients are among the
 /// sums, and perhaps not whole.

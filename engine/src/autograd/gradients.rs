@@ -1,6 +1,5 @@
 //! Gradients in the making, and those that came out.
 
-use super::graph::Node;
 use crate::Tensor;
 use crate::device::Copy;
 use crate::tensor::{Variable, launch, launch_into};
@@ -28,17 +27,7 @@ pub struct Gradients {
 }
 
 impl Gradients {
-    /// The gradient of a leaf, of the leaf's shape; `None` if none reached it.
-    ///
-    /// There are no second derivatives: a `backward` that comes to this tensor is an error. To use it as
-    /// a constant in what is differentiated, [`detach`](Tensor::detach) it.
-    pub fn get(&self, leaf: &Tensor) -> Option<Tensor> {
-        let mut gradient = self.constant(leaf)?;
-        gradient.variable = Some(Node::gradient().output(0));
-        Some(gradient)
-    }
-
-    /// The same as a constant.
+    /// The gradient of a leaf, of the leaf's shape, as a constant; `None` if none reached it.
     pub(crate) fn constant(&self, leaf: &Tensor) -> Option<Tensor> {
         let sum = self.sums.0.get(&leaf.variable.as_ref()?.slot)?;
         sum.written.then(|| sum.tensor.reshape(leaf.shape()))
