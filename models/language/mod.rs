@@ -3,6 +3,8 @@
 mod block;
 mod config;
 mod model;
+mod sampling;
 
 pub use config::LanguageModelConfig;
 pub use model::{LanguageModel, Pass};
+pub use sampling::Sampling;
