@@ -45,7 +45,7 @@ fn reference(
         let kv = |key: usize| ((batch * KEYS + key) * KV_HEADS + head / (HEADS / KV_HEADS)) * D;
         let sees = |key: &usize| {
             let hidden = masked && MASK[batch * KEYS + key] == 0.0;
-            !hidden && !(causal && *key > query + KEYS - QUERIES)
+            !(hidden || causal && *key > query + KEYS - QUERIES)
         };
         let weight = |key: usize| {
             let [batches, heads, queries, keys] = bias_shape;

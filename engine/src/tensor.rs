@@ -9,6 +9,9 @@ use std::sync::Arc;
 /// Numbers (f32, row-major) on a device. A handle: cloning it is cheap and shares the memory, and
 /// ops make new tensors and change none.
 ///
+/// `+`, `-`, `*` and `/` work between tensors, borrowed or not, and with numbers on either side:
+/// `1.0 - &x * &y`.
+///
 /// A tensor that takes part in a gradient ([`Tensor::tracked`], or anything computed from such a
 /// tensor) also holds its place in the graph of ops that made it.
 ///

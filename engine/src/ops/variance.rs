@@ -6,7 +6,7 @@ use crate::Tensor;
 
 impl Tensor {
     /// The variance over `axes`, which are given and kept as by [`Tensor::sum`]: Σ (x − mean)² /
-    /// (n − correction) of n elements. A correction of 1, PyTorch's default, makes it an unbiased
+    /// (n − correction) of n elements (PyTorch's `var`). A correction of 1, PyTorch's default, makes it an unbiased
     /// estimate from a sample; 0 gives the variance of the elements themselves.
     ///
     /// # Panics
@@ -34,8 +34,8 @@ impl Tensor {
         squares.sum(axes, keep).scale(1.0 / (count - correction) as f32)
     }
 
-    /// The standard deviation over `axes`: the root of [`Tensor::variance`]. Where that is 0, so is
-    /// the gradient, as in PyTorch.
+    /// The standard deviation over `axes`: the root of [`Tensor::variance`] (PyTorch's `std`). Where that
+    /// is 0, so is the gradient, as there.
     ///
     /// # Panics
     /// As [`Tensor::variance`].

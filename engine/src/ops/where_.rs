@@ -79,19 +79,38 @@ impl Kernel for Where {
         let [mask, a, b] = [inputs[0].data, inputs[1].data, inputs[2].data];
         let shapes = [&inputs[0].shape, &inputs[1].shape, &inputs[2].shape];
         let walk = Walk::new(&outputs[0].shape, shapes);
-        let [in_mask, in_a, in_b] = walk.inner;
         for_chunks(&mut outputs[0], |start, chunk| {
-            walk.runs(start, chunk.len(), |at, [mask_at, a_at, b_at], count| {
-                for (k, y) in chunk[at..at + count].iter_mut().enumerate() {
-                    let (yes, no) = (a[a_at + k * in_a], b[b_at + k * in_b]);
-                    *y = if mask[mask_at + k * in_mask] != 0.0 { yes } else { no };
-                }
+            walk.runs(start, chunk.len(), |at, from, count| {
+                let y = &mut chunk[at..at + count];
+                choose(y, [&mask[from[0]..], &a[from[1]..], &b[from[2]..]], walk.inner);
             });
         });
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
         broadcast::dispatch("where_forward", inputs, outputs, gpu);
+    }
+}
+
+/// A run of y, from where the mask, a and b are, each of which goes along or stays.
+#[inline(always)]
+fn choose(y: &mut [f32], [mask, a, b]: [&[f32]; 3], [along_mask, along_a, along_b]: [usize; 3]) {
+    match along_b {
+        1 => y.copy_from_slice(&b[..y.len()]),
+        _ => y.fill(b[0]),
+    }
+    match [along_mask, along_a] {
+        [1, 1] => {
+            let chosen = mask.iter().zip(a);
+            y.iter_mut().zip(chosen).for_each(|(y, (m, a))| *y = if *m != 0.0 { *a } else { *y });
+        }
+        [1, _] => {
+            let a = a[0];
+            y.iter_mut().zip(mask).for_each(|(y, m)| *y = if *m != 0.0 { a } else { *y });
+        }
+        _ if mask[0] == 0.0 => {}
+        [_, 1] => y.copy_from_slice(&a[..y.len()]),
+        _ => y.fill(a[0]),
     }
 }
 
