@@ -314,7 +314,8 @@ fn find_text(path: Option<PathBuf>, source: &str) -> Result<Corpus> {
 fn typed_options(run: &RunFolder) -> Result<ReadOptions> {
     let typed = resume::kept(&read(&run.run_json())?).unwrap_or_default();
     let value = |flag: &str| resume::value(&typed, flag)?.into_string().ok();
-    let numbers = |values: String| values.split(',').map(|value| value.parse().ok()).collect();
+    let numbers =
+        |values: String| values.split(',').map(|value| value.parse::<u8>().ok()).collect();
     Ok(ReadOptions {
         broken: if typed.iter().any(|flag| flag == "--skip-broken") {
             Broken::Skip
