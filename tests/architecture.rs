@@ -137,6 +137,16 @@ fn only_one_place_names_wgpu_and_none_above_the_engine_a_kind_of_device() {
     }
 }
 
+/// Windows can neither shorten nor lock a file that is open for appending.
+#[test]
+fn no_file_is_opened_for_appending() {
+    for (_, first, _) in CRATES {
+        for (path, file) in &parse(first).files {
+            assert!(!words_of(file).contains("append"), "{path}: open for writing, and seek");
+        }
+    }
+}
+
 /// Every path in the tables of the map is there: those of the first column in the folder that the
 /// text before the table names, others in that or in the folder of their row, or from the root. And
 /// every file is in a first column, or in a folder that is.

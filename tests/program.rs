@@ -7,7 +7,9 @@ use common::programs::{json, program, said, text_file};
 use serde_json::Value;
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+#[cfg(unix)]
+use std::process::Command;
+use std::process::{Output, Stdio};
 
 const SMALL: &str = "--offline --device cpu --layers 3 --width 16 --heads 2 --context 16 --batch 4 \
                      --steps 6 --warmup 2 --eval-tokens 200 --eval-every 3 --sample-every 0 --json";

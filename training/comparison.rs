@@ -78,10 +78,16 @@ impl<'a, T: Task> Comparison<'a, T> {
         self.check_names()?;
         let planned = self.plan()?;
         self.settle_steps(&planned, observer)?;
-        let (folder, _lock) = match self.resume.clone() {
+        let (folder, lock) = match self.resume.clone() {
             Some(path) => self.reopen(&path, &planned, observer)?,
             None => self.create()?,
         };
+        if let Some(problem) = lock.problem() {
+            observer.notice(&format!(
+                "{} cannot be locked ({problem}): no other process is kept from training in it",
+                folder.path().display()
+            ));
+        }
         let mut summary = self.summary(&folder.name());
         let models = self.models(&planned);
         let mut trained = 0;

@@ -186,6 +186,22 @@ fn a_checkpoint_that_cannot_be_removed_stays_for_now() {
     }
 }
 
+/// Where nothing can be locked, a run is trained and gone on with; that nobody is kept out is said
+/// once each time.
+#[test]
+fn a_disk_without_locks_is_trained_on() {
+    let (task, device) = (task(), Device::cpu_with_threads(1));
+    let open = || unreachable!("nothing fails");
+    let parent = tempfile::tempdir().unwrap();
+    faults::without_locks(parent.path());
+    for _ in 0..2 {
+        let mut notices = Notices::default();
+        comparison(&task, parent.path(), device.clone(), &open).run(&mut notices).unwrap();
+        let said = notices.0.iter().filter(|line| line.contains("(no locks available)")).count();
+        assert_eq!(said, 1, "{:?}", notices.0);
+    }
+}
+
 /// Models of one name would share a folder.
 #[test]
 fn models_of_the_same_name_are_refused() {

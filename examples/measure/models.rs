@@ -13,10 +13,10 @@ use neutreno::engine::random::Key;
 use neutreno::engine::{Device, Ids, Parameters, Tensor};
 use neutreno::measure::{Measured, attention_map, measure, probe};
 use neutreno::report::{Map, MeasuredModel, draw_map, label};
-use neutreno::run::{Data, ModelFolder, Picture, RunFolder, Weights, newest_weights};
+use neutreno::run::{Data, ModelFolder, Picture, RunFolder, TrainedModel, Weights};
 use neutreno::trace::Trace;
 use neutreno::vision::{ImageClassifier, ImageSegmenter, VisionConfig};
-use neutreno::{LanguageModel, LanguageModelConfig, VariantConfig};
+use neutreno::{LanguageModel, LanguageModelConfig};
 use serde::de::DeserializeOwned;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -53,10 +53,9 @@ pub fn measure_run(
     for model in &models {
         let prefix = if request.several { format!("{}: ", run.name()) } else { String::new() };
         let name = format!("{prefix}{}", model.variant);
-        let shown = label(&name);
+        let (shown, steps) = (label(&name), model.weights.step);
         let so_far = if model.finished { "" } else { ", its latest checkpoint" };
-        progress
-            .line(&format!("{shown}, seed {}, after {} steps{so_far}", model.seed, model.steps));
+        progress.line(&format!("{shown}, seed {}, after {steps} steps{so_far}", model.seed));
         if model.finished {
             model.folder.check_files()?;
         }
@@ -71,7 +70,7 @@ pub fn measure_run(
                 maps = attention_maps(&name, &trace, request)?;
             }
         }
-        let steps = vec![(model.steps, Measured::mean(&parts))];
+        let steps = vec![(steps, Measured::mean(&parts))];
         results.push((MeasuredModel { name, seed: model.seed, decoder_blocks, steps }, maps));
     }
     Ok((probes, results))
@@ -82,11 +81,8 @@ struct Model {
     variant: String,
     seed: u64,
     folder: ModelFolder,
-    steps: u64,
     finished: bool,
-    weights: PathBuf,
-    /// Whether the weights are a checkpoint's running average.
-    average: bool,
+    weights: Weights,
 }
 
 /// Where a run's data was, and its models, as far as they are there.
@@ -94,30 +90,15 @@ fn models(run: &RunFolder, progress: &Progress) -> Result<(Data, Vec<Model>)> {
     let facts = run.facts()?;
     let unusable = |error| format!("{}: not what a run writes: {error}", run.run_json().display());
     let data: Data = serde_json::from_value(facts["data"].clone()).map_err(unusable)?;
-    let variants = serde_json::from_value(facts["variants"].clone()).map_err(unusable)?;
-    let seeds = serde_json::from_value(facts["seeds"].clone()).map_err(unusable)?;
-    let (variants, seeds): (Vec<VariantConfig>, Vec<u64>) = (variants, seeds);
-    let names = variants.iter().map(VariantConfig::name);
-    let names: Vec<String> = names.collect();
     let mut models = Vec::new();
-    for (seed, variant) in seeds.iter().flat_map(|seed| names.iter().map(move |name| (seed, name)))
-    {
-        let found = run.find_model(variant, *seed).and_then(|folder| {
-            let (variant, seed) = (variant.clone(), *seed);
-            let (steps, weights, average, finished) = match folder.result() {
-                Some(result) => (result.steps, folder.model_safetensors(), false, true),
-                None => {
-                    let Weights { step, path, average } = newest_weights(&folder)?;
-                    (step, path, average, false)
-                }
-            };
-            Some(Model { variant, seed, folder, steps, finished, weights, average })
-        });
-        match found {
-            Some(model) => models.push(model),
-            None => progress.line(&format!(
+    for TrainedModel { variant, seed, folder, finished, weights } in run.models()? {
+        match (variant.name(), weights) {
+            (variant, Some(weights)) => {
+                models.push(Model { variant, seed, folder, finished, weights });
+            }
+            (variant, None) => progress.line(&format!(
                 "{}, seed {seed}: left out, it has no checkpoint yet",
-                label(variant)
+                label(&variant)
             )),
         }
     }
@@ -289,12 +270,13 @@ impl Probes {
 
 /// Loads the weights of a model.
 fn load(model: &Model, parameters: &Parameters) -> Result<()> {
-    if !model.average {
-        parameters.load(&model.weights)?;
+    let Weights { path, average, .. } = &model.weights;
+    if !average {
+        parameters.load(path)?;
         return Ok(());
     }
     let mut average = Average::new(parameters, 0.0);
-    average.load(parameters, &model.weights)?;
+    average.load(parameters, path)?;
     let read = || parameters.iter().map(|(_, tensor)| tensor.to_vec()).collect();
     let numbers: std::result::Result<Vec<Vec<f32>>, _> = average.with(parameters, read);
     for ((_, tensor), numbers) in parameters.iter().zip(numbers?) {
@@ -314,7 +296,8 @@ fn find_text(path: Option<PathBuf>, source: &str) -> Result<Corpus> {
 fn typed_options(run: &RunFolder) -> Result<ReadOptions> {
     let typed = resume::kept(&read(&run.run_json())?).unwrap_or_default();
     let value = |flag: &str| resume::value(&typed, flag)?.into_string().ok();
-    let numbers = |values: String| values.split(',').map(|value| value.parse().ok()).collect();
+    let numbers =
+        |values: String| values.split(',').map(|value| value.parse::<u8>().ok()).collect();
     Ok(ReadOptions {
         broken: if typed.iter().any(|flag| flag == "--skip-broken") {
             Broken::Skip

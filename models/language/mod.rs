@@ -2,6 +2,7 @@
 
 mod block;
 mod config;
+mod load;
 mod model;
 mod sampling;
 

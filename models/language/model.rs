@@ -94,7 +94,8 @@ impl LanguageModel {
     /// are [`Ids::IGNORED`] do not count.
     ///
     /// # Panics
-    /// If the shapes differ or an id is not in the vocabulary.
+    /// If the shapes differ, there are more tokens in a row than the longest context has, or an id is
+    /// not in the vocabulary.
     #[track_caller]
     pub fn loss(&self, tokens: &Ids, targets: &Ids, pass: &Pass) -> Tensor {
         let states = self.states(tokens, pass, None);
@@ -102,25 +103,60 @@ impl LanguageModel {
         states.linear_cross_entropy(self.output_weight(), &targets, pass.label_smoothing)
     }
 
-    /// The logits of the next token at the last position: (batch, vocabulary).
+    /// The logits of the token that follows the one at a position, from 0, of each row: (batch,
+    /// vocabulary). For writing: only these are computed, rows may have different lengths, with
+    /// whatever token behind, and nothing is kept for gradients.
+    ///
+    /// ```
+    /// use neutreno_models::engine::{Device, Ids, Parameters};
+    /// use neutreno_models::{LanguageModel, LanguageModelConfig};
+    /// let config = LanguageModelConfig::new(50, 16, 3, 2, 8);
+    /// let build = |builder: &mut _| LanguageModel::new(&config, builder);
+    /// let (model, _) = Parameters::build(&Device::cpu(), 1, build);
+    /// let prompts = Ids::new(vec![1, 2, 3, 4, 5, 0], [2, 3]);
+    /// let next = model.next_logits(&prompts, &[2, 1]);
+    /// assert_eq!(next.shape(), [2, 50].into());
+    /// assert!(!next.is_tracked());
+    /// ```
+    ///
+    /// # Panics
+    /// If there is not one position for each row, or one that the row lacks; if there are more tokens
+    /// in a row than the longest context has, or an id is not in the vocabulary.
     #[track_caller]
-    pub fn next_logits(&self, tokens: &Ids) -> Tensor {
-        let [batch, time] = [tokens.shape()[0], tokens.shape()[1]];
-        let states = self.states(tokens, &Pass::evaluation(), None);
-        let states = states.reshape([batch, time, self.config.hidden_size]);
-        let last = states.slice(1, time - 1..time);
-        last.reshape([batch, self.config.hidden_size]).linear(self.output_weight(), None)
+    pub fn next_logits(&self, tokens: &Ids, positions: &[usize]) -> Tensor {
+        // Closures forget where the caller is, so all of this is asked before `no_grad`.
+        let [batch, time] = self.check_tokens(tokens);
+        assert!(positions.len() == batch, "{} positions for {batch} rows", positions.len());
+        if let Some(position) = positions.iter().find(|position| **position >= time) {
+            panic!("position {position} of a row of {time} tokens");
+        }
+        let row = |(row, position): (usize, &usize)| (row * time + position) as u32;
+        let rows: Vec<u32> = positions.iter().enumerate().map(row).collect();
+        no_grad(|| {
+            let states = self.states(tokens, &Pass::evaluation(), None);
+            states.gather(&Ids::new(rows, [batch]), 0).linear(self.output_weight(), None)
+        })
     }
 
-    /// The logits at every position: (batch · time, vocabulary).
+    /// The logits at every position: (batch · time, vocabulary). They can be differentiated; inside
+    /// [`no_grad`], nothing is kept for that.
+    ///
+    /// # Panics
+    /// If there are more tokens in a row than the longest context has, or an id is not in the
+    /// vocabulary.
     #[track_caller]
     pub fn logits(&self, tokens: &Ids) -> Tensor {
         self.states(tokens, &Pass::evaluation(), None).linear(self.output_weight(), None)
     }
 
     /// What the layers compute of the tokens (batch, time), to be measured.
+    ///
+    /// # Panics
+    /// If there are more tokens in a row than the longest context has, or an id is not in the
+    /// vocabulary.
     #[track_caller]
     pub fn trace(&self, tokens: &Ids) -> Trace {
+        self.check_tokens(tokens);
         let lambda = self.config.variant.energy_lambda(VariantConfig::NEUTRENO_LAMBDA);
         let mut trace = Trace::new(true, lambda);
         no_grad(|| self.states(tokens, &Pass::evaluation(), Some(&mut trace)));
@@ -130,8 +166,7 @@ impl LanguageModel {
     /// What the output layer sees: (batch · time, width).
     #[track_caller]
     fn states(&self, tokens: &Ids, pass: &Pass, mut trace: Option<&mut Trace>) -> Tensor {
-        let shape = tokens.shape();
-        assert!(shape.rank() == 2, "tokens are (batch, time), not {shape}");
+        let [batch, time] = self.check_tokens(tokens);
         let dropout = Dropout { probability: self.config.dropout, key: pass.dropout };
         let mut states = dropout.apply(self.embedding.embedding(tokens), Dropout::EMBEDDING);
         let mut first_value = FirstValue::default();
@@ -152,7 +187,22 @@ impl LanguageModel {
             }
         }
         let states = states.rms_norm(&self.norm, self.config.rms_norm_eps);
-        states.reshape([shape.elements(), self.config.hidden_size])
+        states.reshape([batch * time, self.config.hidden_size])
+    }
+
+    /// The sizes of a batch of tokens. Positions are rotations, which can be computed of any, but beyond
+    /// the longest context none was ever learnt from.
+    #[track_caller]
+    fn check_tokens(&self, tokens: &Ids) -> [usize; 2] {
+        let (shape, most) = (tokens.shape(), self.config.max_position_embeddings);
+        assert!(shape.rank() == 2, "tokens are (batch, time), not {shape}");
+        let [batch, time] = [shape[0], shape[1]];
+        assert!(
+            time <= most,
+            "language model: {time} tokens in a row, and its longest context has {most} \
+             (max_position_embeddings)"
+        );
+        [batch, time]
     }
 
     fn output_weight(&self) -> &Tensor {
@@ -165,6 +215,58 @@ mod tests {
     use super::*;
     use crate::engine::{Device, Parameters};
     use crate::variant::{ResformerKind, Variant};
+
+    #[test]
+    fn a_row_longer_than_the_longest_context_is_refused() {
+        let config = LanguageModelConfig::new(20, 16, 2, 2, 8);
+        let build = |builder: &mut _| LanguageModel::new(&config, builder);
+        let (model, _) = Parameters::build(&Device::cpu(), 1, build);
+        let tokens = |time: usize| Ids::new(vec![1; 2 * time], [2, time]);
+        let refused = |work: &dyn Fn()| {
+            let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_err();
+            panic.downcast_ref::<String>().cloned().unwrap_or_default()
+        };
+        let (fits, long) = (tokens(8), tokens(9));
+        drop((model.logits(&fits), model.trace(&fits), model.next_logits(&fits, &[7, 0])));
+        let works: [&dyn Fn(); 4] = [
+            &|| drop(model.logits(&long)),
+            &|| drop(model.trace(&long)),
+            &|| drop(model.next_logits(&long, &[0, 0])),
+            &|| drop(model.loss(&long, &long, &Pass::evaluation())),
+        ];
+        for work in works {
+            let said = refused(work);
+            assert!(said.contains("9 tokens in a row") && said.contains("has 8"), "{said}");
+        }
+        let said = refused(&|| drop(model.next_logits(&fits, &[7, 8])));
+        assert!(said.contains("position 8 of a row of 8"), "{said}");
+        assert!(refused(&|| drop(model.next_logits(&fits, &[7]))).contains("1 positions for 2"));
+    }
+
+    /// At any position, the same bits as those of all logits, and no graph.
+    #[test]
+    fn the_next_logits_are_those_of_their_positions() {
+        let config = LanguageModelConfig::new(20, 16, 2, 2, 8);
+        let build = |builder: &mut _| LanguageModel::new(&config, builder);
+        let (model, _) = Parameters::build(&Device::cpu(), 1, build);
+        let tokens = Ids::new((1..=10).collect::<Vec<_>>(), [2, 5]);
+        let all = model.logits(&tokens);
+        assert!(all.is_tracked());
+        let all = all.to_vec().unwrap();
+        for positions in [[4, 4], [0, 3], [2, 1]] {
+            let next = model.next_logits(&tokens, &positions);
+            assert!(!next.is_tracked());
+            let row = |row: usize| (row * 5 + positions[row]) * 20;
+            let expected = [&all[row(0)..][..20], &all[row(1)..][..20]].concat();
+            for (next, expected) in next.to_vec().unwrap().iter().zip(expected) {
+                assert!((next - expected).abs() < 1e-6, "{positions:?}");
+            }
+        }
+        // What stands behind a position does not matter.
+        let other = Ids::new(vec![1, 2, 3, 0, 0, 6, 7, 0, 0, 0], [2, 5]);
+        let [here, there] = [&tokens, &other].map(|ids| model.next_logits(ids, &[2, 1]));
+        assert_eq!(here.to_vec().unwrap(), there.to_vec().unwrap());
+    }
 
     /// O = P·V′ + c·(V₁ − V) with what a trace has, layer by layer, for every variant: the trace is
     /// of what the model computes.

@@ -1,12 +1,14 @@
-//! What is written to the disk: the files, folders, syncs and renames of a run, but for its lock and
-//! the tokenizer, go through here, so that tests can let any one of them fail.
+//! What is written to the disk: the files, folders, syncs, renames and locks of a run, but for the
+//! tokenizer, go through here, so that tests can let any one of them fail.
+//!
+//! No file is opened for appending: Windows can neither shorten nor lock such a file.
 
 use super::Error;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::ffi::OsString;
-use std::fs::{self, DirEntry, File};
-use std::io::{self, Read, Write};
+use std::fs::{self, DirEntry, File, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -112,9 +114,23 @@ pub(super) fn is_partial_file(entry: &DirEntry) -> bool {
     process.is_some() && entry.file_type().is_ok_and(|kind| kind.is_file())
 }
 
-/// Appends to an open file.
-pub(super) fn append(mut file: &File, path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    fault(path).and_then(|()| file.write_all(bytes)).map_err(Error::file("write", path))
+/// Writes into an open file, from byte number `start` on.
+pub(super) fn write_at(
+    mut file: &File,
+    path: &Path,
+    start: u64,
+    bytes: &[u8],
+) -> Result<(), Error> {
+    let written = fault(path)
+        .and_then(|()| file.seek(SeekFrom::Start(start)))
+        .and_then(|_| file.write_all(bytes));
+    written.map_err(Error::file("write", path))
+}
+
+/// Locks an open file, if no other process has.
+pub(super) fn try_lock(file: &File, path: &Path) -> Result<(), TryLockError> {
+    lock_fault(path)?;
+    file.try_lock()
 }
 
 /// Renames a file or folder. [`sync_folder`] makes sure that the new name survives a power failure.
@@ -173,12 +189,18 @@ fn fault(_path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+#[cfg(not(test))]
+fn lock_fault(_path: &Path) -> Result<(), TryLockError> {
+    Ok(())
+}
+
 #[cfg(test)]
-use faults::fault;
+use faults::{fault, lock_fault};
 
 /// A disk that fails on purpose.
 #[cfg(test)]
 pub(crate) mod faults {
+    use std::fs::TryLockError;
     use std::io;
     use std::path::{Path, PathBuf};
     use std::sync::Mutex;
@@ -206,6 +228,24 @@ pub(crate) mod faults {
         let seen = faults.iter().find(|fault| fault.folder == folder).map_or(0, |f| f.seen);
         faults.retain(|fault| fault.folder != folder);
         seen
+    }
+
+    /// Folders below which nothing can be locked, as on some network disks.
+    static WITHOUT_LOCKS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+    /// From now on, nothing below `folder` can be locked.
+    pub fn without_locks(folder: &Path) {
+        WITHOUT_LOCKS.lock().expect("no test panics here").push(folder.into());
+    }
+
+    /// Fails where nothing can be locked.
+    pub fn lock_fault(path: &Path) -> Result<(), TryLockError> {
+        let folders = WITHOUT_LOCKS.lock().expect("no test panics here");
+        match folders.iter().any(|folder| path.starts_with(folder)) {
+            // Of no kind that has a name, as ENOLCK is of none.
+            true => Err(TryLockError::Error(io::Error::other("no locks available"))),
+            false => Ok(()),
+        }
     }
 
     /// Fails if it is time to.

@@ -92,12 +92,11 @@ fn remove_leftovers(parent: &Path) {
         }
         let lock = lock_file(&entry.path());
         let is_its_own = fs::read_to_string(&lock).is_ok_and(|id| id == process);
-        let Some(lock) = File::options().append(true).open(lock).ok().filter(|_| is_its_own) else {
-            continue;
-        };
-        if lock.try_lock().is_ok() {
+        let opened = File::options().read(true).write(true).open(&lock);
+        let Some(file) = opened.ok().filter(|_| is_its_own) else { continue };
+        if disk::try_lock(&file, &lock).is_ok() {
             if cfg!(windows) {
-                drop(lock);
+                drop(file);
             }
             let _ = fs::remove_dir_all(entry.path());
         }
@@ -149,7 +148,7 @@ mod tests {
         #[cfg(unix)]
         std::os::unix::fs::symlink(other.path(), parent.path().join(".link.41-0.partial")).unwrap();
         let busy = folder(".busy.41-0.partial", Some("41"));
-        let busy = File::options().append(true).open(busy.join(".lock")).unwrap();
+        let busy = File::options().write(true).open(busy.join(".lock")).unwrap();
         busy.lock().unwrap();
 
         let draft = Draft::new(parent.path(), "new").unwrap();

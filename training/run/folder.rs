@@ -202,9 +202,13 @@ impl RunFolder {
 
     /// The folder `VARIANT-seedS/` of one model, if it is there.
     pub fn find_model(&self, variant: &str, seed: u64) -> Option<ModelFolder> {
-        check_name(variant).ok()?;
-        let path = self.path.join(format!("{variant}-seed{seed}"));
-        path.is_dir().then_some(ModelFolder { path })
+        self.model_at(variant, seed).ok().filter(|folder| folder.path.is_dir())
+    }
+
+    /// The folder `VARIANT-seedS/` of one model, whether it is there or not.
+    pub(super) fn model_at(&self, variant: &str, seed: u64) -> Result<ModelFolder, Error> {
+        check_name(variant)?;
+        Ok(ModelFolder { path: self.path.join(format!("{variant}-seed{seed}")) })
     }
 
     /// The folder `VARIANT-seedS/` of one model, made if it isn't there.
@@ -219,10 +223,9 @@ impl RunFolder {
     /// # Ok::<(), neutreno::run::Error>(())
     /// ```
     pub fn model(&self, variant: &str, seed: u64) -> Result<ModelFolder, Error> {
-        check_name(variant)?;
-        let path = self.path.join(format!("{variant}-seed{seed}"));
-        disk::create_folder(&path)?;
-        Ok(ModelFolder { path })
+        let folder = self.model_at(variant, seed)?;
+        disk::create_folder(&folder.path)?;
+        Ok(folder)
     }
 }
 

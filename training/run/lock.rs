@@ -1,6 +1,6 @@
 //! The lock of a run's folder: one process trains in it at a time.
 
-use super::Error;
+use super::{Error, disk};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -8,30 +8,39 @@ use std::path::{Path, PathBuf};
 /// The sign that a process is training in a folder: a lock on the file `.lock` in it, which holds
 /// the number of the process. It ends with the process, however that ends.
 #[derive(Debug)]
-pub struct RunLock(#[expect(dead_code, reason = "an open file holds the lock")] File);
+pub struct RunLock {
+    #[expect(dead_code, reason = "an open file holds the lock")]
+    file: File,
+    problem: Option<io::Error>,
+}
 
 impl RunLock {
     /// Locks a folder.
     pub(super) fn take(folder: &Path) -> Result<RunLock, Error> {
         let path = lock_file(folder);
-        let open = || File::options().create(true).append(true).read(true).open(&path);
-        let mut file = open().map_err(Error::file("write", &path))?;
-        match file.try_lock() {
+        let mut options = File::options();
+        let options = options.create(true).truncate(false).read(true).write(true);
+        let mut file = options.open(&path).map_err(Error::file("write", &path))?;
+        match disk::try_lock(&file, &path) {
             Ok(()) => {
                 // Whoever finds the lock taken is told by whom. It works without that too.
                 let _ = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
-                Ok(RunLock(file))
+                Ok(RunLock { file, problem: None })
             }
             Err(TryLockError::WouldBlock) => {
                 let process = fs::read_to_string(&path).ok().filter(|id| !id.is_empty());
                 Err(Error::Running { path: folder.to_owned(), process })
             }
-            // Some network disks know no locks; training there is still possible.
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
-                Ok(RunLock(file))
-            }
-            Err(TryLockError::Error(error)) => Err(Error::file("write", &path)(error)),
+            // Some network disks know no locks, or their server does not answer; training there is
+            // still possible.
+            Err(TryLockError::Error(error)) => Ok(RunLock { file, problem: Some(error) }),
         }
+    }
+
+    /// Why the folder is not locked after all, where the system cannot: then no other process is kept
+    /// out of it.
+    pub fn problem(&self) -> Option<&io::Error> {
+        self.problem.as_ref()
     }
 }
 

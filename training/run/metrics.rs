@@ -36,7 +36,7 @@ pub struct Metric {
     pub values: Values,
 }
 
-/// Appends lines to a `metrics.jsonl`. Each line is handed to the system whole and at once, so
+/// Adds lines to a `metrics.jsonl`. Each line is handed to the system whole and at once, so
 /// whatever ends the program leaves at most one torn line, the last, which [`read_metrics`] drops.
 /// Lines that could not be written wait in memory for the next try.
 ///
@@ -68,7 +68,7 @@ impl MetricsWriter {
     /// The file cannot be written.
     pub fn begin(path: &Path, contents: &[u8]) -> Result<MetricsWriter, Error> {
         write_atomically(path, contents)?;
-        let file = File::options().append(true).open(path).map_err(Error::file("write", path))?;
+        let file = File::options().write(true).open(path).map_err(Error::file("write", path))?;
         let length = contents.len() as u64;
         Ok(MetricsWriter {
             file,
@@ -79,7 +79,7 @@ impl MetricsWriter {
         })
     }
 
-    /// Appends one line.
+    /// Adds one line.
     ///
     /// # Errors
     /// The file cannot be written now; the line is kept, and written with the next one.
@@ -97,7 +97,7 @@ impl MetricsWriter {
             self.file.set_len(self.length).map_err(Error::file("write", &self.path))?;
         }
         self.torn = true;
-        disk::append(&self.file, &self.path, &self.unwritten)?;
+        disk::write_at(&self.file, &self.path, self.length, &self.unwritten)?;
         self.torn = false;
         self.length += self.unwritten.len() as u64;
         self.unwritten.clear();

@@ -4,7 +4,7 @@
 //!
 //! - [`RunFolder`] says what is in `runs/NAME/`, makes it and locks it;
 //! - [`write_atomically`] writes files that are never half there;
-//! - [`Metric`] is one line of `metrics.jsonl`, [`MetricsWriter`] appends them;
+//! - [`Metric`] is one line of `metrics.jsonl`, [`MetricsWriter`] adds them;
 //! - [`Summary`] is `summary.json`.
 
 pub(crate) mod checkpoint;
@@ -19,6 +19,7 @@ mod paths;
 mod pictures;
 pub(crate) mod state;
 mod summary;
+mod trained;
 mod values;
 
 pub use checkpoint::{Weights, newest_weights};
@@ -31,4 +32,5 @@ pub use metrics::{MEASURED, Metric, MetricsWriter, read_metrics};
 pub use paths::{name_from_json, name_to_json};
 pub use pictures::{Picture, read_pictures, write_pictures};
 pub use summary::{Data, Summary, VariantSummary};
+pub use trained::TrainedModel;
 pub use values::Values;

@@ -2,7 +2,7 @@
 
 use crate::data::tokenizer::Tokenizer;
 use crate::engine::random::Key;
-use crate::engine::{Ids, Result, no_grad};
+use crate::engine::{Ids, Result};
 use crate::language::{LanguageModel, Sampling};
 
 /// Continues `prompt` by `count` tokens drawn from the model: at temperature 0.8, from the 40
@@ -33,7 +33,7 @@ pub fn sample(
     for _ in 0..count {
         let window = &tokens[tokens.len().saturating_sub(context)..];
         let ids = Ids::new(window.to_vec(), [1, window.len()]);
-        let logits = no_grad(|| model.next_logits(&ids)).to_vec()?;
+        let logits = model.next_logits(&ids, &[window.len() - 1]).to_vec()?;
         let Some(token) = sampling.draw(&logits, &tokens, &mut generator) else { break };
         tokens.push(token);
     }
