@@ -1,4 +1,5 @@
-// y = a + b, a - b, a * b or a / b, element by element, with broadcasting.
+// y = a + b, a - b, a * b or a / b, the smaller or the larger of both, or whether one is less than or equal
+// to the other (1 or 0), element by element, with broadcasting.
 
 struct Uniforms {
     first_group: u32,
@@ -76,5 +77,91 @@ fn broadcast_divide(
     if i < uniforms.elements {
         let at = positions(i);
         y[i] = a[at.x] / b[at.y];
+    }
+}
+
+// This way round a NaN in either operand stays one, where the driver knows NaN.
+@compute @workgroup_size(64)
+fn broadcast_minimum(
+    @builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
+    if i < uniforms.elements {
+        let at = positions(i);
+        y[i] = select(b[at.y], a[at.x], a[at.x] < b[at.y] || a[at.x] != a[at.x]);
+    }
+}
+
+@compute @workgroup_size(64)
+fn broadcast_maximum(
+    @builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
+    if i < uniforms.elements {
+        let at = positions(i);
+        y[i] = select(b[at.y], a[at.x], a[at.x] > b[at.y] || a[at.x] != a[at.x]);
+    }
+}
+
+// 1 where a is the smaller, and a half where both are equal.
+@compute @workgroup_size(64)
+fn broadcast_share(
+    @builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
+    if i < uniforms.elements {
+        let at = positions(i);
+        y[i] = select(select(0.0, 0.5, a[at.x] == b[at.y]), 1.0, a[at.x] < b[at.y]);
+    }
+}
+
+@compute @workgroup_size(64)
+fn broadcast_less(
+    @builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
+    if i < uniforms.elements {
+        let at = positions(i);
+        y[i] = select(0.0, 1.0, a[at.x] < b[at.y]);
+    }
+}
+
+@compute @workgroup_size(64)
+fn broadcast_less_equal(
+    @builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
+    if i < uniforms.elements {
+        let at = positions(i);
+        y[i] = select(0.0, 1.0, a[at.x] <= b[at.y]);
+    }
+}
+
+@compute @workgroup_size(64)
+fn broadcast_equal(
+    @builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
+    if i < uniforms.elements {
+        let at = positions(i);
+        y[i] = select(0.0, 1.0, a[at.x] == b[at.y]);
+    }
+}
+
+@compute @workgroup_size(64)
+fn broadcast_not_equal(
+    @builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let i = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
+    if i < uniforms.elements {
+        let at = positions(i);
+        y[i] = select(0.0, 1.0, a[at.x] != b[at.y]);
     }
 }

@@ -13,6 +13,9 @@
 //!   `first_group`, the first member of every uniform structure. The one that records dispatches
 //!   fills it in; kernels give the members after it.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 /// A shader file.
 #[derive(Clone, Copy, Debug)]
 pub struct Shader {
@@ -39,7 +42,11 @@ impl Shader {
 
 /// Finds the file that has an entry point.
 pub fn with_entry_point(entry_point: &str) -> Option<&'static Shader> {
-    SHADERS.iter().find(|shader| shader.entry_points().any(|name| name == entry_point))
+    static FOUND: LazyLock<HashMap<&str, &Shader>> = LazyLock::new(|| {
+        let named = |shader: &'static Shader| shader.entry_points().map(move |name| (name, shader));
+        SHADERS.iter().flat_map(named).collect()
+    });
+    FOUND.get(entry_point).copied()
 }
 
 macro_rules! shaders {
@@ -55,15 +62,19 @@ macro_rules! shaders {
 }
 
 shaders! {
+    abs,
     adamw,
     argmax,
     attention,
     attention_backward,
     attention_values,
+    average,
     broadcast,
+    clamp,
     clip,
     copy,
     cross_entropy,
+    cumsum,
     dropout,
     exp,
     fill,
@@ -85,10 +96,12 @@ shaders! {
     sgd,
     sigmoid,
     silu,
+    sin,
     slice,
     softmax,
     sqrt,
     sum,
     swiglu,
     tanh,
+    where_,
 }

@@ -16,7 +16,7 @@ fn main() -> std::process::ExitCode {
     let devices = Devices::open().with_dispatches_split();
     let mut trials = vec![Trial::test("every op is registered", every_op_is_registered)];
     for op in OPS {
-        for (number, case) in (op.cases)().into_iter().enumerate() {
+        for (number, case) in op.cases().into_iter().enumerate() {
             let name = format!("{}::{number}::{}", op.name, case.label);
             let case = Arc::new(case);
             let test = move |device: &_| proof::prove(&case, device).map_err(Failed::from);
@@ -66,7 +66,7 @@ fn nothing_comes_of_nothing(device: &Device) -> Result<(), Failed> {
 /// no terms.
 fn sizes_of_zero_inside(device: &Device) -> Result<(), Failed> {
     type Make = fn(&Tensor, &Tensor) -> Tensor;
-    let cases: [(&str, Make, usize); 18] = [
+    let cases: [(&str, Make, usize); 35] = [
         ("sum of no columns", |none, _| none.sum(&[0], false), 0),
         ("sum over nothing", |none, _| none.sum(&[1], false), 3),
         ("sum over all of nothing", |none, _| none.sum(&[0, 1], true), 1),
@@ -85,6 +85,23 @@ fn sizes_of_zero_inside(device: &Device) -> Result<(), Failed> {
         ("exp", |none, _| none.exp(), 0),
         ("swiglu", |none, _| none.swiglu(none), 0),
         ("scale", |none, _| none.scale(2.0), 0),
+        ("abs", |none, _| none.abs(), 0),
+        ("sin and cos", |none, _| none.sin() + none.cos(), 0),
+        ("clamp", |none, _| none.clamp(-1.0, 1.0), 0),
+        ("maximum", |none, ones| none.maximum(&ones.slice(1, 0..1)), 0),
+        ("minimum", |none, ones| none.minimum(&ones.slice(1, 0..1)), 0),
+        ("compare", |none, ones| none * none.greater(ones.slice(1, 0..1)), 0),
+        ("where", |none, _| Tensor::where_(&none.less(1.0), none, 2.0), 0),
+        ("cumsum along nothing", |none, _| none.cumsum(1), 0),
+        ("cumsum of nothing", |none, _| none.cumsum(0), 0),
+        ("variance of no columns", |none, _| none.variance(&[0], 1, false), 0),
+        ("deviation of no columns", |none, _| none.standard_deviation(&[0], 1, false), 0),
+        ("stack", |none, _| Tensor::stack(&[none, none], 1), 0),
+        ("split", |none, _| none.split(2, 1).remove(0), 0),
+        ("chunk", |_, ones| ones.slice(0, 1..1).chunk(3, 0).remove(0), 0),
+        ("pad", |none, _| none.pad(&[(0, 0), (1, 2)], 0.0), 9),
+        ("select", |none, _| none.select(0, 2), 0),
+        ("flatten", |none, _| none.flatten(0, 1), 0),
     ];
     let none = Tensor::new(&[], [3, 0], device).tracked();
     let ones = Tensor::new(&[1.0; 6], [3, 2], device).tracked();

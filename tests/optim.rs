@@ -5,18 +5,22 @@ mod common;
 
 use common::trials::Devices;
 use libtest_mimic::{Arguments, Failed};
-use neutreno::engine::optim::{AdamW, AdamWSettings, Clip, Optimizer, Sgd, SgdSettings, clip};
+use neutreno::engine::checkpoint::save_tensors;
+use neutreno::engine::optim::{
+    AdamW, AdamWSettings, Average, Clip, Optimizer, Sgd, SgdSettings, clip,
+};
 use neutreno::engine::random::Key;
 use neutreno::engine::{Builder, Device, Gradients, Initial, Parameters, Result, Tensor};
 
 type Test = fn(&Device) -> std::result::Result<(), Failed>;
 
-const TESTS: [(&str, Test); 7] = [
+const TESTS: [(&str, Test); 8] = [
     ("adamw", adamw),
     ("adamw_clipped", adamw_clipped),
     ("sgd", sgd),
     ("clip", clip_exactly),
     ("non_finite", non_finite_gradients_change_nothing),
+    ("left_out", steps_left_out_never_were),
     ("accumulation", micro_batches_equal_one_batch),
     ("resumed", a_resumed_optimizer_goes_on_alike),
 ];
@@ -103,7 +107,7 @@ fn compare<S: Default + Clone>(
             }
         }
     }
-    assert_eq!(optimizer.steps(), 4);
+    assert_eq!(optimizer.updates()?, 4);
     for ((tensor, expected), (name, ..)) in tensors.iter().zip(&expected).zip(PARAMETERS) {
         let expected: Vec<f64> = expected.iter().map(|(p, _)| *p).collect();
         expect_close(name, &tensor.to_vec()?, &expected)?;
@@ -193,11 +197,81 @@ fn non_finite_gradients_change_nothing(device: &Device) -> std::result::Result<(
             return Err(format!("{bad}: norm {norm}, factor {factor}").into());
         }
     }
+    // Neither do those of a loss that is not.
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut gradients = parameters.gradients();
+        tensors[3].sum_all().backward_into(&mut gradients)?;
+        let clip = clip(&parameters, &gradients, 1.0);
+        assert!(numbers(&clip)?.1 > 0.0);
+        let finite = clip.clone().with_loss(&Tensor::full(f32::MAX, [1], device));
+        assert_eq!(numbers(&finite)?, numbers(&clip)?);
+        let clip = clip.with_loss(&Tensor::full(bad, [1], device));
+        assert_eq!(numbers(&clip)?.1, 0.0);
+        adamw.step(&parameters, &gradients, RATE, Some(&clip));
+        sgd.step(&parameters, &gradients, RATE, Some(&clip));
+    }
+    assert_eq!([adamw.updates()?, sgd.updates()?], [0, 0]);
     for (tensor, before) in tensors.iter().zip(&before) {
         assert_eq!(&tensor.to_vec()?, before);
     }
     for (name, state) in adamw.state(&parameters).into_iter().chain(sgd.state(&parameters)) {
         assert!(state.to_vec()?.iter().all(|x| *x == 0.0), "{name} has changed");
+    }
+    Ok(())
+}
+
+/// AdamW and an average after steps some of whose gradients are not finite, more in a row than the
+/// host is behind: the same bits as if these gradients had never come, also when they are saved in
+/// the middle and loaded into fresh ones.
+fn steps_left_out_never_were(device: &Device) -> std::result::Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let files = ["weights", "state", "average"].map(|name| folder.path().join(name));
+    // `None` is a gradient that is not finite.
+    let train = |steps: &[Option<u64>], saved_after: Option<usize>| {
+        let mut model = Parameters::build(device, 1, make);
+        let settings = AdamWSettings { beta2: 0.95, ..AdamWSettings::default() };
+        let mut optimizer = AdamW::new(&model.1, settings);
+        let mut average = Average::new(&model.1, 0.99);
+        let mut gradients = model.1.gradients();
+        for (number, step) in steps.iter().enumerate() {
+            let (tensors, parameters) = &model;
+            set(&mut gradients, tensors, step.unwrap_or(0), step.map_or(f32::NAN, |_| 1.0))?;
+            let clip = clip(parameters, &gradients, 1.0);
+            optimizer.step(parameters, &gradients, RATE, Some(&clip));
+            average.step(parameters, Some(&clip));
+            if saved_after == Some(number) {
+                let [weights, state, averaged] = &files;
+                parameters.save(weights, &Default::default())?;
+                optimizer.save(parameters, state)?;
+                let updates = [("steps".into(), average.updates()?.to_string())].into();
+                save_tensors(averaged, &average.state(parameters), &updates)?;
+                model = Parameters::build(device, 2, make);
+                optimizer = AdamW::new(&model.1, settings);
+                average = Average::new(&model.1, 0.99);
+                gradients = model.1.gradients();
+                model.1.load(weights)?;
+                optimizer.load(&model.1, state)?;
+                average.load(&model.1, averaged)?;
+            }
+        }
+        let (tensors, parameters) = &model;
+        let mut all = tensors.iter().map(Tensor::to_vec).collect::<Result<Vec<_>>>()?;
+        for (_, state) in optimizer.state(parameters).into_iter().chain(average.state(parameters)) {
+            all.push(state.to_vec()?);
+        }
+        Ok::<_, neutreno::engine::Error>((all, optimizer.updates()?, average.updates()?))
+    };
+    let without: Vec<Option<u64>> = (1..=5).map(Some).collect();
+    let with =
+        [[None, Some(1)].as_slice(), &[None; 9], &[Some(2), None, Some(3), Some(4)], &[None]]
+            .concat();
+    let with = [with.as_slice(), &[Some(5), None]].concat();
+    let expected = train(&without, None)?;
+    assert_eq!(expected.1, 5);
+    for saved_after in [None, Some(0), Some(6), Some(12), Some(14)] {
+        if train(&with, saved_after)? != expected {
+            return Err(format!("saved after step {saved_after:?}: other bits").into());
+        }
     }
     Ok(())
 }
@@ -261,7 +335,7 @@ fn a_resumed_optimizer_goes_on_alike(device: &Device) -> std::result::Result<(),
     // A file that is no optimiser's changes nothing.
     assert!(optimizer.load(&resumed.1, &weights).is_err());
     optimizer.load(&resumed.1, &state)?;
-    assert_eq!(optimizer.steps(), 2);
+    assert_eq!(optimizer.updates()?, 2);
     assert_eq!(run(&mut optimizer, &resumed, 2..4)?, expected);
     Ok(())
 }

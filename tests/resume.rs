@@ -308,6 +308,11 @@ fn what_cannot_be_gone_on_with_says_why() {
         command.args(flags);
         refused(command, why);
     }
+    // The average of the weights is what is scored, so it cannot go.
+    let images = Bench::of(1);
+    let mut command = images.resume("whole");
+    command.args(["--average", "0"]);
+    refused(command, "average was 0.9 and would be none");
     // Nothing was written, so the run goes on as if nothing had been asked.
     assert!(before == files(&bench.run("whole")));
     refused(bench.resume("nowhere"), "run.json");

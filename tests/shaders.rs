@@ -10,7 +10,9 @@ use naga::{
 use neutreno::engine::autograd::apply_boxed;
 use neutreno::engine::gpu::Word;
 use neutreno::engine::ops::OPS;
-use neutreno::engine::optim::{AdamW, AdamWSettings, Optimizer, Sgd, SgdSettings, clip};
+use neutreno::engine::optim::{
+    AdamW, AdamWSettings, Average, Optimizer, Sgd, SgdSettings, clip, clip_values,
+};
 use neutreno::engine::proof::Case;
 use neutreno::engine::{Builder, Device, Initial, Parameters, Tensor};
 use neutreno_shaders::{SHADERS, Shader};
@@ -136,7 +138,7 @@ fn dispatches_fit_their_shaders() {
     for software in [false, true] {
         let device = Device::plan_for_gpu(software);
         for op in OPS {
-            for case in (op.cases)() {
+            for case in op.cases() {
                 run(&case, &device);
                 let what = format!("{}, {}", op.name, case.label);
                 check_dispatches(&device, &what, &entry_points, &mut unused);
@@ -170,11 +172,13 @@ fn optimize(device: &Device) {
     let (x, parameters) = Parameters::build(device, 1, make);
     let mut gradients = parameters.gradients();
     x.sum_all().backward_into(&mut gradients).expect("the graph is whole");
-    let clip = clip(&parameters, &gradients, 1.0);
+    clip_values(&parameters, &mut gradients, 1.0);
+    let clip = clip(&parameters, &gradients, 1.0).with_loss(&x.sum_all());
     let mut adamw = AdamW::new(&parameters, AdamWSettings::default());
     adamw.step(&parameters, &gradients, 0.1, Some(&clip));
     let mut sgd = Sgd::new(&parameters, SgdSettings::default());
     sgd.step(&parameters, &gradients, 0.1, Some(&clip));
+    Average::new(&parameters, 0.5).step(&parameters, Some(&clip));
 }
 
 fn check_dispatches<'a>(

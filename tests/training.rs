@@ -1,13 +1,22 @@
-//! Training as a whole: the same losses on every device, and the same bits for any number of
-//! threads and in every repetition.
+//! Training as a whole: the same losses on every device, the same bits for any number of threads and
+//! in every repetition, and steps that are left out.
 
 mod common;
 
 use common::devices;
 use common::training::{STEPS, batches, config, settings, task};
-use neutreno::Variant;
-use neutreno::engine::Device;
-use neutreno::training::Learner;
+use neutreno::engine::optim::Curve;
+use neutreno::engine::random::Key;
+use neutreno::engine::{Builder, Device, Ids, Tensor};
+use neutreno::run::{Data, Values, read_metrics};
+use neutreno::tasks::language::LanguageModelling;
+use neutreno::training::{
+    Batches, Best, Comparison, Error, Extent, Learner, Observer, OnNonFinite, Safety, Settings,
+    Stop, Task,
+};
+use neutreno::{LanguageModel, LanguageModelConfig, Variant, VariantConfig};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 fn losses(variant: Variant, device: &Device) -> Vec<f32> {
     let task = task();
@@ -74,5 +83,170 @@ fn training_gives_the_same_bits_again() {
     for (name, device) in devices() {
         let [first, second] = [(); 2].map(|()| parameters(Variant::Neutreno, &device));
         assert!(first == second, "{name}: a repetition differs");
+    }
+}
+
+/// What is wrong with a micro-batch.
+#[derive(Clone, Copy, PartialEq)]
+enum Wrong {
+    Nothing,
+    /// Its loss is infinite, its gradients are not.
+    Loss,
+    /// All of it is NaN.
+    Gradients,
+}
+
+/// A task with micro-batches of which something is wrong with some.
+struct Unsteady {
+    task: LanguageModelling,
+    wrong: Vec<Wrong>,
+}
+
+impl Unsteady {
+    fn new(wrong: &[Wrong]) -> Unsteady {
+        let mut task = task();
+        (task.settings.layers, task.settings.dropout) = (2, 0.0);
+        Unsteady { task, wrong: wrong.to_vec() }
+    }
+
+    /// Sound steps do not depend on their number: one micro-batch each, always the same rate.
+    fn settings(&self) -> Settings {
+        let (decay, average) = (Curve::Constant, Some(0.9));
+        let steps = self.wrong.len() as u64;
+        Settings { accumulate: 1, warmup: 0, decay, average, steps, ..settings() }
+    }
+}
+
+impl Task for Unsteady {
+    type Config = LanguageModelConfig;
+    type Model = LanguageModel;
+    type Batch = ([Ids; 2], Wrong);
+
+    fn name(&self) -> &'static str {
+        self.task.name()
+    }
+
+    fn unit(&self) -> &'static str {
+        self.task.unit()
+    }
+
+    fn units(&self, batch: usize) -> u64 {
+        self.task.units(batch)
+    }
+
+    fn best(&self) -> Best {
+        self.task.best()
+    }
+
+    fn config(&self, variant: &VariantConfig, device: &Device) -> Result<Self::Config, Error> {
+        self.task.config(variant, device)
+    }
+
+    fn build(&self, config: &Self::Config, builder: &mut Builder) -> LanguageModel {
+        self.task.build(config, builder)
+    }
+
+    /// Those with which something is wrong are not counted among the others.
+    fn batches(&self, seed: u64, batch: usize) -> Result<Batches<'_, Self::Batch>, Error> {
+        let mut sound = self.task.batches(seed, batch)?;
+        Ok(Box::new(move |number| {
+            let before = self.wrong.iter().take(number as usize);
+            let number_of_sound = before.filter(|wrong| **wrong == Wrong::Nothing).count();
+            // More may be made ahead than there are steps.
+            let wrong = self.wrong.get(number as usize).copied().unwrap_or(Wrong::Nothing);
+            Ok((sound(number_of_sound as u64)?, wrong))
+        }))
+    }
+
+    fn loss(&self, model: &LanguageModel, (batch, wrong): &Self::Batch, dropout: Key) -> Tensor {
+        let loss = self.task.loss(model, batch, dropout);
+        match wrong {
+            Wrong::Nothing => loss,
+            Wrong::Loss => loss.add(&Tensor::full(f32::INFINITY, [1], loss.device())),
+            Wrong::Gradients => loss.scale(f32::NAN),
+        }
+    }
+
+    fn evaluate(
+        &self,
+        model: &LanguageModel,
+        settings: &Settings,
+        extent: Extent,
+        stop: &Stop,
+    ) -> Result<Values, Error> {
+        self.task.evaluate(model, settings, extent, stop)
+    }
+
+    fn settings(&self) -> Values {
+        self.task.settings()
+    }
+
+    fn data(&self) -> Data {
+        self.task.data()
+    }
+}
+
+/// Keeps what is said.
+#[derive(Default)]
+struct Said(Vec<String>);
+
+impl Observer for Said {
+    fn notice(&mut self, line: &str) {
+        self.0.push(line.into());
+    }
+}
+
+/// Steps that are said to be skipped leave nothing behind: whether the loss or a gradient is not
+/// finite, the run ends with the bits of one in which they never came, the average's too. A run that
+/// stops instead has the weights of before.
+#[test]
+fn skipped_steps_leave_nothing_behind() {
+    use Wrong::{Gradients, Loss, Nothing};
+    for (name, device) in devices() {
+        let train = |wrong: &[Wrong], on_nonfinite, said: &mut Said| {
+            let (task, parent) = (Unsteady::new(wrong), tempfile::tempdir().unwrap());
+            let settings = task.settings();
+            let comparison = Comparison {
+                task: &task,
+                variants: &[VariantConfig::new(Variant::Neutreno)],
+                seeds: &[1],
+                settings,
+                minutes: None,
+                device: device.clone(),
+                open: &|| unreachable!("nothing fails"),
+                parent: parent.path().into(),
+                name: Some("run".into()),
+                resume: None,
+                longer: None,
+                baseline: None,
+                safety: Safety { on_nonfinite, ..Safety::default() },
+                show_every: Duration::MAX,
+                arguments: Vec::new(),
+                started: "2031-05-07T09:30:00Z".into(),
+                interrupted: &AtomicBool::new(false),
+            };
+            let result = comparison.run(said).map(drop);
+            let model = parent.path().join("run/neutreno-seed1");
+            let metrics = read_metrics(&model.join("metrics.jsonl")).unwrap();
+            (result, std::fs::read(model.join("model.safetensors")).unwrap(), metrics)
+        };
+        let mut said = Said::default();
+        let (result, expected, _) = train(&[Nothing; 4], OnNonFinite::Stop, &mut said);
+        result.unwrap();
+        let wrong = [Nothing, Loss, Nothing, Gradients, Loss, Gradients, Loss, Nothing, Nothing];
+        let (result, weights, metrics) = train(&wrong, OnNonFinite::Skip, &mut said);
+        result.unwrap();
+        assert!(weights == expected, "{name}: other weights");
+        // The norm of a step whose loss alone overflowed is there to be read.
+        assert!(metrics[1].loss.is_nan() && metrics[1].gradient_norm.is_finite(), "{name}");
+        assert!(metrics[3].loss.is_nan() && metrics[3].gradient_norm.is_nan(), "{name}");
+        let skipped = said.0.iter().filter(|line| line.contains("the step is skipped")).count();
+        assert_eq!(skipped, 5, "{name}: {:?}", said.0);
+
+        let (_, before, _) = train(&[Nothing; 1], OnNonFinite::Stop, &mut said);
+        let (result, weights, _) = train(&[Nothing, Loss], OnNonFinite::Stop, &mut said);
+        let error = result.unwrap_err();
+        assert!(matches!(error, Error::NotFinite { what: "loss", step: 2, .. }), "{name}: {error}");
+        assert!(weights == before, "{name}: the step was made");
     }
 }

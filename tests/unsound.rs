@@ -94,7 +94,7 @@ fn optimisers_take_only_their_own_parameters_and_gradients() {
             refused(|| sgd.step(&theirs, &other, 0.1, None)),
             refused(|| adam.state(&theirs)),
             refused(|| sgd.state(&theirs)),
-            refused(|| average.step(&theirs)),
+            refused(|| average.step(&theirs, None)),
             refused(|| average.state(&theirs)),
             refused(|| average.with(&theirs, || ())),
         ] {

@@ -27,7 +27,8 @@ use std::time::Duration;
 pub struct Comparison<'a, T: Task> {
     /// What is learnt.
     pub task: &'a T,
-    /// The variants, each trained with every seed.
+    /// The variants, each trained with every seed; each must have a [name](VariantConfig::name) of its
+    /// own.
     pub variants: &'a [VariantConfig],
     /// The seeds.
     pub seeds: &'a [u64],
@@ -74,7 +75,7 @@ impl<'a, T: Task> Comparison<'a, T> {
     /// Anything that stops the run; what was finished until then is in its folder.
     pub fn run(mut self, observer: &mut dyn Observer) -> Result<(Summary, RunFolder), Error> {
         // Finds what cannot work before anything is allocated or written.
-        self.check_baseline()?;
+        self.check_names()?;
         let planned = self.plan()?;
         self.settle_steps(&planned, observer)?;
         let (folder, _lock) = match self.resume.clone() {
@@ -111,9 +112,18 @@ impl<'a, T: Task> Comparison<'a, T> {
         Ok((summary, folder))
     }
 
-    /// Finds out whether there is something to compare with.
-    fn check_baseline(&self) -> Result<(), Error> {
+    /// Finds out whether there is something to compare with, and whether each model has a name, and
+    /// so a folder, of its own.
+    fn check_names(&self) -> Result<(), Error> {
         let names: Vec<String> = self.variants.iter().map(VariantConfig::name).collect();
+        if let Some(name) = repeated(&names) {
+            return Err(Error::Settings(format!(
+                "two of the variants are called {name}, the name under which results are kept: they                  need a run each"
+            )));
+        }
+        if let Some(seed) = repeated(self.seeds) {
+            return Err(Error::Settings(format!("the seed {seed} is given twice")));
+        }
         match &self.baseline {
             Some(baseline) if !names.contains(baseline) => Err(Error::Settings(format!(
                 "--baseline {baseline} is not among the variants of this run: {}",
@@ -381,6 +391,11 @@ impl<'a, T: Task> Comparison<'a, T> {
         }
         facts
     }
+}
+
+/// The first that is there twice.
+fn repeated<T: PartialEq>(all: &[T]) -> Option<&T> {
+    all.iter().enumerate().find(|(place, one)| all[..*place].contains(one)).map(|(_, one)| one)
 }
 
 /// Adds to an error where training can be gone on from, if it can.

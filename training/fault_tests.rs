@@ -18,6 +18,7 @@ use crate::tasks::language::{LanguageModelling, LanguageSettings};
 use crate::{Variant, VariantConfig};
 use std::fs;
 use std::path::Path;
+use std::sync::LazyLock;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -74,10 +75,26 @@ fn train_and_show(
     show_every: Duration,
     observer: &mut dyn Observer,
 ) -> Result<Summary, Error> {
+    let comparison = comparison(task, parent, device, open);
+    let safety = Safety { checkpoint_steps: 1, ..safety };
+    let comparison = Comparison { safety, show_every, ..comparison };
+    comparison.run(observer).map(|(summary, _)| summary)
+}
+
+/// One small model.
+fn comparison<'a>(
+    task: &'a LanguageModelling,
+    parent: &Path,
+    device: Device,
+    open: &'a dyn Fn() -> engine::Result<Device>,
+) -> Comparison<'a, LanguageModelling> {
+    static VARIANTS: LazyLock<[VariantConfig; 1]> =
+        LazyLock::new(|| [VariantConfig::new(Variant::Resformer)]);
+    static NEVER: AtomicBool = AtomicBool::new(false);
     let run = parent.join("run");
-    let comparison = Comparison {
+    Comparison {
         task,
-        variants: &[VariantConfig::new(Variant::Resformer)],
+        variants: &*VARIANTS,
         seeds: &[1],
         settings: settings(),
         minutes: None,
@@ -88,13 +105,12 @@ fn train_and_show(
         resume: run.exists().then_some(run),
         longer: None,
         baseline: None,
-        safety: Safety { checkpoint_steps: 1, ..safety },
-        show_every,
+        safety: Safety::default(),
+        show_every: Duration::MAX,
         arguments: Vec::new(),
         started: "2031-05-07T09:30:00Z".into(),
-        interrupted: &AtomicBool::new(false),
-    };
-    comparison.run(observer).map(|(summary, _)| summary)
+        interrupted: &NEVER,
+    }
 }
 
 /// The weights that were trained.
@@ -139,6 +155,56 @@ impl Observer for Notices {
     fn notice(&mut self, line: &str) {
         self.0.push(line.into());
     }
+}
+
+/// An old checkpoint that cannot be removed ends no training: that is said once and tried again.
+#[test]
+fn a_checkpoint_that_cannot_be_removed_stays_for_now() {
+    let (task, device) = (task(), Device::cpu_with_threads(1));
+    let open = || unreachable!("nothing fails");
+    // How often the removal of the first one fails, and whether it is there in the end.
+    for (times, stays) in [(1, false), (3, false), (u64::MAX, true)] {
+        let parent = tempfile::tempdir().unwrap();
+        let first = parent.path().join("run/resformer-seed1/checkpoints/step-000001");
+        // After it was given its name.
+        faults::plan(&first, 1, times);
+        let mut notices = Notices::default();
+        let comparison = Comparison {
+            settings: Settings { steps: 6, evaluate_every: 0, ..settings() },
+            safety: Safety { checkpoint_steps: 1, keep: 1, ..Safety::default() },
+            ..comparison(&task, parent.path(), device.clone(), &open)
+        };
+        let result = comparison.run(&mut notices);
+        faults::end(&first);
+        assert!(result.unwrap().0.variants[0].finished);
+        let said = notices.0.iter().filter(|line| line.contains("An old checkpoint stays")).count();
+        assert_eq!(said, 1, "{:?}", notices.0);
+        assert_eq!(first.is_dir(), stays);
+        // The others went.
+        let checkpoints = fs::read_dir(first.parent().unwrap()).unwrap();
+        assert_eq!(checkpoints.count(), 1 + usize::from(stays));
+    }
+}
+
+/// Models of one name would share a folder.
+#[test]
+fn models_of_the_same_name_are_refused() {
+    let (task, device) = (task(), Device::cpu_with_threads(1));
+    let open = || unreachable!("nothing fails");
+    let lambda = |lambda| VariantConfig {
+        neutreno_lambda: Some(lambda),
+        ..VariantConfig::new(Variant::Neutreno)
+    };
+    let variants = [lambda(0.2), lambda(0.4)];
+    let parent = tempfile::tempdir().unwrap();
+    let comparison = || comparison(&task, parent.path(), device.clone(), &open);
+    let variants = Comparison { variants: &variants, ..comparison() };
+    let seeds = Comparison { seeds: &[1, 2, 1], ..comparison() };
+    for (refused, why) in [(variants, "called neutreno"), (seeds, "seed 1 is given twice")] {
+        let said = refused.run(&mut Silent).unwrap_err().to_string();
+        assert!(said.contains(why), "{said}");
+    }
+    assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
 }
 
 /// The software GPU, if this machine has it.

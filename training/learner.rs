@@ -89,13 +89,13 @@ impl<'a, T: Task> Learner<'a, T> {
             self.check_gradients()?;
         }
         let limit = if self.settings.clip > 0.0 { self.settings.clip } else { f64::INFINITY };
-        let clipped = clip(&self.parameters, &self.gradients, limit);
+        let loss = total.expect("a step has at least one micro-batch");
+        let clipped = clip(&self.parameters, &self.gradients, limit).with_loss(&loss);
         let rate = self.learning_rate(step);
         self.optimizer.step(&self.parameters, &self.gradients, rate, Some(&clipped));
         if let Some(average) = &mut self.average {
-            average.step(&self.parameters);
+            average.step(&self.parameters, Some(&clipped));
         }
-        let loss = total.expect("a step has at least one micro-batch");
         Ok(StepResult { loss, gradient_norm: clipped.norm })
     }
 
@@ -115,21 +115,25 @@ impl<'a, T: Task> Learner<'a, T> {
     }
 
     /// What a checkpoint holds of this: files of tensors, each as its bytes.
-    pub(crate) fn files(&self) -> Vec<(&'static str, Chunks<'static, Error>)> {
-        let file = |tensors: Vec<(String, Tensor)>, steps: Option<u64>| -> Chunks<'static, Error> {
-            let steps = steps.map(|steps| ("steps".into(), steps.to_string()));
-            Box::new(chunks(tensors, &steps.into_iter().collect()).map(|chunk| Ok(chunk?)))
-        };
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn files(&self) -> Result<Vec<(&'static str, Chunks<'static, Error>)>, Error> {
+        let file =
+            |tensors: Vec<(String, Tensor)>, updates: Option<u64>| -> Chunks<'static, Error> {
+                let steps = updates.map(|updates| ("steps".into(), updates.to_string()));
+                Box::new(chunks(tensors, &steps.into_iter().collect()).map(|chunk| Ok(chunk?)))
+            };
         let moments = self.optimizer.state(&self.parameters);
         let mut files = vec![
             (MODEL, file(handles(&self.parameters), None)),
-            (OPTIMIZER, file(moments, Some(self.optimizer.steps()))),
+            (OPTIMIZER, file(moments, Some(self.optimizer.updates()?))),
         ];
         if let Some(average) = &self.average {
             let state = average.state(&self.parameters);
-            files.push((AVERAGE, file(state, Some(average.steps()))));
+            files.push((AVERAGE, file(state, Some(average.updates()?))));
         }
-        files
+        Ok(files)
     }
 
     /// Goes on from a checkpoint.

@@ -45,6 +45,8 @@ pub struct Log<'a> {
     writer: MetricsWriter,
     /// Whether there are lines that the disk did not take.
     unwritten: bool,
+    /// Whether there are checkpoints that could not be removed.
+    unpruned: bool,
     folder: String,
     unit: &'static str,
     units_per_step: u64,
@@ -72,6 +74,7 @@ impl<'a> Log<'a> {
             state,
             writer: MetricsWriter::begin(&folder.metrics_jsonl(), &lines)?,
             unwritten: false,
+            unpruned: false,
             folder: folder.path().display().to_string(),
             unit: task.unit(),
             units_per_step: settings.units_per_step(task),
@@ -132,8 +135,8 @@ impl<'a> Log<'a> {
         Ok(())
     }
 
-    /// The optimiser has left this step out already: it does where the gradients' norm is not
-    /// finite.
+    /// The optimiser has left this step out already: it does where the loss or the gradients' norm
+    /// is not finite.
     fn not_finite(&mut self, what: &'static str) -> Result<(), Error> {
         let step = self.state.steps;
         if self.on_nonfinite == OnNonFinite::Stop {
@@ -240,6 +243,17 @@ impl<'a> Log<'a> {
             _ => {}
         }
         self.unwritten = written.is_err();
+    }
+
+    /// Old checkpoints were removed, or could not be. What is saved is safe, so training goes on.
+    pub fn pruned(&mut self, result: Result<(), crate::run::Error>) {
+        if let (Err(error), false) = (&result, self.unpruned) {
+            self.observer.notice(&format!(
+                "{error}. An old checkpoint stays for now, and training goes on; removing it is tried \
+                 again after the next one"
+            ));
+        }
+        self.unpruned = result.is_err();
     }
 
     /// The last line, and whatever still waits.

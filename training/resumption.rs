@@ -4,6 +4,7 @@ use crate::engine::optim::Curve;
 use crate::run::{RunFolder, checkpoint};
 use crate::settings::{Longer, Settings};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// What two runs differ in that must be the same when one goes on with the other, in words.
 /// How long it trains, and when it is scored and shows something, may change.
@@ -21,20 +22,25 @@ pub fn changes(before: &Value, now: &Value) -> Vec<String> {
         "schedules",
     ];
     let mut problems = Vec::new();
+    // What is not said is as if it were not asked for.
+    let said = |value: &Value| if value.is_null() { "none".into() } else { value.to_string() };
     let mut compare = |name: &str, before: &Value, now: &Value| {
         if before != now {
-            problems.push(format!("{name} was {before} and would be {now}"));
+            problems.push(format!("{name} was {} and would be {}", said(before), said(now)));
         }
     };
     for name in ["task", "variants", "seeds", "tokenizer"] {
         compare(name, &before[name], &now[name]);
     }
     let (old, new) = (&before["settings"], &now["settings"]);
-    for (name, value) in new.as_object().into_iter().flatten() {
+    let names = |settings: &Value| settings.as_object().cloned().unwrap_or_default();
+    let names: BTreeSet<String> =
+        [old, new].into_iter().flat_map(names).map(|(name, _)| name).collect();
+    for name in names {
         // The warm-up is shortened where there are few steps.
         let follows = name == "warmup" && old["steps"] != new["steps"];
         if !FREE.contains(&name.as_str()) && !follows {
-            compare(name, &old[name], value);
+            compare(&name, &old[&name], &new[&name]);
         }
     }
     if before["data"]["hashes"] != now["data"]["hashes"] {
@@ -107,4 +113,20 @@ pub fn check_made(
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_only_one_of_two_runs_says_is_a_change() {
+        let run = |settings: Value| json!({ "settings": settings });
+        let without = run(json!({ "width": 8, "recompute": null, "steps": 5 }));
+        let with = run(json!({ "width": 8, "average": 0.9, "steps": 9, "schedules": [1] }));
+        assert_eq!(changes(&with, &without), ["average was 0.9 and would be none"]);
+        assert_eq!(changes(&without, &with), ["average was none and would be 0.9"]);
+        assert_eq!(changes(&with, &with), [""; 0]);
+    }
 }

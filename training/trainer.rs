@@ -196,12 +196,12 @@ impl<T: Task> Training<'_, T> {
         Ok(())
     }
 
-    /// Writes a checkpoint, and removes those that are no longer needed.
+    /// Writes a checkpoint, and removes those that are no longer needed, or will after the next one.
     fn save_checkpoint(
         &self,
         learner: &Learner<T>,
         config: &T::Config,
-        log: &Log,
+        log: &mut Log,
     ) -> Result<(), Error> {
         let step = log.state.steps;
         let state = State {
@@ -216,8 +216,9 @@ impl<T: Task> Training<'_, T> {
             adapter: self.device.name(),
             log: log.snapshot(),
         };
-        checkpoint::save(self.folder, &state, log.lines()?, learner.files())?;
-        Ok(checkpoint::prune(self.folder, self.safety.keep, log.best_step())?)
+        checkpoint::save(self.folder, &state, log.lines()?, learner.files()?)?;
+        log.pruned(checkpoint::prune(self.folder, self.safety.keep, log.best_step()));
+        Ok(())
     }
 
     /// Scores the model on a part of the validation data.

@@ -27,10 +27,11 @@ mod average;
 mod clip;
 mod schedule;
 mod sgd;
+mod updates;
 
 pub use adamw::{AdamW, AdamWSettings};
 pub use average::Average;
-pub use clip::{Clip, clip};
+pub use clip::{Clip, clip, clip_values};
 pub use schedule::{Curve, Schedule};
 pub use sgd::{Sgd, SgdSettings};
 
@@ -56,11 +57,15 @@ pub trait Optimizer {
         clip: Option<&Clip>,
     );
 
-    /// How many steps were made.
-    fn steps(&self) -> u64;
+    /// How many updates were made: the steps but for those that were left out, which only the device
+    /// has counted, so this waits for it.
+    ///
+    /// # Errors
+    /// If the device failed.
+    fn updates(&self) -> Result<u64>;
 
-    /// Says how many steps were made, when a run is resumed.
-    fn set_steps(&mut self, steps: u64);
+    /// Says how many updates were made, when a run is resumed.
+    fn set_updates(&mut self, updates: u64);
 
     /// What the optimiser remembers for each parameter, each under a name of its own. Handles: what
     /// is written to them is what the optimiser goes on with.
@@ -70,7 +75,7 @@ pub trait Optimizer {
     #[track_caller]
     fn state(&self, parameters: &Parameters) -> Vec<(String, Tensor)>;
 
-    /// Saves the state and the number of steps.
+    /// Saves the state and the number of updates.
     ///
     /// # Errors
     /// If the device failed or the file can not be written.
@@ -88,11 +93,11 @@ pub trait Optimizer {
     /// optimizer.save(&parameters, &path)?;
     /// let mut resumed = Sgd::new(&parameters, SgdSettings::default());
     /// resumed.load(&parameters, &path)?;
-    /// assert_eq!(resumed.steps(), 1);
+    /// assert_eq!(resumed.updates()?, 1);
     /// # Ok::<(), neutreno_engine::Error>(())
     /// ```
     fn save(&self, parameters: &Parameters, path: &Path) -> Result<()> {
-        let metadata = Metadata::from([("steps".into(), self.steps().to_string())]);
+        let metadata = Metadata::from([("steps".into(), self.updates()?.to_string())]);
         save_tensors(path, &self.state(parameters), &metadata)
     }
 
@@ -101,12 +106,12 @@ pub trait Optimizer {
     /// # Errors
     /// If the file can not be read or does not fit.
     fn load(&mut self, parameters: &Parameters, path: &Path) -> Result<()> {
-        self.set_steps(load(path, &self.state(parameters))?);
+        self.set_updates(load(path, &self.state(parameters))?);
         Ok(())
     }
 }
 
-/// Loads tensors into `state`, and returns after how many steps they were saved.
+/// Loads tensors into `state`, and returns after how many updates they were saved.
 fn load(path: &Path, state: &[(String, Tensor)]) -> Result<u64> {
     let checkpoint = Checkpoint::open(path)?;
     let steps = checkpoint.metadata().get("steps").and_then(|steps| steps.parse().ok());

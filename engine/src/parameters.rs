@@ -1,13 +1,15 @@
 //! A model's parameters: named tensors that lie one after another in a few flat pieces of memory.
 //!
 //! An optimiser updates a piece in one launch however many parameters it holds, and whoever sums
-//! gradients over several machines sends a few long arrays. Parameters with weight decay and those
-//! without lie in separate pieces. Each starts at a multiple of 64 elements, 256 bytes, where any
+//! gradients over several machines sends a few long arrays. Parameters that it treats alike
+//! ([`Group`]) lie together. Each starts at a multiple of 64 elements, 256 bytes, where any
 //! GPU can bind it; the numbers between are zero and stay so.
 
 mod builder;
+mod group;
 
 pub use builder::{Builder, Initial};
+pub use group::Group;
 
 use crate::autograd::Identity;
 pub(crate) use crate::device::ALIGNMENT;
@@ -21,7 +23,7 @@ use std::collections::HashMap;
 #[derive(Clone)]
 struct Parameter {
     request: Request,
-    /// Tracked: a leaf of the graph, a window of its piece.
+    /// A window of its piece; tracked, a leaf of the graph, if it is learnt.
     tensor: Tensor,
     location: Location,
 }
@@ -66,6 +68,7 @@ pub struct Parameters {
     /// In the order in which they were made.
     parameters: Vec<Parameter>,
     by_name: HashMap<String, usize>,
+    /// Those that are learnt come first.
     pieces: Vec<Flat>,
     device: Device,
     identity: Identity,
@@ -75,7 +78,7 @@ pub struct Parameters {
 #[derive(Clone)]
 struct Flat {
     tensor: Tensor,
-    decay: bool,
+    group: Group,
 }
 
 /// A flat piece of parameters with their gradients; see [`Parameters::pieces`].
@@ -85,8 +88,8 @@ pub struct Piece {
     pub parameters: Tensor,
     /// The gradients at the same positions; zeros between them and where none arrived.
     pub gradients: Tensor,
-    /// Whether these parameters have weight decay.
-    pub decay: bool,
+    /// How these parameters are treated.
+    pub group: Group,
 }
 
 impl Parameters {
@@ -103,33 +106,34 @@ impl Parameters {
         seed: u64,
         make: impl Fn(&mut Builder) -> M,
     ) -> (M, Parameters) {
-        Parameters::build_with_decay(device, seed, |_, _, decay| decay, make)
+        Parameters::build_with_groups(device, seed, |_, _, decay| Group::with_decay(decay), make)
     }
 
-    /// The same as [`Parameters::build`], with another rule for which parameters have weight
-    /// decay: `decays` is given the name, the shape, and whether the model wanted it.
+    /// The same as [`Parameters::build`], with a rule for how each parameter is treated: `group` is
+    /// given its name, its shape, and whether the model wanted weight decay for it. So what is to stay
+    /// as it was in a checkpoint is frozen here, before the checkpoint is loaded.
     ///
     /// ```
-    /// use neutreno_engine::{Builder, Device, Initial, Parameters};
+    /// use neutreno_engine::{Builder, Device, Group, Initial, Parameters};
     /// let make = |p: &mut Builder| p.parameter("embedding", [5, 2], Initial::Ones, true);
-    /// let no_embeddings = |name: &str, _, wanted| wanted && !name.contains("embedding");
-    /// let (_, parameters) = Parameters::build_with_decay(&Device::cpu(), 1, no_embeddings, make);
-    /// assert_eq!(parameters.decays("embedding"), Some(false));
+    /// let group = |name: &str, _, wanted| Group::with_decay(wanted && name != "embedding");
+    /// let (_, parameters) = Parameters::build_with_groups(&Device::cpu(), 1, group, make);
+    /// assert_eq!(parameters.group("embedding").unwrap().decay, 0.0);
     /// ```
     ///
     /// # Panics
-    /// As [`Parameters::build`].
+    /// As [`Parameters::build`], or if a group's factor is negative or not finite.
     #[track_caller]
-    pub fn build_with_decay<M>(
+    pub fn build_with_groups<M>(
         device: &Device,
         seed: u64,
-        decays: impl Fn(&str, Shape, bool) -> bool,
+        group: impl Fn(&str, Shape, bool) -> Group,
         make: impl Fn(&mut Builder) -> M,
     ) -> (M, Parameters) {
         let mut counting = Builder::new(&Device::plan(), None);
         make(&mut counting);
         let requests = counting.state.take().requests;
-        let parameters = Parameters::new(requests, decays, device);
+        let parameters = Parameters::new(requests, group, device);
         parameters.initialize(Key::new(seed));
         let found = |p: &Parameter| (p.request.clone(), p.tensor.clone());
         let found = parameters.parameters.iter().map(found).collect();
@@ -146,7 +150,7 @@ impl Parameters {
     #[track_caller]
     fn new(
         requests: Vec<Request>,
-        decays: impl Fn(&str, Shape, bool) -> bool,
+        group: impl Fn(&str, Shape, bool) -> Group,
         device: &Device,
     ) -> Parameters {
         let largest = device.largest_tensor();
@@ -157,18 +161,21 @@ impl Parameters {
                 elements <= largest || device.kind() == "plan",
                 "{name}: {shape} has {elements} elements; a tensor on {device} can have {largest}"
             );
-            (elements, decays(name, *shape, *decay))
+            let group = group(name, *shape, *decay);
+            assert!(group.is_valid(), "{name}: {group:?} has a factor that no update can have");
+            (elements, group)
         };
-        let sizes: Vec<(usize, bool)> = requests.iter().map(size).collect();
+        let sizes: Vec<(usize, Group)> = requests.iter().map(size).collect();
         let (locations, pieces) = lay_out(&sizes, largest);
-        let flat = |(size, decay)| {
+        let flat = |(size, group)| {
             let tensor = Tensor::uninitialized(Shape::from([size]), device);
-            Flat { tensor, decay }
+            Flat { tensor, group }
         };
         let pieces: Vec<Flat> = pieces.into_iter().map(flat).collect();
         let parameter = |(request, location): (Request, Location)| {
-            let tensor =
-                pieces[location.piece].tensor.window(location.offset, request.shape).tracked();
+            let Flat { tensor, group } = &pieces[location.piece];
+            let window = tensor.window(location.offset, request.shape);
+            let tensor = if group.learnt { window.tracked() } else { window };
             Parameter { request, tensor, location }
         };
         let parameters: Vec<Parameter> =
@@ -238,10 +245,10 @@ impl Parameters {
         self.names().zip(self.parameters.iter().map(|parameter| &parameter.tensor))
     }
 
-    /// Whether the parameter of that name has weight decay.
-    pub fn decays(&self, name: &str) -> Option<bool> {
+    /// How the parameter of that name is treated.
+    pub fn group(&self, name: &str) -> Option<Group> {
         let index = self.by_name.get(name)?;
-        Some(self.pieces[self.parameters[*index].location.piece].decay)
+        Some(self.pieces[self.parameters[*index].location.piece].group)
     }
 
     /// How many numbers all parameters have together.
@@ -249,7 +256,20 @@ impl Parameters {
         self.parameters.iter().map(|parameter| parameter.tensor.elements()).sum()
     }
 
-    /// Memory for the gradients of all parameters, in flat pieces like theirs: to be filled by
+    /// How many numbers those that are learnt have together.
+    pub fn learnt_count(&self) -> usize {
+        self.learnt().map(|parameter| parameter.tensor.elements()).sum()
+    }
+
+    fn learnt(&self) -> impl Iterator<Item = &Parameter> {
+        self.parameters.iter().filter(|parameter| parameter.tensor.is_tracked())
+    }
+
+    fn learnt_pieces(&self) -> impl Iterator<Item = &Flat> {
+        self.pieces.iter().take_while(|piece| piece.group.learnt)
+    }
+
+    /// Memory for the gradients of all parameters that are learnt, in flat pieces like theirs: to be filled by
     /// [`Tensor::backward_into`] and read by an optimiser, step after step.
     ///
     /// ```
@@ -267,24 +287,24 @@ impl Parameters {
     pub fn gradients(&self) -> Gradients {
         let flat = self.zeros();
         let mut gradients = Gradients::default();
-        for parameter in &self.parameters {
+        for parameter in self.learnt() {
             gradients.provide(&parameter.tensor, parameter.window(&flat));
         }
         gradients.provide_flat(flat, self.identity);
         gradients
     }
 
-    /// The names of the parameters that no gradient has reached since the last
+    /// The names of the parameters to be learnt that no gradient has reached since the last
     /// [`Gradients::clear`]. After the first step of a training run there should be none.
     pub fn missing_gradients(&self, gradients: &Gradients) -> Vec<String> {
         self.without_gradient(gradients).map(|parameter| parameter.request.name.clone()).collect()
     }
 
     fn without_gradient(&self, gradients: &Gradients) -> impl Iterator<Item = &Parameter> {
-        self.parameters.iter().filter(|parameter| gradients.get(&parameter.tensor).is_none())
+        self.learnt().filter(|parameter| gradients.constant(&parameter.tensor).is_none())
     }
 
-    /// The flat pieces, each with its gradients: what an optimiser works on, or what is summed over
+    /// The flat pieces that are learnt, each with its gradients: what an optimiser works on, or what is summed over
     /// several machines. Gradients that did not arrive are set to zero first, since their memory
     /// still holds those of an earlier step.
     ///
@@ -301,9 +321,9 @@ impl Parameters {
         let pair = |(piece, gradients): (&Flat, &Tensor)| Piece {
             parameters: piece.tensor.clone(),
             gradients: gradients.clone(),
-            decay: piece.decay,
+            group: piece.group,
         };
-        self.pieces.iter().zip(flat).map(pair).collect()
+        self.learnt_pieces().zip(flat).map(pair).collect()
     }
 
     /// What tells these parameters from others.
@@ -317,43 +337,50 @@ impl Parameters {
         assert!(self.identity == identity, "{what}: it was made for other parameters than these");
     }
 
-    /// The flat pieces.
+    /// The flat pieces that are learnt.
     pub(crate) fn flat(&self) -> impl Iterator<Item = &Tensor> {
-        self.pieces.iter().map(|piece| &piece.tensor)
+        self.learnt_pieces().map(|piece| &piece.tensor)
     }
 
-    /// Zeros in flat pieces like those of the parameters.
+    /// Zeros in flat pieces like those of the parameters that are learnt.
     pub(crate) fn zeros(&self) -> Vec<Tensor> {
         let zeros = |piece: &Flat| Tensor::zeros(piece.tensor.shape(), &self.device);
-        self.pieces.iter().map(zeros).collect()
+        self.learnt_pieces().map(zeros).collect()
     }
 
-    /// Each parameter's name and its part of `flat`, which are pieces like those of the parameters.
+    /// The names of the parameters that are learnt, each with its part of `flat`, which are pieces like
+    /// theirs.
     pub(crate) fn windows(&self, flat: &[Tensor]) -> Vec<(String, Tensor)> {
         let window =
             |parameter: &Parameter| (parameter.request.name.clone(), parameter.window(flat));
-        self.parameters.iter().map(window).collect()
+        self.learnt().map(window).collect()
     }
 }
 
-/// Gives each of `sizes` (its elements, and which kind of piece it belongs in) a piece and a
-/// location in it, in their order; also returns the sizes and kinds of the pieces, none of which
-/// is larger than `largest`, a whole number of alignments, unless one of `sizes` is.
-fn lay_out(sizes: &[(usize, bool)], largest: usize) -> (Vec<Location>, Vec<(usize, bool)>) {
-    let mut pieces: Vec<(usize, bool)> = Vec::new();
+/// Gives each of `sizes` (its elements, and its group) a piece of that group and a location in it, in
+/// their order; also returns the sizes and groups of the pieces, none of which is larger than `largest`,
+/// a whole number of alignments, unless one of `sizes` is. Those that are learnt come first.
+fn lay_out(sizes: &[(usize, Group)], largest: usize) -> (Vec<Location>, Vec<(usize, Group)>) {
+    let mut pieces: Vec<(usize, Group)> = Vec::new();
     let mut locations = Vec::with_capacity(sizes.len());
-    for (elements, kind) in sizes {
+    for (elements, group) in sizes {
         let size = elements.next_multiple_of(ALIGNMENT);
-        let latest = pieces.iter().rposition(|(_, other)| other == kind);
+        let latest = pieces.iter().rposition(|(_, other)| other == group);
         let open = latest.filter(|piece| pieces[*piece].0 + size <= largest);
         let piece = open.unwrap_or_else(|| {
-            pieces.push((0, *kind));
+            pieces.push((0, *group));
             pieces.len() - 1
         });
         locations.push(Location { piece, offset: pieces[piece].0 });
         pieces[piece].0 += size;
     }
-    (locations, pieces)
+    let mut order: Vec<usize> = (0..pieces.len()).collect();
+    order.sort_by_key(|piece| !pieces[*piece].1.learnt);
+    for location in &mut locations {
+        let place = order.iter().position(|piece| *piece == location.piece);
+        location.piece = place.expect("each piece has a place");
+    }
+    (locations, order.into_iter().map(|piece| pieces[piece]).collect())
 }
 
 /// Sets a tensor that exists to the same number everywhere.
@@ -384,9 +411,9 @@ mod tests {
         assert_eq!(parameters.count(), 3 + 65 + 1);
         let gradients = parameters.gradients();
         let pieces = parameters.pieces(&gradients);
-        let kinds: Vec<(bool, usize)> =
-            pieces.iter().map(|piece| (piece.decay, piece.parameters.elements())).collect();
-        assert_eq!(kinds, [(false, 128), (true, 128)]);
+        let kinds: Vec<(f64, usize)> =
+            pieces.iter().map(|piece| (piece.group.decay, piece.parameters.elements())).collect();
+        assert_eq!(kinds, [(0.0, 128), (1.0, 128)]);
         let mut expected = vec![0.0; 128];
         expected[..3].copy_from_slice(&bias.to_vec().unwrap());
         expected[64] = scale.to_scalar().unwrap();
@@ -398,11 +425,13 @@ mod tests {
 
     #[test]
     fn pieces_are_cut_at_the_largest_tensor() {
-        let sizes = [(100, true), (65, true), (1, false), (64, true)];
+        let [frozen, decayed, plain] =
+            [Group::FROZEN, Group::with_decay(true), Group::with_decay(false)];
+        let sizes = [(3, frozen), (100, decayed), (65, decayed), (1, plain), (64, decayed)];
         let (locations, pieces) = lay_out(&sizes, 200);
-        let expected = [(0, 0), (1, 0), (2, 0), (1, 128)];
+        let expected = [(3, 0), (0, 0), (1, 0), (2, 0), (1, 128)];
         assert_eq!(locations, expected.map(|(piece, offset)| Location { piece, offset }));
-        assert_eq!(pieces, [(128, true), (192, true), (64, false)]);
+        assert_eq!(pieces, [(128, decayed), (192, decayed), (64, plain), (64, frozen)]);
     }
 
     /// On the GPUs that there are, and one with limits that are no round numbers: pieces are as large as

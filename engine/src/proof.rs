@@ -7,6 +7,7 @@ mod check;
 pub use check::{difference, prove};
 
 use crate::autograd::Op;
+use crate::device::Origin;
 use crate::random::Key;
 use crate::{Device, Shape, Tensor};
 
@@ -105,6 +106,7 @@ pub struct Case {
     /// What is special about it.
     pub label: String,
     make: Box<dyn Fn() -> Box<dyn Proven> + Send + Sync>,
+    origin: Origin,
     inputs: Vec<Array64>,
     tolerance: f64,
     forward_only: bool,
@@ -116,6 +118,7 @@ impl Case {
         Case {
             label: label.into(),
             make: Box::new(move || Box::new(op.clone())),
+            origin: Origin::Program,
             inputs: Vec::new(),
             tolerance: 1e-5,
             forward_only: false,
@@ -160,6 +163,11 @@ impl Case {
     /// Checks results only: for inputs where differences of the reference mean nothing.
     pub fn forward_only(self) -> Case {
         Case { forward_only: true, ..self }
+    }
+
+    /// The same for an op of the engine's.
+    pub(crate) fn built_in(self) -> Case {
+        Case { origin: Origin::Engine, ..self }
     }
 
     /// The shapes of the inputs.

@@ -54,6 +54,19 @@ impl Shape {
         (0..self.rank as isize).contains(&axis).then_some(axis as usize)
     }
 
+    /// The same for the method of that name, which can not do without the axis.
+    ///
+    /// # Panics
+    /// At the caller's line, if there is none.
+    #[track_caller]
+    pub(crate) fn resolve(&self, axis: isize, name: &str) -> usize {
+        // Not in a closure: a panic there would name this line.
+        let Some(resolved) = self.axis(axis) else {
+            panic!("{name}: there is no axis {axis} in {self}");
+        };
+        resolved
+    }
+
     /// The size of the last axis, and 1 for a scalar.
     pub fn last(&self) -> usize {
         self.iter().last().copied().unwrap_or(1)

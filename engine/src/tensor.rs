@@ -1,7 +1,7 @@
 //! The tensor: a shape, a place in a device's memory, and perhaps a place in a graph.
 
 use crate::device::Fill;
-use crate::device::{Destination, Device, Kernel, Operand, Reading, Storage};
+use crate::device::{Destination, Device, Kernel, Operand, Origin, Reading, Storage};
 use crate::{Result, Shape};
 use std::any::Any;
 use std::fmt;
@@ -210,8 +210,23 @@ pub(crate) fn launch<const N: usize>(
     outputs.try_into().expect("as many outputs as the caller takes")
 }
 
-/// Runs a kernel into tensors that exist, each overwritten or (`true`) added to.
+/// Runs a kernel of the engine's into tensors that exist, each overwritten or (`true`) added to.
+#[track_caller]
 pub(crate) fn launch_into(kernel: &dyn Kernel, inputs: &[&Tensor], outputs: &[(&Tensor, bool)]) {
+    launch_from(Origin::Engine, kernel, inputs, outputs);
+}
+
+/// The same for a kernel from wherever it may be.
+///
+/// # Panics
+/// If the tensors are on a GPU and the kernel has no shader.
+#[track_caller]
+pub(crate) fn launch_from(
+    origin: Origin,
+    kernel: &dyn Kernel,
+    inputs: &[&Tensor],
+    outputs: &[(&Tensor, bool)],
+) {
     let Some(device) = outputs.first().map(|(tensor, _)| tensor.device()) else { return };
     // So no kernel has to do with outputs without elements, unless another one has some.
     if outputs.iter().all(|(tensor, _)| tensor.elements() == 0) {
@@ -222,7 +237,12 @@ pub(crate) fn launch_into(kernel: &dyn Kernel, inputs: &[&Tensor], outputs: &[(&
         .iter()
         .map(|(tensor, add)| Destination { operand: tensor.operand(), add: *add })
         .collect();
-    device.run(kernel, &inputs, &outputs);
+    let ran = device.run(origin, kernel, &inputs, &outputs);
+    assert!(
+        ran,
+        "{}: it has no shader, so it runs on the CPU alone, not on {device}",
+        kernel.name()
+    );
 }
 
 /// The shapes of a kernel's outputs.

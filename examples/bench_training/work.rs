@@ -3,7 +3,7 @@
 //! find the same losses.
 
 use neutreno::engine::optim::{AdamW, AdamWSettings, Optimizer, clip};
-use neutreno::engine::{Device, Error, Gradients, Ids, Parameters, Reading};
+use neutreno::engine::{Device, Error, Gradients, Group, Ids, Parameters, Reading};
 use neutreno::language::Pass;
 use neutreno::{LanguageModel, LanguageModelConfig, VariantConfig};
 
@@ -82,9 +82,9 @@ impl Work {
     pub fn new(sizes: &Sizes, variant: VariantConfig, device: &Device) -> Work {
         let config = sizes.config(variant);
         // In this job the norms decay too.
-        let all = |_: &str, _, _| true;
+        let all = |_: &str, _, _| Group::default();
         let build = |builder: &mut _| LanguageModel::new(&config, builder);
-        let (model, parameters) = Parameters::build_with_decay(device, 0, all, build);
+        let (model, parameters) = Parameters::build_with_groups(device, 0, all, build);
         for (name, tensor) in parameters.iter() {
             let [outputs, inputs] = match *tensor.shape() {
                 [outputs, inputs] => [outputs, inputs],

@@ -87,7 +87,7 @@ fn ops(device: &Device) -> usize {
             break;
         }
         checked += 1;
-        let cases = (op.cases)();
+        let cases = op.cases();
         for case in cases.iter().filter(|case| !case.input_shapes().is_empty()).take(CASES) {
             let difference = match device.kind() {
                 // The CPU is what others are held against; it is held against plain formulas.

@@ -136,18 +136,17 @@ pub(crate) fn latest_step(folder: &ModelFolder) -> Option<u64> {
 /// Removes all checkpoints but the latest `keep` and the best.
 ///
 /// # Errors
-/// If one cannot be removed.
+/// If some cannot be removed, for the first of them; the others are.
 pub(crate) fn prune(folder: &ModelFolder, keep: usize, best: Option<u64>) -> Result<(), Error> {
     let all = steps(folder);
     let old = all.len().saturating_sub(keep.max(1));
-    for (step, path) in all.into_iter().take(old) {
-        if Some(step) != best {
-            // Without its sums a checkpoint that is half removed counts as damaged.
-            let _ = fs::remove_file(path.join(SUMS));
-            remove_folder(&path)?;
-        }
-    }
-    Ok(())
+    let old = all.into_iter().take(old).filter(|(step, _)| Some(*step) != best);
+    let remove = |path: PathBuf| {
+        // Without its sums a checkpoint that is half removed counts as damaged.
+        let _ = fs::remove_file(path.join(SUMS));
+        remove_folder(&path)
+    };
+    old.map(|(_, path)| remove(path)).fold(Ok(()), Result::and)
 }
 
 /// The checkpoints there are, damaged ones too, by their step.

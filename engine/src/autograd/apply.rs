@@ -5,8 +5,9 @@ use super::graph::{Node, Step};
 use super::op::{Op, Saves};
 use super::record::{Record, Saved};
 use crate::computation::Computation;
+use crate::device::Origin;
 use crate::finite::look;
-use crate::tensor::{check, launch_into};
+use crate::tensor::{check, launch_from};
 use crate::{Result, Shape, Tensor};
 use std::sync::Arc;
 
@@ -37,16 +38,29 @@ pub fn is_recording(inputs: &[&Tensor]) -> bool {
     Computation::records() && inputs.iter().any(|input| input.is_tracked())
 }
 
-/// Runs an op and, if an input is tracked, records it. This is how every method of
-/// [`Tensor`] that is an op works, and how an op of one's own is used.
+/// Runs an op and, if an input is tracked, records it: how an op of one's own is used.
 ///
 /// # Panics
 /// At the caller's line: if the inputs do not fit, or an input is tracked and the op has no
 /// derivative.
 #[track_caller]
 pub fn apply<const N: usize>(op: impl Op, inputs: &[&Tensor]) -> [Tensor; N] {
-    let outputs = apply_boxed(Box::new(op), inputs);
-    outputs.try_into().expect("as many results as the caller takes")
+    taken(apply_boxed(Box::new(op), inputs))
+}
+
+/// The same as [`apply`] for the engine's own ops: how every method of [`Tensor`] that is an op works.
+#[track_caller]
+pub(crate) fn apply_built_in<const N: usize>(op: impl Op, inputs: &[&Tensor]) -> [Tensor; N] {
+    taken(apply_from(Origin::Engine, Box::new(op), inputs))
+}
+
+#[track_caller]
+fn taken<const N: usize>(results: Vec<Tensor>) -> [Tensor; N] {
+    let count = results.len();
+    match results.try_into() {
+        Ok(results) => results,
+        Err(_) => panic!("an op of {count} results is taken to have {N}"),
+    }
 }
 
 /// The same as [`apply`] for an op whose type is not known where it is used.
@@ -55,19 +69,25 @@ pub fn apply<const N: usize>(op: impl Op, inputs: &[&Tensor]) -> [Tensor; N] {
 /// As [`apply`].
 #[track_caller]
 pub fn apply_boxed(op: Box<dyn Op>, inputs: &[&Tensor]) -> Vec<Tensor> {
+    apply_from(Origin::Program, op, inputs)
+}
+
+/// The same as [`apply`] for an op from wherever it may be.
+#[track_caller]
+pub(crate) fn apply_from(origin: Origin, op: Box<dyn Op>, inputs: &[&Tensor]) -> Vec<Tensor> {
     let shapes = check(&*op, inputs);
     let device = inputs.first().expect("an op has inputs").device();
     let mut outputs: Vec<Tensor> =
         shapes.iter().map(|shape| Tensor::uninitialized(*shape, device)).collect();
     let destinations: Vec<(&Tensor, bool)> = outputs.iter().map(|tensor| (tensor, false)).collect();
-    launch_into(&*op, inputs, &destinations);
+    launch_from(origin, &*op, inputs, &destinations);
     let results = op.results();
     look(op.name(), inputs, &outputs[..results]);
     if is_recording(inputs) {
         if let Some(reason) = op.no_derivative() {
             panic!("{} has no derivative ({reason}); detach its input first", op.name());
         }
-        let node = record(op, inputs, &outputs, shapes);
+        let node = record(origin, op, inputs, &outputs, shapes);
         for (output, tensor) in outputs.iter_mut().take(results).enumerate() {
             tensor.variable = Some(node.output(output));
         }
@@ -77,6 +97,7 @@ pub fn apply_boxed(op: Box<dyn Op>, inputs: &[&Tensor]) -> Vec<Tensor> {
 }
 
 fn record(
+    origin: Origin,
     op: Box<dyn Op>,
     inputs: &[&Tensor],
     outputs: &[Tensor],
@@ -91,23 +112,27 @@ fn record(
         shapes,
         device: inputs[0].device().clone(),
     };
-    Node::of_step(Box::new(OpStep(op)), record)
+    Node::of_step(Box::new(OpStep { op, origin }), record)
 }
 
 /// The step back through an op.
-struct OpStep(Box<dyn Op>);
+struct OpStep {
+    op: Box<dyn Op>,
+    origin: Origin,
+}
 
 impl Step for OpStep {
     fn name(&self) -> &'static str {
-        self.0.name()
+        self.op.name()
     }
 
     fn results(&self, _outputs: usize) -> usize {
-        self.0.results()
+        self.op.results()
     }
 
     fn backward(&self, saved: &Saved, context: &mut GradientContext) -> Result<Vec<Arc<Node>>> {
-        self.0.backward(saved, context);
+        context.origin = self.origin;
+        self.op.backward(saved, context);
         Ok(Vec::new())
     }
 }

@@ -2,7 +2,8 @@
 
 use super::context::GradientContext;
 use super::gradients::{Gradients, Sums};
-use super::graph::{Node, WayBack};
+use super::graph::{Kind, Node, WayBack};
+use crate::device::Origin;
 use crate::{Error, Result, Tensor};
 use std::collections::BinaryHeap;
 use std::sync::Arc;
@@ -47,7 +48,7 @@ pub(super) fn visit(roots: Vec<Arc<Node>>, sums: &mut Sums, first: u64) -> Resul
     let mut waiting: BinaryHeap<ById> = roots.into_iter().map(ById).collect();
     let mut visited = u64::MAX;
     while let Some(ById(node)) = waiting.pop() {
-        if node.is_leaf || node.id == visited {
+        if node.kind == Kind::Leaf || node.id == visited {
             continue;
         }
         visited = node.id;
@@ -55,8 +56,17 @@ pub(super) fn visit(roots: Vec<Arc<Node>>, sums: &mut Sums, first: u64) -> Resul
             outside.push(node);
             continue;
         }
+        if node.kind == Kind::Gradient {
+            return fail(
+                "it depends on a gradient that came out of a backward, and there are no second \
+                 derivatives; detach the gradient to use it as a constant",
+            );
+        }
         let Some(WayBack { step, record }) = node.take() else {
-            return fail("its graph was consumed by an earlier backward; run forward again");
+            return fail(
+                "its graph was consumed by an earlier backward, and no graph is kept; run forward \
+                 again, or add up the losses and go back once",
+            );
         };
         if !record.saved.is_intact() {
             let name = step.name();
@@ -64,7 +74,8 @@ pub(super) fn visit(roots: Vec<Arc<Node>>, sums: &mut Sums, first: u64) -> Resul
         }
         let results = step.results(record.shapes.len());
         let of_outputs = (0..results).map(|output| sums.take((node.id, output))).collect();
-        let mut context = GradientContext { of_outputs, record: &record, sums };
+        let origin = Origin::Program;
+        let mut context = GradientContext { of_outputs, record: &record, sums, origin };
         let reached = step.backward(&record.saved, &mut context)?;
         waiting.extend(reached.into_iter().map(ById));
         waiting.extend(record.inputs.iter().flatten().map(|input| ById(Node::of(input))));

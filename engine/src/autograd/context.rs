@@ -2,7 +2,8 @@
 
 use super::gradients::{Slot, Sums};
 use super::record::Record;
-use crate::tensor::{Variable, check, launch_into};
+use crate::device::Origin;
+use crate::tensor::{Variable, check, launch_from};
 use crate::{Kernel, Tensor};
 
 /// Where an op's derivative finds the gradients of its results and leaves those of its inputs. What
@@ -11,6 +12,8 @@ pub struct GradientContext<'a> {
     pub(super) of_outputs: Vec<Option<Tensor>>,
     pub(super) record: &'a Record,
     pub(super) sums: &'a mut Sums,
+    /// Who the op is from.
+    pub(super) origin: Origin,
 }
 
 impl GradientContext<'_> {
@@ -66,7 +69,7 @@ impl GradientContext<'_> {
         }
         let outputs: Vec<(&Tensor, bool)> =
             destinations.iter().map(|(tensor, add)| (tensor, *add)).collect();
-        launch_into(kernel, operands, &outputs);
+        launch_from(self.origin, kernel, operands, &outputs);
         for (input, (tensor, _)) in inputs.iter().zip(destinations) {
             let variable = self.record.inputs[*input].as_ref();
             self.sums.made(variable.expect("looked at above"), tensor);

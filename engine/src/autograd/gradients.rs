@@ -1,5 +1,6 @@
 //! Gradients in the making, and those that came out.
 
+use super::graph::Node;
 use crate::Tensor;
 use crate::device::Copy;
 use crate::tensor::{Variable, launch, launch_into};
@@ -23,14 +24,57 @@ impl Identity {
 pub struct Gradients {
     pub(super) sums: Sums,
     /// Memory that provided gradients are windows of, and whose gradients they are.
-    flat: Option<(Vec<Tensor>, Identity)>,
+    flat: Vec<(Vec<Tensor>, Identity)>,
 }
 
 impl Gradients {
     /// The gradient of a leaf, of the leaf's shape; `None` if none reached it.
+    ///
+    /// There are no second derivatives: a `backward` that comes to this tensor is an error. To use it as
+    /// a constant in what is differentiated, [`detach`](Tensor::detach) it.
     pub fn get(&self, leaf: &Tensor) -> Option<Tensor> {
+        let mut gradient = self.constant(leaf)?;
+        gradient.variable = Some(Node::gradient().output(0));
+        Some(gradient)
+    }
+
+    /// The same as a constant.
+    pub(crate) fn constant(&self, leaf: &Tensor) -> Option<Tensor> {
         let sum = self.sums.0.get(&leaf.variable.as_ref()?.slot)?;
         sum.written.then(|| sum.tensor.reshape(leaf.shape()))
+    }
+
+    /// Gradients for two sets of parameters, such as those of two models, that one backward pass fills.
+    /// Each optimiser takes from them what is its own.
+    ///
+    /// ```
+    /// use neutreno_engine::optim::{Optimizer, Sgd, SgdSettings};
+    /// use neutreno_engine::{Builder, Device, Initial, Parameters};
+    /// let device = Device::cpu();
+    /// let make = |p: &mut Builder| p.parameter("x", [1], Initial::Full(3.0), false);
+    /// let [(x, one), (y, other)] = [1, 2].map(|seed| Parameters::build(&device, seed, make));
+    /// let mut optimizers = [&one, &other].map(|all| Sgd::new(all, SgdSettings::default()));
+    ///
+    /// let mut gradients = one.gradients().and(other.gradients());
+    /// (&x * &y).sum_all().backward_into(&mut gradients)?;
+    /// optimizers[0].step(&one, &gradients, 0.1, None);
+    /// optimizers[1].step(&other, &gradients, 0.2, None);
+    /// approx::assert_relative_eq!(x.to_scalar()?, 2.7);
+    /// approx::assert_relative_eq!(y.to_scalar()?, 2.4);
+    /// # Ok::<(), neutreno_engine::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If both hold gradients of the same tensor.
+    #[must_use]
+    #[track_caller]
+    pub fn and(mut self, other: Gradients) -> Gradients {
+        for (slot, sum) in other.sums.0 {
+            let taken = self.sums.0.insert(slot, sum).is_some();
+            assert!(!taken, "both hold gradients of the same parameters");
+        }
+        self.flat.extend(other.flat);
+        self
     }
 
     /// Forgets all sums; memory given from outside is kept and overwritten next.
@@ -48,13 +92,13 @@ impl Gradients {
 
     /// Remembers the memory that what was provided are windows of, and for which parameters.
     pub(crate) fn provide_flat(&mut self, flat: Vec<Tensor>, parameters: Identity) {
-        self.flat = Some((flat, parameters));
+        self.flat.push((flat, parameters));
     }
 
     /// The memory that what was provided are windows of, if that was for these parameters.
     pub(crate) fn flat(&self, parameters: Identity) -> Option<&[Tensor]> {
-        let (flat, theirs) = self.flat.as_ref()?;
-        (*theirs == parameters).then_some(flat)
+        let found = self.flat.iter().find(|(_, theirs)| *theirs == parameters);
+        found.map(|(flat, _)| flat.as_slice())
     }
 }
 

@@ -7,13 +7,24 @@ use crate::tensor::Variable;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// A leaf, or one op that was run on tracked tensors.
+/// A leaf, a gradient, or one op that was run on tracked tensors.
 pub(super) struct Node {
     /// Counts up: an op's number is larger than those of its inputs.
     pub id: u64,
-    /// `None` for a leaf; taken when the node is visited.
+    /// That of an op; taken when the node is visited.
     way_back: Mutex<Option<WayBack>>,
-    pub is_leaf: bool,
+    pub kind: Kind,
+}
+
+/// What a node stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// What is differentiated with respect to.
+    Leaf,
+    /// An op, or a part of the graph that is run again.
+    Step,
+    /// A gradient that came out: there is no way back through how it was made.
+    Gradient,
 }
 
 /// What is needed to go back through a node.
@@ -38,17 +49,21 @@ pub(super) trait Step: Send + Sync {
 
 impl Node {
     pub fn leaf() -> Arc<Node> {
-        Node::new(None)
+        Node::new(Kind::Leaf, None)
+    }
+
+    pub fn gradient() -> Arc<Node> {
+        Node::new(Kind::Gradient, None)
     }
 
     pub fn of_step(step: Box<dyn Step>, record: Record) -> Arc<Node> {
-        Node::new(Some(WayBack { step, record }))
+        Node::new(Kind::Step, Some(WayBack { step, record }))
     }
 
-    fn new(way_back: Option<WayBack>) -> Arc<Node> {
+    fn new(kind: Kind, way_back: Option<WayBack>) -> Arc<Node> {
         static CREATED: AtomicU64 = AtomicU64::new(0);
         let id = CREATED.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Node { id, is_leaf: way_back.is_none(), way_back: Mutex::new(way_back) })
+        Arc::new(Node { id, kind, way_back: Mutex::new(way_back) })
     }
 
     /// The node of a tensor that is a result of one.

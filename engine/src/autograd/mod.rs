@@ -18,6 +18,7 @@ mod recompute;
 mod record;
 
 pub use apply::{apply, apply_boxed, is_recording, no_grad};
+pub(crate) use apply::{apply_built_in, apply_from};
 pub use context::GradientContext;
 pub use gradients::Gradients;
 pub(crate) use gradients::Identity;

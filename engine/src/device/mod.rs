@@ -25,6 +25,7 @@ pub use failure::{Fault, Injection};
 pub use fill::Fill;
 pub use gpu::DeviceDescription;
 pub use kernel::Kernel;
+pub(crate) use kernel::Origin;
 pub use plan::Dispatch;
 pub use profile::KernelTime;
 pub use storage::Reading;

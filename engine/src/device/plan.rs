@@ -100,12 +100,13 @@ impl Plan {
     }
 
     /// Notes what a kernel would do; `outputs` are the shapes and whether they are added to.
+    /// Returns whether it can run there.
     pub fn run(
         &self,
         kernel: &dyn Kernel,
         inputs: &[Shape],
         outputs: &[(Shape, bool)],
-    ) -> Result<(), Refusal> {
+    ) -> Result<bool, Refusal> {
         let cost = kernel.cost(inputs);
         let mut totals = lock(&self.totals);
         totals.cost += cost;
@@ -115,6 +116,7 @@ impl Plan {
             PlannedDevice::Cpu { threads } => {
                 let scratch = kernel.scratch(inputs, threads);
                 scratch.map(|elements| self.allocate(elements)).transpose()?;
+                Ok(true)
             }
             PlannedDevice::Gpu { software, .. } => {
                 let inputs: Vec<Binding> =
@@ -123,11 +125,12 @@ impl Plan {
                     outputs.iter().map(|(shape, add)| Binding::planned(*shape, *add)).collect();
                 let (scratch, refused) = (Vec::new(), None);
                 let mut target = Counting { plan: self, software, scratch, refused };
-                kernel.gpu(&inputs, &outputs, &mut Recorder::new(&mut target));
-                return target.refused.map_or(Ok(()), Err);
+                let mut recorder = Recorder::new(&mut target);
+                kernel.gpu(&inputs, &outputs, &mut recorder);
+                let has_shader = recorder.has_shader();
+                target.refused.map_or(Ok(has_shader), Err)
             }
         }
-        Ok(())
     }
 
     /// What was dispatched since this was asked last.
@@ -186,6 +189,7 @@ impl Target for Counting<'_> {
         if self.refused.is_some() {
             return;
         }
+        dispatch.find_shader();
         let shapes = |bindings: &[&Binding]| bindings.iter().map(|binding| binding.shape).collect();
         lock(&self.plan.totals).dispatches.push(Dispatch {
             entry_point: dispatch.entry_point.into(),

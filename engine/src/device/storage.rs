@@ -2,7 +2,7 @@
 
 use super::account::ALIGNMENT;
 use super::failure::Refusal;
-use super::kernel::Kernel;
+use super::kernel::{Kernel, Origin};
 use super::missing::Missing;
 use super::{Backend, Device, cpu, gpu, plan};
 use crate::{Result, Shape};
@@ -65,32 +65,42 @@ impl Device {
 
     /// Runs a kernel. Destinations with `add` set, and those that are memory of an earlier
     /// result, are changed in place. Where memory is missing, its own or that of an argument, it does
-    /// not run, and its results are missing.
-    pub(crate) fn run(&self, kernel: &dyn Kernel, inputs: &[Operand], outputs: &[Destination]) {
+    /// not run, and its results are missing. Returns whether the kernel can run on this device.
+    #[must_use]
+    pub(crate) fn run(
+        &self,
+        origin: Origin,
+        kernel: &dyn Kernel,
+        inputs: &[Operand],
+        outputs: &[Destination],
+    ) -> bool {
         for output in outputs {
             output.operand.storage.memory.version.fetch_add(1, Ordering::Relaxed);
         }
         let failure = self.failure();
         let whole = if failure.has_refused() { check(inputs, outputs) } else { Ok(()) };
-        let done = whole.and_then(|()| self.run_whole(kernel, inputs, outputs));
+        let done = whole.and_then(|()| self.run_whole(origin, kernel, inputs, outputs));
         if failure.has_refused() {
             outputs.iter().for_each(|output| output.note(&done));
         }
+        done.unwrap_or(true)
     }
 
+    /// Runs a kernel that lacks nothing.
     fn run_whole(
         &self,
+        origin: Origin,
         kernel: &dyn Kernel,
         inputs: &[Operand],
         outputs: &[Destination],
-    ) -> Granted<()> {
+    ) -> Granted<bool> {
         let work = || match &self.0.backend {
-            Backend::Cpu(cpu) => run_on_cpu(cpu, kernel, inputs, outputs),
+            Backend::Cpu(cpu) => run_on_cpu(cpu, kernel, inputs, outputs).map(|()| true),
             Backend::Gpu(gpu) => {
                 let inputs: Vec<_> = inputs.iter().map(|input| input.binding(false)).collect();
                 let outputs: Vec<_> =
                     outputs.iter().map(|output| output.operand.binding(output.add)).collect();
-                gpu.record(|recorder| kernel.gpu(&inputs, &outputs, recorder))
+                gpu.record(origin, |recorder| kernel.gpu(&inputs, &outputs, recorder))
             }
             Backend::Plan(plan) => {
                 let shape = |output: &Destination| (output.operand.shape, output.add);
@@ -260,10 +270,10 @@ pub(crate) struct Destination<'a> {
 
 impl Destination<'_> {
     /// Notes what became of it.
-    fn note(&self, done: &Granted<()>) {
+    fn note(&self, done: &Granted<bool>) {
         let Operand { storage, shape } = self.operand;
         match done {
-            Ok(()) => storage.written(shape.elements()),
+            Ok(_) => storage.written(shape.elements()),
             Err(why) => storage.lacks(shape.elements(), why),
         }
     }

@@ -27,7 +27,7 @@ mod tiles;
 mod unfused;
 mod values;
 
-use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::tensor::launch;
@@ -138,7 +138,7 @@ impl Tensor {
                 }
             }
         }
-        let [output] = apply(Attention { coefficients, causal }, &inputs);
+        let [output] = apply_built_in(Attention { coefficients, causal }, &inputs);
         output
     }
 }

@@ -1,4 +1,4 @@
-//! What elementwise ops of two operands share: operands of different shapes are repeated along
+//! What elementwise ops of several operands share: operands of different shapes are repeated along
 //! axes of size 1 and along axes missing on the left, as in NumPy.
 
 use crate::device::cpu::simd::for_chunks;
@@ -8,16 +8,21 @@ use crate::proof::{Case, Proven};
 use crate::shape::MAX_RANK;
 use crate::{Shape, uniforms};
 
-/// The common shape of two operands.
+/// The common shape of the operands.
 pub(super) fn shapes(inputs: &[Shape]) -> Result<Vec<Shape>, String> {
-    let shape = inputs[0].broadcast(&inputs[1]);
+    let shape = common(inputs);
     shape.map(|shape| vec![shape]).ok_or_else(|| "the shapes do not broadcast".into())
+}
+
+fn common(inputs: &[Shape]) -> Option<Shape> {
+    inputs[1..].iter().try_fold(inputs[0], |shape, input| shape.broadcast(input))
 }
 
 /// One operation for each element.
 pub(super) fn cost(inputs: &[Shape]) -> Cost {
-    let elements = inputs[0].broadcast(&inputs[1]).map_or(0, |shape| shape.elements());
-    Cost::elementwise(elements, 1, inputs[0].elements() + inputs[1].elements() + elements)
+    let elements = common(inputs).map_or(0, |shape| shape.elements());
+    let read: usize = inputs.iter().map(|input| input.elements()).sum();
+    Cost::elementwise(elements, 1, read + elements)
 }
 
 /// Records a broadcasting shader.
@@ -27,27 +32,29 @@ pub(super) fn dispatch(
     outputs: &[Binding],
     gpu: &mut Recorder,
 ) {
-    let [left, right, output] = [&inputs[0], &inputs[1], &outputs[0]];
-    let uniforms = uniforms(&output.shape, &left.shape, &right.shape);
+    let (inputs, output): (Vec<&Binding>, _) = (inputs.iter().collect(), &outputs[0]);
+    let uniforms = uniforms(&output.shape, &inputs);
     let elements = output.shape.elements();
-    gpu.dispatch_elements(entry_point, &[left, right], &[output], &uniforms, elements);
+    gpu.dispatch_elements(entry_point, &inputs, &[output], &uniforms, elements);
 }
 
-/// Equal shapes and every way of repeating an operand; the right operand is in [low, high).
+/// Equal shapes and every way of repeating an operand.
+pub(super) const SHAPES: [(&[usize], &[usize]); 9] = [
+    (&[1], &[1]),
+    (&[17], &[17]),
+    (&[3, 5], &[5]),
+    (&[5], &[3, 5]),
+    (&[2, 3, 1], &[1, 4]),
+    (&[3, 1, 2], &[3, 2, 2]),
+    (&[4, 3], &[]),
+    (&[65, 257], &[257]),
+    (&[63, 1, 65], &[1, 7, 1]),
+];
+
+/// These shapes with the right operand in [low, high).
 pub(super) fn cases<O: Proven + Clone>(op: impl Fn() -> O, [low, high]: [f32; 2]) -> Vec<Case> {
-    let shapes: [(&[usize], &[usize]); 9] = [
-        (&[1], &[1]),
-        (&[17], &[17]),
-        (&[3, 5], &[5]),
-        (&[5], &[3, 5]),
-        (&[2, 3, 1], &[1, 4]),
-        (&[3, 1, 2], &[3, 2, 2]),
-        (&[4, 3], &[]),
-        (&[65, 257], &[257]),
-        (&[63, 1, 65], &[1, 7, 1]),
-    ];
     let case = |(a, b)| Case::new(format!("{a:?} and {b:?}"), op()).input(a).between(b, low, high);
-    shapes.map(case).into()
+    SHAPES.map(case).into()
 }
 
 /// How far apart, in `operand`, neighbours along each axis of `shape` lie: 0 where it is repeated.
@@ -77,7 +84,7 @@ pub(super) fn zip(
             chunk.iter_mut().zip(operands).for_each(|(y, (a, b))| *y = f(*a, *b));
         });
     }
-    let walk = Walk::new(&shape, &left.shape, &right.shape);
+    let walk = Walk::new(&shape, [&left.shape, &right.shape]);
     for_chunks(output, |start, chunk| {
         walk.runs(start, chunk.len(), |at, [a, b], count| {
             let chunk = &mut chunk[at..at + count];
@@ -94,29 +101,34 @@ pub(super) fn zip(
     });
 }
 
-/// The walk through two operands in the order of the output, in runs along the last axis.
-struct Walk {
+/// The walk through operands in the order of the output, in runs along the last axis.
+pub(super) struct Walk<const OPERANDS: usize> {
     shape: Shape,
-    strides: [Shape; 2],
+    strides: [Shape; OPERANDS],
     /// The strides along the last axis: 1, or 0 where an operand is repeated.
-    inner: [usize; 2],
+    pub inner: [usize; OPERANDS],
 }
 
-impl Walk {
-    fn new(shape: &Shape, left: &Shape, right: &Shape) -> Walk {
+impl<const OPERANDS: usize> Walk<OPERANDS> {
+    pub fn new(shape: &Shape, operands: [&Shape; OPERANDS]) -> Walk<OPERANDS> {
         // Axes of size 1 go: at the end, they would cut the walk into runs of one element.
         let long = |sizes: Shape| {
             let kept = sizes.iter().zip(shape.iter()).filter(|(_, along)| **along != 1);
             Shape::new(&kept.map(|(size, _)| *size).collect::<Vec<_>>())
         };
-        let strides = [strides(left, shape), strides(right, shape)].map(long);
+        let strides = operands.map(|operand| long(strides(operand, shape)));
         let inner = strides.map(|strides| strides.iter().last().copied().unwrap_or(0));
         Walk { shape: long(*shape), strides, inner }
     }
 
     /// Calls `body(position in the chunk, positions in the operands, count)` for each run.
     #[inline(always)]
-    fn runs(&self, start: usize, count: usize, mut body: impl FnMut(usize, [usize; 2], usize)) {
+    pub fn runs(
+        &self,
+        start: usize,
+        count: usize,
+        mut body: impl FnMut(usize, [usize; OPERANDS], usize),
+    ) {
         let width = self.shape.last();
         let mut done = 0;
         while done < count {
@@ -127,8 +139,8 @@ impl Walk {
         }
     }
 
-    fn positions(&self, mut index: usize) -> [usize; 2] {
-        let mut positions = [0; 2];
+    fn positions(&self, mut index: usize) -> [usize; OPERANDS] {
+        let mut positions = [0; OPERANDS];
         for axis in (0..self.shape.rank()).rev() {
             let along = index % self.shape[axis];
             index /= self.shape[axis];
@@ -140,22 +152,28 @@ impl Walk {
     }
 }
 
-/// The names of the axes' sizes, and of both operands' strides, in the shader.
-const NAMES: [[&str; MAX_RANK]; 3] = [
-    ["size_0", "size_1", "size_2", "size_3", "size_4", "size_5"],
+/// The names of the axes' sizes in the shader.
+const SIZES: [&str; MAX_RANK] = ["size_0", "size_1", "size_2", "size_3", "size_4", "size_5"];
+
+/// And of the operands' strides.
+const STRIDES: [[&str; MAX_RANK]; 3] = [
     ["a_0", "a_1", "a_2", "a_3", "a_4", "a_5"],
     ["b_0", "b_1", "b_2", "b_3", "b_4", "b_5"],
+    ["c_0", "c_1", "c_2", "c_3", "c_4", "c_5"],
 ];
 
-/// The uniforms of a broadcasting shader: elements, then for each of six axes its size and the
-/// strides of both operands.
-fn uniforms(shape: &Shape, left: &Shape, right: &Shape) -> Vec<Uniform> {
+/// The uniforms of a broadcasting shader: elements, then for each of six axes its size, and the
+/// strides of each operand.
+fn uniforms(shape: &Shape, operands: &[&Binding]) -> Vec<Uniform> {
     let missing = MAX_RANK - shape.rank();
     let mut uniforms = uniforms! { elements: shape.elements() }.to_vec();
-    let axes = [(*shape, 1), (strides(left, shape), 0), (strides(right, shape), 0)];
-    for (names, (sizes, beyond)) in NAMES.iter().zip(axes) {
-        let size = |axis: usize| axis.checked_sub(missing).map_or(beyond, |axis| sizes[axis]);
+    let mut push = |names: &[&'static str; MAX_RANK], along: &Shape, beyond: usize| {
+        let size = |axis: usize| axis.checked_sub(missing).map_or(beyond, |axis| along[axis]);
         uniforms.extend(names.iter().enumerate().map(|(axis, name)| (*name, size(axis).into())));
+    };
+    push(&SIZES, shape, 1);
+    for (names, operand) in STRIDES.iter().zip(operands) {
+        push(names, &strides(&operand.shape, shape), 0);
     }
     uniforms
 }

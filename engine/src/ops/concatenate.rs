@@ -4,7 +4,7 @@
 //! On a GPU each input is placed by the shader of [`slice`](super::slice)'s derivative.
 
 use super::slice::{Slice, record_placement, runs};
-use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::cpu::simd;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
@@ -31,8 +31,7 @@ impl Tensor {
     pub fn concatenate(tensors: &[&Tensor], axis: isize) -> Tensor {
         assert!(!tensors.is_empty(), "concatenate: there are no tensors");
         let shape = tensors[0].shape();
-        let axis = shape.axis(axis);
-        let axis = axis.unwrap_or_else(|| panic!("concatenate: {shape} does not have that axis"));
+        let axis = shape.resolve(axis, "concatenate");
         let mut count = 0;
         let mut parts = Vec::with_capacity(tensors.len());
         for tensor in tensors {
@@ -43,7 +42,7 @@ impl Tensor {
             count += own;
             parts.push(tensor.reshape([before, own, after]));
         }
-        let [y] = apply(Concatenate, &parts.iter().collect::<Vec<_>>());
+        let [y] = apply_built_in(Concatenate, &parts.iter().collect::<Vec<_>>());
         y.reshape(shape.with(axis, count))
     }
 }

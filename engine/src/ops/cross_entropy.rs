@@ -8,7 +8,7 @@
 //! forward; 5 flops and 8 bytes backward.
 
 use super::rows;
-use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::cpu::{math, simd};
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
@@ -41,7 +41,7 @@ impl Tensor {
         assert!(fits, "cross_entropy: logits of shape {shape} and targets of shape {rows}");
         let smoothing = label_smoothing;
         assert!((0.0..=1.0).contains(&smoothing), "cross_entropy: label smoothing of {smoothing}");
-        let [loss] = apply(CrossEntropy::new(targets, smoothing), &[self]);
+        let [loss] = apply_built_in(CrossEntropy::new(targets, smoothing), &[self]);
         loss
     }
 }

@@ -4,7 +4,7 @@
 //! repeated. Saves b and y. Cost an element: 1 flop, 12 bytes; backward twice that.
 
 use super::{broadcast, multiply::Multiply, scale::Scale, sum::sum_to};
-use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::proof::{Array64, Case, Proven};
@@ -27,17 +27,8 @@ impl Tensor {
     /// ```
     #[track_caller]
     pub fn divide(&self, other: &Tensor) -> Tensor {
-        let [y] = apply(Divide, &[self, other]);
+        let [y] = apply_built_in(Divide, &[self, other]);
         y
-    }
-}
-
-impl std::ops::Div for &Tensor {
-    type Output = Tensor;
-
-    #[track_caller]
-    fn div(self, other: &Tensor) -> Tensor {
-        self.divide(other)
     }
 }
 

@@ -6,7 +6,7 @@
 //! Derivative: dx = mask ⊙ dy / (1 − p): the same kernel, which makes the mask again from the key.
 //! Saves nothing but the key. Cost an element: 1 flop, 8 bytes, in both directions.
 
-use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::cpu::simd::{Body, CHUNK, vectorized};
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
@@ -36,7 +36,7 @@ impl Tensor {
         if probability == 0.0 {
             return self.clone();
         }
-        let [y] = apply(Dropout { probability, key }, &[self]);
+        let [y] = apply_built_in(Dropout { probability, key }, &[self]);
         y
     }
 }

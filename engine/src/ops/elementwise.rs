@@ -1,28 +1,63 @@
 //! What functions of one number, applied to every element, share. Such an op is the function with
 //! its derivative ([`Function`], in a file of its own) and a shader; all else is here.
+//!
+//! One of a program's own is made the same way, and used by [`apply`](crate::autograd::apply);
+//! `examples/own_op.rs` is one.
+//!
+//! ```
+//! use neutreno_engine::autograd::{Saves, apply};
+//! use neutreno_engine::ops::elementwise::{Elementwise, Function, INPUT};
+//! use neutreno_engine::{Device, Tensor};
+//!
+//! /// ln(1 + e^x).
+//! #[derive(Clone, Debug)]
+//! struct Softplus;
+//!
+//! impl Function for Softplus {
+//!     const NAME: &'static str = "softplus";
+//!     const SAVES: Saves = INPUT;
+//!
+//!     fn value(&self, x: f32) -> f32 {
+//!         x.max(0.0) + (-x.abs()).exp().ln_1p()
+//!     }
+//!
+//!     fn slope(&self, x: f32) -> f32 {
+//!         1.0 / (1.0 + (-x).exp())
+//!     }
+//! }
+//!
+//! let x = Tensor::new(&[0.0], [1], &Device::cpu()).tracked();
+//! let [y] = apply(Elementwise(Softplus), &[&x]);
+//! assert_eq!(y.to_scalar()?, 2_f32.ln());
+//! assert_eq!(y.backward()?.get(&x).unwrap().to_scalar()?, 0.5);
+//! # Ok::<(), neutreno_engine::Error>(())
+//! ```
 
 use crate::autograd::{GradientContext, Op, Saved, Saves};
 use crate::device::cpu::simd::{Body, CHUNK, vectorized};
 use crate::device::{Cost, Kernel, View, ViewMut};
-use crate::gpu::{Binding, Recorder, Uniform};
+use crate::gpu::{Binding, Recorder, Shader, Uniform};
 use crate::proof::{Array64, Case, Proven};
 use crate::{Shape, uniforms};
 use rayon::prelude::*;
 use std::fmt::Debug;
 
-/// A function y = f(x) of one number. The shader has two entry points: `NAME_forward` with x and
-/// y, and `NAME_backward` with dy, what is saved, and dx.
+/// A function y = f(x) of one number. Its shader has two entry points: `NAME_forward` with x and
+/// y, and `NAME_backward` with dy, what is saved, and dx. Their uniforms are `elements`, `add` (whether
+/// the result is added to what is there; of the first it never is) and the constants.
 pub trait Function: Clone + Debug + Send + Sync + 'static {
     /// The op's name.
     const NAME: &'static str;
-    /// The shader's entry point that makes y.
-    const FORWARD: &'static str;
+    /// The shader, if it is none of the engine's own.
+    const SHADER: Option<Shader> = None;
+    /// The shader's entry point that makes y. Without one the function runs on the CPU alone.
+    const FORWARD: &'static str = "";
     /// The shader's entry point that makes dx.
-    const BACKWARD: &'static str;
+    const BACKWARD: &'static str = "";
     /// What the derivative is computed from: [`INPUT`] or [`OUTPUT`].
     const SAVES: Saves;
     /// Floating-point operations an element, forward and backward; an elementary function is one.
-    const FLOPS: [u64; 2];
+    const FLOPS: [u64; 2] = [1, 2];
 
     /// Constants of the function, by the names that they have in the shader's uniforms, where they
     /// stand after `elements` and `add`.
@@ -35,8 +70,11 @@ pub trait Function: Clone + Debug + Send + Sync + 'static {
 
     /// f′, from x or from y, whichever is saved.
     fn slope(&self, saved: f32) -> f32;
+}
 
-    /// f(x) once more, from the formula alone.
+/// A function with a proof: see [`Proven`].
+pub trait ProvenFunction: Function {
+    /// f(x) once more, from the formula alone, in f64.
     fn reference(&self, x: f64) -> f64;
 
     /// Where to check it; see [`cases`].
@@ -49,7 +87,7 @@ pub const INPUT: Saves = Saves { inputs: &[0], outputs: &[] };
 pub const OUTPUT: Saves = Saves { inputs: &[], outputs: &[0] };
 
 /// Several sizes with uniform inputs in [low, high), and results alone at extreme inputs.
-pub fn cases<F: Function>(function: F, [low, high]: [f32; 2], extremes: &[f32]) -> Vec<Case> {
+pub fn cases<F: ProvenFunction>(function: F, [low, high]: [f32; 2], extremes: &[f32]) -> Vec<Case> {
     let case = |label: String| Case::new(label, Elementwise(function.clone()));
     [1, 3, 17, 63, 65, 257, 20_000]
         .map(|count| case(format!("{count}")).between([count], low, high))
@@ -83,7 +121,7 @@ impl<F: Function> Kernel for Elementwise<F> {
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
-        dispatch(F::FORWARD, self.0.constants(), inputs, &outputs[0], gpu);
+        dispatch(&self.0, F::FORWARD, inputs, &outputs[0], gpu);
     }
 }
 
@@ -98,7 +136,7 @@ impl<F: Function> Op for Elementwise<F> {
     }
 }
 
-impl<F: Function> Proven for Elementwise<F> {
+impl<F: ProvenFunction> Proven for Elementwise<F> {
     fn reference(&self, inputs: &[Array64]) -> Vec<Array64> {
         vec![inputs[0].map(|x| self.0.reference(x))]
     }
@@ -114,7 +152,7 @@ struct Backward<F>(F);
 
 impl<F: Function> Kernel for Backward<F> {
     fn name(&self) -> &'static str {
-        F::BACKWARD
+        if F::BACKWARD.is_empty() { F::NAME } else { F::BACKWARD }
     }
 
     fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
@@ -141,7 +179,7 @@ impl<F: Function> Kernel for Backward<F> {
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
-        dispatch(F::BACKWARD, self.0.constants(), inputs, &outputs[0], gpu);
+        dispatch(&self.0, F::BACKWARD, inputs, &outputs[0], gpu);
     }
 }
 
@@ -185,16 +223,26 @@ impl<F: Function> Body for Slopes<'_, F> {
 }
 
 /// Records a shader whose uniforms are `elements`, `add` and the constants.
-fn dispatch(
+fn dispatch<F: Function>(
+    function: &F,
     entry_point: &str,
-    constants: Vec<Uniform>,
     inputs: &[Binding],
     output: &Binding,
     gpu: &mut Recorder,
 ) {
+    if entry_point.is_empty() {
+        return gpu.has_no_shader();
+    }
     let elements = output.shape.elements();
     let mut uniforms = uniforms! { elements, add: output.add }.to_vec();
-    uniforms.extend(constants);
+    uniforms.extend(function.constants());
     let inputs: Vec<&Binding> = inputs.iter().collect();
-    gpu.dispatch_elements(entry_point, &inputs, &[output], &uniforms, elements);
+    let (inputs, outputs) = (&inputs[..], &[output]);
+    match &F::SHADER {
+        Some(shader) => {
+            let mut gpu = gpu.with_shader(shader);
+            gpu.dispatch_elements(entry_point, inputs, outputs, &uniforms, elements);
+        }
+        None => gpu.dispatch_elements(entry_point, inputs, outputs, &uniforms, elements),
+    }
 }

@@ -7,7 +7,7 @@
 //! the ids. Cost an element: 8 bytes forward; 1 flop and 4 bytes backward, and 4 bytes for each
 //! element of x unless the gradient is added to one that exists.
 
-use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::cpu::simd;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
@@ -32,8 +32,7 @@ impl Tensor {
     #[track_caller]
     pub fn gather(&self, ids: &Ids, axis: isize) -> Tensor {
         let shape = self.shape();
-        let axis = shape.axis(axis);
-        let axis = axis.unwrap_or_else(|| panic!("gather: {shape} does not have that axis"));
+        let axis = shape.resolve(axis, "gather");
         let size = shape[axis];
         if let Some((_, id)) = ids.first_outside(size) {
             panic!("gather: id {id} is not below {size}, the size of axis {axis} of {shape}");
@@ -69,7 +68,7 @@ fn gather(x: &Tensor, ids: &Ids, axis: usize) -> Tensor {
     let shape = x.shape();
     let sizes = [&shape[..axis], &ids.shape(), &shape[axis + 1..]].concat();
     let (before, count, after) = shape.around(axis);
-    let [y] = apply(Gather { ids: ids.clone() }, &[&x.reshape([before, count, after])]);
+    let [y] = apply_built_in(Gather { ids: ids.clone() }, &[&x.reshape([before, count, after])]);
     y.reshape(&sizes[..])
 }
 

@@ -4,9 +4,9 @@
 //! Derivative: dx = dy · (Φ(x) + x · φ(x)) with φ(x) = e^(−x²/2) / √(2π). Saves x.
 //! Cost an element: 5 flops, 8 bytes; backward 11 flops, 12 bytes.
 
-use super::elementwise::{Elementwise, Function, INPUT, cases};
+use super::elementwise::{Elementwise, Function, INPUT, ProvenFunction, cases};
 use crate::Tensor;
-use crate::autograd::{Saves, apply};
+use crate::autograd::{Saves, apply_built_in};
 use crate::device::cpu::math;
 use crate::proof::Case;
 
@@ -21,7 +21,7 @@ impl Tensor {
     /// # Ok::<(), neutreno_engine::Error>(())
     /// ```
     pub fn gelu(&self) -> Tensor {
-        let [y] = apply(Elementwise(Gelu), &[self]);
+        let [y] = apply_built_in(Elementwise(Gelu), &[self]);
         y
     }
 }
@@ -47,7 +47,9 @@ impl Function for Gelu {
         const PEAK: f32 = 0.398_942_3; // 1 / √(2π)
         distribution(x) + x * PEAK * math::exp(-0.5 * x * x)
     }
+}
 
+impl ProvenFunction for Gelu {
     fn reference(&self, x: f64) -> f64 {
         // Φ(x) = ½ + φ(x) Σ x²ⁿ⁺¹ / (1 · 3 ··· (2n + 1)); in f32 it is 0 or 1 well before ±7.
         let near = x.clamp(-7.0, 7.0);

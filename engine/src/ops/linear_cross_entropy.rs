@@ -12,7 +12,7 @@
 
 mod cpu;
 
-use crate::autograd::{GradientContext, Op, Saved, Saves, apply, is_recording};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in, is_recording};
 use crate::device::cpu::simd;
 use crate::device::gpu::products::{Matrix, Product, Tiling};
 use crate::device::{Cost, Kernel, View, ViewMut};
@@ -50,7 +50,7 @@ impl Tensor {
         let targets = targets.clone();
         let tiling = Tiling::default();
         let op = LinearCrossEntropy { targets, label_smoothing, gradients, by_row: false, tiling };
-        let [loss] = apply(op, &[self, weight]);
+        let [loss] = apply_built_in(op, &[self, weight]);
         loss
     }
 
@@ -82,7 +82,7 @@ impl Tensor {
             by_row: true,
             tiling: Tiling::default(),
         };
-        let [losses] = apply(op, &[self, weight]);
+        let [losses] = apply_built_in(op, &[self, weight]);
         losses
     }
 }

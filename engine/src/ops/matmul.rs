@@ -5,7 +5,7 @@
 //! 4 (m k + k n + m n) bytes.
 
 use super::sum::sum_to;
-use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::cpu::products::{self, MatrixMut};
 use crate::device::gpu::products::{Batch, Matrix, Product, Tiling};
 use crate::device::{Cost, Kernel, View, ViewMut};
@@ -59,11 +59,12 @@ impl Tensor {
         let shape = self.shape();
         if shape.rank() > 2 && other.shape().rank() == 2 && !transpose_self {
             // One matrix for the whole batch: one tall product.
-            let [product] = apply(kernel, &[&self.reshape([shape.rows(), shape.last()]), other]);
+            let [product] =
+                apply_built_in(kernel, &[&self.reshape([shape.rows(), shape.last()]), other]);
             let columns = product.shape().last();
             return product.into_shape(shape.with(shape.rank() - 1, columns));
         }
-        let [product] = apply(kernel, &[self, other]);
+        let [product] = apply_built_in(kernel, &[self, other]);
         product
     }
 }

@@ -5,7 +5,7 @@
 //! 1 flop and 4 bytes forward; 1 flop and 8 bytes backward.
 
 use super::sum::{resolve_axes, without_axes};
-use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::cpu::simd;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
@@ -37,7 +37,7 @@ impl Tensor {
             let (.., after) = y.shape().around(group[group.len() - 1]);
             let kept = group.iter().fold(y.shape(), |shape, axis| shape.with(*axis, 1));
             let count = group.iter().map(|axis| y.shape()[*axis]).product();
-            let [largest] = apply(Max, &[&y.reshape([before, count, after])]);
+            let [largest] = apply_built_in(Max, &[&y.reshape([before, count, after])]);
             y = largest.reshape(kept);
         }
         if keep { y } else { y.reshape(without_axes(&self.shape(), &axes)) }

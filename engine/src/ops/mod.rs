@@ -1,20 +1,32 @@
 //! The ops: one file each, most with a shader of the same name in `shaders/`; some share one.
 
 mod broadcast;
-mod elementwise;
+pub mod elementwise;
+mod operators;
 mod row_function;
 mod rows;
+mod shapes;
+mod tensor_or_number;
+mod variance;
 
 use crate::proof::{Case, Proven};
 use elementwise::Elementwise;
 use row_function::RowFunction;
 
+pub use tensor_or_number::TensorOrNumber;
+
 /// An op's name and its cases.
 pub struct Registration {
     /// The name of the op and of its file.
     pub name: &'static str,
+    cases: fn() -> Vec<Case>,
+}
+
+impl Registration {
     /// Makes its cases.
-    pub cases: fn() -> Vec<Case>,
+    pub fn cases(&self) -> Vec<Case> {
+        (self.cases)().into_iter().map(Case::built_in).collect()
+    }
 }
 
 macro_rules! ops {
@@ -29,12 +41,17 @@ macro_rules! ops {
 }
 
 ops! {
+    abs: Elementwise<abs::Abs>,
     add: add::Add,
     argmax: argmax::Argmax,
     attention: attention::Attention,
+    clamp: Elementwise<clamp::Clamp>,
+    compare: compare::Compare,
     concatenate: concatenate::Concatenate,
     copy: copy::Copy,
+    cos: Elementwise<cos::Cos>,
     cross_entropy: cross_entropy::CrossEntropy,
+    cumsum: cumsum::Cumsum,
     divide: divide::Divide,
     dropout: dropout::Dropout,
     exp: Elementwise<exp::Exp>,
@@ -49,6 +66,8 @@ ops! {
     log_softmax: RowFunction<log_softmax::LogSoftmax>,
     matmul: matmul::MatMul,
     max: max::Max,
+    maximum: maximum::Maximum,
+    minimum: minimum::Minimum,
     multiply: multiply::Multiply,
     permute: permute::Permute,
     power: Elementwise<power::Power>,
@@ -59,6 +78,7 @@ ops! {
     scale: scale::Scale,
     sigmoid: Elementwise<sigmoid::Sigmoid>,
     silu: Elementwise<silu::Silu>,
+    sin: Elementwise<sin::Sin>,
     slice: slice::Slice,
     softmax: RowFunction<softmax::Softmax>,
     sqrt: Elementwise<sqrt::Sqrt>,
@@ -66,4 +86,5 @@ ops! {
     sum: sum::Sum,
     swiglu: swiglu::Swiglu,
     tanh: Elementwise<tanh::Tanh>,
+    where_: where_::Where,
 }

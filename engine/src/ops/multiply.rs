@@ -4,7 +4,7 @@
 //! repeated. Saves a and b. Cost an element: 1 flop, 12 bytes; backward twice that.
 
 use super::{broadcast, sum::sum_to};
-use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::proof::{Array64, Case, Proven};
@@ -18,17 +18,8 @@ impl Tensor {
     /// If the shapes do not broadcast.
     #[track_caller]
     pub fn multiply(&self, other: &Tensor) -> Tensor {
-        let [product] = apply(Multiply, &[self, other]);
+        let [product] = apply_built_in(Multiply, &[self, other]);
         product
-    }
-}
-
-impl std::ops::Mul for &Tensor {
-    type Output = Tensor;
-
-    #[track_caller]
-    fn mul(self, other: &Tensor) -> Tensor {
-        self.multiply(other)
     }
 }
 

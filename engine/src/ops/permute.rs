@@ -2,7 +2,7 @@
 //!
 //! Derivative: the permutation back. Saves nothing. Cost an element: 8 bytes.
 
-use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::cpu::simd;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
@@ -31,7 +31,7 @@ impl Tensor {
         if axes.is_sorted() {
             return self.clone();
         }
-        let [y] = apply(Permute { axes }, &[self]);
+        let [y] = apply_built_in(Permute { axes }, &[self]);
         y
     }
 

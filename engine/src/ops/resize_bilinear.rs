@@ -10,7 +10,7 @@
 //! s is a fraction of whole numbers, so every device finds the same neighbours. When an image is
 //! made more than twice smaller, pixels between the neighbours are left out.
 
-use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::cpu::scratch::Slots;
 use crate::device::cpu::simd;
 use crate::device::{Cost, Kernel, View, ViewMut};
@@ -34,7 +34,7 @@ impl Tensor {
     /// ```
     #[track_caller]
     pub fn resize_bilinear(&self, height: usize, width: usize) -> Tensor {
-        let [y] = apply(ResizeBilinear { height, width }, &[self]);
+        let [y] = apply_built_in(ResizeBilinear { height, width }, &[self]);
         y
     }
 }

@@ -8,7 +8,7 @@
 //! The cosines and sines are computed in f64, once a process for each head size and base, for all
 //! positions up to a power of two.
 
-use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::cpu::simd;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
@@ -35,7 +35,7 @@ impl Tensor {
         let shape = self.shape();
         let fits = shape.rank() == 4 && shape[3].is_multiple_of(2);
         assert!(fits, "rope: x must be (batch, time, heads, an even head size), not {shape}");
-        let [y] = apply(Rope::new(offset, shape[1], shape[3], base), &[self]);
+        let [y] = apply_built_in(Rope::new(offset, shape[1], shape[3], base), &[self]);
         y
     }
 }

@@ -2,7 +2,7 @@
 //! derivative ([`Function`], in a file of its own) and a shader; all else is here.
 
 use super::rows;
-use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::cpu::simd;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
@@ -37,7 +37,7 @@ pub trait Function: Clone + Debug + Default + Send + Sync + 'static {
 #[track_caller]
 pub(super) fn apply_along<F: Function>(function: F, x: &Tensor, axis: isize) -> Tensor {
     rows::along(x, axis, F::NAME, |x| {
-        let [y] = apply(RowFunction(function), &[x]);
+        let [y] = apply_built_in(RowFunction(function), &[x]);
         y
     })
 }

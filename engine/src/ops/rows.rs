@@ -20,8 +20,7 @@ pub(super) fn along(
     body: impl FnOnce(&Tensor) -> Tensor,
 ) -> Tensor {
     let shape = x.shape();
-    let resolved = shape.axis(axis);
-    let axis = resolved.unwrap_or_else(|| panic!("{name}: there is no axis {axis} in {shape}"));
+    let axis = shape.resolve(axis, name);
     if axis + 1 == shape.rank() {
         return body(x);
     }

@@ -3,7 +3,7 @@
 //! Derivative: dx = factor · dy. Saves nothing. Cost an element: 2 flops, 8 bytes, in both
 //! directions.
 
-use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::cpu::simd::for_chunks;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
@@ -20,7 +20,7 @@ impl Tensor {
     /// # Ok::<(), neutreno_engine::Error>(())
     /// ```
     pub fn scale(&self, factor: f32) -> Tensor {
-        let [y] = apply(Scale { factor, offset: 0.0 }, &[self]);
+        let [y] = apply_built_in(Scale { factor, offset: 0.0 }, &[self]);
         y
     }
 
@@ -33,7 +33,7 @@ impl Tensor {
     /// # Ok::<(), neutreno_engine::Error>(())
     /// ```
     pub fn shift(&self, offset: f32) -> Tensor {
-        let [y] = apply(Scale { factor: 1.0, offset }, &[self]);
+        let [y] = apply_built_in(Scale { factor: 1.0, offset }, &[self]);
         y
     }
 
@@ -47,14 +47,6 @@ impl Tensor {
     /// ```
     pub fn negate(&self) -> Tensor {
         self.scale(-1.0)
-    }
-}
-
-impl std::ops::Neg for &Tensor {
-    type Output = Tensor;
-
-    fn neg(self) -> Tensor {
-        self.negate()
     }
 }
 

@@ -3,9 +3,9 @@
 //! Derivative: dx = dy · y · (1 − y). Saves y. Cost an element: 4 flops, 8 bytes; backward
 //! 3 flops, 12 bytes.
 
-use super::elementwise::{Elementwise, Function, OUTPUT, cases};
+use super::elementwise::{Elementwise, Function, OUTPUT, ProvenFunction, cases};
 use crate::Tensor;
-use crate::autograd::{Saves, apply};
+use crate::autograd::{Saves, apply_built_in};
 use crate::device::cpu::math;
 use crate::proof::Case;
 
@@ -19,7 +19,7 @@ impl Tensor {
     /// # Ok::<(), neutreno_engine::Error>(())
     /// ```
     pub fn sigmoid(&self) -> Tensor {
-        let [y] = apply(Elementwise(Sigmoid), &[self]);
+        let [y] = apply_built_in(Elementwise(Sigmoid), &[self]);
         y
     }
 }
@@ -44,7 +44,9 @@ impl Function for Sigmoid {
     fn slope(&self, y: f32) -> f32 {
         y * (1.0 - y)
     }
+}
 
+impl ProvenFunction for Sigmoid {
     fn reference(&self, x: f64) -> f64 {
         1.0 / (1.0 + (-x).exp())
     }

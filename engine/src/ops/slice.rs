@@ -3,7 +3,7 @@
 //! Derivative: dy in its place and zeros elsewhere; added to a gradient that exists, only the
 //! range is touched. Saves nothing. Cost an element: 8 bytes.
 
-use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::cpu::simd;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder, Uniform};
@@ -26,13 +26,12 @@ impl Tensor {
     #[track_caller]
     pub fn slice(&self, axis: isize, range: Range<usize>) -> Tensor {
         let shape = self.shape();
-        let resolved = shape.axis(axis);
-        let axis = resolved.unwrap_or_else(|| panic!("slice: there is no axis {axis} in {shape}"));
+        let axis = shape.resolve(axis, "slice");
         let fits = range.start <= range.end && range.end <= shape[axis];
         assert!(fits, "slice: {range:?} is not within axis {axis} of {shape}");
         let (before, count, after) = shape.around(axis);
         let op = Slice { start: range.start, length: range.len() };
-        let [y] = apply(op, &[&self.reshape([before, count, after])]);
+        let [y] = apply_built_in(op, &[&self.reshape([before, count, after])]);
         y.reshape(shape.with(axis, range.len()))
     }
 }

@@ -4,7 +4,7 @@
 //! Saves nothing. Cost an element: 1 flop, 12 bytes.
 
 use super::{broadcast, scale::Scale, sum::sum_to};
-use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::proof::{Array64, Case, Proven};
@@ -26,17 +26,8 @@ impl Tensor {
     /// ```
     #[track_caller]
     pub fn subtract(&self, other: &Tensor) -> Tensor {
-        let [y] = apply(Subtract, &[self, other]);
+        let [y] = apply_built_in(Subtract, &[self, other]);
         y
-    }
-}
-
-impl std::ops::Sub for &Tensor {
-    type Output = Tensor;
-
-    #[track_caller]
-    fn sub(self, other: &Tensor) -> Tensor {
-        self.subtract(other)
     }
 }
 

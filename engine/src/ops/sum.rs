@@ -3,7 +3,7 @@
 //! Derivative: dx = dy, repeated along those axes. Saves nothing. Cost an element: 1 flop, 4 bytes.
 
 use super::broadcast;
-use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::cpu::simd;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
@@ -36,7 +36,7 @@ impl Tensor {
             let (before, ..) = total.shape().around(first);
             let (.., after) = total.shape().around(last);
             let kept = group.iter().fold(total.shape(), |shape, axis| shape.with(*axis, 1));
-            let [sum] = apply(Sum, &[&total.reshape([before, usize::MAX, after])]);
+            let [sum] = apply_built_in(Sum, &[&total.reshape([before, usize::MAX, after])]);
             total = sum.reshape(kept);
         }
         if keep { total } else { total.reshape(without_axes(&self.shape(), &axes)) }
@@ -45,7 +45,7 @@ impl Tensor {
     /// The sum of all elements, a scalar.
     #[track_caller]
     pub fn sum_all(&self) -> Tensor {
-        let [sum] = apply(Sum, &[&self.reshape([1, self.elements(), 1])]);
+        let [sum] = apply_built_in(Sum, &[&self.reshape([1, self.elements(), 1])]);
         sum.reshape([])
     }
 
@@ -80,10 +80,10 @@ impl Tensor {
 /// If one does not exist or is named twice.
 #[track_caller]
 pub(super) fn resolve_axes(name: &str, shape: &Shape, axes: &[isize]) -> Vec<usize> {
-    let resolve = |axis: &isize| {
-        shape.axis(*axis).unwrap_or_else(|| panic!("{name}: there is no axis {axis} in {shape}"))
-    };
-    let mut resolved: Vec<usize> = axes.iter().map(resolve).collect();
+    let mut resolved = Vec::with_capacity(axes.len());
+    for axis in axes {
+        resolved.push(shape.resolve(*axis, name));
+    }
     resolved.sort_unstable();
     assert!(resolved.windows(2).all(|pair| pair[0] < pair[1]), "{name}: axes {axes:?} repeat");
     resolved
@@ -113,7 +113,8 @@ pub(super) fn sum_to(gradient: &Tensor, shape: Shape) -> Tensor {
         let (before, ..) = total.shape().around(axis);
         let (.., after) = total.shape().around(end - 1);
         let kept = (axis..end).fold(total.shape(), |shape, axis| shape.with(axis, 1));
-        let grouped = total.reshape([before, total.elements() / (before * after), after]);
+        let count = total.shape()[axis..end].iter().product();
+        let grouped = total.reshape([before, count, after]);
         let [sum] = launch(&Sum, &[&grouped], total.device());
         total = sum.into_shape(kept);
     }

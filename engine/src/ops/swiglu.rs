@@ -5,7 +5,7 @@
 //! d_up = dy · gate · s. Saves gate and up. Both gradients come from one kernel.
 //! Cost an element: 6 flops, 12 bytes; backward 11 flops, 20 bytes.
 
-use crate::autograd::{GradientContext, Op, Saved, Saves, apply};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::cpu::math;
 use crate::device::cpu::simd::{Body, CHUNK, vectorized};
 use crate::device::{Cost, Kernel, View, ViewMut};
@@ -31,7 +31,7 @@ impl Tensor {
     /// ```
     #[track_caller]
     pub fn swiglu(&self, up: &Tensor) -> Tensor {
-        let [y] = apply(Swiglu, &[self, up]);
+        let [y] = apply_built_in(Swiglu, &[self, up]);
         y
     }
 }

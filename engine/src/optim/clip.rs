@@ -1,4 +1,4 @@
-//! Clipping by the global norm (Pascanu et al. 2013): with n = √(Σ g²) over the gradients of all
+//! Clipping of gradients: by value, and by the global norm (Pascanu et al. 2013): with n = √(Σ g²) over the gradients of all
 //! parameters, every gradient is to be multiplied by min(1, max / n).
 //!
 //! The sum is made in a fixed order: each part of a piece by itself, then the parts of all pieces.
@@ -10,7 +10,7 @@ use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::parameters::ALIGNMENT;
 use crate::tensor::{launch, launch_into};
-use crate::{Gradients, Parameters, Shape, Tensor, uniforms};
+use crate::{Gradients, Parameters, Piece, Shape, Tensor, uniforms};
 use rayon::prelude::*;
 
 /// The elements whose squares are summed as one part.
@@ -28,6 +28,39 @@ pub struct Clip {
     pub norm: Tensor,
     /// min(1, max / norm), or 0 if the norm is not finite.
     pub factor: Tensor,
+}
+
+impl Clip {
+    /// The same, with a factor of 0 also where `loss`, one number, is not finite. A loss can overflow
+    /// though its gradients do not: what is then learnt is not what was meant.
+    ///
+    /// ```
+    /// # use neutreno_engine::optim::clip;
+    /// # use neutreno_engine::{Builder, Device, Initial, Parameters, Tensor};
+    /// # let make = |p: &mut Builder| p.parameter("x", [2, 2], Initial::Ones, false);
+    /// # let (x, parameters) = Parameters::build(&Device::cpu(), 1, make);
+    /// # let mut gradients = parameters.gradients();
+    /// # (&x * &x).sum_all().backward_into(&mut gradients)?;
+    /// let clip = clip(&parameters, &gradients, 1.0);
+    /// let infinite = Tensor::full(f32::INFINITY, [1], x.device());
+    /// assert_eq!(clip.with_loss(&infinite).factor.to_vec()?, [0.0]);
+    /// # Ok::<(), neutreno_engine::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If `loss` is not one number, or is on another device.
+    #[must_use]
+    #[track_caller]
+    pub fn with_loss(self, loss: &Tensor) -> Clip {
+        let (here, there) = (self.factor.device(), loss.device());
+        assert!(
+            loss.elements() == 1 && here == there,
+            "clip: a loss of {} on {there}, where one number on {here} is needed",
+            loss.shape()
+        );
+        let [factor] = launch(&OfLoss, &[&self.factor, loss], here);
+        Clip { factor, ..self }
+    }
 }
 
 /// Measures the gradients of all parameters and finds the factor that brings their norm to at most
@@ -72,6 +105,68 @@ pub fn clip(parameters: &Parameters, gradients: &Gradients, max_norm: f64) -> Cl
     }
     let [norm, factor] = launch(&Factor { max_norm }, &[&sums], parameters.device());
     Clip { norm, factor }
+}
+
+/// Brings each gradient into [−limit, limit]: g ← min(max(g, −limit), limit). What is NaN stays NaN. The
+/// gradients themselves are changed, so whatever measures them afterwards, [`clip`] too, sees them so.
+///
+/// ```
+/// use neutreno_engine::optim::clip_values;
+/// use neutreno_engine::{Builder, Device, Initial, Parameters};
+/// let make = |p: &mut Builder| p.parameter("x", [2], Initial::Full(3.0), false);
+/// let (x, parameters) = Parameters::build(&Device::cpu(), 1, make);
+/// let mut gradients = parameters.gradients();
+/// (&x * &x).sum_all().backward_into(&mut gradients)?;
+/// clip_values(&parameters, &mut gradients, 0.5);
+/// assert_eq!(gradients.get(&x).unwrap().to_vec()?, [0.5, 0.5]);
+/// # Ok::<(), neutreno_engine::Error>(())
+/// ```
+///
+/// # Panics
+/// If `limit` is not a positive number, or `gradients` does not come from
+/// [`Parameters::gradients`] of `parameters`.
+#[track_caller]
+pub fn clip_values(parameters: &Parameters, gradients: &mut Gradients, limit: f64) {
+    assert!(limit > 0.0, "clip_values: a limit of {limit}");
+    let limit = (limit as f32).clamp(f32::MIN_POSITIVE, f32::MAX);
+    for Piece { gradients, .. } in parameters.pieces(gradients) {
+        launch_into(&Values { limit, shape: gradients.shape() }, &[], &[(&gradients, true)]);
+    }
+}
+
+/// y ← min(max(y, −limit), limit), in place.
+#[derive(Clone, Debug)]
+struct Values {
+    limit: f32,
+    shape: Shape,
+}
+
+impl Kernel for Values {
+    fn name(&self) -> &'static str {
+        "clip: values"
+    }
+
+    fn shapes(&self, _inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        Ok(vec![self.shape])
+    }
+
+    fn cost(&self, _inputs: &[Shape]) -> Cost {
+        Cost::elementwise(self.shape.elements(), 2, 2 * self.shape.elements())
+    }
+
+    fn cpu(&self, _inputs: &[View], outputs: &mut [ViewMut]) {
+        let limit = self.limit;
+        let clip = |chunk: &mut [f32]| {
+            vectorized(|| chunk.iter_mut().for_each(|g| *g = g.clamp(-limit, limit)));
+        };
+        outputs[0].data.par_chunks_mut(CHUNK).for_each(clip);
+    }
+
+    fn gpu(&self, _inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
+        let elements = self.shape.elements();
+        let uniforms = uniforms! { elements, limit: self.limit };
+        gpu.dispatch_elements("clip_values", &[], &[&outputs[0]], uniforms, elements);
+    }
 }
 
 /// y\[i\] = Σ x² over part number i.
@@ -148,6 +243,33 @@ impl Kernel for Factor {
         let uniforms = uniforms! { parts, max_norm: self.max_norm };
         let outputs = [&outputs[0], &outputs[1]];
         gpu.dispatch_rows("clip_factor", &[&inputs[0]], &outputs, uniforms, 1);
+    }
+}
+
+/// The factor, or 0 where the loss is not finite.
+#[derive(Clone, Debug)]
+struct OfLoss;
+
+impl Kernel for OfLoss {
+    fn name(&self) -> &'static str {
+        "clip: loss"
+    }
+
+    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        Ok(vec![inputs[0]])
+    }
+
+    fn cost(&self, _inputs: &[Shape]) -> Cost {
+        Cost::elementwise(1, 1, 3)
+    }
+
+    fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
+        outputs[0][0] = if inputs[1][0].is_finite() { inputs[0][0] } else { 0.0 };
+    }
+
+    fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
+        let inputs = [&inputs[0], &inputs[1]];
+        gpu.dispatch_rows("clip_loss", &inputs, &[&outputs[0]], uniforms! {}, 1);
     }
 }
 

@@ -5,6 +5,7 @@
 //!
 //! The state is b. Cost an element: 9 flops, 20 bytes.
 
+use super::updates::Updates;
 use super::{Clip, Optimizer, factor, named};
 use crate::autograd::Identity;
 use crate::device::cpu::simd::{CHUNK, vectorized};
@@ -48,7 +49,7 @@ impl Default for SgdSettings {
 #[derive(Debug)]
 pub struct Sgd {
     settings: SgdSettings,
-    steps: u64,
+    updates: Updates,
     of: Identity,
     momentum: Vec<Tensor>,
 }
@@ -63,7 +64,8 @@ impl Sgd {
         let SgdSettings { momentum, weight_decay, .. } = settings;
         assert!((0.0..1.0).contains(&momentum), "SGD: momentum {momentum} must be in [0, 1)");
         assert!(weight_decay >= 0.0, "SGD: weight decay {weight_decay} is negative");
-        Sgd { settings, steps: 0, of: parameters.identity(), momentum: parameters.zeros() }
+        let updates = Updates::new(parameters.device());
+        Sgd { settings, updates, of: parameters.identity(), momentum: parameters.zeros() }
     }
 }
 
@@ -77,26 +79,27 @@ impl Optimizer for Sgd {
         clip: Option<&Clip>,
     ) {
         parameters.check(self.of, "SGD");
-        self.steps += 1;
         let factor = factor(clip, parameters.device());
         for (piece, momentum) in parameters.pieces(gradients).iter().zip(&self.momentum) {
             let update = Update {
                 momentum: self.settings.momentum as f32,
                 nesterov: self.settings.nesterov,
-                weight_decay: if piece.decay { self.settings.weight_decay as f32 } else { 0.0 },
-                learning_rate: learning_rate as f32,
+                weight_decay: (piece.group.decay * self.settings.weight_decay) as f32,
+                learning_rate: (piece.group.rate * learning_rate) as f32,
             };
             let changed = [(&piece.parameters, true), (momentum, true)];
             launch_into(&update, &[&piece.gradients, &factor], &changed);
         }
+        // Nothing follows from the number.
+        self.updates.advance(clip, true);
     }
 
-    fn steps(&self) -> u64 {
-        self.steps
+    fn updates(&self) -> crate::Result<u64> {
+        self.updates.made()
     }
 
-    fn set_steps(&mut self, steps: u64) {
-        self.steps = steps;
+    fn set_updates(&mut self, updates: u64) {
+        self.updates.set(updates);
     }
 
     #[track_caller]

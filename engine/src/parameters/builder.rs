@@ -93,8 +93,8 @@ impl Builder {
         &self.device
     }
 
-    /// A tracked parameter. `decay` says whether it has weight decay: matrices usually do; biases,
-    /// weights of norms and scalars do not.
+    /// A parameter, tracked unless it is frozen ([`Group`](crate::Group)). `decay` says whether it has
+    /// weight decay: matrices usually do; biases, weights of norms and scalars do not.
     ///
     /// # Panics
     /// If the name is taken or the shape has no elements.
@@ -116,11 +116,12 @@ impl Builder {
             None => Tensor::uninitialized(*shape, &self.device).tracked(),
             Some(found) => {
                 let parameter = found.get(state.requests.len());
-                let same = parameter.filter(|(asked, _)| *asked == request);
-                let (_, tensor) = same.unwrap_or_else(|| {
-                    panic!("{name}: the constructor's first run did not ask for it, or otherwise")
-                });
-                tensor.clone()
+                match parameter.filter(|(asked, _)| *asked == request) {
+                    Some((_, tensor)) => tensor.clone(),
+                    None => panic!(
+                        "{name}: the constructor's first run did not ask for it, or otherwise"
+                    ),
+                }
             }
         };
         state.requests.push(request);

@@ -8,9 +8,9 @@
 //! filled with NaN first, so that nothing it forgets to write goes unseen.
 
 use super::{Array64, Case};
-use crate::autograd::apply_boxed;
+use crate::autograd::apply_from;
 use crate::random::Key;
-use crate::tensor::launch_into;
+use crate::tensor::launch_from;
 use crate::{Device, Shape, Tensor};
 
 /// Checks one case on one device.
@@ -38,7 +38,7 @@ pub fn prove(case: &Case, device: &Device) -> Result<(), String> {
 pub fn difference(case: &Case, device: &Device) -> Result<f64, String> {
     let results = |device: &Device| -> Result<Vec<Vec<f32>>, String> {
         let tensors = case.tensors(device);
-        let outputs = apply_boxed(case.op(), &tensors.iter().collect::<Vec<_>>());
+        let outputs = apply_from(case.origin, case.op(), &tensors.iter().collect::<Vec<_>>());
         let read = |tensor: &Tensor| tensor.to_vec().map_err(|error| error.to_string());
         outputs.iter().map(read).collect()
     };
@@ -69,9 +69,9 @@ fn check_forward(case: &Case, expected: &[Array64], device: &Device) -> Result<(
         shapes.iter().map(|shape| Tensor::uninitialized(*shape, device)).collect();
     let destinations: Vec<(&Tensor, bool)> = outputs.iter().map(|tensor| (tensor, false)).collect();
     if inputs.is_empty() {
-        launch_into(&*op, &inputs, &destinations);
+        launch_from(case.origin, &*op, &inputs, &destinations);
     }
-    let results = if inputs.is_empty() { outputs } else { apply_boxed(op, &inputs) };
+    let results = if inputs.is_empty() { outputs } else { apply_from(case.origin, op, &inputs) };
     if results.len() < expected.len() {
         return Err(format!("{} results, {} expected", results.len(), expected.len()));
     }
@@ -156,7 +156,7 @@ fn gradients(
     let shapes: Vec<Shape> = case.input_shapes();
     poison(&shapes, device);
     let references: Vec<&Tensor> = inputs.iter().collect();
-    let results = apply_boxed(case.op(), &references);
+    let results = apply_from(case.origin, case.op(), &references);
     poison(&shapes, device);
     terms.extend(results.iter().zip(weights).map(|(result, weights)| weigh(result, weights)));
     if !used_before {

@@ -14,6 +14,7 @@ mod pipelines;
 pub mod products;
 mod queue;
 mod recorder;
+mod shader;
 mod uniforms;
 
 pub use adapter::DeviceDescription;
@@ -24,9 +25,11 @@ pub use limits::GpuLimits;
 pub(crate) use memory::Block;
 pub use recorder::Recorder;
 pub(super) use recorder::{Recorded, Target};
+pub use shader::Shader;
 pub use uniforms::{Uniform, Word};
 
 use super::failure::{Failure, Fault, Refusal};
+use super::kernel::Origin;
 use crate::ids::Copies;
 use crate::memory_use::MemoryUse;
 use crate::{Ids, Shape};
@@ -157,11 +160,18 @@ impl Gpu {
     }
 
     /// Lets `work`, a kernel, record its dispatches; none that comes after a memory that was refused.
-    pub fn record(&self, work: impl FnOnce(&mut Recorder)) -> Result<(), Refusal> {
-        let (scratch, refused) = (Vec::new(), None);
-        let mut target = Sending { gpu: self, queue: self.lock(), scratch, refused };
-        work(&mut Recorder::new(&mut target));
-        target.refused.map_or(Ok(()), Err)
+    /// Returns whether it can.
+    pub fn record(
+        &self,
+        origin: Origin,
+        work: impl FnOnce(&mut Recorder),
+    ) -> Result<bool, Refusal> {
+        let (queue, scratch, refused) = (self.lock(), Vec::new(), None);
+        let mut target = Sending { gpu: self, origin, queue, scratch, refused };
+        let mut recorder = Recorder::new(&mut target);
+        work(&mut recorder);
+        let has_shader = recorder.has_shader();
+        target.refused.map_or(Ok(has_shader), Err)
     }
 
     /// Starts reading `elements` numbers; the commands so far are sent to the device.
@@ -201,6 +211,7 @@ impl Drop for Gpu {
 /// Dispatches on their way to the device.
 struct Sending<'a> {
     gpu: &'a Gpu,
+    origin: Origin,
     queue: MutexGuard<'a, Queue>,
     /// Kept until the kernel has recorded all its dispatches.
     scratch: Vec<Block>,
@@ -228,7 +239,7 @@ impl Target for Sending<'_> {
 
     fn dispatch(&mut self, dispatch: &Recorded) {
         if self.refused.is_none() {
-            self.queue.dispatch(&self.gpu.driver, &self.gpu.pool, dispatch);
+            self.queue.dispatch(&self.gpu.driver, &self.gpu.pool, self.origin, dispatch);
         }
     }
 

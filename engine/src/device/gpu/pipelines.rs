@@ -1,6 +1,9 @@
 //! Compiled shaders and bind groups, each made once and kept.
 
 use super::binding::Slice;
+use super::recorder::Recorded;
+use super::shader::Shader;
+use crate::device::kernel::Origin;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -13,15 +16,32 @@ pub(super) struct Pipeline {
     layout: wgpu::BindGroupLayout,
 }
 
+/// Whether a compiled shader checks every index before it is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Checks {
+    All,
+    None,
+}
+
+impl Checks {
+    /// None where both the shader and the kernel that dispatches it are the engine's own, but for
+    /// debug builds.
+    fn of(origin: Origin, shader: Option<Shader>, is_debug_build: bool) -> Checks {
+        let is_trusted = origin == Origin::Engine && shader.is_none();
+        if is_trusted && !is_debug_build { Checks::None } else { Checks::All }
+    }
+}
+
 type GroupKey = (Signature, Vec<(u64, u64, u64)>);
 
 pub(super) struct Pipelines {
     device: wgpu::Device,
     /// The invocations that share a row.
     lanes: u32,
-    modules: HashMap<&'static str, wgpu::ShaderModule>,
+    modules: HashMap<(Shader, Checks), wgpu::ShaderModule>,
     layouts: HashMap<Signature, (wgpu::BindGroupLayout, wgpu::PipelineLayout)>,
-    pipelines: HashMap<String, Arc<Pipeline>>,
+    /// By the shader, if it is none of the engine's own, and by entry point.
+    pipelines: HashMap<(Option<Shader>, Checks), HashMap<String, Arc<Pipeline>>>,
     groups: HashMap<GroupKey, wgpu::BindGroup>,
     uniforms: wgpu::Buffer,
     uniform_stride: u64,
@@ -49,36 +69,50 @@ impl Pipelines {
         }
     }
 
-    /// The pipeline of an entry point, compiled at its first use.
+    /// The pipeline of a dispatch, compiled at its first use.
     ///
     /// # Panics
-    /// If no shader has that entry point.
-    pub fn pipeline(&mut self, entry_point: &str, signature: Signature) -> Arc<Pipeline> {
-        if let Some(pipeline) = self.pipelines.get(entry_point) {
+    /// If the shader is not valid, or does not take what it is given.
+    pub fn pipeline(&mut self, origin: Origin, dispatch: &Recorded) -> Arc<Pipeline> {
+        let checks = Checks::of(origin, dispatch.shader, cfg!(debug_assertions));
+        let key = (dispatch.shader, checks);
+        let known = self.pipelines.get(&key).and_then(|known| known.get(dispatch.entry_point));
+        if let Some(pipeline) = known {
             return pipeline.clone();
         }
-        let shader = neutreno_shaders::with_entry_point(entry_point)
-            .unwrap_or_else(|| panic!("no shader has the entry point {entry_point}"));
-        let module =
-            self.modules.entry(shader.name).or_insert_with(|| compile(&self.device, shader));
+        let pipeline = Arc::new(self.compile(dispatch, checks));
+        let known = self.pipelines.entry(key).or_default();
+        known.insert(dispatch.entry_point.into(), pipeline.clone());
+        pipeline
+    }
+
+    fn compile(&mut self, dispatch: &Recorded, checks: Checks) -> Pipeline {
+        let shader = dispatch.find_shader();
+        // What goes wrong with one of the engine's own is the device's failure.
+        let refusals =
+            dispatch.shader.map(|_| self.device.push_error_scope(wgpu::ErrorFilter::Validation));
+        let module = self.modules.entry((shader, checks));
+        let module = module.or_insert_with(|| module_of(&self.device, &shader, checks));
+        let signature = (dispatch.inputs.len(), dispatch.outputs.len());
         let (layout, pipeline_layout) =
             self.layouts.entry(signature).or_insert_with(|| layouts(&self.device, signature));
         let has_lanes = shader.source.contains("override lanes");
         let constants = [("lanes", f64::from(self.lanes))];
         let raw = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(entry_point),
+            label: Some(dispatch.entry_point),
             layout: Some(pipeline_layout),
             module,
-            entry_point: Some(entry_point),
+            entry_point: Some(dispatch.entry_point),
             compilation_options: wgpu::PipelineCompilationOptions {
                 constants: if has_lanes { &constants } else { &[] },
                 zero_initialize_workgroup_memory: false,
             },
             cache: None,
         });
-        let pipeline = Arc::new(Pipeline { raw, layout: layout.clone() });
-        self.pipelines.insert(entry_point.into(), pipeline.clone());
-        pipeline
+        if let Some(error) = refusals.and_then(|scope| pollster::block_on(scope.pop())) {
+            panic!("shader {}: {}: {error}", shader.name, dispatch.entry_point);
+        }
+        Pipeline { raw, layout: layout.clone() }
     }
 
     /// Lets go of all bind groups, and of the buffers that nothing but they hold.
@@ -122,18 +156,20 @@ impl Pipelines {
     }
 }
 
-fn compile(device: &wgpu::Device, shader: &neutreno_shaders::Shader) -> wgpu::ShaderModule {
+fn module_of(device: &wgpu::Device, shader: &Shader, checks: Checks) -> wgpu::ShaderModule {
     let descriptor = wgpu::ShaderModuleDescriptor {
         label: Some(shader.name),
         source: wgpu::ShaderSource::Wgsl(shader.source.into()),
     };
-    if cfg!(debug_assertions) {
-        return device.create_shader_module(descriptor);
-    }
-    // SAFETY: the shaders are our own; every index they use is checked against the sizes in their
-    // uniforms, and every loop ends. The proofs run them with checks, in debug builds.
-    unsafe {
-        device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
+    match checks {
+        Checks::All => device.create_shader_module(descriptor),
+        // SAFETY: the shaders are the engine's own, and so is the kernel that dispatches them, whose
+        // `shapes` has checked its inputs and ids; every index that they use is checked against the
+        // sizes in their uniforms, and every loop ends. The proofs run them with checks, in debug
+        // builds.
+        Checks::None => unsafe {
+            device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
+        },
     }
 }
 
@@ -165,4 +201,24 @@ fn layouts(
         immediate_size: 0,
     });
     (group, pipeline)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a program dispatches is never trusted, be it a shader of its own or one of the engine's.
+    #[test]
+    fn only_the_engines_own_dispatches_go_without_checks() {
+        let own = Some(Shader { name: "own", source: "" });
+        assert_eq!(Checks::of(Origin::Engine, None, false), Checks::None);
+        for (origin, shader, is_debug_build) in [
+            (Origin::Engine, None, true),
+            (Origin::Engine, own, false),
+            (Origin::Program, None, false),
+            (Origin::Program, own, false),
+        ] {
+            assert_eq!(Checks::of(origin, shader, is_debug_build), Checks::All);
+        }
+    }
 }

@@ -9,6 +9,7 @@ use super::recorder::Recorded;
 use super::uniforms::{Uniform, Word};
 use crate::device::cost::Cost;
 use crate::device::failure::Fault;
+use crate::device::kernel::Origin;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -120,11 +121,14 @@ impl Queue {
     }
 
     /// Adds a dispatch, in several pieces if it is long, and sends what waits if that is enough.
-    pub fn dispatch(&mut self, driver: &Driver, pool: &Pool, dispatch: &Recorded) {
-        let Recorded { entry_point, inputs, outputs, uniforms, groups, flops } = *dispatch;
+    ///
+    /// # Panics
+    /// If the shader is not valid, or does not take what it is given.
+    pub fn dispatch(&mut self, driver: &Driver, pool: &Pool, origin: Origin, dispatch: &Recorded) {
+        let Recorded { entry_point, inputs, outputs, uniforms, groups, flops, .. } = *dispatch;
         driver.lose_if_due(Fault::LostAtDispatch);
         let signature = (inputs.len(), outputs.len());
-        let pipeline = self.pipelines.pipeline(entry_point, signature);
+        let pipeline = self.pipelines.pipeline(origin, dispatch);
         let slices: Vec<Slice> =
             inputs.iter().chain(outputs).map(|binding| binding.slice().clone()).collect();
         let group = self.pipelines.group(&pipeline, signature, &slices);

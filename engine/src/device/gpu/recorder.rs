@@ -1,11 +1,17 @@
 //! Recording dispatches: how a kernel says what a GPU is to do.
 
 use super::binding::Binding;
+use super::shader::{Given, Shader, check};
 use super::uniforms::Uniform;
 use crate::{Ids, Shape, uniforms};
 
 /// Where a kernel records its dispatches.
-pub struct Recorder<'a>(&'a mut dyn Target);
+pub struct Recorder<'a> {
+    target: &'a mut dyn Target,
+    /// Whose entry points are meant; those of the engine's own shaders if there is none.
+    shader: Option<Shader>,
+    has_shader: bool,
+}
 
 /// What becomes of the dispatches: they are sent to a GPU, or counted.
 pub(in crate::device) trait Target {
@@ -24,6 +30,8 @@ pub(in crate::device) trait Target {
 
 /// A dispatch as a kernel records it.
 pub(in crate::device) struct Recorded<'a> {
+    /// The shader, if it is none of the engine's own.
+    pub shader: Option<Shader>,
     pub entry_point: &'a str,
     pub inputs: &'a [&'a Binding],
     pub outputs: &'a [&'a Binding],
@@ -33,18 +41,59 @@ pub(in crate::device) struct Recorded<'a> {
     pub flops: u64,
 }
 
+impl Recorded<'_> {
+    /// The shader whose entry point it is. If it is none of the engine's own, it is checked that it
+    /// takes what it is given; for those tests do that.
+    ///
+    /// # Panics
+    /// If it does not, or there is none.
+    pub fn find_shader(&self) -> Shader {
+        let name = self.entry_point;
+        let Some(shader) = self.shader else {
+            let Some(found) = neutreno_shaders::with_entry_point(name) else {
+                panic!(
+                    "no shader of the engine has the entry point {name}; one of a kernel's own is \
+                     given by `with_shader`"
+                );
+            };
+            return Shader { name: found.name, source: found.source };
+        };
+        let (inputs, outputs) = (self.inputs.len(), self.outputs.len());
+        if let Err(problem) =
+            check(&shader, name, &Given { uniforms: self.uniforms, inputs, outputs })
+        {
+            panic!("shader {}: {problem}", shader.name);
+        }
+        shader
+    }
+}
+
 /// The invocations of a workgroup in a dispatch over elements.
 const ELEMENTS_A_GROUP: usize = 64;
 
 impl<'a> Recorder<'a> {
     pub(in crate::device) fn new(target: &'a mut dyn Target) -> Recorder<'a> {
-        Recorder(target)
+        Recorder { target, shader: None, has_shader: true }
+    }
+
+    /// A recorder of dispatches of this shader's entry points, in place of the engine's own.
+    pub fn with_shader(&mut self, shader: &Shader) -> Recorder<'_> {
+        Recorder { target: &mut *self.target, shader: Some(*shader), has_shader: true }
+    }
+
+    /// Says that the kernel can't run on a GPU.
+    pub(crate) fn has_no_shader(&mut self) {
+        self.has_shader = false;
+    }
+
+    pub(in crate::device) fn has_shader(&self) -> bool {
+        self.has_shader
     }
 
     /// Whether the adapter is a program on the CPU, where barriers are dear and workgroup memory
     /// gains nothing.
     pub fn is_software(&self) -> bool {
-        self.0.is_software()
+        self.target.is_software()
     }
 
     /// Records a dispatch of `groups` workgroups that compute `flops` operations together; 0 where
@@ -54,7 +103,7 @@ impl<'a> Recorder<'a> {
     /// of the entry point's structure, in its order.
     ///
     /// # Panics
-    /// If no shader has that entry point.
+    /// If the shader is not valid, has no such entry point, or that takes other uniforms or bindings.
     pub fn dispatch(
         &mut self,
         entry_point: &str,
@@ -64,7 +113,9 @@ impl<'a> Recorder<'a> {
         groups: usize,
         flops: u64,
     ) {
-        self.0.dispatch(&Recorded { entry_point, inputs, outputs, uniforms, groups, flops });
+        let shader = self.shader;
+        let recorded = Recorded { shader, entry_point, inputs, outputs, uniforms, groups, flops };
+        self.target.dispatch(&recorded);
     }
 
     /// Records a dispatch over rows (or whatever a workgroup handles one of): a workgroup each.
@@ -96,16 +147,17 @@ impl<'a> Recorder<'a> {
     pub fn fill(&mut self, target: &Binding, value: f32) {
         let elements = target.shape.elements();
         let uniforms = uniforms! { elements, value };
-        self.dispatch_elements("fill_forward", &[], &[target], uniforms, elements);
+        let mut built_in = Recorder { target: &mut *self.target, shader: None, has_shader: true };
+        built_in.dispatch_elements("fill_forward", &[], &[target], uniforms, elements);
     }
 
     /// Memory for intermediate results of this kernel, with arbitrary contents.
     pub fn scratch(&mut self, shape: impl Into<Shape>) -> Binding {
-        self.0.scratch(shape.into())
+        self.target.scratch(shape.into())
     }
 
     /// The ids, as `array<u32>`; copied to the device at their first use.
     pub fn ids(&mut self, ids: &Ids) -> Binding {
-        self.0.ids(ids)
+        self.target.ids(ids)
     }
 }
