@@ -7,6 +7,7 @@
 //! Saves the logits, and m and the logarithm of each row. Cost an element: 4 flops and 4 bytes
 //! forward; 5 flops and 8 bytes backward.
 
+use crate::device::cpu::tasks::Tasks;
 use super::rows;
 use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::cpu::{math, simd};
@@ -90,7 +91,7 @@ impl Kernel for CrossEntropy {
         };
         let rows = simd::rows_per_task(width);
         let tasks = losses.par_chunks_mut(rows).zip(statistics.par_chunks_mut(2 * rows));
-        tasks.enumerate().for_each(|(task, (losses, statistics))| {
+        tasks.enumerate().each(|(task, (losses, statistics))| {
             let targets = &self.targets.as_slice()[task * rows..];
             let x = &x[task * rows * width..];
             simd::vectorized(Forward { op: self, x, width, targets, losses, statistics });

@@ -7,6 +7,7 @@
 //! the ids. Cost an element: 8 bytes forward; 1 flop and 4 bytes backward, and 4 bytes for each
 //! element of x unless the gradient is added to one that exists.
 
+use crate::device::cpu::tasks::both;
 use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::cpu::simd;
 use crate::device::{Cost, Kernel, View, ViewMut};
@@ -183,7 +184,7 @@ impl GatherBackward {
             let middle = range.start + range.len() / 2;
             let split = ids[middle] as usize;
             let (low, high) = dx.split_at_mut((split - first) * after);
-            rayon::join(
+            both(
                 || self.add(range.start..middle, first, low, dy, after),
                 || self.add(middle..range.end, split, high, dy, after),
             );

@@ -4,6 +4,7 @@
 //! Each task makes its gradients side by side, as (batch, kv heads, ...); then they are brought into
 //! the order of the results.
 
+use crate::device::cpu::tasks::Tasks;
 use super::sizes::Sizes;
 use super::tiles::{Columns, KEYS, LARGEST_BLOCK, Tile, block_size, part, tile_size};
 use crate::device::ViewMut;
@@ -78,7 +79,7 @@ pub(super) fn backward(
         .into_par_iter()
         .zip(simd::chunks_or_empty(made_k, dk, tasks))
         .zip(simd::chunks_or_empty(made_v, dv, tasks));
-    all.enumerate().for_each(|(task, ((dq, dk), dv))| {
+    all.enumerate().each(|(task, ((dq, dk), dv))| {
         let (index, kv_head) = (task / kv_heads, task % kv_heads);
         let mut memory = slots.take();
         let (p, ds) = memory.split_at_mut(tile_size(sizes));

@@ -1,6 +1,7 @@
 //! Attention on the CPU: tiles of scores through matrix products, with the softmax of a block of
 //! queries kept up as its tiles of keys go by ("online softmax": Milakov & Gimelshein 2018).
 
+use crate::device::cpu::tasks::Tasks;
 use super::sizes::Sizes;
 use super::tiles::{Columns, KEYS, LARGEST_BLOCK, Tile, block_size, part, tile_size};
 use super::values::mix;
@@ -58,11 +59,11 @@ pub(super) fn forward(
     let of_keys = sizes.keys * sizes.kv_heads * head_size;
     let results = output.par_chunks_mut(queries * row);
     let results = results.zip(log_sums.par_chunks_mut(queries * heads));
-    results.enumerate().for_each(|(batch, (output, log_sums))| {
+    results.enumerate().each(|(batch, (output, log_sums))| {
         let block_size = block_size(sizes);
         let blocks = output.par_chunks_mut(block_size * row);
         let blocks = blocks.zip(log_sums.par_chunks_mut(block_size * heads)).enumerate();
-        blocks.for_each(|(number, (output, log_sums))| {
+        blocks.each(|(number, (output, log_sums))| {
             let start = number * block_size;
             let mut memory = slots.take();
             let (scores, sums) = memory.split_at_mut(tile_size(sizes));
