@@ -213,7 +213,9 @@ fn of_models() {
     let [good, bad] = [3, 20].map(|id| Ids::new(vec![1, id], [1, 2]));
     let pass = Pass::evaluation();
     names_its_line(|| model.logits(&bad));
-    names_its_line(|| model.next_logits(&bad));
+    names_its_line(|| model.next_logits(&bad, &[1]));
+    names_its_line(|| model.next_logits(&good, &[2]));
+    names_its_line(|| model.next_logits(&good, &[]));
     names_its_line(|| model.loss(&bad, &good, &pass));
     names_its_line(|| model.loss(&good, &bad, &pass));
     names_its_line(|| model.logits(&good.reshape([2])));

@@ -132,7 +132,7 @@ impl Model {
             hidden.cross_entropy(&classes, 0.1).backward_into(&mut gradients)?;
             let clipped = clip(&self.parameters, &gradients, 0.5);
             optimizer.step(&self.parameters, &gradients, 0.1, Some(&clipped));
-            average.step(&self.parameters, None);
+            average.step(&self.parameters, Some(&clipped));
         }
         let averaged = average.with(&self.parameters, || self.weight.to_vec())?;
         Ok([self.weight.to_vec()?, self.scale.to_vec()?, averaged])

@@ -215,3 +215,30 @@ fn every_op_has_the_same_bits_for_any_number_of_threads() {
         });
     }
 }
+/// Small kernels run on the thread that asks, others on the device's: a program need not say which.
+#[test]
+fn results_are_the_same_inside_and_outside() {
+    let numbers =
+        |count: usize| (0..count).map(|i| (i % 13) as f32 * 0.1 - 0.6).collect::<Vec<_>>();
+    let train = |device: &Device, rows: usize| {
+        let x = Tensor::new(&numbers(rows * 32), [rows, 32], device);
+        let weight = Tensor::new(&numbers(64 * 32), [64, 32], device).tracked();
+        let scale = Tensor::new(&numbers(64), [64], device).tracked();
+        let hidden = x.linear(&weight, Some(&scale)).tanh().layer_norm(&scale, &scale, 1e-5);
+        let heads = hidden.reshape([1, rows, 2, 32]).rope(0, 1e4);
+        let mixed = heads.attention(&heads, &heads, None, true).reshape([rows, 64]).softmax(-1);
+        let gradients =
+            mixed.multiply(&hidden).sum(&[0], false).exp().sum_all().backward().unwrap();
+        [&weight, &scale].map(|leaf| gradients.get(leaf).unwrap().to_vec().unwrap())
+    };
+    // The last of these has kernels of both kinds.
+    for rows in [3, 100, 1000] {
+        let whole = train(&Device::cpu_with_threads(1), rows);
+        for threads in [1, 2, 3] {
+            let device = Device::cpu_with_threads(threads);
+            assert!(train(&device, rows) == whole, "{rows} rows, {threads} threads, outside");
+            let inside = device.install(|| train(&device, rows));
+            assert!(inside == whole, "{rows} rows, {threads} threads, inside");
+        }
+    }
+}

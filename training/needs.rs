@@ -21,7 +21,7 @@ pub struct Plan {
     pub parameters: u64,
 }
 
-/// Plans the training of a model on `device` by running one step on its planning device.
+/// Plans the training of a model on `device` by running its first steps on its planning device.
 ///
 /// # Errors
 /// If the step fails there: it would fail anywhere.
@@ -32,20 +32,31 @@ pub fn plan<T: Task>(
     device: &Device,
 ) -> Result<Plan, Error> {
     let plan = device.plan_for();
-    let learner = first_step(task, config, settings, &plan)?;
+    let learner = first_steps(task, config, settings, &plan)?;
     Ok(Plan { memory: plan.memory(), parameters: learner.parameters.count() as u64 })
 }
 
-/// A model after one step.
-fn first_step<'a, T: Task>(
+/// More steps than are in flight at once: the host learns of losses two steps late, of steps that were
+/// left out three.
+const STEPS_IN_FLIGHT: u64 = 4;
+
+/// A model after its first steps.
+fn first_steps<'a, T: Task>(
     task: &'a T,
     config: &T::Config,
     settings: &Settings,
     device: &Device,
 ) -> Result<Learner<'a, T>, Error> {
+    // From the second micro-batch of a step on, each takes the same.
+    let settings = &Settings { accumulate: settings.accumulate.min(2), ..settings.clone() };
     let mut learner = Learner::new(task, config, settings, 0, device);
     check_largest(&learner.parameters)?;
-    learner.step(0, task.batches(0, settings.batch)?)?;
+    // The numbers that are still on their way to the host while later steps are made take memory too.
+    let mut in_flight = Vec::new();
+    for step in 0..STEPS_IN_FLIGHT {
+        let result = learner.step(step, task.batches(0, settings.batch)?)?;
+        in_flight.push([result.loss.read(), result.gradient_norm.read()]);
+    }
     device.synchronize()?;
     Ok(learner)
 }
@@ -71,7 +82,7 @@ pub fn needs<T: Task>(
     device: &Device,
 ) -> Result<Needs, Error> {
     let plan = device.plan_for();
-    let learner = first_step(task, config, settings, &plan)?;
+    let learner = first_steps(task, config, settings, &plan)?;
     let parameters = learner.parameters.count() as u64;
     let mut memory = vec![("a step", plan.memory().peak)];
     let mut part = |name, work: &dyn Fn(&T::Model) -> Result<(), Error>| {
@@ -166,6 +177,8 @@ pub fn seconds_per_step<T: Task>(
 ) -> Result<f64, Error> {
     const SECONDS: f64 = 8.0;
     const MOST: usize = 40;
+    // From the second micro-batch of a step on, each takes the same.
+    let settings = &Settings { accumulate: settings.accumulate.min(2), ..settings.clone() };
     let mut learner = Learner::new(task, config, settings, 0, device);
     let mut batches = task.batches(0, settings.batch)?;
     let mut times = Vec::new();

@@ -116,6 +116,7 @@ impl Plan {
             PlannedDevice::Cpu { threads } => {
                 let scratch = kernel.scratch(inputs, threads);
                 scratch.map(|elements| self.allocate(elements)).transpose()?;
+                Ok(true)
             }
             PlannedDevice::Gpu { software, .. } => {
                 let inputs: Vec<Binding> =
@@ -127,10 +128,9 @@ impl Plan {
                 let mut recorder = Recorder::new(&mut target);
                 kernel.gpu(&inputs, &outputs, &mut recorder);
                 let has_shader = recorder.has_shader();
-                return target.refused.map_or(Ok(has_shader), Err);
+                target.refused.map_or(Ok(has_shader), Err)
             }
         }
-        Ok(true)
     }
 
     /// What was dispatched since this was asked last.

@@ -81,12 +81,12 @@ impl Device {
         let whole = if failure.has_refused() { check(inputs, outputs) } else { Ok(()) };
         let done = whole.and_then(|()| self.run_whole(origin, kernel, inputs, outputs));
         if failure.has_refused() {
-            outputs.iter().for_each(|output| output.note(done.as_ref().err()));
+            outputs.iter().for_each(|output| output.note(&done));
         }
         done.unwrap_or(true)
     }
 
-    /// Returns whether the kernel can run on this device.
+    /// Runs a kernel that lacks nothing.
     fn run_whole(
         &self,
         origin: Origin,
@@ -119,8 +119,8 @@ fn run_on_cpu(
     inputs: &[Operand],
     outputs: &[Destination],
 ) -> Granted<()> {
-    let scratch = kernel.scratch(&shapes(inputs), cpu.threads());
-    let scratch = match scratch {
+    let shapes = shapes(inputs);
+    let scratch = match kernel.scratch(&shapes, cpu.threads()) {
         Some(elements) => Some((elements, cpu.allocate(elements)?)),
         None => None,
     };
@@ -133,7 +133,8 @@ fn run_on_cpu(
     });
     let outputs: Vec<_> =
         outputs.iter().map(|output| output.operand.argument(output.add)).chain(scratch).collect();
-    cpu.run(&inputs, &outputs, |inputs, outputs| kernel.cpu(inputs, outputs));
+    let cost = || kernel.cost(&shapes);
+    cpu.run(cost, &inputs, &outputs, |inputs, outputs| kernel.cpu(inputs, outputs));
     Ok(())
 }
 
@@ -270,11 +271,11 @@ pub(crate) struct Destination<'a> {
 
 impl Destination<'_> {
     /// Notes what became of it.
-    fn note(&self, refusal: Option<&Refusal>) {
+    fn note(&self, done: &Granted<bool>) {
         let Operand { storage, shape } = self.operand;
-        match refusal {
-            None => storage.written(shape.elements()),
-            Some(why) => storage.lacks(shape.elements(), why),
+        match done {
+            Ok(_) => storage.written(shape.elements()),
+            Err(why) => storage.lacks(shape.elements(), why),
         }
     }
 }
@@ -300,14 +301,27 @@ impl Reading {
     /// If the device failed, or had no room for what they are computed from.
     pub fn wait(self) -> Result<Vec<f32>> {
         let Reading { pending, device } = self;
-        let numbers = match (pending, &device.0.backend) {
+        let numbers = pending.wait(&device);
+        device.check()?;
+        numbers.map_err(|why| why.error(&device.name(), device.memory()))
+    }
+
+    /// The same for the engine's own use: there are none where something went wrong, which the program
+    /// is left to be told of where it waits itself.
+    pub(crate) fn wait_untold(self) -> Option<Vec<f32>> {
+        let numbers = self.pending.wait(&self.device).ok()?;
+        (!self.device.failure().is_end()).then_some(numbers)
+    }
+}
+
+impl Pending {
+    fn wait(self, device: &Device) -> Granted<Vec<f32>> {
+        match (self, &device.0.backend) {
             (Pending::Ready(numbers), _) => Ok(numbers),
             (Pending::Gpu(download), Backend::Gpu(gpu)) => Ok(gpu.wait_for(download)),
             (Pending::Planned(elements, _), _) => Ok(vec![0.0; elements]),
-            (Pending::Refused(why), _) => Err(why.error(&device.name(), device.memory())),
+            (Pending::Refused(why), _) => Err(why),
             (Pending::Gpu(_), _) => unreachable!("only a GPU starts one"),
-        };
-        device.check()?;
-        numbers
+        }
     }
 }

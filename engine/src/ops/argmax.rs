@@ -6,6 +6,7 @@
 use super::rows;
 use crate::autograd::{GradientContext, Op, Saved, Saves};
 use crate::device::cpu::simd;
+use crate::device::cpu::tasks::Tasks;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::proof::{Array64, Case, Proven};
@@ -64,7 +65,7 @@ impl Kernel for Argmax {
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let (x, width) = (inputs[0].data, inputs[0].shape.last());
         let rows = simd::rows_per_task(width);
-        outputs[0].par_chunks_mut(rows).enumerate().for_each(|(task, y)| {
+        outputs[0].par_chunks_mut(rows).enumerate().each(|(task, y)| {
             let x = x[task * rows * width..].chunks_exact(width);
             simd::vectorized(|| {
                 for (y, x) in y.iter_mut().zip(x) {

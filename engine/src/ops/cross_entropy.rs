@@ -9,6 +9,7 @@
 
 use super::rows;
 use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
+use crate::device::cpu::tasks::Tasks;
 use crate::device::cpu::{math, simd};
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
@@ -90,7 +91,7 @@ impl Kernel for CrossEntropy {
         };
         let rows = simd::rows_per_task(width);
         let tasks = losses.par_chunks_mut(rows).zip(statistics.par_chunks_mut(2 * rows));
-        tasks.enumerate().for_each(|(task, (losses, statistics))| {
+        tasks.enumerate().each(|(task, (losses, statistics))| {
             let targets = &self.targets.as_slice()[task * rows..];
             let x = &x[task * rows * width..];
             simd::vectorized(Forward { op: self, x, width, targets, losses, statistics });

@@ -8,6 +8,7 @@
 //! the sum of the stretches before.
 
 use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
+use crate::device::cpu::tasks::Tasks;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::proof::{Array64, Case, Proven};
@@ -69,7 +70,7 @@ impl Kernel for Cumsum {
         let (x, add) = (inputs[0].data, outputs[0].add);
         let size = count * after;
         let blocks = outputs[0].par_chunks_mut(size).zip(x.par_chunks(size));
-        blocks.for_each(|(y, x)| {
+        blocks.each(|(y, x)| {
             for first in (0..after).step_by(COLUMNS) {
                 let columns = first..after.min(first + COLUMNS);
                 let mut totals = [0.0_f64; COLUMNS];

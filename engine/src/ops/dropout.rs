@@ -8,6 +8,7 @@
 
 use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::cpu::simd::{Body, CHUNK, vectorized};
+use crate::device::cpu::tasks::Tasks;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::proof::{Array64, Case, Proven};
@@ -84,7 +85,7 @@ impl Kernel for Dropout {
         let Dropout { key, .. } = *self;
         let (threshold, factor) = (self.threshold(), self.factor());
         let chunks = outputs[0].par_chunks_mut(CHUNK).zip(inputs[0].par_chunks(CHUNK));
-        chunks.enumerate().for_each(|(index, (y, x))| {
+        chunks.enumerate().each(|(index, (y, x))| {
             vectorized(Masked {
                 key,
                 block: (index * CHUNK / 2) as u64,

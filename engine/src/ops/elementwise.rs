@@ -35,6 +35,7 @@
 
 use crate::autograd::{GradientContext, Op, Saved, Saves};
 use crate::device::cpu::simd::{Body, CHUNK, vectorized};
+use crate::device::cpu::tasks::Tasks;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder, Shader, Uniform};
 use crate::proof::{Array64, Case, Proven};
@@ -117,7 +118,7 @@ impl<F: Function> Kernel for Elementwise<F> {
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let x = inputs[0].par_chunks(CHUNK);
         let chunks = outputs[0].par_chunks_mut(CHUNK).zip(x);
-        chunks.for_each(|(y, x)| vectorized(Values { function: &self.0, x, y }));
+        chunks.each(|(y, x)| vectorized(Values { function: &self.0, x, y }));
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
@@ -173,7 +174,7 @@ impl<F: Function> Kernel for Backward<F> {
         let function = &self.0;
         let [dy, saved] = [inputs[0].par_chunks(CHUNK), inputs[1].par_chunks(CHUNK)];
         let chunks = outputs[0].par_chunks_mut(CHUNK).zip(dy).zip(saved);
-        chunks.for_each(|((dx, dy), saved)| {
+        chunks.each(|((dx, dy), saved)| {
             vectorized(Slopes { function, dy, saved, dx, add });
         });
     }

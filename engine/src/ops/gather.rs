@@ -9,6 +9,7 @@
 
 use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::cpu::simd;
+use crate::device::cpu::tasks::both;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::proof::{Array64, Case, Proven};
@@ -183,7 +184,7 @@ impl GatherBackward {
             let middle = range.start + range.len() / 2;
             let split = ids[middle] as usize;
             let (low, high) = dx.split_at_mut((split - first) * after);
-            rayon::join(
+            both(
                 || self.add(range.start..middle, first, low, dy, after),
                 || self.add(middle..range.end, split, high, dy, after),
             );

@@ -12,6 +12,7 @@ use super::rows;
 use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::cpu::scratch::{Slots, cut};
 use crate::device::cpu::simd;
+use crate::device::cpu::tasks::Tasks;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::proof::{Array64, Case, Proven};
@@ -68,7 +69,7 @@ impl Kernel for LayerNorm {
         let width = weight.len();
         let rows = simd::rows_per_task(width);
         let tasks = y.par_chunks_mut(rows * width).zip(statistics.par_chunks_mut(2 * rows));
-        tasks.enumerate().for_each(|(task, (y, statistics))| {
+        tasks.enumerate().each(|(task, (y, statistics))| {
             let x = &x[task * rows * width..];
             simd::vectorized(Forward { x, weight, bias, epsilon: self.epsilon, y, statistics });
         });
@@ -170,7 +171,7 @@ impl Kernel for LayerNormBackward {
         let dw_chunks = simd::chunks_or_empty(dw_parts, width, count).into_par_iter();
         let db_chunks = simd::chunks_or_empty(db_parts, width, count).into_par_iter();
         let tasks = dx_chunks.zip(dw_chunks).zip(db_chunks).enumerate();
-        tasks.for_each(|(task, ((dx, dw), db))| {
+        tasks.each(|(task, ((dx, dw), db))| {
             let first = task * rows;
             let statistics = &statistics[2 * first..statistics.len().min(2 * (first + rows))];
             let [x, dy] = [x, dy].map(|values| &values[first * width..]);

@@ -7,6 +7,7 @@
 use super::sum::sum_to;
 use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::cpu::products::{self, MatrixMut};
+use crate::device::cpu::tasks::Tasks;
 use crate::device::gpu::products::{Batch, Matrix, Product, Tiling};
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
@@ -194,7 +195,7 @@ impl Kernel for MatMul {
         let matrix = (rows * columns).max(1);
         let [y, scratch] = outputs else { unreachable!("y and the working memory") };
         if sizes.batches() >= MANY {
-            y.par_chunks_mut(matrix).enumerate().for_each(|(index, y)| {
+            y.par_chunks_mut(matrix).enumerate().each(|(index, y)| {
                 let (a, b) = operands(index);
                 products::multiply(MatrixMut::new(y, rows, columns), a, b, 1.0, add);
             });

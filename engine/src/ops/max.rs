@@ -7,6 +7,7 @@
 use super::sum::{resolve_axes, without_axes};
 use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::cpu::simd;
+use crate::device::cpu::tasks::Tasks;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::proof::{Array64, Case, Proven};
@@ -69,12 +70,12 @@ impl Kernel for Max {
         let x = inputs[0].data;
         if after == 1 {
             let rows = simd::rows_per_task(count);
-            return outputs[0].par_chunks_mut(rows).enumerate().for_each(|(task, y)| {
+            return outputs[0].par_chunks_mut(rows).enumerate().each(|(task, y)| {
                 let x = x[task * rows * count..].chunks_exact(count);
                 simd::vectorized(|| y.iter_mut().zip(x).for_each(|(y, x)| *y = simd::maximum(x)));
             });
         }
-        outputs[0].par_chunks_mut(after.max(1)).enumerate().for_each(|(i, y)| {
+        outputs[0].par_chunks_mut(after.max(1)).enumerate().each(|(i, y)| {
             y.fill(f32::NEG_INFINITY);
             let rows = x[i * count * after..(i + 1) * count * after].chunks_exact(after);
             simd::vectorized(|| {

@@ -12,6 +12,7 @@ use super::rows;
 use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::cpu::scratch::{Slots, cut};
 use crate::device::cpu::simd;
+use crate::device::cpu::tasks::Tasks;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::proof::{Array64, Case, Proven};
@@ -67,7 +68,7 @@ impl Kernel for RmsNorm {
         let width = weight.len();
         let rows = simd::rows_per_task(width);
         let tasks = y.par_chunks_mut(rows * width).zip(inverse.par_chunks_mut(rows));
-        tasks.enumerate().for_each(|(task, (y, inverse))| {
+        tasks.enumerate().each(|(task, (y, inverse))| {
             let x = &x[task * rows * width..];
             simd::vectorized(Forward { x, weight, epsilon: self.epsilon, y, inverse });
         });
@@ -160,7 +161,7 @@ impl Kernel for RmsNormBackward {
         let buffers = Slots::new(scratch, width);
         let dx_chunks = simd::chunks_or_empty(dx, rows * width, count).into_par_iter();
         let dw_chunks = simd::chunks_or_empty(parts, width, count).into_par_iter();
-        dx_chunks.zip(dw_chunks).enumerate().for_each(|(task, (dx, dw))| {
+        dx_chunks.zip(dw_chunks).enumerate().each(|(task, (dx, dw))| {
             let first = task * rows;
             let inverse = &inverse[first..inverse.len().min(first + rows)];
             let [x, dy] = [x, dy].map(|values| &values[first * width..]);

@@ -5,6 +5,7 @@
 use super::broadcast;
 use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::cpu::simd;
+use crate::device::cpu::tasks::Tasks;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::proof::{Array64, Case, Proven};
@@ -158,10 +159,10 @@ impl Kernel for Sum {
         };
         let sums = y.par_chunks_mut(after.max(1)).enumerate();
         match scratch_each(count, after) {
-            0 => sums.for_each(|(index, y)| sum(index, y, &mut [])),
+            0 => sums.each(|(index, y)| sum(index, y, &mut [])),
             each => sums
                 .zip(scratch.par_chunks_mut(each))
-                .for_each(|((index, y), scratch)| sum(index, y, scratch)),
+                .each(|((index, y), scratch)| sum(index, y, scratch)),
         }
     }
 
@@ -198,7 +199,7 @@ fn sum_row(row: &[f32], scratch: &mut [f32]) -> f32 {
     }
     let (sums, rest) = scratch.split_at_mut(row.len().div_ceil(simd::CHUNK));
     let chunks = sums.par_iter_mut().zip(row.par_chunks(simd::CHUNK));
-    chunks.for_each(|(sum, chunk)| *sum = simd::vectorized(|| simd::sum(chunk)));
+    chunks.each(|(sum, chunk)| *sum = simd::vectorized(|| simd::sum(chunk)));
     sum_row(sums, rest)
 }
 
@@ -218,7 +219,7 @@ pub(super) fn sum_columns(x: &[f32], y: &mut [f32], scratch: &mut [f32]) {
     }
     let (sums, rest) = scratch.split_at_mut(x.len().div_ceil(block) * width);
     let blocks = sums.par_chunks_mut(width).zip(x.par_chunks(block));
-    blocks.for_each(|(sum, rows)| add_rows(rows, sum));
+    blocks.each(|(sum, rows)| add_rows(rows, sum));
     sum_columns(sums, y, rest);
 }
 

@@ -8,6 +8,7 @@
 use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::cpu::math;
 use crate::device::cpu::simd::{Body, CHUNK, vectorized};
+use crate::device::cpu::tasks::Tasks;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::proof::{Array64, Case, Proven};
@@ -60,7 +61,7 @@ impl Kernel for Swiglu {
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let [gate, up] = [inputs[0].par_chunks(CHUNK), inputs[1].par_chunks(CHUNK)];
         let chunks = outputs[0].par_chunks_mut(CHUNK).zip(gate).zip(up);
-        chunks.for_each(|((y, gate), up)| vectorized(Forward { gate, up, y }));
+        chunks.each(|((y, gate), up)| vectorized(Forward { gate, up, y }));
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
@@ -150,7 +151,7 @@ impl Kernel for Backward {
         let [d_gate, d_up] = outputs else { unreachable!("two outputs, as in `shapes`") };
         let add = [d_gate.add, d_up.add];
         let outputs = d_gate.par_chunks_mut(CHUNK).zip(d_up.par_chunks_mut(CHUNK));
-        outputs.enumerate().for_each(|(index, (d_gate, d_up))| {
+        outputs.enumerate().each(|(index, (d_gate, d_up))| {
             let chunk = index * CHUNK..index * CHUNK + d_gate.len();
             let [dy, gate, up] = [0, 1, 2].map(|input| &inputs[input][chunk.clone()]);
             vectorized(Slopes { dy, gate, up, d_gate, d_up, add });

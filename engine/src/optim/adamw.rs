@@ -10,6 +10,7 @@ use super::updates::{POSSIBLE, Updates, chosen};
 use super::{Clip, Optimizer, factor, named};
 use crate::autograd::Identity;
 use crate::device::cpu::simd::{CHUNK, vectorized};
+use crate::device::cpu::tasks::Tasks;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::tensor::launch_into;
@@ -187,7 +188,7 @@ impl Kernel for Update {
         let gradients = inputs[0].data.par_chunks(CHUNK);
         let moments = first.data.par_chunks_mut(CHUNK).zip(second.data.par_chunks_mut(CHUNK));
         let chunks = parameters.data.par_chunks_mut(CHUNK).zip(moments).zip(gradients);
-        chunks.for_each(|((p, (m, v)), g)| vectorized(|| self.chunk(factor, ends, g, p, m, v)));
+        chunks.each(|((p, (m, v)), g)| vectorized(|| self.chunk(factor, ends, g, p, m, v)));
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {

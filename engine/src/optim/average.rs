@@ -10,6 +10,7 @@ use super::updates::{POSSIBLE, Updates, chosen};
 use super::{Clip, factor, load, named};
 use crate::autograd::Identity;
 use crate::device::cpu::simd::{CHUNK, vectorized};
+use crate::device::cpu::tasks::Tasks;
 use crate::device::{Copy, Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::tensor::launch_into;
@@ -184,7 +185,7 @@ impl Kernel for Update {
             average.iter_mut().zip(piece).for_each(|(a, p)| *a = decay * *a + rest * p);
         };
         let averages = outputs[0].data.par_chunks_mut(CHUNK);
-        averages.zip(pieces).for_each(|chunks| vectorized(|| step(chunks)));
+        averages.zip(pieces).each(|chunks| vectorized(|| step(chunks)));
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {

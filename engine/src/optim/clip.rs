@@ -6,6 +6,7 @@
 //! Cost an element: 2 flops, 4 bytes.
 
 use crate::device::cpu::simd::{CHUNK, sum_of_squares, vectorized};
+use crate::device::cpu::tasks::Tasks;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::parameters::ALIGNMENT;
@@ -159,7 +160,7 @@ impl Kernel for Values {
         let clip = |chunk: &mut [f32]| {
             vectorized(|| chunk.iter_mut().for_each(|g| *g = g.clamp(-limit, limit)));
         };
-        outputs[0].data.par_chunks_mut(CHUNK).for_each(clip);
+        outputs[0].data.par_chunks_mut(CHUNK).each(clip);
     }
 
     fn gpu(&self, _inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
@@ -190,7 +191,7 @@ impl Kernel for Squares {
 
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let x = inputs[0].data;
-        outputs[0].data.par_iter_mut().enumerate().for_each(|(part, sum)| {
+        outputs[0].data.par_iter_mut().enumerate().each(|(part, sum)| {
             let start = (part * PART).min(x.len());
             let numbers = &x[start..(start + PART).min(x.len())];
             *sum = vectorized(|| sum_of_squares(numbers));

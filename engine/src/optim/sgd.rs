@@ -9,6 +9,7 @@ use super::updates::Updates;
 use super::{Clip, Optimizer, factor, named};
 use crate::autograd::Identity;
 use crate::device::cpu::simd::{CHUNK, vectorized};
+use crate::device::cpu::tasks::Tasks;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::tensor::launch_into;
@@ -142,7 +143,7 @@ impl Kernel for Update {
         let gradients = inputs[0].data.par_chunks(CHUNK);
         let changed =
             parameters.data.par_chunks_mut(CHUNK).zip(momentum.data.par_chunks_mut(CHUNK));
-        changed.zip(gradients).for_each(|((p, b), g)| vectorized(|| self.chunk(factor, g, p, b)));
+        changed.zip(gradients).each(|((p, b), g)| vectorized(|| self.chunk(factor, g, p, b)));
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {

@@ -9,9 +9,11 @@ mod memory;
 pub mod products;
 pub mod scratch;
 pub mod simd;
+pub mod tasks;
 
 pub(crate) use memory::{Argument, Block};
 
+use super::cost::Cost;
 use super::failure::{Failure, Refusal};
 use super::view::{View, ViewMut};
 use crate::memory_use::MemoryUse;
@@ -98,18 +100,32 @@ impl Cpu {
         self.threads.install(work)
     }
 
-    /// Lets `work`, a kernel, compute on these arguments.
+    /// Lets `work`, a kernel of that cost, compute on these arguments.
     pub fn run(
         &self,
+        cost: impl FnOnce() -> Cost,
         inputs: &[Argument],
         outputs: &[Argument],
         work: impl FnOnce(&[View], &mut [ViewMut]) + Send,
     ) {
         self.launches.fetch_add(1, Ordering::Relaxed);
+        let is_here = self.threads.current_thread_index().is_some();
         memory::borrow(inputs, outputs, |inputs, outputs| {
-            self.install(|| work(inputs, outputs));
+            if !is_here && is_small(cost()) {
+                tasks::alone(|| work(inputs, outputs));
+            } else {
+                self.install(|| work(inputs, outputs));
+            }
         });
     }
+}
+
+/// Whether a kernel is done sooner than it is handed over to another thread and back, which takes some
+/// twenty microseconds, and where cores are busy with other things far more.
+fn is_small(cost: Cost) -> bool {
+    const FLOPS: u64 = 1 << 20;
+    const BYTES: u64 = 1 << 19;
+    cost.flops <= FLOPS && cost.bytes <= BYTES
 }
 
 /// The memory of this machine, or the part of it that this process may take, where the system tells.

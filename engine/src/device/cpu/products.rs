@@ -8,6 +8,7 @@
 use super::instructions::{self, Extents, Operand, arch};
 use super::scratch::cut;
 use super::simd;
+use super::tasks::Tasks;
 use rayon::prelude::*;
 
 /// A matrix in someone's memory: element (i, j) is `data[i · row_stride + j · column_stride]`.
@@ -156,7 +157,7 @@ pub fn multiply_parallel(
         return multiply(output, left, right, scale, add);
     }
     let base = Shared(output.data.as_mut_ptr());
-    (0..tiles).into_par_iter().for_each(|index| {
+    (0..tiles).into_par_iter().each(|index| {
         let (row, column) = (index / across * tile_rows, index % across * tile_columns);
         let rows = tile_rows.min(whole.rows - row);
         let columns = tile_columns.min(whole.columns - column);
@@ -193,7 +194,7 @@ fn copies_right(rows: usize, column_stride: usize) -> bool {
 /// rows that start `stride` apart.
 pub fn transpose(from: &[f32], stride: usize, rows: usize, to: &mut [f32]) {
     let strips = to.par_chunks_mut((SIDE * rows).max(1)).enumerate();
-    strips.for_each(|(index, strip)| {
+    strips.each(|(index, strip)| {
         let first = index * SIDE;
         let columns = strip.len() / rows;
         simd::vectorized(Strip { from, stride, first, columns, rows, strip });
@@ -272,7 +273,7 @@ fn multiply_in_parts(
     let others = &mut scratch[..(parts - 1) * rows * columns];
     let mut outputs: Vec<&mut [f32]> = vec![&mut *total];
     outputs.extend(others.chunks_exact_mut(rows * columns));
-    outputs.into_par_iter().enumerate().for_each(|(index, output)| {
+    outputs.into_par_iter().enumerate().each(|(index, output)| {
         let first = (index * length).min(depth);
         let count = length.min(depth - first);
         let left = part(left, 0, first, rows, count);

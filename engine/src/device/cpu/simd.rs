@@ -4,6 +4,7 @@
 //! reorder additions by itself, in an order that does not depend on the instructions.
 
 use super::instructions::arch;
+use super::tasks::Tasks;
 
 /// What [`vectorized`] runs: any closure without arguments, or a type of one's own.
 pub use pulp::NullaryFnOnce as Body;
@@ -32,7 +33,7 @@ pub fn for_chunks(output: &mut [f32], body: impl Fn(usize, &mut [f32]) + Sync) {
     output
         .par_chunks_mut(CHUNK)
         .enumerate()
-        .for_each(|(index, chunk)| vectorized(|| body(index * CHUNK, chunk)));
+        .each(|(index, chunk)| vectorized(|| body(index * CHUNK, chunk)));
 }
 
 /// Calls `body(first row, rows)` for fixed groups of whole rows of `width`, in parallel,
@@ -48,7 +49,7 @@ pub fn for_rows(output: &mut [f32], width: usize, body: impl Fn(usize, &mut [f32
     output
         .par_chunks_mut(rows * width)
         .enumerate()
-        .for_each(|(index, chunk)| vectorized(|| body(index * rows, chunk)));
+        .each(|(index, chunk)| vectorized(|| body(index * rows, chunk)));
 }
 
 /// A loop over rows that is too long for a closure to be inlined (see [`vectorized`]).
@@ -62,7 +63,7 @@ pub trait Rows: Sync {
 pub fn for_long_rows(output: &mut [f32], width: usize, body: &impl Rows) {
     let count = rows_per_task(width);
     let groups = output.par_chunks_mut((count * width).max(1)).enumerate();
-    groups.for_each(|(index, rows)| vectorized(Group { body, first: index * count, rows }));
+    groups.each(|(index, rows)| vectorized(Group { body, first: index * count, rows }));
 }
 
 struct Group<'a, B> {

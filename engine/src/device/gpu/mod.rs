@@ -160,15 +160,14 @@ impl Gpu {
     }
 
     /// Lets `work`, a kernel, record its dispatches; none that comes after a memory that was refused.
-    ///
-    /// Returns whether it can run on GPUs.
+    /// Returns whether it can.
     pub fn record(
         &self,
         origin: Origin,
         work: impl FnOnce(&mut Recorder),
     ) -> Result<bool, Refusal> {
-        let (scratch, refused) = (Vec::new(), None);
-        let mut target = Sending { gpu: self, origin, queue: self.lock(), scratch, refused };
+        let (queue, scratch, refused) = (self.lock(), Vec::new(), None);
+        let mut target = Sending { gpu: self, origin, queue, scratch, refused };
         let mut recorder = Recorder::new(&mut target);
         work(&mut recorder);
         let has_shader = recorder.has_shader();

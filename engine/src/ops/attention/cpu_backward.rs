@@ -11,6 +11,7 @@ use crate::device::cpu::math::exp;
 use crate::device::cpu::products::{Matrix, MatrixMut, multiply};
 use crate::device::cpu::scratch::{Slots, cut};
 use crate::device::cpu::simd::{self, Body, vectorized};
+use crate::device::cpu::tasks::Tasks;
 use rayon::prelude::*;
 
 /// What backward reads: q, k, V′, G = dO, and two numbers a row: log Σ exp(S), and D.
@@ -78,7 +79,7 @@ pub(super) fn backward(
         .into_par_iter()
         .zip(simd::chunks_or_empty(made_k, dk, tasks))
         .zip(simd::chunks_or_empty(made_v, dv, tasks));
-    all.enumerate().for_each(|(task, ((dq, dk), dv))| {
+    all.enumerate().each(|(task, ((dq, dk), dv))| {
         let (index, kv_head) = (task / kv_heads, task % kv_heads);
         let mut memory = slots.take();
         let (p, ds) = memory.split_at_mut(tile_size(sizes));

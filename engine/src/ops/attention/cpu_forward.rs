@@ -8,6 +8,7 @@ use crate::device::cpu::math::exp;
 use crate::device::cpu::products::{Matrix, MatrixMut, multiply};
 use crate::device::cpu::scratch::{Slots, cut};
 use crate::device::cpu::simd::{Body, larger, maximum, sum, vectorized};
+use crate::device::cpu::tasks::Tasks;
 use rayon::prelude::*;
 
 /// What forward reads: q, k, v, and the first layer's values with a, b and c.
@@ -58,11 +59,11 @@ pub(super) fn forward(
     let of_keys = sizes.keys * sizes.kv_heads * head_size;
     let results = output.par_chunks_mut(queries * row);
     let results = results.zip(log_sums.par_chunks_mut(queries * heads));
-    results.enumerate().for_each(|(batch, (output, log_sums))| {
+    results.enumerate().each(|(batch, (output, log_sums))| {
         let block_size = block_size(sizes);
         let blocks = output.par_chunks_mut(block_size * row);
         let blocks = blocks.zip(log_sums.par_chunks_mut(block_size * heads)).enumerate();
-        blocks.for_each(|(number, (output, log_sums))| {
+        blocks.each(|(number, (output, log_sums))| {
             let start = number * block_size;
             let mut memory = slots.take();
             let (scores, sums) = memory.split_at_mut(tile_size(sizes));

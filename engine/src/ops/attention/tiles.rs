@@ -2,6 +2,7 @@
 
 use super::sizes::Sizes;
 use crate::device::cpu::products::Matrix;
+use crate::device::cpu::tasks::Tasks;
 use rayon::prelude::*;
 
 /// The queries of a block: enough for products to run well, few enough that little work above the
@@ -46,7 +47,7 @@ impl<'a> Columns<'a> {
             return Columns::AsGiven(x);
         }
         let Sizes { keys, kv_heads, head_size, .. } = *sizes;
-        memory.par_chunks_mut(head_size * keys).enumerate().for_each(|(index, columns)| {
+        memory.par_chunks_mut(head_size * keys).enumerate().each(|(index, columns)| {
             let (batch, head) = (index / kv_heads, index % kv_heads);
             let x = part(x, batch, keys * kv_heads * head_size);
             // A few positions at a time: what is read and what is written stay in the cache.

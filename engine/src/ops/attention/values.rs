@@ -3,6 +3,7 @@
 
 use super::sizes::Sizes;
 use crate::device::cpu::simd::{self, Body, dot, for_chunks, vectorized};
+use crate::device::cpu::tasks::Tasks;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::{Shape, uniforms};
@@ -170,7 +171,7 @@ impl Kernel for RowSums {
         };
         let rows = simd::rows_per_task(sizes.head_size);
         let chunks = outputs[0].par_chunks_mut(rows).enumerate();
-        chunks.for_each(|(index, sums)| {
+        chunks.each(|(index, sums)| {
             let start = index * rows;
             vectorized(SumRows { sizes, gradient, output, fidelity, start, sums });
         });
@@ -254,7 +255,7 @@ impl Kernel for ValueGradients {
         let add = outputs[0].add;
         let rows = simd::rows_per_task(sizes.head_size);
         let chunks = outputs[0].par_chunks_mut(rows * sizes.head_size).enumerate();
-        chunks.for_each(|(index, output)| {
+        chunks.each(|(index, output)| {
             let start = index * rows;
             vectorized(WeighRows { sizes, mixed, gradient, weight, fidelity, start, output, add });
         });
@@ -360,7 +361,7 @@ impl Kernel for CoefficientGradients {
         };
         let rows = mixed.len() / width;
         let [result, parts] = outputs else { unreachable!("the gradient and the working memory") };
-        parts.par_iter_mut().enumerate().for_each(|(part, sum)| {
+        parts.par_iter_mut().enumerate().each(|(part, sum)| {
             let start = part * ROWS_A_GROUP;
             let rows = start..rows.min(start + ROWS_A_GROUP);
             *sum = vectorized(|| rows.map(product).sum());

@@ -13,6 +13,7 @@
 use crate::Ids;
 use crate::device::cpu::products::{Matrix, MatrixMut, multiply, transpose};
 use crate::device::cpu::scratch::cut;
+use crate::device::cpu::tasks::Tasks;
 use crate::device::cpu::{math, simd};
 use rayon::prelude::*;
 
@@ -178,7 +179,7 @@ impl Chunk<'_> {
         let x_transposed = Matrix::new(x_transposed, width, rows);
         let tasks =
             logits.par_chunks_mut(block * rows).zip(blocks.par_chunks_mut(STATISTICS * rows));
-        tasks.enumerate().for_each(|(index, (logits, memory))| {
+        tasks.enumerate().each(|(index, (logits, memory))| {
             let first = index * block;
             let count = logits.len() / rows;
             let weight = Matrix::new(&weight[first * width..], count, width);
@@ -249,7 +250,7 @@ impl Chunk<'_> {
             .zip(blocks.chunks_mut(GROUP * STATISTICS * rows))
             .map(|work| (work, d_weights.next(), partials.next()))
             .collect();
-        tasks.into_par_iter().enumerate().for_each(|(group, ((logits, blocks), d_weight, d_x))| {
+        tasks.into_par_iter().enumerate().each(|(group, ((logits, blocks), d_weight, d_x))| {
             let mut d_weights = d_weight.unwrap_or_default().chunks_mut(block * width);
             let d_x = d_x.unwrap_or_default();
             let blocks = blocks.chunks_mut(STATISTICS * rows);
