@@ -7,6 +7,9 @@ use neutreno::engine::optim::{clip, clip_values};
 use neutreno::engine::random::Key;
 use neutreno::engine::{Builder, Device, Ids, Initial, Kernel, Parameters, Shape, Tensor};
 use neutreno::language::{LanguageModel, LanguageModelConfig, Pass};
+use neutreno::vision::{
+    self, ImageClassifier, ImageSegmenter, ImageSize, SoftTargets, VisionConfig,
+};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, set_hook};
 use std::sync::Mutex;
 
@@ -219,4 +222,23 @@ fn of_models() {
     names_its_line(|| model.loss(&bad, &good, &pass));
     names_its_line(|| model.loss(&good, &bad, &pass));
     names_its_line(|| model.logits(&good.reshape([2])));
+    names_its_line(|| model.forward(&bad, &pass));
+    names_its_line(|| model.trace(&bad));
+
+    let classes = ["sky".to_owned(), "road".to_owned()];
+    let config = VisionConfig::new(ImageSize::new(8, 12), 4, 16, 2, 2, &classes).segmenting(1);
+    let make = |p: &mut Builder| ImageSegmenter::new(&config, &mut p.scope("segmenter"));
+    let (segmenter, _) = Parameters::build(&device, 1, make);
+    let make = |p: &mut Builder| ImageClassifier::new(&config, p);
+    let (classifier, _) = Parameters::build(&device, 1, make);
+    let (images, pass) = (Tensor::zeros([1, 3, 8, 8], &device), vision::Pass::evaluation());
+    let targets = SoftTargets::new(&[1], 2, 0.0);
+    names_its_line(|| classifier.logits(&images));
+    names_its_line(|| classifier.forward(&images, &pass));
+    names_its_line(|| classifier.loss(&images, &targets, &pass));
+    names_its_line(|| classifier.encoder().forward(&images, &pass));
+    names_its_line(|| classifier.encoder().trace(&images));
+    names_its_line(|| segmenter.logits(&images));
+    names_its_line(|| segmenter.forward(&images, &pass));
+    names_its_line(|| segmenter.trace(&images));
 }

@@ -177,7 +177,7 @@ fn a_step_of_a_segmenter_has_the_same_bits_for_any_number_of_threads() {
         let build = |builder: &mut Builder| ImageSegmenter::new(&config, builder);
         let (model, parameters) = Parameters::build(device, 1, build);
         let images = Tensor::new(&pixels, shape, device);
-        let logits = model.logits(&images, &vision::Pass::evaluation());
+        let logits = model.forward(&images, &vision::Pass::evaluation());
         step(&parameters, &logits.cross_entropy(&labels, 0.0))
     });
 }

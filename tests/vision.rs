@@ -5,7 +5,7 @@ mod common;
 
 use common::reference::{check_gradients, check_logits, near, values};
 use common::{GOLDEN, devices, finalise};
-use neutreno::engine::{Device, Ids, Parameters, Tensor, no_grad};
+use neutreno::engine::{Device, Ids, Parameters, Tensor};
 use neutreno::vision::{ImageClassifier, ImageSegmenter, Pass, SoftTargets, VisionConfig};
 use serde_json::{Value, json};
 
@@ -64,7 +64,7 @@ fn check_classifier(case: &Value, config: &VisionConfig, device: &Device) {
     let (model, parameters) = Parameters::build(device, 0, build);
     fill(case, &parameters);
     let (images, classes, pass) = (images(config, device), config.classes(), Pass::evaluation());
-    let logits = no_grad(|| model.logits(&images, &pass)).to_vec().unwrap();
+    let logits = model.logits(&images).to_vec().unwrap();
     check_logits(&case["logits"], &logits, &[BATCH, classes]);
 
     let labels: Vec<u32> = (0..BATCH as u64).map(|image| label(image, classes)).collect();
@@ -80,12 +80,12 @@ fn check_segmenter(case: &Value, config: &VisionConfig, device: &Device) {
     fill(case, &parameters);
     let (images, classes, pass) = (images(config, device), config.classes(), Pass::evaluation());
     let shape = [BATCH, config.image_size.height(), config.image_size.width()];
-    let logits = no_grad(|| model.logits(&images, &pass)).to_vec().unwrap();
+    let logits = model.logits(&images).to_vec().unwrap();
     check_logits(&case["logits"], &logits, &[shape[0], shape[1], shape[2], classes]);
 
     let label = |pixel: u64| if pixel % 7 == 3 { Ids::IGNORED } else { label(pixel, classes) };
     let labels: Vec<u32> = (0..shape.iter().product::<usize>() as u64).map(label).collect();
-    let loss = model.logits(&images, &pass).cross_entropy(&Ids::new(labels, shape), 0.0);
+    let loss = model.forward(&images, &pass).cross_entropy(&Ids::new(labels, shape), 0.0);
     near("the loss", f64::from(loss.to_scalar().unwrap()), &case["loss"], 1.0);
     check_gradients(&case["parameters"], &parameters, &loss.backward().unwrap());
 }

@@ -138,15 +138,25 @@ impl LanguageModel {
         })
     }
 
-    /// The logits at every position: (batch · time, vocabulary). They can be differentiated; inside
-    /// [`no_grad`], nothing is kept for that.
+    /// The logits at every position, (batch · time, vocabulary), for a loss of one's own: they can be
+    /// differentiated.
     ///
     /// # Panics
     /// If there are more tokens in a row than the longest context has, or an id is not in the
     /// vocabulary.
     #[track_caller]
+    pub fn forward(&self, tokens: &Ids, pass: &Pass) -> Tensor {
+        self.states(tokens, pass, None).linear(self.output_weight(), None)
+    }
+
+    /// The same as numbers to look at: nothing is kept for gradients, and there is no dropout.
+    ///
+    /// # Panics
+    /// As [`LanguageModel::forward`].
+    #[track_caller]
     pub fn logits(&self, tokens: &Ids) -> Tensor {
-        self.states(tokens, &Pass::evaluation(), None).linear(self.output_weight(), None)
+        self.check_tokens(tokens);
+        no_grad(|| self.forward(tokens, &Pass::evaluation()))
     }
 
     /// What the layers compute of the tokens (batch, time), to be measured.
@@ -196,6 +206,10 @@ impl LanguageModel {
     fn check_tokens(&self, tokens: &Ids) -> [usize; 2] {
         let (shape, most) = (tokens.shape(), self.config.max_position_embeddings);
         assert!(shape.rank() == 2, "tokens are (batch, time), not {shape}");
+        let vocabulary = self.config.vocab_size;
+        if let Some(id) = tokens.as_slice().iter().find(|id| **id as usize >= vocabulary) {
+            panic!("language model: token {id} is outside the vocabulary of {vocabulary}");
+        }
         let [batch, time] = [shape[0], shape[1]];
         assert!(
             time <= most,

@@ -3,7 +3,7 @@
 use super::blocks::Linear;
 use super::config::VisionConfig;
 use super::encoder::{Encoder, Pass};
-use crate::engine::{Builder, Device, Tensor};
+use crate::engine::{Builder, Device, Tensor, no_grad};
 
 /// An encoder with a linear layer on its class token, or on the mean of its tokens if it has none.
 ///
@@ -53,12 +53,23 @@ impl ImageClassifier {
         self.encoder.device()
     }
 
-    /// The logits (batch, classes) of images (batch, channels, height, width).
+    /// The logits (batch, classes) of images (batch, channels, height, width), as numbers to look at:
+    /// nothing is kept for gradients.
     ///
     /// # Panics
     /// If the images do not have the configured size.
     #[track_caller]
-    pub fn logits(&self, images: &Tensor, pass: &Pass) -> Tensor {
+    pub fn logits(&self, images: &Tensor) -> Tensor {
+        self.encoder.check_images(images);
+        no_grad(|| self.forward(images, &Pass::evaluation()))
+    }
+
+    /// The same for a loss of one's own: they can be differentiated.
+    ///
+    /// # Panics
+    /// As [`ImageClassifier::logits`].
+    #[track_caller]
+    pub fn forward(&self, images: &Tensor, pass: &Pass) -> Tensor {
         let tokens = self.encoder.forward(images, pass);
         let (batch, width) = (tokens.shape()[0], tokens.shape()[2]);
         let pooled = match self.config().class_token {
@@ -75,7 +86,7 @@ impl ImageClassifier {
     /// and classes.
     #[track_caller]
     pub fn loss(&self, images: &Tensor, targets: &SoftTargets, pass: &Pass) -> Tensor {
-        let logits = self.logits(images, pass);
+        let logits = self.forward(images, pass);
         let targets = targets.on(logits.device());
         let images = targets.shape()[0] as f32;
         logits.log_softmax(-1).multiply(&targets).sum_all().scale(-1.0 / images)

@@ -108,6 +108,7 @@ impl Encoder {
     #[track_caller]
     pub fn trace(&self, images: &Tensor) -> Trace {
         let mut trace = self.new_trace();
+        self.check_images(images);
         no_grad(|| self.traced(images, &Pass::evaluation(), Some(&mut trace)));
         trace
     }
@@ -126,6 +127,7 @@ impl Encoder {
         pass: &Pass,
         mut trace: Option<&mut Trace>,
     ) -> Tensor {
+        self.check_images(images);
         let mut tokens = self.embed_patches(images);
         if let Some(class_token) = &self.class_token {
             let class_token = repeat(class_token, images.shape()[0]);
@@ -138,15 +140,23 @@ impl Encoder {
         self.norm.forward(&self.blocks.forward(&tokens, pass.stochastic_depth, trace))
     }
 
+    /// That images have the configured size. Closures forget where the caller is, so whoever uses
+    /// [`no_grad`] asks this before.
+    #[track_caller]
+    pub(super) fn check_images(&self, images: &Tensor) {
+        let VisionConfig { num_channels, image_size, .. } = self.config;
+        let (shape, wanted) =
+            (images.shape(), [num_channels, image_size.height(), image_size.width()]);
+        let fits = shape.rank() == 4 && shape[1..] == wanted;
+        assert!(fits, "images are (batch, {wanted:?}), not {shape}");
+    }
+
     /// Each patch, its channels one after another, through a linear layer: (batch, patches, width).
     #[track_caller]
     fn embed_patches(&self, images: &Tensor) -> Tensor {
         let [patch, channels] = [self.config.patch_size, self.config.num_channels];
         let [rows, columns] = self.config.patches();
         let shape = images.shape();
-        let wanted = [channels, rows * patch, columns * patch];
-        let fits = shape.rank() == 4 && shape[1..] == wanted;
-        assert!(fits, "images are (batch, {wanted:?}), not {shape}");
         let patches = images
             .reshape([shape[0], channels, rows, patch, columns, patch])
             .permute(&[0, 2, 4, 1, 3, 5])

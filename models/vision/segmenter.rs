@@ -32,7 +32,7 @@ use crate::variant::VariantConfig;
 /// let (model, _) = Parameters::build(&device, 1, build);
 /// let images = Tensor::zeros([3, 3, 8, 12], &device);
 /// let labels = Ids::new(vec![1; 3 * 8 * 12], [3, 8, 12]);
-/// let logits = model.logits(&images, &Pass::evaluation());
+/// let logits = model.forward(&images, &Pass::evaluation());
 /// assert_eq!(logits.shape().to_string(), "[3, 8, 12, 2]");
 /// assert!(logits.cross_entropy(&labels, 0.0).to_scalar()? > 0.0);
 /// # Ok::<(), neutreno_models::engine::Error>(())
@@ -105,12 +105,23 @@ impl ImageSegmenter {
         self.encoder.device()
     }
 
-    /// The logits (batch, height, width, classes) of images (batch, channels, height, width).
+    /// The logits (batch, height, width, classes) of images (batch, channels, height, width), as numbers
+    /// to look at: nothing is kept for gradients.
     ///
     /// # Panics
     /// If the images do not have the configured size.
     #[track_caller]
-    pub fn logits(&self, images: &Tensor, pass: &Pass) -> Tensor {
+    pub fn logits(&self, images: &Tensor) -> Tensor {
+        self.encoder.check_images(images);
+        no_grad(|| self.forward(images, &Pass::evaluation()))
+    }
+
+    /// The same for a loss of one's own: they can be differentiated.
+    ///
+    /// # Panics
+    /// As [`ImageSegmenter::logits`].
+    #[track_caller]
+    pub fn forward(&self, images: &Tensor, pass: &Pass) -> Tensor {
         let (config, batch) = (self.config(), images.shape()[0]);
         let ([rows, columns], upscale) = (config.patches(), config.mask_upscale);
         let scores = self.scores(images, pass, None);
@@ -130,6 +141,7 @@ impl ImageSegmenter {
     #[track_caller]
     pub fn trace(&self, images: &Tensor) -> Trace {
         let mut trace = self.encoder.new_trace();
+        self.encoder.check_images(images);
         no_grad(|| self.scores(images, &Pass::evaluation(), Some(&mut trace)));
         trace
     }

@@ -12,7 +12,7 @@ use super::images::{Confusion, ImageSettings, linear_baseline};
 use crate::data::Source;
 use crate::data::images::{self, ImageBatch, ImageData};
 use crate::engine::random::Key;
-use crate::engine::{Builder, Device, Tensor, no_grad};
+use crate::engine::{Builder, Device, Tensor};
 use crate::error::Error;
 use crate::run::{Data, Picture, Values};
 use crate::settings::Settings;
@@ -86,7 +86,7 @@ impl ImageClassification {
 /// The logits of a batch, on the host.
 fn evaluate(model: &ImageClassifier, batch: &ImageBatch) -> Result<Vec<f32>, Error> {
     let images = pixels(batch, model.device());
-    Ok(no_grad(|| model.logits(&images, &Pass::evaluation())).to_vec()?)
+    Ok(model.logits(&images).to_vec()?)
 }
 
 impl Task for ImageClassification {

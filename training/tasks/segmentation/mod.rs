@@ -85,7 +85,7 @@ impl ImageSegmentation {
 fn evaluate(model: &ImageSegmenter, batch: &ImageBatch) -> Result<(f32, Ids), Error> {
     let images = pixels(batch, model.device());
     no_grad(|| {
-        let logits = model.logits(&images, &Pass::evaluation());
+        let logits = model.logits(&images);
         Ok((logits.cross_entropy(&labels(batch), 0.0).to_scalar()?, logits.argmax()?))
     })
 }
@@ -153,7 +153,7 @@ impl Task for ImageSegmentation {
 
     fn loss(&self, model: &ImageSegmenter, batch: &ImageBatch, dropout: Key) -> Tensor {
         let device = model.device();
-        let mut logits = model.logits(&pixels(batch, device), &Pass::training(dropout));
+        let mut logits = model.forward(&pixels(batch, device), &Pass::training(dropout));
         if self.settings.balance != 0.0 {
             logits = logits.add(&Tensor::new(&self.offsets, [self.offsets.len()], device));
         }
