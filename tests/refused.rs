@@ -196,3 +196,30 @@ fn an_optimiser_does_not_step_with_what_is_missing() {
         assert!(is_refused(weight.to_vec()) && is_refused(scale.to_vec()), "{name}");
     }
 }
+
+/// A system that does refuse: a process that may take 384 MiB more has 256 MiB idle and asks for 512.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_system_that_refuses_gets_idle_memory_back() {
+    const CHILD: &str = "NEUTRENO_TEST_LIMITED";
+    const NAME: &str = "a_system_that_refuses_gets_idle_memory_back";
+    if std::env::var_os(CHILD).is_none() {
+        let program = std::env::current_exe().unwrap();
+        let mut child = std::process::Command::new(program);
+        let status = child.args(["--exact", NAME]).env(CHILD, "1").status().unwrap();
+        return assert!(status.success(), "{status}");
+    }
+    let device = Device::cpu_with_threads(1);
+    drop(Tensor::zeros([64 << 20], &device));
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let taken = 4096 * statm.split_whitespace().next().unwrap().parse::<u64>().unwrap();
+    let limit = taken + (384 << 20);
+    let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
+    // SAFETY: the structure is whole, and only read.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) }, 0);
+    let sum = |elements| Tensor::full(1.0, [elements], &device).sum_all().to_scalar();
+    assert_eq!(sum(128 << 20).unwrap(), (128 << 20) as f32);
+    // What waits now can not help with this, and is not lost to others by it.
+    assert!(is_refused(sum(256 << 20)));
+    assert_eq!(sum(3).unwrap(), 3.0);
+}

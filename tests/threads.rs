@@ -5,13 +5,19 @@ mod common;
 
 use common::devices;
 use neutreno::engine::autograd::{apply_boxed, recompute};
+use neutreno::engine::device::Injection;
 use neutreno::engine::finite::find_not_finite;
 use neutreno::engine::ops::OPS;
+use neutreno::engine::optim::{AdamW, Average, Clip, Sgd};
 use neutreno::engine::proof::Case;
 use neutreno::engine::random::Key;
-use neutreno::engine::{Builder, Device, Ids, Parameters, Tensor, no_grad};
+use neutreno::engine::{
+    Builder, Device, Gradients, Ids, Initial, Parameters, Reading, Shape, Tensor, no_grad,
+};
 use neutreno::vision::{self, ImageSegmenter, ImageSize, VisionConfig};
 use neutreno::{LanguageModel, LanguageModelConfig, Variant, VariantConfig, language};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[test]
@@ -241,4 +247,94 @@ fn results_are_the_same_inside_and_outside() {
             assert!(inside == whole, "{rows} rows, {threads} threads, inside");
         }
     }
+}
+
+/// What threads can share: what is not listed here is not promised.
+#[test]
+fn what_threads_can_share() {
+    fn shared<T: Send + Sync>() {}
+    fn handed_over<T: Send>() {}
+    shared::<Device>();
+    shared::<Tensor>();
+    shared::<Ids>();
+    shared::<Shape>();
+    shared::<Parameters>();
+    shared::<Gradients>();
+    shared::<Clip>();
+    shared::<Injection>();
+    handed_over::<AdamW>();
+    handed_over::<Sgd>();
+    handed_over::<Average>();
+    handed_over::<Reading>();
+}
+
+/// Parameters lie side by side in one memory, and are tensors of their own all the same.
+#[test]
+fn a_parameter_is_read_while_another_is_written() {
+    for (name, device) in devices() {
+        let make = |p: &mut Builder| {
+            ["a", "b", "c"].map(|name| p.parameter(name, [1000], Initial::Zeros, true))
+        };
+        let ([a, b, c], _parameters) = Parameters::build(&device, 1, make);
+        let rounds = 200;
+        std::thread::scope(|scope| {
+            for written in [&a, &b] {
+                scope.spawn(move || {
+                    for round in 0..rounds {
+                        written.overwrite(&[round as f32; 1000]);
+                    }
+                });
+            }
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for _ in 0..rounds {
+                        let sum = c.sum_all().to_scalar().unwrap();
+                        assert_eq!(sum, 0.0, "{name}");
+                    }
+                });
+            }
+        });
+        for written in [a, b] {
+            assert_eq!(written.to_vec().unwrap(), [(rounds - 1) as f32; 1000], "{name}");
+        }
+    }
+}
+
+/// On the CPU a thread that reads what another one is changing would see a part of it. It panics; the
+/// other one goes on, and so does the tensor.
+#[test]
+fn a_tensor_that_is_being_written_is_not_read() {
+    let device = Device::cpu_with_threads(1);
+    let x = Tensor::zeros([1 << 20], &device);
+    let [ones, twos] = [1.0, 2.0].map(|value| vec![value; 1 << 20]);
+    let (done, both) = (AtomicBool::new(false), Barrier::new(2));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            both.wait();
+            while !done.load(Ordering::Relaxed) {
+                for numbers in [&ones, &twos] {
+                    // The reader may be at work just now: then it is this thread that panics.
+                    let _ = catch_unwind(AssertUnwindSafe(|| x.overwrite(numbers)));
+                }
+            }
+        });
+        both.wait();
+        let mut said = String::new();
+        for _ in 0..10_000 {
+            match catch_unwind(AssertUnwindSafe(|| x.to_vec())) {
+                Ok(numbers) => {
+                    let numbers = numbers.unwrap();
+                    assert!(numbers.iter().all(|x| *x == numbers[0]), "a part of another");
+                }
+                Err(panic) => {
+                    said = panic.downcast_ref::<String>().unwrap().clone();
+                    break;
+                }
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        assert!(said.contains("another thread is changing this tensor"), "{said}");
+    });
+    x.overwrite(&ones);
+    assert_eq!(x.to_vec().unwrap(), ones);
 }

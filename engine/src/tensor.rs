@@ -118,7 +118,10 @@ impl Tensor {
     /// Copies the numbers to the host, row-major, when all work before is done.
     ///
     /// # Errors
-    /// If the device failed.
+    /// If the device failed, or had no room for what they are computed from ([`Device`]).
+    ///
+    /// # Panics
+    /// If another thread is writing to this tensor, on the CPU.
     pub fn to_vec(&self) -> Result<Vec<f32>> {
         self.read().wait()
     }
@@ -146,7 +149,7 @@ impl Tensor {
     /// results of ops should be left as they are.
     ///
     /// # Panics
-    /// If the number of elements differs.
+    /// If the number of elements differs, or another thread is using this tensor ([`Device`]).
     #[track_caller]
     pub fn overwrite(&self, data: &[f32]) {
         assert!(data.len() == self.elements(), "{} numbers for {}", data.len(), self.shape);

@@ -11,7 +11,7 @@ use super::images::{Confusion, ImageSettings, linear_baseline};
 use crate::data::Source;
 use crate::data::images::{self, ImageBatch, ImageData};
 use crate::engine::random::Key;
-use crate::engine::{Builder, Device, Ids, Tensor, no_grad};
+use crate::engine::{Builder, Device, Ids, Tensor};
 use crate::error::Error;
 use crate::run::{Data, Picture, Values};
 use crate::settings::Settings;
@@ -84,10 +84,8 @@ impl ImageSegmentation {
 /// The mean loss of a batch, and the class given to each pixel.
 fn evaluate(model: &ImageSegmenter, batch: &ImageBatch) -> Result<(f32, Ids), Error> {
     let images = pixels(batch, model.device());
-    no_grad(|| {
-        let logits = model.logits(&images);
-        Ok((logits.cross_entropy(&labels(batch), 0.0).to_scalar()?, logits.argmax()?))
-    })
+    let logits = model.logits(&images);
+    Ok((logits.cross_entropy(&labels(batch), 0.0).to_scalar()?, logits.argmax()?))
 }
 
 /// The labels of a batch's pixels.

@@ -11,7 +11,6 @@ use crate::device::view::{View, ViewMut};
 use crate::memory_use::MemoryUse;
 use std::cell::UnsafeCell;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// 64 bytes: a cache line, and the widest vector register.
@@ -27,13 +26,27 @@ type Lines = Box<[UnsafeCell<Line>]>;
 pub(crate) struct Block {
     lines: Option<Lines>,
     pool: Arc<Pool>,
-    /// How many borrow it for reading now, or −1 while one borrows it for writing.
-    borrowed: AtomicI32,
+    /// What of it is borrowed now: few stretches, and seldom by more than one thread.
+    loans: Mutex<Vec<Loan>>,
 }
 
-// SAFETY: the lines are only reached through `borrow`, which grants either any number of readers
-// or one writer at a time, by an atomic count, and panics on anything else.
+// SAFETY: the lines are only reached through `Borrows`, which grants each element either any number of
+// readers or one writer at a time, by the list of loans, and panics on anything else.
 unsafe impl Sync for Block {}
+
+/// Elements that are borrowed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Loan {
+    start: usize,
+    end: usize,
+    write: bool,
+}
+
+impl Loan {
+    fn overlaps(&self, other: &Loan) -> bool {
+        self.start < other.end && other.start < self.end
+    }
+}
 
 /// Freed blocks by their number of lines.
 #[derive(Default)]
@@ -53,7 +66,7 @@ impl Pool {
     pub fn allocate(self: &Arc<Pool>, elements: usize) -> Result<Block, Refusal> {
         let bytes = rounded_bytes(elements, u64::MAX);
         let lines = self.take(bytes.div_ceil(size_of::<Line>() as u64) as usize)?;
-        Ok(Block { lines: Some(lines), pool: self.clone(), borrowed: AtomicI32::new(0) })
+        Ok(Block { lines: Some(lines), pool: self.clone(), loans: Mutex::default() })
     }
 
     fn take(&self, count: usize) -> Result<Lines, Refusal> {
@@ -145,7 +158,8 @@ impl Block {
     /// Copies the elements from `start` on.
     pub fn read(&self, start: usize, elements: usize) -> Vec<f32> {
         let region = Region { block: self, start, elements, write: false };
-        let _borrows = Borrows::new(&[region]);
+        let regions = [region];
+        let _borrows = Borrows::new(&regions);
         // SAFETY: borrowed for reading until the end of this function.
         unsafe { region.slice() }.to_vec()
     }
@@ -153,7 +167,8 @@ impl Block {
     /// Overwrites the elements from `start` on.
     pub fn write(&self, start: usize, data: &[f32]) {
         let region = Region { block: self, start, elements: data.len(), write: true };
-        let _borrows = Borrows::new(&[region]);
+        let regions = [region];
+        let _borrows = Borrows::new(&regions);
         // SAFETY: borrowed for writing until the end of this function.
         unsafe { region.slice_mut() }.copy_from_slice(data);
     }
@@ -163,7 +178,7 @@ impl Block {
 ///
 /// # Panics
 /// If a destination overlaps another argument, or another thread is writing to (or, for a
-/// destination, using) the same memory.
+/// destination, using) the same elements.
 pub(super) fn borrow<R>(
     inputs: &[Argument],
     outputs: &[Argument],
@@ -177,7 +192,7 @@ pub(super) fn borrow<R>(
     let _borrows = Borrows::new(&regions);
     let (written, read) = regions.split_at(outputs.len());
     // SAFETY: `_borrows` has checked that no written region overlaps another one of this call, and
-    // keeps other calls away from these blocks until `body` has returned. The slices can't leave
+    // keeps other calls away from these elements until `body` has returned. The slices can't leave
     // `body`, which must work for any lifetime.
     let mut targets: Vec<ViewMut> = written
         .iter()
@@ -240,53 +255,73 @@ impl<'a> Region<'a> {
         unsafe { std::slice::from_raw_parts_mut(self.pointer(), self.elements) }
     }
 
+    fn loan(&self) -> Loan {
+        Loan { start: self.start, end: self.start + self.elements, write: self.write }
+    }
+
     fn overlaps(&self, other: &Region) -> bool {
-        std::ptr::eq(self.block, other.block)
-            && self.start < other.start + other.elements
-            && other.start < self.start + self.elements
+        std::ptr::eq(self.block, other.block) && self.loan().overlaps(&other.loan())
     }
 }
 
-/// The blocks that one call uses, each borrowed once.
-struct Borrows<'a>(Vec<(&'a Block, bool)>);
+/// The regions that one call uses.
+struct Borrows<'r, 'a>(&'r [Region<'a>]);
 
-impl<'a> Borrows<'a> {
-    fn new(regions: &[Region<'a>]) -> Borrows<'a> {
+impl<'r, 'a> Borrows<'r, 'a> {
+    /// Written regions must stand first.
+    fn new(regions: &'r [Region<'a>]) -> Borrows<'r, 'a> {
         for (index, region) in regions.iter().enumerate() {
             let clash =
                 region.write && regions[index + 1..].iter().any(|later| later.overlaps(region));
             assert!(!clash, "a kernel's result overlaps another of its arguments");
         }
-        let mut borrows = Borrows(Vec::with_capacity(regions.len()));
-        // Written regions stand first, so a block that is both read and written is borrowed once.
-        for region in regions {
-            if !borrows.0.iter().any(|(block, _)| std::ptr::eq(*block, region.block)) {
-                borrows.borrow(region.block, region.write);
-            }
+        // Those that were borrowed are given back if a later one can not be.
+        let mut borrows = Borrows(&regions[..0]);
+        for (index, region) in regions.iter().enumerate() {
+            let granted = region.block.lend(region.loan());
+            let what = if region.write { "using" } else { "changing" };
+            assert!(granted, "another thread is {what} this tensor, or a part of it");
+            borrows.0 = &regions[..=index];
         }
         borrows
     }
+}
 
-    fn borrow(&mut self, block: &'a Block, write: bool) {
-        let step = |count: i32| match (write, count) {
-            (true, 0) => Some(-1),
-            (false, 0..) => Some(count + 1),
-            _ => None,
-        };
-        let granted = block.borrowed.fetch_update(Ordering::Acquire, Ordering::Relaxed, step);
-        assert!(granted.is_ok(), "another thread is changing this tensor");
-        self.0.push((block, write));
+impl Drop for Borrows<'_, '_> {
+    fn drop(&mut self) {
+        for region in self.0 {
+            region.block.take_back(region.loan());
+        }
     }
 }
 
-impl Drop for Borrows<'_> {
-    fn drop(&mut self) {
-        for (block, write) in &self.0 {
-            block.borrowed.fetch_add(if *write { 1 } else { -1 }, Ordering::Release);
+impl Block {
+    /// Whether these elements can be borrowed; then they are, until they are taken back.
+    fn lend(&self, loan: Loan) -> bool {
+        let mut loans = self.loans();
+        let free = !loans.iter().any(|other| (loan.write || other.write) && loan.overlaps(other));
+        if free {
+            loans.push(loan);
         }
+        free
+    }
+
+    fn take_back(&self, loan: Loan) {
+        let mut loans = self.loans();
+        // Of several readers of the same elements it does not matter which one.
+        if let Some(index) = loans.iter().position(|other| *other == loan) {
+            loans.swap_remove(index);
+        }
+    }
+
+    fn loans(&self) -> MutexGuard<'_, Vec<Loan>> {
+        self.loans.lock().expect("no code panics while it holds the loans")
     }
 }
 
 fn line_bytes(lines: usize) -> u64 {
     (lines as u64).saturating_mul(size_of::<Line>() as u64)
 }
+
+#[cfg(test)]
+mod tests;
