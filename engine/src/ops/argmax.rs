@@ -3,10 +3,10 @@
 //! A position does not change when x changes a little, so there is no derivative. Cost an element:
 //! 1 flop, 4 bytes.
 
-use crate::device::cpu::tasks::Tasks;
 use super::rows;
 use crate::autograd::{GradientContext, Op, Saved, Saves};
 use crate::device::cpu::simd;
+use crate::device::cpu::tasks::Tasks;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::proof::{Array64, Case, Proven};

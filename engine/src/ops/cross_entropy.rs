@@ -7,9 +7,9 @@
 //! Saves the logits, and m and the logarithm of each row. Cost an element: 4 flops and 4 bytes
 //! forward; 5 flops and 8 bytes backward.
 
-use crate::device::cpu::tasks::Tasks;
 use super::rows;
 use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
+use crate::device::cpu::tasks::Tasks;
 use crate::device::cpu::{math, simd};
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};

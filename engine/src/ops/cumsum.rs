@@ -7,8 +7,8 @@
 //! GPU a workgroup has a row: each invocation adds up a stretch of it, and goes through it again from
 //! the sum of the stretches before.
 
-use crate::device::cpu::tasks::Tasks;
 use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
+use crate::device::cpu::tasks::Tasks;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::proof::{Array64, Case, Proven};

@@ -6,9 +6,9 @@
 //! Derivative: dx = mask ⊙ dy / (1 − p): the same kernel, which makes the mask again from the key.
 //! Saves nothing but the key. Cost an element: 1 flop, 8 bytes, in both directions.
 
-use crate::device::cpu::tasks::Tasks;
 use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::cpu::simd::{Body, CHUNK, vectorized};
+use crate::device::cpu::tasks::Tasks;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::proof::{Array64, Case, Proven};

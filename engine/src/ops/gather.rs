@@ -7,9 +7,9 @@
 //! the ids. Cost an element: 8 bytes forward; 1 flop and 4 bytes backward, and 4 bytes for each
 //! element of x unless the gradient is added to one that exists.
 
-use crate::device::cpu::tasks::both;
 use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::cpu::simd;
+use crate::device::cpu::tasks::both;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::proof::{Array64, Case, Proven};

@@ -4,10 +4,10 @@
 //! copied into another order. Saves a and b. Cost of a product of m × k by k × n: 2 m k n flops and
 //! 4 (m k + k n + m n) bytes.
 
-use crate::device::cpu::tasks::Tasks;
 use super::sum::sum_to;
 use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::cpu::products::{self, MatrixMut};
+use crate::device::cpu::tasks::Tasks;
 use crate::device::gpu::products::{Batch, Matrix, Product, Tiling};
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};

@@ -4,10 +4,10 @@
 //! others, equal ones included; so the gradients add up to dy. Saves x and y. Cost an element:
 //! 1 flop and 4 bytes forward; 1 flop and 8 bytes backward.
 
-use crate::device::cpu::tasks::Tasks;
 use super::sum::{resolve_axes, without_axes};
 use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::cpu::simd;
+use crate::device::cpu::tasks::Tasks;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::proof::{Array64, Case, Proven};

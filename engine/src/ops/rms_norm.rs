@@ -8,11 +8,11 @@
 //! The CPU makes dx and its part of dw in one pass over each block of rows; then the parts are
 //! summed in the order of the blocks.
 
-use crate::device::cpu::tasks::Tasks;
 use super::rows;
 use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::cpu::scratch::{Slots, cut};
 use crate::device::cpu::simd;
+use crate::device::cpu::tasks::Tasks;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::proof::{Array64, Case, Proven};

@@ -2,10 +2,10 @@
 //!
 //! Derivative: dx = dy, repeated along those axes. Saves nothing. Cost an element: 1 flop, 4 bytes.
 
-use crate::device::cpu::tasks::Tasks;
 use super::broadcast;
 use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::cpu::simd;
+use crate::device::cpu::tasks::Tasks;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::proof::{Array64, Case, Proven};

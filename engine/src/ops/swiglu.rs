@@ -5,10 +5,10 @@
 //! d_up = dy · gate · s. Saves gate and up. Both gradients come from one kernel.
 //! Cost an element: 6 flops, 12 bytes; backward 11 flops, 20 bytes.
 
-use crate::device::cpu::tasks::Tasks;
 use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::cpu::math;
 use crate::device::cpu::simd::{Body, CHUNK, vectorized};
+use crate::device::cpu::tasks::Tasks;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::proof::{Array64, Case, Proven};

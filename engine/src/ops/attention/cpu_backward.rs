@@ -4,7 +4,6 @@
 //! Each task makes its gradients side by side, as (batch, kv heads, ...); then they are brought into
 //! the order of the results.
 
-use crate::device::cpu::tasks::Tasks;
 use super::sizes::Sizes;
 use super::tiles::{Columns, KEYS, LARGEST_BLOCK, Tile, block_size, part, tile_size};
 use crate::device::ViewMut;
@@ -12,6 +11,7 @@ use crate::device::cpu::math::exp;
 use crate::device::cpu::products::{Matrix, MatrixMut, multiply};
 use crate::device::cpu::scratch::{Slots, cut};
 use crate::device::cpu::simd::{self, Body, vectorized};
+use crate::device::cpu::tasks::Tasks;
 use rayon::prelude::*;
 
 /// What backward reads: q, k, V′, G = dO, and two numbers a row: log Σ exp(S), and D.

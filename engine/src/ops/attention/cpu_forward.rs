@@ -1,7 +1,6 @@
 //! Attention on the CPU: tiles of scores through matrix products, with the softmax of a block of
 //! queries kept up as its tiles of keys go by ("online softmax": Milakov & Gimelshein 2018).
 
-use crate::device::cpu::tasks::Tasks;
 use super::sizes::Sizes;
 use super::tiles::{Columns, KEYS, LARGEST_BLOCK, Tile, block_size, part, tile_size};
 use super::values::mix;
@@ -9,6 +8,7 @@ use crate::device::cpu::math::exp;
 use crate::device::cpu::products::{Matrix, MatrixMut, multiply};
 use crate::device::cpu::scratch::{Slots, cut};
 use crate::device::cpu::simd::{Body, larger, maximum, sum, vectorized};
+use crate::device::cpu::tasks::Tasks;
 use rayon::prelude::*;
 
 /// What forward reads: q, k, v, and the first layer's values with a, b and c.

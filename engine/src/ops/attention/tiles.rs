@@ -1,8 +1,8 @@
 //! How attention is cut up on the CPU: blocks of queries by tiles of keys.
 
-use crate::device::cpu::tasks::Tasks;
 use super::sizes::Sizes;
 use crate::device::cpu::products::Matrix;
+use crate::device::cpu::tasks::Tasks;
 use rayon::prelude::*;
 
 /// The queries of a block: enough for products to run well, few enough that little work above the

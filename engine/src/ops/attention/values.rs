@@ -1,9 +1,9 @@
 //! What the variants add around plain attention: mixed values before it, and in the derivative the
 //! row sums, the gradients of both values, and those of learnable coefficients.
 
-use crate::device::cpu::tasks::Tasks;
 use super::sizes::Sizes;
 use crate::device::cpu::simd::{self, Body, dot, for_chunks, vectorized};
+use crate::device::cpu::tasks::Tasks;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::{Shape, uniforms};

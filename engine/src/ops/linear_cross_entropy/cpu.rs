@@ -10,10 +10,10 @@
 //!
 //! Chunks, blocks and groups of blocks are cut by the shape alone.
 
-use crate::device::cpu::tasks::Tasks;
 use crate::Ids;
 use crate::device::cpu::products::{Matrix, MatrixMut, multiply, transpose};
 use crate::device::cpu::scratch::cut;
+use crate::device::cpu::tasks::Tasks;
 use crate::device::cpu::{math, simd};
 use rayon::prelude::*;
 
