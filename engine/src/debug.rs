@@ -1,5 +1,6 @@
 //! How a tensor is printed by `{:?}`: its shape, its device and its numbers.
 
+use crate::device::ALIGNMENT;
 use crate::{Result, Shape, Tensor};
 use std::fmt;
 
@@ -34,7 +35,7 @@ impl fmt::Debug for Tensor {
     }
 }
 
-/// The numbers of a tensor: all of them, or `None` where those that are shown are read one by one.
+/// The numbers of a tensor: all of them, or `None` where only those around what is shown are read.
 struct Numbers<'a> {
     tensor: &'a Tensor,
     all: Option<Vec<f32>>,
@@ -50,7 +51,12 @@ impl Numbers<'_> {
     fn at(&self, index: usize) -> Result<f32> {
         match &self.all {
             Some(all) => Ok(all[index]),
-            None => self.tensor.window(index, Shape::from([])).to_scalar(),
+            None => {
+                let start = index / ALIGNMENT * ALIGNMENT;
+                let count = ALIGNMENT.min(self.tensor.elements() - start);
+                let around = self.tensor.window(start, Shape::from([count])).to_vec()?;
+                Ok(around[index - start])
+            }
         }
     }
 

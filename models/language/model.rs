@@ -264,9 +264,10 @@ mod tests {
         let build = |builder: &mut _| LanguageModel::new(&config, builder);
         let (model, _) = Parameters::build(&Device::cpu(), 1, build);
         let tokens = Ids::new((1..=10).collect::<Vec<_>>(), [2, 5]);
-        let all = model.logits(&tokens);
-        assert!(all.is_tracked());
+        let all = model.forward(&tokens, &Pass::evaluation());
+        assert!(all.is_tracked() && !model.logits(&tokens).is_tracked());
         let all = all.to_vec().unwrap();
+        assert_eq!(all, model.logits(&tokens).to_vec().unwrap());
         for positions in [[4, 4], [0, 3], [2, 1]] {
             let next = model.next_logits(&tokens, &positions);
             assert!(!next.is_tracked());

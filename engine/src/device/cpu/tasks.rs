@@ -71,13 +71,13 @@ mod tests {
         let seen = Mutex::new(Vec::new());
         let note = |task: usize| seen.lock().unwrap().push((task, current().id()));
         alone(|| {
-            (0..100).into_par_iter().each(note);
-            both(|| note(100), || note(101));
+            (0..20).into_par_iter().each(note);
+            both(|| note(20), || note(21));
         });
         let here = current().id();
         let seen: Vec<_> = seen.lock().unwrap().drain(..).collect();
-        assert_eq!(seen, (0..102).map(|task| (task, here)).collect::<Vec<_>>());
+        assert_eq!(seen, (0..22).map(|task| (task, here)).collect::<Vec<_>>());
         let elsewhere = |_| assert_ne!(current().id(), here);
-        pool.install(|| (0..100).into_par_iter().each(elsewhere));
+        pool.install(|| (0..20).into_par_iter().each(elsewhere));
     }
 }
