@@ -147,6 +147,24 @@ fn learned_coefficients_and_shared_inputs_get_the_gradients_of_small_ops() {
     }
 }
 
+/// One tensor as queries, keys and values gets the sum of their gradients, also where there is a sum
+/// already that a kernel could add to.
+#[test]
+fn one_tensor_as_all_inputs_gets_all_gradients() {
+    for device in devices() {
+        let [_, x, _, _] = operands(&device);
+        let [leaf, q, k, v] = [(); 4].map(|()| x.tracked());
+        let twice = |q: &Tensor, k: &Tensor, v: &Tensor| {
+            let once = q.attention(k, v, None, true);
+            once.add(&q.attention(k, v, None, false)).tanh().sum_all()
+        };
+        let together = twice(&leaf, &leaf, &leaf).backward().unwrap().get(&leaf).unwrap();
+        let apart = twice(&q, &k, &v).backward().unwrap();
+        let [dq, dk, dv] = [&q, &k, &v].map(|leaf| apart.get(leaf).unwrap());
+        assert_close(&together, &dq.add(&dk).add(&dv));
+    }
+}
+
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() {
     let run = |threads| {

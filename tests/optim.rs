@@ -14,13 +14,14 @@ use neutreno::engine::{Builder, Device, Gradients, Initial, Parameters, Result, 
 
 type Test = fn(&Device) -> std::result::Result<(), Failed>;
 
-const TESTS: [(&str, Test); 8] = [
+const TESTS: [(&str, Test); 9] = [
     ("adamw", adamw),
     ("adamw_clipped", adamw_clipped),
     ("sgd", sgd),
     ("clip", clip_exactly),
     ("non_finite", non_finite_gradients_change_nothing),
     ("left_out", steps_left_out_never_were),
+    ("average", averages_are_those_of_the_formula),
     ("accumulation", micro_batches_equal_one_batch),
     ("resumed", a_resumed_optimizer_goes_on_alike),
 ];
@@ -272,6 +273,32 @@ fn steps_left_out_never_were(device: &Device) -> std::result::Result<(), Failed>
         if train(&with, saved_after)? != expected {
             return Err(format!("saved after step {saved_after:?}: other bits").into());
         }
+    }
+    Ok(())
+}
+
+fn averages_are_those_of_the_formula(device: &Device) -> std::result::Result<(), Failed> {
+    let (tensors, parameters) = Parameters::build(device, 1, make);
+    let mut average = Average::new(&parameters, 0.3);
+    let all = || tensors.iter().map(Tensor::to_vec).collect::<Result<Vec<_>>>();
+    let mut expected: Vec<Vec<f64>> = all()?.iter().map(|numbers| widen(numbers)).collect();
+    for step in 0..5 {
+        for (index, tensor) in tensors.iter().enumerate() {
+            tensor.overwrite(&gradient(index, step));
+        }
+        average.step(&parameters, None);
+        let decay = 0.3_f64.min((1 + step) as f64 / (10 + step) as f64);
+        for (mean, numbers) in expected.iter_mut().zip(all()?) {
+            let numbers = numbers.into_iter().map(f64::from);
+            mean.iter_mut().zip(numbers).for_each(|(a, p)| *a = decay * *a + (1.0 - decay) * p);
+        }
+    }
+    let before = all()?;
+    let averaged = average.with(&parameters, all)?;
+    assert_eq!(all()?, before);
+    assert_eq!(average.updates()?, 5);
+    for ((got, expected), (name, ..)) in averaged.iter().zip(&expected).zip(PARAMETERS) {
+        expect_close(name, got, expected)?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use naga::{
     TypeInner,
 };
 use neutreno::engine::autograd::apply_boxed;
+use neutreno::engine::device::Dispatch;
 use neutreno::engine::gpu::Word;
 use neutreno::engine::ops::OPS;
 use neutreno::engine::optim::{
@@ -199,6 +200,7 @@ fn check_dispatches<'a>(
         });
         let given: Vec<(String, ScalarKind)> = given.collect();
         assert_eq!(given, entry.uniforms, "{what}: the uniforms of {name}");
+        check_extent(&dispatch, what);
         let (inputs, outputs) = (dispatch.inputs.len(), dispatch.outputs.len());
         for (binding, writes) in &entry.bindings {
             let bound = (1..=inputs + outputs).contains(binding);
@@ -211,6 +213,20 @@ fn check_dispatches<'a>(
         let written = entry.bindings.iter().filter(|(_, writes)| *writes).count();
         assert_eq!(written, outputs, "{what}: what {name} writes");
     }
+}
+
+/// A shader that goes over elements is told of as many as something that is bound has: none checks its
+/// indices by anything else.
+fn check_extent(dispatch: &Dispatch, what: &str) {
+    let size_of = |name: &str| {
+        let found = dispatch.uniforms.iter().find(|(given, _)| *given == name)?;
+        let Word::U32(size) = found.1 else { panic!("{what}: {name} is no whole number") };
+        Some(size as usize)
+    };
+    let elements = size_of("quads").map(|quads| 4 * quads).or(size_of("elements"));
+    let mut bound = dispatch.inputs.iter().chain(&dispatch.outputs);
+    let fits = elements.is_none_or(|size| bound.any(|shape| shape.elements() == size));
+    assert!(fits, "{what}: {elements:?} elements in {dispatch:?}");
 }
 
 /// What an entry point is given.

@@ -6,7 +6,7 @@
 use super::instructions::arch;
 use super::tasks::Tasks;
 
-/// What [`vectorized`] runs: any closure without arguments, or a type of one's own.
+/// What `vectorized` runs: any closure without arguments, or a type of one's own.
 pub use pulp::NullaryFnOnce as Body;
 use rayon::prelude::*;
 
