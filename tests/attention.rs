@@ -6,6 +6,7 @@ mod common;
 use neutreno::engine::ops::attention::Mixing;
 use neutreno::engine::random::Key;
 use neutreno::engine::{Device, Tensor};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 const SIZES: [usize; 4] = [2, 37, 4, 8];
 
@@ -144,6 +145,30 @@ fn learned_coefficients_and_shared_inputs_get_the_gradients_of_small_ops() {
             // With V = V₁ the fidelity term is zero, whatever its coefficient.
             assert_eq!(gradient(&c) != 0.0, std::ptr::eq(values[1], &v1));
         }
+    }
+}
+
+/// Shaders and loops rely on all of it.
+#[test]
+fn shapes_that_do_not_fit_are_refused() {
+    let device = Device::cpu();
+    let zeros = |shape: [usize; 4]| Tensor::zeros(shape, &device);
+    let good = zeros([2, 3, 4, 8]);
+    let mixing = mixing(1.0, 0.0, 0.5);
+    let cases = [
+        (zeros([1, 3, 4, 8]), zeros([1, 3, 4, 8]), good.clone(), "(batch, time, heads, head size)"),
+        (zeros([2, 3, 4, 6]), zeros([2, 3, 4, 6]), good.clone(), "(batch, time, heads, head size)"),
+        (good.clone(), zeros([2, 4, 4, 8]), good.clone(), "need the same shape"),
+        (zeros([2, 3, 3, 8]), zeros([2, 3, 3, 8]), good.clone(), "a multiple of the kv heads"),
+        (zeros([2, 0, 4, 8]), zeros([2, 0, 4, 8]), good.clone(), "no size can be 0"),
+        (zeros([2, 2, 4, 8]), zeros([2, 2, 4, 8]), good.clone(), "a key for each query"),
+        (good.clone(), good.clone(), zeros([2, 3, 2, 8]), "need the shape of the values"),
+    ];
+    for (key, value, first, words) in cases {
+        let attend = || good.attention(&key, &value, Some((&first, &mixing)), true);
+        let panic = catch_unwind(AssertUnwindSafe(attend)).expect_err(words);
+        let said = panic.downcast_ref::<String>().expect("a message");
+        assert!(said.contains(words), "{said}");
     }
 }
 
