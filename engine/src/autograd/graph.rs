@@ -94,3 +94,22 @@ impl Drop for Node {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Device, Tensor};
+
+    /// Each node holds the one before it: by recursion their end would take a stack as deep.
+    #[test]
+    fn a_long_chain_goes_without_a_deep_stack() {
+        let chain = || {
+            let mut x = Tensor::full(1.0, [1], &Device::cpu()).tracked();
+            for _ in 0..50_000 {
+                x = x.scale(1.0);
+            }
+            drop(x);
+        };
+        let thread = std::thread::Builder::new().stack_size(512 << 10).spawn(chain).unwrap();
+        thread.join().unwrap();
+    }
+}
