@@ -7,6 +7,7 @@
 
 mod builder;
 mod group;
+mod layout;
 
 pub use builder::{Builder, Initial};
 pub use group::Group;
@@ -16,6 +17,7 @@ pub(crate) use crate::device::ALIGNMENT;
 use crate::random::Key;
 use crate::{Device, Gradients, Shape, Tensor};
 use builder::Request;
+use layout::{Location, lay_out};
 use rayon::prelude::*;
 use std::collections::HashMap;
 
@@ -26,13 +28,6 @@ struct Parameter {
     /// A window of its piece; tracked, a leaf of the graph, if it is learnt.
     tensor: Tensor,
     location: Location,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Location {
-    piece: usize,
-    /// Elements from the piece's start.
-    offset: usize,
 }
 
 impl Parameter {
@@ -357,32 +352,6 @@ impl Parameters {
     }
 }
 
-/// Gives each of `sizes` (its elements, and its group) a piece of that group and a location in it, in
-/// their order; also returns the sizes and groups of the pieces, none of which is larger than `largest`,
-/// a whole number of alignments, unless one of `sizes` is. Those that are learnt come first.
-fn lay_out(sizes: &[(usize, Group)], largest: usize) -> (Vec<Location>, Vec<(usize, Group)>) {
-    let mut pieces: Vec<(usize, Group)> = Vec::new();
-    let mut locations = Vec::with_capacity(sizes.len());
-    for (elements, group) in sizes {
-        let size = elements.next_multiple_of(ALIGNMENT);
-        let latest = pieces.iter().rposition(|(_, other)| other == group);
-        let open = latest.filter(|piece| pieces[*piece].0 + size <= largest);
-        let piece = open.unwrap_or_else(|| {
-            pieces.push((0, *group));
-            pieces.len() - 1
-        });
-        locations.push(Location { piece, offset: pieces[piece].0 });
-        pieces[piece].0 += size;
-    }
-    let mut order: Vec<usize> = (0..pieces.len()).collect();
-    order.sort_by_key(|piece| !pieces[*piece].1.learnt);
-    for location in &mut locations {
-        let place = order.iter().position(|piece| *piece == location.piece);
-        location.piece = place.expect("each piece has a place");
-    }
-    (locations, order.into_iter().map(|piece| pieces[piece]).collect())
-}
-
 /// Sets a tensor that exists to the same number everywhere.
 fn fill(tensor: &Tensor, value: f32) {
     let kernel = crate::device::Fill { value, shape: tensor.shape() };
@@ -421,17 +390,6 @@ mod tests {
         let normals = Key::new(7).named("layers.0.weight").normals(65, 0.0, 1.0);
         assert_eq!(weight.to_vec().unwrap(), normals);
         assert_eq!(expected[64], 1.0);
-    }
-
-    #[test]
-    fn pieces_are_cut_at_the_largest_tensor() {
-        let [frozen, decayed, plain] =
-            [Group::FROZEN, Group::with_decay(true), Group::with_decay(false)];
-        let sizes = [(3, frozen), (100, decayed), (65, decayed), (1, plain), (64, decayed)];
-        let (locations, pieces) = lay_out(&sizes, 200);
-        let expected = [(3, 0), (0, 0), (1, 0), (2, 0), (1, 128)];
-        assert_eq!(locations, expected.map(|(piece, offset)| Location { piece, offset }));
-        assert_eq!(pieces, [(128, decayed), (192, decayed), (64, plain), (64, frozen)]);
     }
 
     /// On the GPUs that there are, and one with limits that are no round numbers: pieces are as large as
