@@ -4,8 +4,10 @@ mod block;
 mod config;
 mod load;
 mod model;
+mod rotary;
 mod sampling;
 
 pub use config::LanguageModelConfig;
 pub use model::{LanguageModel, Pass};
+pub use rotary::RopeScaling;
 pub use sampling::Sampling;
