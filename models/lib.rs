@@ -14,6 +14,7 @@ pub mod variant;
 pub mod vision;
 
 mod check;
+mod json;
 
 pub use language::{LanguageModel, LanguageModelConfig};
 pub use variant::{ResformerKind, Variant, VariantConfig};

@@ -83,7 +83,7 @@ fn the_rule_for_weights_is_the_fixtures() {
 fn every_variant_agrees_with_the_reference() {
     let fixture = fixture();
     let cases = fixture["cases"].as_array().unwrap();
-    assert_eq!(cases.len(), 12);
+    assert_eq!(cases.len(), 18);
     for (device_name, device) in devices() {
         for case in cases {
             println!("{} on {device_name}", case["name"]);

@@ -134,6 +134,7 @@ fn of_tensors() {
     names_its_line(|| x.swiglu(&y));
     names_its_line(|| x.dropout(1.0, Key::new(1)));
     names_its_line(|| x.rope(0, 1e4));
+    names_its_line(|| x.rope_by(0, &[1.0]));
     names_its_line(|| x.resize_bilinear(1, 1));
     names_its_line(|| x.cross_entropy(&ids, 0.0));
     names_its_line(|| x.linear_cross_entropy(&x, &ids, 0.0));

@@ -6,12 +6,13 @@
 //! not fit is named at once.
 
 use crate::shape::MAX_RANK;
-use crate::{Device, Error, Parameters, Result, Tensor};
+use crate::{Device, Error, Parameters, Result, Shape, Tensor};
 use safetensors::tensor::{Dtype, Metadata as Header, TensorInfo};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,6 +21,9 @@ pub type Metadata = BTreeMap<String, String>;
 
 /// The longest header that is read, in bytes; the format's own limit.
 const LONGEST_HEADER: u64 = 100_000_000;
+
+/// How many numbers are read at a time where a tensor is read piece by piece: 4 MiB.
+const PIECE: usize = 1 << 20;
 
 /// Saves tensors as f32 under their names.
 ///
@@ -93,7 +97,8 @@ pub fn chunks(
 /// If the file can not be read, or holds anything but F32, F16 and BF16.
 pub fn load_tensors(path: &Path, device: &Device) -> Result<Vec<(String, Tensor)>> {
     let mut checkpoint = Checkpoint::open(path)?;
-    let problems: Vec<String> = checkpoint.entries.iter().filter_map(unreadable).collect();
+    let entries = checkpoint.entries.iter().map(|(name, info)| (name.as_str(), info));
+    let problems: Vec<String> = entries.filter_map(unreadable).collect();
     if !problems.is_empty() {
         return Err(Error::File { path: path.into(), reason: problems.join("; ") });
     }
@@ -206,6 +211,60 @@ impl Checkpoint {
         &self.metadata
     }
 
+    /// The name and the shape of each tensor, in the order of their places.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &[usize])> {
+        self.entries.iter().map(|(name, info)| (name.as_str(), info.shape.as_slice()))
+    }
+
+    /// Whether the file has a tensor of that name whose numbers can not be read here, and why.
+    pub fn unreadable(&self, name: &str) -> Option<String> {
+        let entry = self.entries.iter().find(|entry| entry.0 == name);
+        entry.and_then(|(name, info)| unreadable((name, info)))
+    }
+
+    /// Overwrites one tensor with that of the file, a few MiB at a time, so that hardly more memory
+    /// is taken than the tensor has. If reading fails, a part of it may be overwritten.
+    ///
+    /// ```
+    /// use neutreno_engine::checkpoint::{Checkpoint, Metadata, save_tensors};
+    /// use neutreno_engine::{Device, Tensor};
+    /// let device = Device::cpu();
+    /// let folder = tempfile::tempdir().unwrap();
+    /// let path = folder.path().join("numbers.safetensors");
+    /// save_tensors(&path, &[("x".into(), Tensor::full(3.0, [2], &device))], &Metadata::new())?;
+    /// let mut checkpoint = Checkpoint::open(&path)?;
+    /// assert_eq!(checkpoint.tensors().collect::<Vec<_>>(), [("x", &[2][..])]);
+    /// let y = Tensor::zeros([2], &device);
+    /// checkpoint.read_into("x", &y)?;
+    /// assert_eq!(y.to_vec()?, [3.0, 3.0]);
+    /// # Ok::<(), neutreno_engine::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Parameters`] if the file has no such tensor of this shape that can be read,
+    /// [`Error::File`] if reading fails.
+    pub fn read_into(&mut self, name: &str, tensor: &Tensor) -> Result<()> {
+        let shape = tensor.shape();
+        let info = match self.entries.iter().find(|entry| entry.0 == name) {
+            Some((_, info)) => info.clone(),
+            None => return Err(self.misfit(vec![format!("{name} {shape} is missing")])),
+        };
+        let problems = misfits(name, &info, shape);
+        if !problems.is_empty() {
+            return Err(self.misfit(problems));
+        }
+        for first in (0..tensor.elements()).step_by(PIECE) {
+            let count = PIECE.min(tensor.elements() - first);
+            let numbers = self.read_part(&info, first..first + count)?;
+            tensor.window(first, [count].into()).overwrite(&numbers);
+        }
+        Ok(())
+    }
+
+    fn misfit(&self, problems: Vec<String>) -> Error {
+        Error::Parameters { path: self.path.clone(), problems: problems.join("; ") }
+    }
+
     /// Overwrites the tensors with those of the same names in the file. The file must have exactly
     /// these, in these shapes, as F32, F16 or BF16. If not, or if reading fails, none is changed.
     ///
@@ -215,8 +274,7 @@ impl Checkpoint {
     pub fn load_into(mut self, tensors: &[(String, Tensor)]) -> Result<()> {
         let problems = self.problems(tensors);
         if !problems.is_empty() {
-            let problems = problems.join("; ");
-            return Err(Error::Parameters { path: self.path, problems });
+            return Err(self.misfit(problems));
         }
         let entries: BTreeMap<String, TensorInfo> = self.entries.iter().cloned().collect();
         let read = |(name, _): &(String, Tensor)| self.read(&entries[name]);
@@ -237,11 +295,7 @@ impl Checkpoint {
                 problems.push(format!("{name} {shape} is missing"));
                 continue;
             };
-            let theirs = &entry.1.shape;
-            if *theirs != shape[..] {
-                problems.push(format!("{name} is {theirs:?} in the file, not {shape}"));
-            }
-            problems.extend(unreadable(entry));
+            problems.extend(misfits(name, &entry.1, shape));
         }
         let unexpected = |(name, info): &(String, TensorInfo)| {
             format!("{name} {:?} is in the file, but not expected", info.shape)
@@ -252,8 +306,14 @@ impl Checkpoint {
 
     /// The numbers of one tensor, whose type was checked.
     fn read(&mut self, info: &TensorInfo) -> Result<Vec<f32>> {
-        let (start, end) = info.data_offsets;
-        let mut bytes = vec![0; end - start];
+        self.read_part(info, 0..info.shape.iter().product())
+    }
+
+    /// Those of its numbers that stand there in its memory.
+    fn read_part(&mut self, info: &TensorInfo, part: Range<usize>) -> Result<Vec<f32>> {
+        let size = if info.dtype == Dtype::F32 { 4 } else { 2 };
+        let mut bytes = vec![0; size * part.len()];
+        let start = info.data_offsets.0 + size * part.start;
         let place = SeekFrom::Start(self.start + start as u64);
         let arrived = self.file.seek(place).and_then(|_| self.file.read_exact(&mut bytes));
         arrived.map_err(|error| cannot("read", &self.path, &error))?;
@@ -266,8 +326,16 @@ impl Checkpoint {
     }
 }
 
+/// Why a tensor of the file does not fit one of this shape.
+fn misfits(name: &str, info: &TensorInfo, shape: Shape) -> Vec<String> {
+    let theirs = &info.shape;
+    let other = *theirs != shape[..];
+    let other = other.then(|| format!("{name} is {theirs:?} in the file, not {shape}"));
+    other.into_iter().chain(unreadable((name, info))).collect()
+}
+
 /// Why a tensor can not be read here.
-fn unreadable((name, info): &(String, TensorInfo)) -> Option<String> {
+fn unreadable((name, info): (&str, &TensorInfo)) -> Option<String> {
     let axes = info.shape.len();
     match info.dtype {
         _ if axes > MAX_RANK => Some(format!("{name} has {axes} axes; the most is {MAX_RANK}")),
@@ -342,7 +410,6 @@ fn cannot(what: &str, path: &Path, error: &io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Shape;
     use safetensors::SafeTensors;
 
     fn tensor(numbers: &[f32], shape: impl Into<Shape>) -> Tensor {
@@ -434,6 +501,43 @@ mod tests {
              extra [1] is in the file, but not expected"
         );
         assert_eq!(wanted[0].1.to_vec().unwrap(), [1.0, 1.0]);
+    }
+
+    /// Of more than one piece, of each type, and only where it fits.
+    #[test]
+    fn one_tensor_is_read_piece_by_piece() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let elements = 2 * PIECE + 7;
+        // 0, 1, ... 255 are exact in each type.
+        let numbers: Vec<f32> = (0..elements).map(|index| (index % 251) as f32).collect();
+        let half = |number: f32| (number.to_bits() >> 16) as u16;
+        let of_type = |dtype: Dtype| -> Vec<u8> {
+            let all = numbers.iter();
+            match dtype {
+                Dtype::F32 => all.flat_map(|number| number.to_le_bytes()).collect(),
+                _ => all.flat_map(|number| half(*number).to_le_bytes()).collect(),
+            }
+        };
+        for dtype in [Dtype::F32, Dtype::BF16] {
+            fs::write(&path, foreign(dtype, &[elements], &of_type(dtype))).unwrap();
+            let mut checkpoint = Checkpoint::open(&path).unwrap();
+            let x = tensor(&vec![-1.0; elements], [elements]);
+            checkpoint.read_into("x", &x).unwrap();
+            assert_eq!(x.to_vec().unwrap(), numbers, "{dtype:?}");
+            let short = tensor(&[0.0; 5], [5]);
+            let refused = |checkpoint: &mut Checkpoint, name: &str| {
+                checkpoint.read_into(name, &short).unwrap_err().to_string()
+            };
+            let said = refused(&mut checkpoint, "x");
+            assert!(said.contains(&format!("x is [{elements}] in the file, not [5]")), "{said}");
+            assert!(refused(&mut checkpoint, "y").contains("y [5] is missing"));
+        }
+        fs::write(&path, foreign(Dtype::I64, &[1], &[0; 8])).unwrap();
+        let mut checkpoint = Checkpoint::open(&path).unwrap();
+        assert!(checkpoint.unreadable("x").unwrap().contains("x holds I64"));
+        let said = checkpoint.read_into("x", &tensor(&[0.0], [1])).unwrap_err().to_string();
+        assert!(said.contains("x holds I64"), "{said}");
     }
 
     #[test]

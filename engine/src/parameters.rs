@@ -125,11 +125,62 @@ impl Parameters {
         group: impl Fn(&str, Shape, bool) -> Group,
         make: impl Fn(&mut Builder) -> M,
     ) -> (M, Parameters) {
+        Parameters::build_and_write(device, group, make, |parameters| {
+            parameters.initialize(Key::new(seed));
+        })
+    }
+
+    /// The same as [`Parameters::build_with_groups`] for parameters that will be read from somewhere:
+    /// only those for whose name `initial` is true get their initial values, from `seed`. The others
+    /// are 0 until then, which costs neither the time to draw numbers nor memory to hold them twice.
+    ///
+    /// ```
+    /// use neutreno_engine::{Builder, Device, Group, Initial, Parameters};
+    /// let make = |p: &mut Builder| ["old", "new"].map(|name| p.parameter(name, [2], Initial::Ones, true));
+    /// let group = |_: &str, _, wanted| Group::with_decay(wanted);
+    /// let is_new = |name: &str| name == "new";
+    /// let ([old, new], _) = Parameters::build_to_read(&Device::cpu(), 1, group, is_new, make);
+    /// assert_eq!((old.to_vec()?, new.to_vec()?), (vec![0.0, 0.0], vec![1.0, 1.0]));
+    /// # Ok::<(), neutreno_engine::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// As [`Parameters::build_with_groups`].
+    #[track_caller]
+    pub fn build_to_read<M>(
+        device: &Device,
+        seed: u64,
+        group: impl Fn(&str, Shape, bool) -> Group,
+        initial: impl Fn(&str) -> bool,
+        make: impl Fn(&mut Builder) -> M,
+    ) -> (M, Parameters) {
+        Parameters::build_and_write(device, group, make, |parameters| {
+            for Flat { tensor, .. } in &parameters.pieces {
+                fill(tensor, 0.0);
+            }
+            for Parameter { request, tensor, .. } in &parameters.parameters {
+                if initial(&request.name) && device.kind() != "plan" {
+                    let mut numbers = vec![0.0; tensor.elements()];
+                    request.initial.write(Key::new(seed).named(&request.name), &mut numbers);
+                    tensor.overwrite(&numbers);
+                }
+            }
+        })
+    }
+
+    /// What both do; `write` gives the parameters their first values.
+    #[track_caller]
+    fn build_and_write<M>(
+        device: &Device,
+        group: impl Fn(&str, Shape, bool) -> Group,
+        make: impl Fn(&mut Builder) -> M,
+        write: impl FnOnce(&Parameters),
+    ) -> (M, Parameters) {
         let mut counting = Builder::new(&Device::plan(), None);
         make(&mut counting);
         let requests = counting.state.take().requests;
         let parameters = Parameters::new(requests, group, device);
-        parameters.initialize(Key::new(seed));
+        write(&parameters);
         let found = |p: &Parameter| (p.request.clone(), p.tensor.clone());
         let found = parameters.parameters.iter().map(found).collect();
         let mut builder = Builder::new(device, Some(found));

@@ -62,17 +62,46 @@ impl Block {
     }
 }
 
+/// A weight (outputs, inputs), and in some models a bias.
+struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl Linear {
+    fn new(
+        name: &str,
+        [outputs, inputs]: [usize; 2],
+        deviation: f32,
+        bias: bool,
+        scope: &Builder,
+    ) -> Linear {
+        let mut scope = scope.scope(name);
+        let initial = Initial::Normal { deviation };
+        Linear {
+            weight: scope.parameter("weight", [outputs, inputs], initial, true),
+            bias: bias.then(|| scope.parameter("bias", [outputs], Initial::Zeros, false)),
+        }
+    }
+
+    #[track_caller]
+    fn forward(&self, x: &Tensor) -> Tensor {
+        x.linear(&self.weight, self.bias.as_ref())
+    }
+}
+
 /// Causal attention with rotary positions, grouped queries and the variant's values.
 struct Attention {
-    query: Tensor,
-    key: Tensor,
+    query: Linear,
+    key: Linear,
     /// `None` in SVFormer's layers after the first.
-    value: Option<Tensor>,
-    output: Tensor,
+    value: Option<Linear>,
+    output: Linear,
     mixing: LayerMixing,
-    heads: usize,
-    key_value_heads: usize,
-    rope_theta: f32,
+    /// The channels of one head.
+    head_size: usize,
+    /// Of the rotary positions.
+    frequencies: Vec<f64>,
 }
 
 impl Attention {
@@ -82,24 +111,24 @@ impl Attention {
         mixing: LayerMixing,
         builder: &mut Builder,
     ) -> Attention {
-        let width = config.hidden_size;
-        let key_value_width = config.num_key_value_heads * config.head_size();
-        let mut weight = |name: &str, outputs: usize, deviation: f32| {
-            let name = format!("model.layers.{layer}.self_attn.{name}.weight");
-            builder.parameter(&name, [outputs, width], Initial::Normal { deviation }, true)
+        let (width, head_size) = (config.hidden_size, config.head_size());
+        let query_width = config.num_attention_heads * head_size;
+        let key_value_width = config.num_key_value_heads * head_size;
+        let scope = builder.scope(&format!("model.layers.{layer}.self_attn"));
+        let linear = |name: &str, shape: [usize; 2], deviation: f32| {
+            Linear::new(name, shape, deviation, config.attention_bias, &scope)
         };
         Attention {
-            query: weight("q_proj", width, DEVIATION),
-            key: weight("k_proj", key_value_width, DEVIATION),
+            query: linear("q_proj", [query_width, width], DEVIATION),
+            key: linear("k_proj", [key_value_width, width], DEVIATION),
             value: config
                 .variant
                 .has_own_value(layer)
-                .then(|| weight("v_proj", key_value_width, DEVIATION)),
-            output: weight("o_proj", width, residual_deviation(config)),
+                .then(|| linear("v_proj", [key_value_width, width], DEVIATION)),
+            output: linear("o_proj", [width, query_width], residual_deviation(config)),
             mixing,
-            heads: config.num_attention_heads,
-            key_value_heads: config.num_key_value_heads,
-            rope_theta: config.rope_theta,
+            head_size,
+            frequencies: config.rope_frequencies(),
         }
     }
 
@@ -109,44 +138,45 @@ impl Attention {
         first_value: &mut FirstValue,
         trace: Option<&mut Trace>,
     ) -> Tensor {
-        let shape = x.shape();
-        let split = |x: Tensor, heads: usize| x.reshape([shape[0], shape[1], heads, usize::MAX]);
-        let query = split(x.linear(&self.query, None), self.heads).rope(0, self.rope_theta);
-        let key = split(x.linear(&self.key, None), self.key_value_heads).rope(0, self.rope_theta);
-        let own = self.value.as_ref().map(|w| split(x.linear(w, None), self.key_value_heads));
+        let [batch, time] = [x.shape()[0], x.shape()[1]];
+        let heads =
+            |linear: &Linear| linear.forward(x).reshape([batch, time, usize::MAX, self.head_size]);
+        let query = heads(&self.query).rope_by(0, &self.frequencies);
+        let key = heads(&self.key).rope_by(0, &self.frequencies);
+        let own = self.value.as_ref().map(heads);
         let values = first_value.of_layer(own, &self.mixing);
         let attended = values.attend(&query, &key, true);
         if let Some(trace) = trace {
             trace.keep_attention(&query, &key, &values, &attended);
         }
-        attended.reshape(shape).linear(&self.output, None)
+        self.output.forward(&attended.reshape([batch, time, usize::MAX]))
     }
 }
 
 /// SwiGLU (Shazeer 2020): W_down · (silu(W_gate · x) ⊙ W_up · x).
 struct FeedForward {
-    gate: Tensor,
-    up: Tensor,
-    down: Tensor,
+    gate: Linear,
+    up: Linear,
+    down: Linear,
 }
 
 impl FeedForward {
     fn new(config: &LanguageModelConfig, layer: usize, builder: &mut Builder) -> FeedForward {
         let (width, inner) = (config.hidden_size, config.intermediate_size);
-        let mut weight = |name: &str, outputs: usize, inputs: usize, deviation: f32| {
-            let name = format!("model.layers.{layer}.mlp.{name}.weight");
-            builder.parameter(&name, [outputs, inputs], Initial::Normal { deviation }, true)
+        let scope = builder.scope(&format!("model.layers.{layer}.mlp"));
+        let linear = |name: &str, shape: [usize; 2], deviation: f32| {
+            Linear::new(name, shape, deviation, config.mlp_bias, &scope)
         };
         FeedForward {
-            gate: weight("gate_proj", inner, width, DEVIATION),
-            up: weight("up_proj", inner, width, DEVIATION),
-            down: weight("down_proj", width, inner, residual_deviation(config)),
+            gate: linear("gate_proj", [inner, width], DEVIATION),
+            up: linear("up_proj", [inner, width], DEVIATION),
+            down: linear("down_proj", [width, inner], residual_deviation(config)),
         }
     }
 
     fn forward(&self, x: &Tensor) -> Tensor {
-        let gate = x.linear(&self.gate, None);
-        gate.swiglu(&x.linear(&self.up, None)).linear(&self.down, None)
+        let gate = self.gate.forward(x);
+        self.down.forward(&gate.swiglu(&self.up.forward(x)))
     }
 }
 

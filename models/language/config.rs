@@ -1,7 +1,9 @@
 //! The configuration of a language model: `config.json`, with the keys of Hugging Face's Llama
 //! and those of the variant.
 
+use super::rotary::RopeScaling;
 use crate::check;
+use crate::engine::ops::rope;
 use crate::variant::{Variant, VariantConfig};
 use serde::{Deserialize, Serialize};
 
@@ -30,12 +32,24 @@ pub struct LanguageModelConfig {
     pub num_attention_heads: usize,
     /// The number of key and value heads; a divisor of the number of query heads.
     pub num_key_value_heads: usize,
+    /// The channels of one head, where they are not `hidden_size` / `num_attention_heads`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head_dim: Option<usize>,
+    /// Whether the projections of attention (query, key, value, output) have biases.
+    #[serde(default)]
+    pub attention_bias: bool,
+    /// Whether the linear layers of the feed-forward part have biases.
+    #[serde(default)]
+    pub mlp_bias: bool,
     /// The longest context.
     pub max_position_embeddings: usize,
     /// ε of the norms.
     pub rms_norm_eps: f32,
     /// The base of the rotary position embedding's wavelengths.
     pub rope_theta: f32,
+    /// How these were changed for longer contexts, if they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rope_scaling: Option<RopeScaling>,
     /// Whether the output layer uses the embedding's weights.
     pub tie_word_embeddings: bool,
     /// The activation: always `silu`.
@@ -78,9 +92,13 @@ impl LanguageModelConfig {
             num_hidden_layers: layers,
             num_attention_heads: heads,
             num_key_value_heads: heads,
+            head_dim: None,
+            attention_bias: false,
+            mlp_bias: false,
             max_position_embeddings: context,
             rms_norm_eps: 1e-5,
             rope_theta: 10_000.0,
+            rope_scaling: None,
             tie_word_embeddings: true,
             hidden_act: "silu".into(),
             dropout: 0.0,
@@ -91,7 +109,15 @@ impl LanguageModelConfig {
 
     /// The channels of one head.
     pub fn head_size(&self) -> usize {
-        self.hidden_size / self.num_attention_heads
+        self.head_dim.unwrap_or(self.hidden_size / self.num_attention_heads)
+    }
+
+    /// By which angle each pair of a head's coordinates turns from position to position, in radians:
+    /// `rope_theta`^(−2i / head size) for pair i, scaled by `rope_scaling`.
+    pub fn rope_frequencies(&self) -> Vec<f64> {
+        let plain = rope::frequencies(self.head_size(), self.rope_theta);
+        let scaling = self.rope_scaling.as_ref();
+        plain.map(|frequency| scaling.map_or(frequency, |how| how.scale(frequency))).collect()
     }
 
     /// The bytes of keys and values that generation must keep for each token and sequence: K and
@@ -115,13 +141,20 @@ impl LanguageModelConfig {
             ("num_attention_heads", self.num_attention_heads),
             ("num_key_value_heads", self.num_key_value_heads),
             ("max_position_embeddings", self.max_position_embeddings),
+            ("head_dim", self.head_dim.unwrap_or(1)),
         ];
         check::at_least_one(&sizes)?;
         let (width, heads) = (self.hidden_size, self.num_attention_heads);
-        check::heads_divide(heads, width)?;
+        if self.head_dim.is_none() {
+            check::heads_divide(heads, width)?;
+        }
         if !self.head_size().is_multiple_of(2) {
+            let from = match self.head_dim {
+                Some(_) => "head_dim".into(),
+                None => format!("{width} / {heads}"),
+            };
             return Err(format!(
-                "a head has {} channels ({width} / {heads}); rotary positions need an even number",
+                "a head has {} channels ({from}); rotary positions need an even number",
                 self.head_size()
             ));
         }
@@ -131,9 +164,61 @@ impl LanguageModelConfig {
                 "{key_value_heads} key-value heads do not divide the {heads} query heads"
             ));
         }
+        check::above_zero("rms_norm_eps", self.rms_norm_eps)?;
+        check::above_zero("rope_theta", self.rope_theta)?;
+        if let Some(scaling) = &self.rope_scaling {
+            scaling.check()?;
+        }
         check::above_zero("embedding_deviation", self.embedding_deviation)?;
         check::probability("dropout", self.dropout)?;
         check::kind([&self.model_type, &self.hidden_act], ["llama", "silu"])?;
         self.variant.check(self.num_hidden_layers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of before heads could have sizes of their own, biases and scaled frequencies.
+    #[test]
+    fn what_a_file_does_not_say_is_as_it_was() {
+        let config = LanguageModelConfig::new(50, 16, 3, 2, 8);
+        let mut file = serde_json::to_value(&config).unwrap();
+        let keys = file.as_object_mut().unwrap();
+        for key in ["attention_bias", "mlp_bias"] {
+            assert!(keys.remove(key).is_some());
+        }
+        assert!(["head_dim", "rope_scaling"].iter().all(|key| !keys.contains_key(*key)));
+        assert_eq!(serde_json::from_value::<LanguageModelConfig>(file).unwrap(), config);
+    }
+
+    #[test]
+    fn heads_have_the_size_that_is_given() {
+        let mut config = LanguageModelConfig::new(50, 20, 3, 3, 8);
+        assert!(config.check().unwrap_err().contains("3 heads do not divide the width 20"));
+        config.head_dim = Some(6);
+        config.check().unwrap();
+        assert_eq!((config.head_size(), config.rope_frequencies().len()), (6, 3));
+        assert_eq!(config.kv_cache_bytes_per_token(), 2 * 3 * 3 * 6 * 4);
+        config.head_dim = Some(7);
+        assert!(config.check().unwrap_err().contains("7 channels (head_dim)"));
+        config.head_dim = Some(0);
+        assert!(config.check().unwrap_err().contains("head_dim must be at least 1"));
+    }
+
+    #[test]
+    fn frequencies_are_scaled_and_their_constants_checked() {
+        let mut config = LanguageModelConfig::new(50, 16, 3, 4, 8);
+        assert_eq!(config.rope_frequencies(), [1.0, 0.01]);
+        config.rope_scaling = Some(RopeScaling::Linear { factor: 4.0 });
+        assert_eq!(config.rope_frequencies(), [0.25, 0.0025]);
+        config.rope_scaling = Some(RopeScaling::Linear { factor: 0.0 });
+        assert!(config.check().unwrap_err().contains("factor must be at least 1"));
+        for theta in [0.0, -1.0, f32::INFINITY] {
+            config = LanguageModelConfig { rope_theta: theta, ..config };
+            config.rope_scaling = None;
+            assert!(config.check().unwrap_err().contains("rope_theta must be more than 0"));
+        }
     }
 }

@@ -2,10 +2,14 @@
 
 mod block;
 mod config;
+mod hugging_face;
 mod load;
 mod model;
+mod rotary;
 mod sampling;
 
 pub use config::LanguageModelConfig;
+pub use hugging_face::ConfigFile;
 pub use model::{LanguageModel, Pass};
+pub use rotary::RopeScaling;
 pub use sampling::Sampling;

@@ -1,5 +1,5 @@
 //! The language model: Llama blocks (RMS norm, rotary positions, SwiGLU, grouped-query attention,
-//! no biases) with one of the four variants of attention. Parameter names are Hugging Face's.
+//! usually no biases) with one of the four variants of attention. Parameter names are Hugging Face's.
 
 use super::block::{Block, DEVIATION, Dropout};
 use super::config::LanguageModelConfig;

@@ -1,11 +1,12 @@
 //! Rotary position embedding (Su et al. 2021, "RoFormer"): in each head, the pair of coordinates i
 //! and i + size/2 is turned by the angle position · base^(−2i / size). This is the convention of
-//! Hugging Face's Llama (`rotate_half`: halves, not neighbours, make pairs).
+//! Hugging Face's Llama (`rotate_half`: halves, not neighbours, make pairs). Where a model was
+//! stretched to longer contexts, other frequencies stand in place of base^(−2i / size).
 //!
 //! y₁ = x₁ cos − x₂ sin and y₂ = x₂ cos + x₁ sin. Derivative: the rotation back, by the negative
 //! angle. Saves nothing. Cost an element: 3 flops, 8 bytes.
 //!
-//! The cosines and sines are computed in f64, once a process for each head size and base, for all
+//! The cosines and sines are computed in f64, once a process for each list of frequencies, for all
 //! positions up to a power of two.
 
 use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
@@ -14,7 +15,7 @@ use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::proof::{Array64, Case, Proven};
 use crate::{Ids, Shape, Tensor, uniforms};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 impl Tensor {
     /// Turns the heads of x (batch, time, heads, head size) by their positions: `offset` at the
@@ -38,15 +39,51 @@ impl Tensor {
         let [y] = apply_built_in(Rope::new(offset, shape[1], shape[3], base), &[self]);
         y
     }
+
+    /// The same by given frequencies, in radians a position: one for each pair of coordinates i and
+    /// i + size/2. With those of [`frequencies`] it is [`Tensor::rope`], bit for bit.
+    ///
+    /// # Panics
+    /// If x is not (batch, time, heads, head size) with a head size of twice as many as there are
+    /// frequencies.
+    ///
+    /// ```
+    /// use neutreno_engine::{Device, Tensor};
+    /// let x = Tensor::new(&[1.0, 0.0, 1.0, 0.0], [1, 2, 1, 2], &Device::cpu());
+    /// let y = x.rope_by(0, &[0.25]).to_vec()?;
+    /// assert_eq!(y, [1.0, 0.0, 0.25_f32.cos(), 0.25_f32.sin()]);
+    /// # Ok::<(), neutreno_engine::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn rope_by(&self, offset: usize, frequencies: &[f64]) -> Tensor {
+        let (shape, size) = (self.shape(), 2 * frequencies.len());
+        let fits = shape.rank() == 4 && shape[3] == size;
+        assert!(fits, "rope: x must be (batch, time, heads, {size}), not {shape}");
+        let [y] = apply_built_in(Rope::by(offset, shape[1], frequencies), &[self]);
+        y
+    }
+}
+
+/// The frequencies of a rotation by `base` in heads of size `size`, in radians a position: base^(−2i /
+/// size) for each pair i of coordinates.
+///
+/// ```
+/// use neutreno_engine::ops::rope::frequencies;
+/// let slower: Vec<f64> = frequencies(4, 10_000.0).map(|frequency| frequency / 2.0).collect();
+/// assert_eq!(slower, [0.5, 0.005]);
+/// ```
+pub fn frequencies(size: usize, base: f32) -> impl Iterator<Item = f64> + Clone {
+    (0..size / 2).map(move |pair| f64::from(base).powf(-2.0 * pair as f64 / size as f64))
 }
 
 /// A rotation of (batch, time, heads, head size).
 #[derive(Clone, Debug)]
 pub struct Rope {
     offset: usize,
-    base: f32,
     /// Whether to turn by the negative angle.
     back: bool,
+    /// In radians a position, one for each pair of coordinates.
+    frequencies: Arc<[f64]>,
     /// The bits of a row for each position: size/2 cosines, then size/2 sines. (Ids, because
     /// those are the numbers on the host of which a device keeps a copy.)
     table: Ids,
@@ -55,7 +92,17 @@ pub struct Rope {
 impl Rope {
     /// The rotation of positions from `offset` on, `time` of them, of heads of size `size`.
     pub fn new(offset: usize, time: usize, size: usize, base: f32) -> Rope {
-        Rope { offset, base, back: false, table: table(offset + time, size, base) }
+        Rope::turning(offset, time, frequencies(size, base))
+    }
+
+    /// The same by given frequencies, one for each pair of coordinates.
+    pub fn by(offset: usize, time: usize, frequencies: &[f64]) -> Rope {
+        Rope::turning(offset, time, frequencies.iter().copied())
+    }
+
+    fn turning(offset: usize, time: usize, frequencies: impl Iterator<Item = f64> + Clone) -> Rope {
+        let Turns { frequencies, table } = turns(offset + time, frequencies);
+        Rope { offset, back: false, frequencies, table }
     }
 
     /// How many times, and how large a row of all heads and one head are.
@@ -64,30 +111,41 @@ impl Rope {
     }
 }
 
-/// The table of at least `positions` positions.
-fn table(positions: usize, size: usize, base: f32) -> Ids {
-    static MADE: Mutex<Vec<(u32, Ids)>> = Mutex::new(Vec::new());
+/// Frequencies, and their table.
+#[derive(Clone)]
+struct Turns {
+    frequencies: Arc<[f64]>,
+    table: Ids,
+}
+
+/// The table of at least `positions` positions. Models go by few lists of frequencies, so looking
+/// them up is a comparison or two, without memory being taken.
+fn turns(positions: usize, frequencies: impl Iterator<Item = f64> + Clone) -> Turns {
+    static MADE: Mutex<Vec<Turns>> = Mutex::new(Vec::new());
     let mut made = MADE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let belongs = |known: &u32, table: &Ids| *known == base.to_bits() && table.shape()[1] == size;
-    let found = made.iter().position(|(known, table)| belongs(known, table));
-    if let Some(index) = found {
-        if made[index].1.shape()[0] >= positions {
-            return made[index].1.clone();
+    let bits = |frequency: f64| frequency.to_bits();
+    let belongs = |known: &Turns| {
+        let known = known.frequencies.iter().copied();
+        known.map(bits).eq(frequencies.clone().map(bits))
+    };
+    if let Some(index) = made.iter().position(belongs) {
+        if made[index].table.shape()[0] >= positions {
+            return made[index].clone();
         }
         made.swap_remove(index);
     }
     let positions = positions.next_power_of_two();
-    let angle = |position: usize, pair: usize| {
-        position as f64 * f64::from(base).powf(-2.0 * pair as f64 / size as f64)
-    };
+    let frequencies: Arc<[f64]> = frequencies.collect();
     let row = |position: usize| {
-        let angles = move || (0..size / 2).map(move |pair| angle(position, pair));
-        angles().map(f64::cos).chain(angles().map(f64::sin)).map(|value| (value as f32).to_bits())
+        let angles = frequencies.iter().map(move |frequency| position as f64 * frequency);
+        let both = angles.clone().map(f64::cos).chain(angles.map(f64::sin));
+        both.map(|value| (value as f32).to_bits())
     };
     let bits: Vec<u32> = (0..positions).flat_map(row).collect();
-    let table = Ids::new(bits, [positions, size]);
-    made.push((base.to_bits(), table.clone()));
-    table
+    let table = Ids::new(bits, [positions, 2 * frequencies.len()]);
+    let turns = Turns { frequencies, table };
+    made.push(turns.clone());
+    turns
 }
 
 impl Kernel for Rope {
@@ -197,8 +255,7 @@ impl Proven for Rope {
         let element = |index: usize| {
             let position = (self.offset + index / width % time) as f64;
             let (row, coordinate) = (x.row(index / size), index % size);
-            let exponent = -2.0 * (coordinate % half) as f64 / size as f64;
-            let angle = position * f64::from(self.base).powf(exponent);
+            let angle = position * self.frequencies[coordinate % half];
             let rotated =
                 if coordinate < half { -row[coordinate + half] } else { row[coordinate - half] };
             row[coordinate] * angle.cos() + rotated * angle.sin()
@@ -211,12 +268,39 @@ impl Proven for Rope {
             let op = Rope::new(offset, shape[1], shape[3], base);
             Case::new(format!("{shape:?} from {offset}, base {base}"), op).input(shape)
         };
+        let by = |shape: [usize; 4], offset: usize, frequencies: &[f64]| {
+            let op = Rope::by(offset, shape[1], frequencies);
+            Case::new(format!("{shape:?} from {offset} by {frequencies:?}"), op).input(shape)
+        };
         vec![
             case([1, 1, 1, 2], 0, 1e4),
             case([1, 1, 1, 2], 5, 1e4),
             case([2, 3, 2, 6], 0, 1e4),
             case([1, 17, 3, 34], 100_000, 5e5),
             case([2, 257, 3, 16], 63, 1e4),
+            by([2, 5, 3, 8], 7, &[1.0, 0.3, 0.0125, 0.0]),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Device;
+
+    /// Written out, since the reference of the proof takes the frequencies as they are.
+    #[test]
+    fn a_base_gives_its_powers_and_the_same_bits_as_they_do() {
+        let [first, second, third] = [1.0, 0.1, 0.01];
+        let found: Vec<f64> = frequencies(6, 1e3).collect();
+        for (found, expected) in found.iter().zip([first, second, third]) {
+            assert!((found - expected).abs() < 1e-15, "{found}, not {expected}");
+        }
+        let numbers: Vec<f32> = (0..36).map(|number| number as f32 - 9.5).collect();
+        let x = Tensor::new(&numbers, [1, 3, 2, 6], &Device::cpu());
+        let bits = |x: Tensor| x.to_vec().unwrap().into_iter().map(f32::to_bits);
+        assert!(bits(x.rope(40, 1e3)).eq(bits(x.rope_by(40, &found))));
+        let slower = found.iter().map(|frequency| frequency / 2.0).collect::<Vec<_>>();
+        assert!(!bits(x.rope(40, 1e3)).eq(bits(x.rope_by(40, &slower))));
     }
 }
