@@ -41,6 +41,7 @@ fn kernels(is_software: bool) -> Vec<Kernel> {
     let times = [128, 256, 512, 1_024, 2_048, 4_096, 8_192];
     let shapes = [[2_048, 128, 128], [2_048, 128, 352], [2_048, 256, 704], [1_024, 1_024, 1_024]];
     let mut kernels: Vec<Kernel> = shapes.into_iter().flat_map(products).collect();
+    kernels.extend(decoding(is_software));
     kernels.extend(rows());
     kernels.extend(times.into_iter().filter(|time| *time <= longest).flat_map(attention));
     kernels.extend(vocabularies(vocabulary));
@@ -65,6 +66,28 @@ fn products([rows, inputs, outputs]: [usize; 3]) -> [Kernel; 3] {
             Box::new(move || drop(dy.matmul_with(&x, true, false)))
         }),
     ]
+}
+
+/// Linear layers of one token and of a few, which take the time that reading their weights does, and
+/// that reading.
+fn decoding(is_software: bool) -> Vec<Kernel> {
+    let vocabulary = if is_software { 4_096 } else { 49_152 };
+    let of_shape = |[inputs, outputs]: [usize; 2]| {
+        let name = format!("of {inputs} to {outputs}");
+        let weight = move |device: &Device| numbers([outputs, inputs], device);
+        let of_rows = |rows: usize| {
+            kernel(format!("linear, {rows} row(s) {name}"), move |device| {
+                let (x, w) = (numbers([rows, inputs], device), weight(device));
+                Box::new(move || drop(x.linear(&w, None)))
+            })
+        };
+        let read = kernel(format!("sum of the weights {name}"), move |device| {
+            let w = weight(device);
+            Box::new(move || drop(w.sum_all()))
+        });
+        [read, of_rows(1), of_rows(4), of_rows(8)]
+    };
+    [[576, 1_536], [1_536, 576], [576, vocabulary]].into_iter().flat_map(of_shape).collect()
 }
 
 /// An op on rows and a weight for them.

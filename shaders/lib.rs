@@ -77,6 +77,7 @@ shaders! {
     cumsum,
     dropout,
     exp,
+    few_rows,
     fill,
     gather,
     gelu,

@@ -1,6 +1,10 @@
 //! Linear layer: y = x Wᵀ + b, with the weight as (outputs, inputs), as PyTorch and Hugging Face
 //! keep it.
 //!
+//! Of few rows, as when tokens are generated one by one, it takes the time that reading W does, and has
+//! kernels for that (`few_rows` on either device). A row then comes out the same, bit for bit,
+//! whatever other rows there are; among many rows it differs by rounding.
+//!
 //! Derivative: dx = dy W, dW = dyᵀ x, db = Σ_rows dy: products made by [`MatMul`] in the memory of
 //! the gradients. Saves x and W. Cost: 2 flops for each row, input and output, and each tensor
 //! moved once.
@@ -8,8 +12,10 @@
 use super::matmul::MatMul;
 use super::sum::Sum;
 use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
+use crate::device::cpu::few_rows::{self, MOST_ROWS, Single, Weight};
 use crate::device::cpu::products::{self, MatrixMut};
 use crate::device::cpu::simd;
+use crate::device::gpu::few_rows::FewRows;
 use crate::device::gpu::products::{Matrix, Product, Tiling};
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
@@ -77,21 +83,29 @@ impl Kernel for Linear {
 
     fn scratch(&self, inputs: &[Shape], _threads: usize) -> Option<usize> {
         let (rows, [count, width]) = (inputs[0].rows(), [inputs[1][0], inputs[1][1]]);
-        Some(products::parallel_scratch([rows, count, width], true))
+        Some(match rows {
+            0..=MOST_ROWS => few_rows::scratch::<Single>(rows, width),
+            _ => products::parallel_scratch([rows, count, width], true),
+        })
     }
 
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let [rows, width] = [inputs[0].shape.rows(), inputs[0].shape.last()];
         let count = inputs[1].shape[0];
+        let bias = inputs.get(2).map(|bias| bias.data);
+        let [y, scratch] = outputs else { unreachable!("y and the working memory") };
+        if rows <= MOST_ROWS {
+            let words = bytemuck::cast_slice(inputs[1].data);
+            let weight = Weight { words, outputs: count, inputs: width };
+            return few_rows::multiply::<Single>(y, inputs[0].data, weight, bias, scratch);
+        }
         let x = products::Matrix::new(inputs[0].data, rows, width);
         let weight = products::Matrix::new(inputs[1].data, count, width).transposed();
-        let bias = inputs.get(2);
         if let Some(bias) = bias {
-            simd::for_rows(&mut outputs[0], count, |_, chunk| {
+            simd::for_rows(y, count, |_, chunk| {
                 chunk.chunks_exact_mut(count).for_each(|row| row.copy_from_slice(bias));
             });
         }
-        let [y, scratch] = outputs else { unreachable!("y and the working memory") };
         let y = MatrixMut::new(y, rows, count);
         products::multiply_parallel(y, x, weight, 1.0, bias.is_some(), scratch);
     }
@@ -99,10 +113,15 @@ impl Kernel for Linear {
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
         let [rows, width] = [inputs[0].shape.rows(), inputs[0].shape.last()];
         let count = inputs[1].shape[0];
+        let bias = inputs.get(2);
+        if self.tiling == Tiling::Suitable && FewRows::are_few(rows, gpu) {
+            let [x, weight, y] = [&inputs[0], &inputs[1], &outputs[0]];
+            return FewRows { x, weight, bias, y, sizes: [rows, count, width] }.record(gpu);
+        }
         let x = Matrix::new(&inputs[0], rows, width);
         let weight = Matrix::new(&inputs[1], count, width).transposed_if(true);
         let y = Matrix::new(&outputs[0], rows, count);
-        let (bias, tiling) = (inputs.get(2), self.tiling);
+        let tiling = self.tiling;
         Product { bias, tiling, ..Product::new(y, x, weight) }.record(gpu);
     }
 }
@@ -156,6 +175,13 @@ impl Proven for Linear {
             cases.push(case("many rows").input([3, 400, 5]).input([9, 5]).input([9]));
             cases.push(case("long rows").input([3, 1100]).input([65, 1100]).input([65]));
         }
+        for rows in [1, 2, 3, 5, 8] {
+            for (count, width) in [(4, 1), (5, 31), (21, 64), (3, 259), (130, 1028)] {
+                let case = Case::new(format!("{rows} of {width} to {count}"), Linear::default());
+                cases.push(case.input([rows, width]).input([count, width]).input([count]));
+            }
+        }
+        cases.push(Case::new("a row without a bias", Linear::default()).input([6]).input([9, 6]));
         cases
     }
 }

@@ -3,6 +3,7 @@
 //! Results never depend on the number of threads: work is cut into chunks by its shape alone, and
 //! each chunk is summed in a fixed order.
 
+pub mod few_rows;
 mod instructions;
 pub mod math;
 mod memory;

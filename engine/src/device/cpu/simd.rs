@@ -6,6 +6,11 @@
 use super::instructions::arch;
 use super::tasks::Tasks;
 
+// Without links: rustdoc stumbles over those of what is re-exported in a private module.
+
+/// What `with_vectors` runs, and the vectors that it is given.
+pub use pulp::{Simd, WithSimd};
+
 /// What `vectorized` runs: any closure without arguments, or a type of one's own.
 pub use pulp::NullaryFnOnce as Body;
 use rayon::prelude::*;
@@ -14,7 +19,8 @@ use rayon::prelude::*;
 /// enough to stay in the L2 cache.
 pub const CHUNK: usize = 16 * 1024;
 
-const LANES: usize = 16;
+/// The running totals of a sum.
+pub(super) const LANES: usize = 16;
 
 /// Runs `body`, usually a closure, compiled for the processor's widest vectors.
 ///
@@ -22,6 +28,13 @@ const LANES: usize = 16;
 /// type that implements [`Body`] and mark its `call` with `#[inline(always)]`.
 #[inline]
 pub fn vectorized<R>(body: impl Body<Output = R>) -> R {
+    arch().dispatch(body)
+}
+
+/// Runs loops that are written in vectors, for the processor's widest: where a compiler does not find
+/// the vectors in plain loops.
+#[inline]
+pub fn with_vectors<R>(body: impl WithSimd<Output = R>) -> R {
     arch().dispatch(body)
 }
 
@@ -166,8 +179,9 @@ fn fold(
     combine(totals, merge)
 }
 
+/// The running totals together, pairwise.
 #[inline(always)]
-fn combine(mut totals: [f32; LANES], merge: impl Fn(f32, f32) -> f32) -> f32 {
+pub(super) fn combine(mut totals: [f32; LANES], merge: impl Fn(f32, f32) -> f32) -> f32 {
     let mut width = LANES;
     while width > 1 {
         width /= 2;

@@ -7,6 +7,7 @@ mod adapter;
 mod binding;
 mod download;
 mod driver;
+pub(crate) mod few_rows;
 mod limits;
 mod memory;
 mod pace;
