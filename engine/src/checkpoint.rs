@@ -218,8 +218,7 @@ impl Checkpoint {
 
     /// Whether the file has a tensor of that name whose numbers can not be read here, and why.
     pub fn unreadable(&self, name: &str) -> Option<String> {
-        let entry = self.entries.iter().find(|entry| entry.0 == name);
-        entry.and_then(|(name, info)| unreadable((name, info)))
+        self.info(name).and_then(|info| unreadable((name, info)))
     }
 
     /// Overwrites one tensor with that of the file, a few MiB at a time, so that hardly more memory
@@ -245,20 +244,45 @@ impl Checkpoint {
     /// [`Error::File`] if reading fails.
     pub fn read_into(&mut self, name: &str, tensor: &Tensor) -> Result<()> {
         let shape = tensor.shape();
-        let info = match self.entries.iter().find(|entry| entry.0 == name) {
-            Some((_, info)) => info.clone(),
-            None => return Err(self.misfit(vec![format!("{name} {shape} is missing")])),
+        let problems = match self.info(name) {
+            Some(info) => misfits(name, info, shape),
+            None => vec![format!("{name} {shape} is missing")],
         };
-        let problems = misfits(name, &info, shape);
         if !problems.is_empty() {
             return Err(self.misfit(problems));
         }
         for first in (0..tensor.elements()).step_by(PIECE) {
-            let count = PIECE.min(tensor.elements() - first);
-            let numbers = self.read_part(&info, first..first + count)?;
-            tensor.window(first, [count].into()).overwrite(&numbers);
+            let part = first..tensor.elements().min(first + PIECE);
+            let window = tensor.window(first, [part.len()].into());
+            window.overwrite(&self.read_range(name, part)?);
         }
         Ok(())
+    }
+
+    /// A part of a tensor's numbers, in the order in which they lie in memory.
+    ///
+    /// # Errors
+    /// [`Error::Parameters`] if the file has no such tensor that can be read, [`Error::File`] if
+    /// reading fails.
+    ///
+    /// # Panics
+    /// If the tensor has fewer numbers.
+    #[track_caller]
+    pub fn read_range(&mut self, name: &str, range: Range<usize>) -> Result<Vec<f32>> {
+        let Some(info) = self.info(name).cloned() else {
+            return Err(self.misfit(vec![format!("{name} is missing")]));
+        };
+        if let Some(problem) = unreadable((name, &info)) {
+            return Err(self.misfit(vec![problem]));
+        }
+        let elements: usize = info.shape.iter().product();
+        let within = range.start <= range.end && range.end <= elements;
+        assert!(within, "numbers {range:?} of {name}, which has {elements}");
+        self.read_part(&info, range)
+    }
+
+    fn info(&self, name: &str) -> Option<&TensorInfo> {
+        self.entries.iter().find(|entry| entry.0 == name).map(|(_, info)| info)
     }
 
     fn misfit(&self, problems: Vec<String>) -> Error {
@@ -532,12 +556,18 @@ mod tests {
             let said = refused(&mut checkpoint, "x");
             assert!(said.contains(&format!("x is [{elements}] in the file, not [5]")), "{said}");
             assert!(refused(&mut checkpoint, "y").contains("y [5] is missing"));
+            assert_eq!(checkpoint.read_range("x", 3..5).unwrap(), numbers[3..5]);
+            assert!(checkpoint.read_range("y", 0..1).is_err());
         }
         fs::write(&path, foreign(Dtype::I64, &[1], &[0; 8])).unwrap();
         let mut checkpoint = Checkpoint::open(&path).unwrap();
         assert!(checkpoint.unreadable("x").unwrap().contains("x holds I64"));
-        let said = checkpoint.read_into("x", &tensor(&[0.0], [1])).unwrap_err().to_string();
-        assert!(said.contains("x holds I64"), "{said}");
+        for refused in [
+            checkpoint.read_into("x", &tensor(&[0.0], [1])).unwrap_err(),
+            checkpoint.read_range("x", 0..1).unwrap_err(),
+        ] {
+            assert!(refused.to_string().contains("x holds I64"), "{refused}");
+        }
     }
 
     #[test]

@@ -1,14 +1,56 @@
-//! A trained language model from its folder.
+//! A trained language model from its folder: one of ours, or one of Hugging Face's.
 
 use super::config::LanguageModelConfig;
+use super::hugging_face::ConfigFile;
 use super::model::LanguageModel;
-use crate::engine::{Device, Error, Parameters, Result};
-use std::fs;
+use super::weights::{Weights, list};
+use crate::engine::{Device, Error, Group, Parameters, Result, Shape};
+use crate::json;
 use std::path::Path;
 
+/// What the output layer's weights are called.
+const HEAD: &str = "lm_head.weight";
+const EMBEDDING: &str = "model.embed_tokens.weight";
+
+/// A model that was loaded.
+pub struct Loaded {
+    /// The model.
+    pub model: LanguageModel,
+    /// Its parameters.
+    pub parameters: Parameters,
+    /// The token that texts begin with, if the configuration has one.
+    pub begin_token: Option<u32>,
+    /// The tokens after which a text is at its end, by the configuration. `generation_config.json` has
+    /// the last word on them.
+    pub end_tokens: Vec<u32>,
+    /// What a user should know, a line each: keys that were not known, tensors that were not used.
+    pub notices: Vec<String>,
+}
+
+/// How a model is loaded.
+pub struct LoadSettings<'a> {
+    /// Whether a key of the configuration that nobody knows is an error instead of a notice.
+    pub strict: bool,
+    /// How each parameter will be trained: by its name, its shape, and whether the model wants weight
+    /// decay for it, as in [`Parameters::build_with_groups`].
+    pub group: &'a dyn Fn(&str, Shape, bool) -> Group,
+}
+
+impl Default for LoadSettings<'_> {
+    fn default() -> Self {
+        LoadSettings { strict: false, group: &|_, _, decay| Group::with_decay(decay) }
+    }
+}
+
 impl LanguageModel {
-    /// Loads a trained model: `config.json` and `model.safetensors` in a folder, as each model of a run
-    /// has them (`runs/NAME/VARIANT-seedS`).
+    /// Loads a trained model from a folder with `config.json` and `model.safetensors`: each model of a
+    /// run (`runs/NAME/VARIANT-seedS`), or a Llama of Hugging Face's, there also in several files with
+    /// `model.safetensors.index.json`. Weights in f16 and bf16 become f32. They are read piece by
+    /// piece, so hardly more memory is taken than the model has.
+    ///
+    /// Where the configuration ties the output layer to the embedding and there is an `lm_head.weight`
+    /// beside it, it is as in version 5 of `transformers`: if both are the same it is left, and if
+    /// they differ the model is not tied, with a notice.
     ///
     /// ```
     /// use neutreno_models::engine::{Device, Ids, Parameters};
@@ -23,34 +65,148 @@ impl LanguageModel {
     /// std::fs::write(folder.path().join("config.json"), text).unwrap();
     /// parameters.save(&folder.path().join("model.safetensors"), &Default::default())?;
     ///
-    /// let (loaded, _) = LanguageModel::load(folder.path(), &device)?;
+    /// let loaded = LanguageModel::load(folder.path(), &device)?;
     /// let prompt = Ids::new(vec![1, 2, 3], [1, 3]);
-    /// let next = loaded.next_logits(&prompt, &[2]);
+    /// let next = loaded.model.next_logits(&prompt, &[2]);
     /// assert_eq!(next.to_vec()?, model.next_logits(&prompt, &[2]).to_vec()?);
+    /// assert!(loaded.notices.is_empty());
     /// # Ok::<(), neutreno_models::engine::Error>(())
     /// ```
     ///
     /// # Errors
-    /// If a file cannot be read or is not that of a language model, the weights do not fit the
-    /// configuration, or the device fails.
-    pub fn load(folder: &Path, device: &Device) -> Result<(LanguageModel, Parameters)> {
+    /// If a file cannot be read or is not that of a language model, the configuration asks for what is
+    /// not computed here ([`ConfigFile::parse`]), the weights do not fit it, or the device fails.
+    pub fn load(folder: &Path, device: &Device) -> Result<Loaded> {
+        LanguageModel::load_with(folder, device, &LoadSettings::default())
+    }
+
+    /// The same with settings.
+    ///
+    /// # Errors
+    /// As [`LanguageModel::load`].
+    pub fn load_with(folder: &Path, device: &Device, settings: &LoadSettings) -> Result<Loaded> {
         let path = folder.join("config.json");
         let failed = |reason: String| Error::File { path: path.clone(), reason };
-        let text = fs::read(&path).map_err(|error| failed(error.to_string()))?;
-        let config: LanguageModelConfig =
-            serde_json::from_slice(&text).map_err(|error| failed(error.to_string()))?;
-        config.check().map_err(failed)?;
+        let ConfigFile { mut config, begin_token, end_tokens, unknown } =
+            ConfigFile::parse(&json::read(&path)?).map_err(failed)?;
+        let mut notices = Vec::new();
+        if !unknown.is_empty() {
+            let told = format!("keys that are not known, and were not used: {}", list(&unknown));
+            if settings.strict {
+                return Err(failed(told));
+            }
+            notices.push(format!("config.json: {told}"));
+        }
+        let mut weights = Weights::open(folder)?;
+        check_size(&config, &weights).map_err(failed)?;
+        untie(&mut config, &mut weights, &mut notices)?;
         let build = |builder: &mut _| LanguageModel::new(&config, builder);
-        let (model, parameters) = Parameters::build(device, 0, build);
-        parameters.load(&folder.join("model.safetensors"))?;
-        Ok((model, parameters))
+        // Whether the weights fit is asked before memory is taken.
+        let (_, planned) = Parameters::build(&Device::plan(), 0, build);
+        let tied = config.tie_word_embeddings;
+        weights.check(&planned, |name| is_table(name) || tied && name == HEAD)?;
+        let tables: Vec<&str> = weights.names().filter(|name| is_table(name)).collect();
+        if !tables.is_empty() {
+            notices.push(format!(
+                "tensors that are computed here, and were not used: {}",
+                list(&tables)
+            ));
+        }
+        let (model, parameters) =
+            Parameters::build_to_read(device, 0, settings.group, |_| false, build);
+        for (name, tensor) in parameters.iter() {
+            weights.read_into(name, tensor)?;
+        }
+        device.synchronize()?;
+        Ok(Loaded { model, parameters, begin_token, end_tokens, notices })
     }
+}
+
+/// Whether a tensor is the frequencies of the rotary positions, which old files have in each layer.
+fn is_table(name: &str) -> bool {
+    name.ends_with("rotary_emb.inv_freq")
+}
+
+/// That the model is not larger than its weights, before anything is made in its size.
+fn check_size(config: &LanguageModelConfig, weights: &Weights) -> std::result::Result<(), String> {
+    let [vocabulary, width, inner, layers, heads, key_value_heads, head_size] = [
+        config.vocab_size,
+        config.hidden_size,
+        config.intermediate_size,
+        config.num_hidden_layers,
+        config.num_attention_heads,
+        config.num_key_value_heads,
+        config.head_size(),
+    ]
+    .map(|size| size as u128);
+    // Without biases, norms, and values, of which one variant has less.
+    let block = (2 * heads + key_value_heads) * head_size + 3 * inner;
+    let least = layers.saturating_mul(block).saturating_add(vocabulary).saturating_mul(width);
+    let there = weights.elements();
+    if least <= there {
+        return Ok(());
+    }
+    Err(format!(
+        "it describes a model of {least} numbers or more, and the weights beside it have {there}: \
+         are they of another model?"
+    ))
+}
+
+/// Takes back that a model is tied where the files have weights of both layers which differ.
+fn untie(
+    config: &mut LanguageModelConfig,
+    weights: &mut Weights,
+    notices: &mut Vec<String>,
+) -> Result<()> {
+    let both = weights.shape(EMBEDDING).zip(weights.shape(HEAD));
+    let Some((embedding, head)) = both.filter(|_| config.tie_word_embeddings) else {
+        return Ok(());
+    };
+    if embedding == head && weights.same(EMBEDDING, HEAD)? {
+        return Ok(());
+    }
+    config.tie_word_embeddings = false;
+    notices.push(format!(
+        "tie_word_embeddings is true, but {HEAD} and {EMBEDDING} differ: both are used, as in \
+         version 5 of transformers (version 4 uses only the embedding)"
+    ));
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::checkpoint::{Metadata, save_tensors};
+    use crate::engine::{Ids, Tensor};
+    use crate::language::LanguageModelConfig;
+    use serde_json::json;
+    use std::fs;
     use std::path::PathBuf;
+
+    fn write(folder: &Path, config: &LanguageModelConfig) {
+        fs::write(folder.join("config.json"), serde_json::to_string(config).unwrap()).unwrap();
+    }
+
+    fn make(config: &LanguageModelConfig) -> (LanguageModel, Parameters) {
+        Parameters::build(&Device::cpu(), 1, |builder| LanguageModel::new(config, builder))
+    }
+
+    /// A folder with a model's weights, and other tensors beside them.
+    fn folder(config: &LanguageModelConfig, more: &[(&str, Tensor)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), config);
+        let (_, parameters) = make(config);
+        let own = parameters.iter().map(|(name, tensor)| (name.to_owned(), tensor.clone()));
+        let more = more.iter().map(|(name, tensor)| (String::from(*name), tensor.clone()));
+        let tensors: Vec<(String, Tensor)> = own.chain(more).collect();
+        let path = folder.path().join("model.safetensors");
+        save_tensors(&path, &tensors, &Metadata::new()).unwrap();
+        folder
+    }
+
+    fn logits(model: &LanguageModel) -> Vec<f32> {
+        model.logits(&Ids::new(vec![1, 2, 3], [1, 3])).to_vec().unwrap()
+    }
 
     #[test]
     fn what_is_no_trained_language_model_is_refused_by_its_file() {
@@ -64,21 +220,100 @@ mod tests {
             error.to_string()
         };
         refused("config.json");
-        let write = |config: &LanguageModelConfig| {
-            let text = serde_json::to_string(config).unwrap();
-            fs::write(folder.path().join("config.json"), text).unwrap();
-        };
         let config = LanguageModelConfig::new(50, 16, 3, 2, 8);
-        write(&LanguageModelConfig { num_attention_heads: 3, ..config.clone() });
-        assert!(refused("config.json").contains("16"));
-        write(&config);
+        write(folder.path(), &LanguageModelConfig { num_attention_heads: 3, ..config.clone() });
+        assert!(refused("config.json").contains("3 heads"));
+        write(folder.path(), &config);
         refused("model.safetensors");
-        let build = |builder: &mut _| LanguageModel::new(&config, builder);
-        let (_, parameters) = Parameters::build(&Device::cpu(), 0, build);
+        let (_, parameters) = make(&config);
         parameters.save(&folder.path().join("model.safetensors"), &Default::default()).unwrap();
-        write(&LanguageModelConfig { num_hidden_layers: 2, ..config.clone() });
+        write(folder.path(), &LanguageModelConfig { num_hidden_layers: 2, ..config.clone() });
         assert!(refused("model.safetensors").contains("layers.2."));
-        write(&config);
+        write(folder.path(), &config);
         LanguageModel::load(folder.path(), &Device::cpu()).unwrap();
+    }
+
+    /// Before anything is made in its size.
+    #[test]
+    fn a_model_larger_than_its_weights_is_refused() {
+        let config = LanguageModelConfig::new(50, 16, 3, 2, 8);
+        let folder = folder(&config, &[]);
+        const MOST: usize = 4_000_000_000;
+        let larger = [
+            LanguageModelConfig { vocab_size: MOST, ..config.clone() },
+            LanguageModelConfig { hidden_size: MOST, ..config.clone() },
+            LanguageModelConfig { num_hidden_layers: MOST, ..config.clone() },
+            LanguageModelConfig { intermediate_size: MOST, ..config.clone() },
+            LanguageModelConfig { head_dim: Some(MOST), ..config.clone() },
+            LanguageModelConfig {
+                head_dim: Some(MOST),
+                hidden_size: MOST,
+                num_attention_heads: MOST,
+                num_hidden_layers: MOST,
+                ..config.clone()
+            },
+        ];
+        for config in larger {
+            write(folder.path(), &config);
+            let Err(error) = LanguageModel::load(folder.path(), &Device::cpu()) else {
+                panic!("it was loaded")
+            };
+            assert!(error.to_string().contains("numbers or more, and the weights"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_output_layer_beside_tied_weights_counts_if_it_differs() {
+        let config = LanguageModelConfig::new(50, 16, 3, 2, 8);
+        let (model, parameters) = make(&config);
+        let embedding = parameters.get(EMBEDDING).unwrap();
+        let same = folder(&config, &[(HEAD, embedding.clone())]);
+        let loaded = LanguageModel::load(same.path(), &Device::cpu()).unwrap();
+        assert!(loaded.notices.is_empty() && loaded.model.config().tie_word_embeddings);
+        assert_eq!(logits(&loaded.model), logits(&model));
+        let other = folder(&config, &[(HEAD, embedding.scale(2.0))]);
+        let loaded = LanguageModel::load(other.path(), &Device::cpu()).unwrap();
+        assert!(loaded.notices[0].contains("differ: both are used"), "{:?}", loaded.notices);
+        assert!(!loaded.model.config().tie_word_embeddings);
+        let doubled: Vec<f32> = logits(&model).iter().map(|logit| 2.0 * logit).collect();
+        assert_eq!(logits(&loaded.model), doubled);
+    }
+
+    #[test]
+    fn what_was_not_used_is_told() {
+        let config = LanguageModelConfig::new(50, 16, 3, 2, 8);
+        let table = Tensor::zeros([4], &Device::cpu());
+        let name = "model.layers.0.self_attn.rotary_emb.inv_freq";
+        let folder = folder(&config, &[(name, table.clone())]);
+        let mut file = serde_json::to_value(&config).unwrap();
+        file["colour"] = json!("blue");
+        file["eos_token_id"] = json!([4, 5]);
+        fs::write(folder.path().join("config.json"), file.to_string()).unwrap();
+        let loaded = LanguageModel::load(folder.path(), &Device::cpu()).unwrap();
+        assert!(loaded.notices[0].contains(r#"colour ("blue")"#), "{:?}", loaded.notices);
+        assert!(loaded.notices[1].contains(name), "{:?}", loaded.notices);
+        assert_eq!((loaded.notices.len(), loaded.end_tokens), (2, vec![4, 5]));
+        let strict = LoadSettings { strict: true, ..LoadSettings::default() };
+        let Err(error) = LanguageModel::load_with(folder.path(), &Device::cpu(), &strict) else {
+            panic!("it was loaded")
+        };
+        assert!(error.to_string().contains(r#"config.json: keys that are not known"#), "{error}");
+        let extra = super::tests::folder(&config, &[("model.extra", table)]);
+        let Err(error) = LanguageModel::load(extra.path(), &Device::cpu()) else {
+            panic!("it was loaded")
+        };
+        assert!(error.to_string().contains("model.extra [4] is in the file, but not"), "{error}");
+    }
+
+    /// As it is known when a model is built.
+    #[test]
+    fn parameters_are_grouped_as_asked_for() {
+        let config = LanguageModelConfig::new(50, 16, 3, 2, 8);
+        let folder = folder(&config, &[]);
+        let group = |name: &str, _, wanted| Group::with_decay(wanted && name != EMBEDDING);
+        let settings = LoadSettings { group: &group, ..LoadSettings::default() };
+        let loaded = LanguageModel::load_with(folder.path(), &Device::cpu(), &settings).unwrap();
+        assert_eq!(loaded.parameters.group(EMBEDDING).unwrap().decay, 0.0);
+        assert_eq!(logits(&loaded.model), logits(&make(&config).0));
     }
 }

@@ -7,9 +7,11 @@ mod load;
 mod model;
 mod rotary;
 mod sampling;
+mod weights;
 
 pub use config::LanguageModelConfig;
 pub use hugging_face::ConfigFile;
+pub use load::{LoadSettings, Loaded};
 pub use model::{LanguageModel, Pass};
 pub use rotary::RopeScaling;
 pub use sampling::Sampling;
