@@ -1,6 +1,7 @@
 //! Byte-level byte-pair encoding (Sennrich et al. 2016; on bytes: Radford et al. 2019), trained on
 //! the spot by the `tokenizers` crate.
 
+use super::byte_level::bytes_of;
 use rayon::prelude::*;
 use std::str::FromStr;
 use tokenizers::decoders::DecoderWrapper;
@@ -97,6 +98,12 @@ impl BytePairs {
         };
         let texts: Vec<String> = ids.split(|id| !known(id)).map(text_of).collect();
         texts.join("\u{fffd}")
+    }
+
+    /// The bytes that one token stands for; those of a replacement character if there is none.
+    pub(super) fn bytes(&self, id: u32) -> Vec<u8> {
+        let token = self.tokenizer.id_to_token(id);
+        token.map_or_else(|| "\u{fffd}".as_bytes().to_vec(), |token| bytes_of(&token))
     }
 
     /// The number of tokens learnt.

@@ -3,6 +3,7 @@
 
 pub mod batches;
 pub mod bpe;
+mod byte_level;
 pub mod corpus;
 mod cut;
 mod download;
@@ -15,11 +16,15 @@ pub mod images;
 mod layout;
 mod lexicon;
 pub mod lookup;
+mod pretrained;
 mod source;
 mod splits;
+mod text_stream;
 pub mod tokenizer;
 pub mod words;
 
 pub use encoding::NotText;
+pub use pretrained::{PretrainedError, PretrainedTokenizer};
 pub use source::Source;
 pub use splits::Splits;
+pub use text_stream::{Decoder, TextStream, decode};
