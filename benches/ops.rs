@@ -4,6 +4,8 @@
 //! Rates count each kernel's operations and the bytes that it must move at least once; percents are
 //! of what a product of 1024 × 1024 matrices and the doubling of a large tensor reach here.
 
+use neutreno::engine::half::Half;
+use neutreno::engine::ops::half_matrix::HalfMatrix;
 use neutreno::engine::optim::{AdamW, AdamWSettings, Optimizer};
 use neutreno::engine::random::Key;
 use neutreno::engine::{Cost, Device, Ids, Initial, Parameters, Shape, Tensor};
@@ -85,7 +87,16 @@ fn decoding(is_software: bool) -> Vec<Kernel> {
             let w = weight(device);
             Box::new(move || drop(w.sum_all()))
         });
-        [read, of_rows(1), of_rows(4), of_rows(8)]
+        let of_half = |(half, rows): (Half, usize)| {
+            kernel(format!("linear_half, {half:?}, {rows} row(s) {name}"), move |device| {
+                let (x, w) = (numbers([rows, inputs], device), weight(device));
+                let w = HalfMatrix::from_tensor(&w, half).expect("numbers below 1");
+                Box::new(move || drop(x.linear_half(&w, None)))
+            })
+        };
+        let halves = [(Half::Bf16, 1), (Half::Bf16, 8), (Half::Bf16, 512), (Half::F16, 1)];
+        let singles = [1, 4, 8, 512].map(of_rows);
+        [read].into_iter().chain(singles).chain(halves.map(of_half)).collect::<Vec<_>>()
     };
     [[576, 1_536], [1_536, 576], [576, vocabulary]].into_iter().flat_map(of_shape).collect()
 }

@@ -82,6 +82,7 @@ shaders! {
     gather,
     gelu,
     gelu_tanh,
+    half,
     layer_norm,
     linear_cross_entropy,
     log,

@@ -25,7 +25,7 @@ const CRATES: [(&str, &str, &[&str]); 4] = [
 
 /// The engine in the order in which it can be read: each row uses only rows above it, and itself.
 const ENGINE: [&[&str]; 8] = [
-    &["shape.rs", "ids.rs", "memory_use.rs", "error.rs", "random.rs", "computation.rs"],
+    &["shape.rs", "ids.rs", "half.rs", "memory_use.rs", "error.rs", "random.rs", "computation.rs"],
     &["device/"],
     &["tensor.rs", "debug.rs", "finite.rs"],
     &["autograd/"],

@@ -46,6 +46,14 @@ pub enum Error {
         /// The memory that tensors took there.
         memory: MemoryUse,
     },
+    /// A number is too large for the format of 16 bits that it was to be kept in.
+    #[error("{number:e} is too large for {format}, which would make it infinite")]
+    TooLarge {
+        /// The number.
+        number: f32,
+        /// The format's name.
+        format: &'static str,
+    },
     /// `backward` was called where there is nothing to differentiate, or no longer.
     #[error("backward: {0}")]
     Backward(String),

@@ -12,6 +12,7 @@ mod debug;
 pub mod device;
 mod error;
 pub mod finite;
+pub mod half;
 mod ids;
 mod memory_use;
 pub mod ops;

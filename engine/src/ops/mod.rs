@@ -2,6 +2,7 @@
 
 mod broadcast;
 pub mod elementwise;
+pub mod half_matrix;
 mod operators;
 mod row_function;
 mod rows;
@@ -59,9 +60,11 @@ ops! {
     gather: gather::Gather,
     gelu: Elementwise<gelu::Gelu>,
     gelu_tanh: Elementwise<gelu_tanh::GeluTanh>,
+    half_rows: half_rows::HalfRows,
     layer_norm: layer_norm::LayerNorm,
     linear: linear::Linear,
     linear_cross_entropy: linear_cross_entropy::LinearCrossEntropy,
+    linear_half: linear_half::LinearHalf,
     log: Elementwise<log::Log>,
     log_softmax: RowFunction<log_softmax::LogSoftmax>,
     matmul: matmul::MatMul,

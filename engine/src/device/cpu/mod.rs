@@ -4,6 +4,7 @@
 //! each chunk is summed in a fixed order.
 
 pub mod few_rows;
+pub mod half;
 mod instructions;
 pub mod math;
 mod memory;

@@ -2,6 +2,7 @@
 
 use super::binding::Binding;
 use super::recorder::Recorder;
+use crate::half::Half;
 use crate::uniforms;
 
 /// y = x Wᵀ + b, with x of (rows, inputs), W of (outputs, inputs) and y of (rows, outputs).
@@ -9,8 +10,10 @@ use crate::uniforms;
 pub struct FewRows<'a> {
     /// The rows.
     pub x: &'a Binding,
-    /// The matrix.
+    /// The matrix, in f32 or packed.
     pub weight: &'a Binding,
+    /// How it is packed.
+    pub half: Option<Half>,
     /// A row that is added to every row.
     pub bias: Option<&'a Binding>,
     /// Where the result goes.
@@ -30,9 +33,13 @@ impl FewRows<'_> {
     pub fn record(&self, gpu: &mut Recorder) {
         let [rows, outputs, inputs] = self.sizes;
         let groups = rows * outputs.div_ceil(4);
-        let uniforms = uniforms! { groups, rows, outputs, inputs, has_bias: self.bias.is_some() };
-        let entry_point =
-            if inputs.is_multiple_of(4) { "few_rows_vectors" } else { "few_rows_numbers" };
+        let (has_bias, is_f16) = (self.bias.is_some(), self.half == Some(Half::F16));
+        let uniforms = uniforms! { groups, rows, outputs, inputs, has_bias, is_f16 };
+        let entry_point = match self.half {
+            Some(_) => "few_rows_half",
+            None if inputs.is_multiple_of(4) => "few_rows_vectors",
+            None => "few_rows_numbers",
+        };
         let operands = [self.x, self.weight, self.bias.unwrap_or(self.weight)];
         gpu.dispatch(entry_point, &operands, &[self.y], uniforms, groups, 0);
     }
