@@ -138,7 +138,8 @@ pub(super) fn case_words(half: Half, [rows, columns]: [usize; 2]) -> Vec<f32> {
         Half::Bf16 => [0x0000, 0x8000, 0x3f80, 0xbf7f, 0x0080, 0x4380],
         Half::F16 => [0x0000, 0x8000, 0x0001, 0x83ff, 0x0400, 0x57ff],
     };
-    let numbers = crate::random::Key::new(5).fold(columns as u64).uniforms(rows * columns, -1.0, 1.0);
+    let numbers =
+        crate::random::Key::new(5).fold(columns as u64).uniforms(rows * columns, -1.0, 1.0);
     let bits: Vec<u16> = (0..)
         .zip(&numbers)
         .map(|(i, number)| if i % 5 == 3 { extremes[i / 5 % 6] } else { half.nearest(*number) })

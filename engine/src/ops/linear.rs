@@ -116,7 +116,8 @@ impl Kernel for Linear {
         let bias = inputs.get(2);
         if self.tiling == Tiling::Suitable && FewRows::are_few(rows, gpu) {
             let [x, weight, y] = [&inputs[0], &inputs[1], &outputs[0]];
-            return FewRows { x, weight, half: None, bias, y, sizes: [rows, count, width] }.record(gpu);
+            return FewRows { x, weight, half: None, bias, y, sizes: [rows, count, width] }
+                .record(gpu);
         }
         let x = Matrix::new(&inputs[0], rows, width);
         let weight = Matrix::new(&inputs[1], count, width).transposed_if(true);

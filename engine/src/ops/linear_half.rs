@@ -6,6 +6,7 @@
 //! bytes for each number of W.
 
 use super::half_rows::{HalfRows, case_words, reference_rows};
+use crate::Shape;
 use crate::autograd::{GradientContext, Op, Saved, Saves};
 use crate::device::cpu::few_rows::{self, MOST_ROWS, Weight};
 use crate::device::cpu::half::{Bf16, F16, unpack};
@@ -19,7 +20,6 @@ use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::half::Half;
 use crate::proof::{Array64, Case, Proven};
-use crate::Shape;
 use rayon::prelude::*;
 
 /// Inputs: x, the words of W, and perhaps b.
