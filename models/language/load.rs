@@ -1,6 +1,7 @@
 //! A trained language model from its folder: one of ours, or one of Hugging Face's.
 
 use super::config::LanguageModelConfig;
+use super::generation_config::GenerationConfig;
 use super::hugging_face::ConfigFile;
 use super::model::LanguageModel;
 use super::weights::{Weights, list};
@@ -18,11 +19,12 @@ pub struct Loaded {
     pub model: LanguageModel,
     /// Its parameters.
     pub parameters: Parameters,
-    /// The token that texts begin with, if the configuration has one.
+    /// The token that texts begin with, by `generation_config.json`, else by the configuration.
     pub begin_token: Option<u32>,
-    /// The tokens after which a text is at its end, by the configuration. `generation_config.json` has
-    /// the last word on them.
+    /// The tokens after which a text is at its end, by the same files.
     pub end_tokens: Vec<u32>,
+    /// How its makers want text to be written, if `generation_config.json` is there.
+    pub generation: Option<GenerationConfig>,
     /// What a user should know, a line each: keys that were not known, tensors that were not used.
     pub notices: Vec<String>,
 }
@@ -90,13 +92,8 @@ impl LanguageModel {
         let ConfigFile { mut config, begin_token, end_tokens, unknown } =
             ConfigFile::parse(&json::read(&path)?).map_err(failed)?;
         let mut notices = Vec::new();
-        if !unknown.is_empty() {
-            let told = format!("keys that are not known, and were not used: {}", list(&unknown));
-            if settings.strict {
-                return Err(failed(told));
-            }
-            notices.push(format!("config.json: {told}"));
-        }
+        tell_unused(&path, &unknown, settings.strict, &mut notices)?;
+        let generation = read_generation(folder, settings.strict, &mut notices)?;
         let mut weights = Weights::open(folder)?;
         check_size(&config, &weights).map_err(failed)?;
         untie(&mut config, &mut weights, &mut notices)?;
@@ -118,7 +115,48 @@ impl LanguageModel {
             weights.read_into(name, tensor)?;
         }
         device.synchronize()?;
-        Ok(Loaded { model, parameters, begin_token, end_tokens, notices })
+        let of_file = generation.as_ref();
+        let begin_token = of_file.and_then(|file| file.begin_token).or(begin_token);
+        let end_tokens = of_file.and_then(|file| file.end_tokens.clone()).unwrap_or(end_tokens);
+        Ok(Loaded { model, parameters, begin_token, end_tokens, generation, notices })
+    }
+}
+
+/// A notice of keys that were not used, or if it is strict an error.
+fn tell_unused(
+    path: &Path,
+    keys: &[String],
+    strict: bool,
+    notices: &mut Vec<String>,
+) -> Result<()> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let reason = format!("keys that are not known, and were not used: {}", list(keys));
+    if strict {
+        return Err(Error::File { path: path.into(), reason });
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    notices.push(format!("{name}: {reason}"));
+    Ok(())
+}
+
+/// `generation_config.json`, where it is there.
+fn read_generation(
+    folder: &Path,
+    strict: bool,
+    notices: &mut Vec<String>,
+) -> Result<Option<GenerationConfig>> {
+    let path = folder.join("generation_config.json");
+    if !path.exists() {
+        return Ok(None);
+    }
+    match GenerationConfig::parse(&json::read(&path)?) {
+        Ok(file) => {
+            tell_unused(&path, &file.unused, strict, notices)?;
+            Ok(Some(file))
+        }
+        Err(reason) => Err(Error::File { path, reason }),
     }
 }
 
@@ -303,6 +341,33 @@ mod tests {
             panic!("it was loaded")
         };
         assert!(error.to_string().contains("model.extra [4] is in the file, but not"), "{error}");
+    }
+
+    #[test]
+    fn the_generation_file_has_the_last_word() {
+        let config = LanguageModelConfig::new(50, 16, 3, 2, 8);
+        let folder = folder(&config, &[]);
+        let mut file = serde_json::to_value(&config).unwrap();
+        file["bos_token_id"] = json!(1);
+        file["eos_token_id"] = json!(2);
+        fs::write(folder.path().join("config.json"), file.to_string()).unwrap();
+        let path = folder.path().join("generation_config.json");
+        let load = || LanguageModel::load(folder.path(), &Device::cpu());
+        for (text, end) in [
+            (r#"{"eos_token_id": [3, 4], "do_sample": true}"#, vec![3, 4]),
+            (r#"{"num_beams": 2}"#, vec![2]),
+        ] {
+            fs::write(&path, text).unwrap();
+            let loaded = load().unwrap();
+            assert_eq!((loaded.begin_token, loaded.end_tokens), (Some(1), end));
+            let told = loaded.notices.iter().any(|line| line.contains("num_beams (2)"));
+            assert_eq!(told, text.contains("num_beams"));
+        }
+        let strict = LoadSettings { strict: true, ..LoadSettings::default() };
+        assert!(LanguageModel::load_with(folder.path(), &Device::cpu(), &strict).is_err());
+        fs::write(&path, r#"{"top_p": 7}"#).unwrap();
+        let Err(error) = load() else { panic!("it was loaded") };
+        assert!(error.to_string().contains("generation_config.json: a top-p of 7"), "{error}");
     }
 
     /// As it is known when a model is built.

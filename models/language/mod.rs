@@ -2,6 +2,7 @@
 
 mod block;
 mod config;
+mod generation_config;
 mod hugging_face;
 mod load;
 mod model;
@@ -10,6 +11,7 @@ mod sampling;
 mod weights;
 
 pub use config::LanguageModelConfig;
+pub use generation_config::GenerationConfig;
 pub use hugging_face::ConfigFile;
 pub use load::{LoadSettings, Loaded};
 pub use model::{LanguageModel, Pass};
