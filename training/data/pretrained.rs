@@ -2,6 +2,7 @@
 //! `tokenizers` crate knows, byte-level BPE as well as those that came from SentencePiece.
 
 use super::byte_level::bytes_of;
+use serde::de::IgnoredAny;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -202,6 +203,8 @@ impl FromStr for PretrainedTokenizer {
     type Err = String;
 
     fn from_str(json: &str) -> Result<PretrainedTokenizer, String> {
+        // The crate panics where the JSON of a decoder is cut off.
+        serde_json::from_str::<IgnoredAny>(json).map_err(|error| error.to_string())?;
         let mut tokenizer = Tokenizer::from_str(json).map_err(|error| error.to_string())?;
         tokenizer.with_truncation(None).map_err(|error| error.to_string())?;
         tokenizer.with_padding(None);

@@ -274,7 +274,8 @@ mod tests {
         let path = folder.path().join("tokenizer.json");
         let refused = || PretrainedTokenizer::load(&path).unwrap_err().to_string();
         assert!(refused().contains("reading the tokenizer"));
-        for text in ["", "{}", "[1]", r#"{"model": {"type": "Magic"}}"#] {
+        let cut_off = r#"{"decoder": {"type": "Fu"#;
+        for text in ["", "{}", "[1]", r#"{"model": {"type": "Magic"}}"#, cut_off] {
             std::fs::write(&path, text).unwrap();
             let said = refused();
             assert!(said.contains("tokenizer.json is not a usable tokenizer"), "{text}: {said}");
