@@ -11,13 +11,17 @@ use image::{DynamicImage, GrayImage, ImageBuffer, ImageFormat, Luma, Rgb, RgbIma
 use neutreno::data::corpus::Corpus;
 use neutreno::data::images::{ImageData, ReadOptions};
 use neutreno::data::tokenizer::{Tokenizer, TokenizerChoice};
+use neutreno::data::{PretrainedTokenizer, decode};
 use neutreno::engine::checkpoint::{Metadata, load_tensors, save_tensors};
 use neutreno::engine::random::{Generator, Key};
-use neutreno::engine::{Device, Tensor};
+use neutreno::engine::{Device, Parameters, Tensor};
+use neutreno::language::RopeScaling;
 use neutreno::run::{
     Metric, MetricsWriter, RunFolder, Summary, read_metrics, read_pictures, write_json,
 };
+use neutreno::{LanguageModel, LanguageModelConfig};
 use peak_alloc::PeakAlloc;
+use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -173,7 +177,79 @@ fn targets(folder: &Path) -> Vec<Target> {
     let read = file.clone();
     targets.push(target("text", file, 2, Box::new(move || Corpus::read(&read).is_ok())));
     targets.extend(texts(folder, &text));
+    targets.extend(models(folder));
     targets.extend(images(folder));
+    targets
+}
+
+/// The files of a model's folder, with weights in two files, and a tokenizer that came from
+/// SentencePiece.
+fn models(folder: &Path) -> Vec<Target> {
+    let device = Device::cpu_with_threads(1);
+    let folder = folder.join("model");
+    fs::create_dir(&folder).unwrap();
+    let config = LanguageModelConfig {
+        head_dim: Some(6),
+        rope_scaling: Some(RopeScaling::Linear { factor: 2.0 }),
+        ..LanguageModelConfig::new(20, 8, 2, 2, 16)
+    };
+    let write =
+        |name: &str, value: &Value| fs::write(folder.join(name), value.to_string()).unwrap();
+    write("config.json", &serde_json::to_value(&config).unwrap());
+    let build = |builder: &mut _| LanguageModel::new(&config, builder);
+    let (_, parameters) = Parameters::build(&device, 1, build);
+    let all: Vec<(String, Tensor)> =
+        parameters.iter().map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
+    let mut map = serde_json::Map::new();
+    for (file, tensors) in ["one.safetensors", "two.safetensors"].into_iter().zip(all.chunks(10)) {
+        save_tensors(&folder.join(file), tensors, &Metadata::new()).unwrap();
+        map.extend(tensors.iter().map(|(name, _)| (name.clone(), file.into())));
+    }
+    assert_eq!(map.len(), all.len());
+    write("model.safetensors.index.json", &json!({"metadata": {}, "weight_map": map}));
+    let generation = json!({"do_sample": true, "temperature": 0.6, "top_k": 5, "top_p": 0.9,
+        "eos_token_id": [2, 3], "repetition_penalty": 1.1, "max_new_tokens": 9});
+    write("generation_config.json", &generation);
+    let mut targets = Vec::new();
+    for (name, file) in [
+        ("a model's configuration", "config.json"),
+        ("index of a model's weights", "model.safetensors.index.json"),
+        ("a model's settings of generation", "generation_config.json"),
+        ("one of two files of a model's weights", "one.safetensors"),
+    ] {
+        let (read, device) = (folder.clone(), device.clone());
+        let read = Box::new(move || LanguageModel::load(&read, &device).is_ok());
+        targets.push(Target { name, file: folder.join(file), read, slowness: 4 });
+    }
+
+    let vocabulary = ["<unk>", "<0xC3>", "<0xA9>", "▁", "a", "b", "▁a"];
+    let vocabulary: serde_json::Map<String, Value> =
+        (0..).zip(vocabulary).map(|(id, token): (u32, _)| (token.to_owned(), id.into())).collect();
+    write(
+        "tokenizer.json",
+        &json!({
+            "version": "1.0",
+            "added_tokens": [{"id": 0, "content": "<unk>", "single_word": false, "lstrip": false,
+                "rstrip": false, "normalized": false, "special": true}],
+            "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+            "pre_tokenizer": null, "post_processor": null,
+            "decoder": {"type": "Sequence", "decoders": [
+                {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+                {"type": "ByteFallback"}, {"type": "Fuse"}]},
+            "model": {"type": "BPE", "unk_token": "<unk>", "byte_fallback": true,
+                "vocab": vocabulary, "merges": [["▁", "a"]]}
+        }),
+    );
+    let file = folder.join("tokenizer.json");
+    let read = file.clone();
+    // What is loaded must also be usable.
+    let read = Box::new(move || {
+        PretrainedTokenizer::load(&read).is_ok_and(|tokenizer| {
+            let ids = tokenizer.encode("a aé", true).unwrap_or_default();
+            decode(&tokenizer, &ids).len() < 1 << 16
+        })
+    });
+    targets.push(Target { name: "a model's tokenizer", file, read, slowness: 4 });
     targets
 }
 
