@@ -12,10 +12,10 @@ use neutreno::run::{Data, Values, read_metrics};
 use neutreno::tasks::language::LanguageModelling;
 use neutreno::training::{
     Batches, Best, Comparison, Error, Extent, Learner, Observer, OnNonFinite, Safety, Settings,
-    Stop, Task,
+    Stop, Task, seconds_per_step,
 };
 use neutreno::{LanguageModel, LanguageModelConfig, Variant, VariantConfig};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 fn losses(variant: Variant, device: &Device) -> Vec<f32> {
@@ -100,13 +100,15 @@ enum Wrong {
 struct Unsteady {
     task: LanguageModelling,
     wrong: Vec<Wrong>,
+    /// How many micro-batches were asked for.
+    asked: AtomicU64,
 }
 
 impl Unsteady {
     fn new(wrong: &[Wrong]) -> Unsteady {
         let mut task = task();
         (task.settings.layers, task.settings.dropout) = (2, 0.0);
-        Unsteady { task, wrong: wrong.to_vec() }
+        Unsteady { task, wrong: wrong.to_vec(), asked: AtomicU64::new(0) }
     }
 
     /// Sound steps do not depend on their number: one micro-batch each, always the same rate.
@@ -150,6 +152,7 @@ impl Task for Unsteady {
     fn batches(&self, seed: u64, batch: usize) -> Result<Batches<'_, Self::Batch>, Error> {
         let mut sound = self.task.batches(seed, batch)?;
         Ok(Box::new(move |number| {
+            self.asked.fetch_add(1, Ordering::Relaxed);
             let before = self.wrong.iter().take(number as usize);
             let number_of_sound = before.filter(|wrong| **wrong == Wrong::Nothing).count();
             // More may be made ahead than there are steps.
@@ -194,6 +197,19 @@ impl Observer for Said {
     fn notice(&mut self, line: &str) {
         self.0.push(line.into());
     }
+}
+
+/// What minutes are turned into steps by: the time of a step with each of its micro-batches.
+#[test]
+fn a_step_is_timed_with_all_its_micro_batches() {
+    const ACCUMULATE: usize = 21;
+    let task = Unsteady::new(&[]);
+    let settings = Settings { accumulate: ACCUMULATE, ..task.settings() };
+    let config = config(Variant::Transformer);
+    seconds_per_step(&task, &config, &settings, &Device::cpu()).unwrap();
+    let asked = task.asked.load(Ordering::Relaxed) as usize;
+    // At least four steps are made, and at most forty.
+    assert!((4..=40).any(|steps| asked == steps * ACCUMULATE), "{asked} micro-batches");
 }
 
 /// Steps that are said to be skipped leave nothing behind: whether the loss or a gradient is not

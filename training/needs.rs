@@ -47,7 +47,7 @@ fn first_steps<'a, T: Task>(
     settings: &Settings,
     device: &Device,
 ) -> Result<Learner<'a, T>, Error> {
-    // From the second micro-batch of a step on, each takes the same.
+    // From the second micro-batch of a step on, each takes the same memory.
     let settings = &Settings { accumulate: settings.accumulate.min(2), ..settings.clone() };
     let mut learner = Learner::new(task, config, settings, 0, device);
     check_largest(&learner.parameters)?;
@@ -177,8 +177,6 @@ pub fn seconds_per_step<T: Task>(
 ) -> Result<f64, Error> {
     const SECONDS: f64 = 8.0;
     const MOST: usize = 40;
-    // From the second micro-batch of a step on, each takes the same.
-    let settings = &Settings { accumulate: settings.accumulate.min(2), ..settings.clone() };
     let mut learner = Learner::new(task, config, settings, 0, device);
     let mut batches = task.batches(0, settings.batch)?;
     let mut times = Vec::new();
