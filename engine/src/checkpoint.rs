@@ -5,6 +5,7 @@
 //! Reading is strict: nothing is changed unless the file fits entirely, and everything that does
 //! not fit is named at once.
 
+use crate::half::Half;
 use crate::shape::MAX_RANK;
 use crate::{Device, Error, Parameters, Result, Shape, Tensor};
 use safetensors::tensor::{Dtype, Metadata as Header, TensorInfo};
@@ -244,17 +245,17 @@ impl Checkpoint {
     /// [`Error::File`] if reading fails.
     pub fn read_into(&mut self, name: &str, tensor: &Tensor) -> Result<()> {
         let shape = tensor.shape();
-        let problems = match self.info(name) {
-            Some(info) => misfits(name, info, shape),
-            None => vec![format!("{name} {shape} is missing")],
+        let Some(info) = self.info(name).cloned() else {
+            return Err(self.misfit(vec![format!("{name} {shape} is missing")]));
         };
+        let problems = misfits(name, &info, shape);
         if !problems.is_empty() {
             return Err(self.misfit(problems));
         }
         for first in (0..tensor.elements()).step_by(PIECE) {
             let part = first..tensor.elements().min(first + PIECE);
             let window = tensor.window(first, [part.len()].into());
-            window.overwrite(&self.read_range(name, part)?);
+            window.overwrite(&self.read_part(&info, part)?);
         }
         Ok(())
     }
@@ -343,8 +344,8 @@ impl Checkpoint {
         arrived.map_err(|error| cannot("read", &self.path, &error))?;
         let words = bytes.as_chunks::<2>().0.iter().map(|word| u16::from_le_bytes(*word));
         Ok(match info.dtype {
-            Dtype::F16 => words.map(from_f16).collect(),
-            Dtype::BF16 => words.map(|word| f32::from_bits(u32::from(word) << 16)).collect(),
+            Dtype::F16 => words.map(|word| Half::F16.value(word)).collect(),
+            Dtype::BF16 => words.map(|word| Half::Bf16.value(word)).collect(),
             _ => bytes.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)).collect(),
         })
     }
@@ -365,17 +366,6 @@ fn unreadable((name, info): (&str, &TensorInfo)) -> Option<String> {
         _ if axes > MAX_RANK => Some(format!("{name} has {axes} axes; the most is {MAX_RANK}")),
         Dtype::F32 | Dtype::F16 | Dtype::BF16 => None,
         other => Some(format!("{name} holds {other}; F32, F16 or BF16 can be read")),
-    }
-}
-
-/// The number that 16 bits mean in IEEE 754's half precision.
-fn from_f16(bits: u16) -> f32 {
-    let bits = u32::from(bits);
-    let (sign, exponent, mantissa) = (bits >> 15 << 31, bits >> 10 & 31, bits & 1023);
-    match exponent {
-        0 => f32::from_bits(sign | (mantissa as f32 / (1 << 24) as f32).to_bits()),
-        31 => f32::from_bits(sign | 255 << 23 | mantissa << 13),
-        _ => f32::from_bits(sign | (exponent + 112) << 23 | mantissa << 13),
     }
 }
 

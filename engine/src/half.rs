@@ -81,6 +81,12 @@ fn rounded(bits: u32, count: u32) -> u32 {
     (bits + half + (bits >> count & 1)) >> count
 }
 
+/// The words that hold a matrix's numbers: two in each, those of a row from a word of its own on.
+pub(crate) fn packed(bits: &[u16], columns: usize) -> Vec<u32> {
+    let word = |pair: &[u16]| u32::from(pair[0]) | pair.get(1).map_or(0, |b| u32::from(*b) << 16);
+    bits.chunks_exact(columns.max(1)).flat_map(|row| row.chunks(2).map(word)).collect()
+}
+
 /// The number of these lower 16 bits in bf16; those above are not looked at. Without branches, so that
 /// loops over it become vector code.
 #[inline(always)]

@@ -35,14 +35,7 @@ pub struct Sampling {
 
 impl Default for Sampling {
     fn default() -> Sampling {
-        Sampling {
-            excluded: Vec::new(),
-            repetition_penalty: 1.0,
-            temperature: 1.0,
-            top_k: None,
-            top_p: 1.0,
-            min_p: 0.0,
-        }
+        Sampling { temperature: 1.0, ..Sampling::GREEDY }
     }
 }
 

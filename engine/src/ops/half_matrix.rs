@@ -4,7 +4,7 @@
 use super::half_rows::HalfRows;
 use super::linear_half::LinearHalf;
 use crate::autograd::apply_built_in;
-use crate::half::Half;
+use crate::half::{Half, packed};
 use crate::{Device, Error, Ids, Result, Shape, Tensor};
 
 /// A matrix of numbers of 16 bits on a device, two in a word of 32. It is read alone: there is no
@@ -74,10 +74,7 @@ impl HalfMatrix {
         let [rows, columns] = shape;
         let fill = rows.checked_mul(columns) == Some(bits.len());
         assert!(fill, "{} numbers do not fill {rows} × {columns}", bits.len());
-        let word =
-            |pair: &[u16]| u32::from(pair[0]) | pair.get(1).map_or(0, |b| u32::from(*b) << 16);
-        let rows_of_bits = bits.chunks_exact(columns.max(1));
-        let words: Vec<u32> = rows_of_bits.flat_map(|row| row.chunks(2).map(word)).collect();
+        let words = packed(bits, columns);
         let words = Tensor::new(bytemuck::cast_slice(&words), [rows, columns.div_ceil(2)], device);
         HalfMatrix { half, shape, words }
     }

@@ -9,7 +9,7 @@ use crate::device::cpu::simd;
 use crate::device::cpu::tasks::Tasks;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
-use crate::half::Half;
+use crate::half::{Half, packed};
 use crate::proof::{Array64, Case, Proven};
 use crate::{Ids, Shape, uniforms};
 use rayon::prelude::*;
@@ -144,9 +144,7 @@ pub(super) fn case_words(half: Half, [rows, columns]: [usize; 2]) -> Vec<f32> {
         .zip(&numbers)
         .map(|(i, number)| if i % 5 == 3 { extremes[i / 5 % 6] } else { half.nearest(*number) })
         .collect();
-    let word = |pair: &[u16]| u32::from(pair[0]) | pair.get(1).map_or(0, |b| u32::from(*b) << 16);
-    let words = bits.chunks_exact(columns).flat_map(|row| row.chunks(2).map(word));
-    words.map(f32::from_bits).collect()
+    packed(&bits, columns).into_iter().map(f32::from_bits).collect()
 }
 
 /// The matrix that words hold, by the definition of the format.

@@ -60,19 +60,11 @@ impl Kernel for Linear {
     }
 
     fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
-        let [x, weight] = [inputs[0], inputs[1]];
+        let weight = inputs[1];
         if weight.rank() != 2 {
             return Err("the weight has two axes: outputs and inputs".into());
         }
-        if x.rank() == 0 || x.last() != weight[1] {
-            return Err(format!("rows of {} for a weight with {} inputs", x.last(), weight[1]));
-        }
-        if let Some(bias) = inputs.get(2)
-            && **bias != weight[..1]
-        {
-            return Err(format!("a bias of {bias} for {} outputs", weight[0]));
-        }
-        Ok(vec![x.with(x.rank() - 1, weight[0])])
+        output(&inputs[0], [weight[0], weight[1]], inputs.get(2))
     }
 
     fn cost(&self, inputs: &[Shape]) -> Cost {
@@ -102,9 +94,7 @@ impl Kernel for Linear {
         let x = products::Matrix::new(inputs[0].data, rows, width);
         let weight = products::Matrix::new(inputs[1].data, count, width).transposed();
         if let Some(bias) = bias {
-            simd::for_rows(y, count, |_, chunk| {
-                chunk.chunks_exact_mut(count).for_each(|row| row.copy_from_slice(bias));
-            });
+            fill_rows(y, bias);
         }
         let y = MatrixMut::new(y, rows, count);
         products::multiply_parallel(y, x, weight, 1.0, bias.is_some(), scratch);
@@ -125,6 +115,30 @@ impl Kernel for Linear {
         let tiling = self.tiling;
         Product { bias, tiling, ..Product::new(y, x, weight) }.record(gpu);
     }
+}
+
+/// The shape of y for x and a weight with so many outputs and inputs.
+pub(super) fn output(
+    x: &Shape,
+    [outputs, inputs]: [usize; 2],
+    bias: Option<&Shape>,
+) -> Result<Vec<Shape>, String> {
+    if x.rank() == 0 || x.last() != inputs {
+        return Err(format!("rows of {} for a weight with {inputs} inputs", x.last()));
+    }
+    if let Some(bias) = bias
+        && **bias != [outputs]
+    {
+        return Err(format!("a bias of {bias} for {outputs} outputs"));
+    }
+    Ok(vec![x.with(x.rank() - 1, outputs)])
+}
+
+/// Makes each row the bias, for a product to be added to.
+pub(super) fn fill_rows(y: &mut [f32], bias: &[f32]) {
+    simd::for_rows(y, bias.len(), |_, chunk| {
+        chunk.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias));
+    });
 }
 
 impl Op for Linear {

@@ -6,6 +6,7 @@
 //! bytes for each number of W.
 
 use super::half_rows::{HalfRows, case_words, reference_rows};
+use super::linear::{fill_rows, output};
 use crate::Shape;
 use crate::autograd::{GradientContext, Op, Saved, Saves};
 use crate::device::cpu::few_rows::{self, MOST_ROWS, Weight};
@@ -45,19 +46,11 @@ impl Kernel for LinearHalf {
     }
 
     fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
-        let [x, words] = [inputs[0], inputs[1]];
+        let words = inputs[1];
         if words.rank() != 2 || words[1] != self.inputs.div_ceil(2) {
             return Err(format!("the words are not those of rows of {}", self.inputs));
         }
-        if x.rank() == 0 || x.last() != self.inputs {
-            return Err(format!("rows of {} for a weight with {} inputs", x.last(), self.inputs));
-        }
-        if let Some(bias) = inputs.get(2)
-            && **bias != words[..1]
-        {
-            return Err(format!("a bias of {bias} for {} outputs", words[0]));
-        }
-        Ok(vec![x.with(x.rank() - 1, words[0])])
+        output(&inputs[0], [words[0], self.inputs], inputs.get(2))
     }
 
     fn cost(&self, inputs: &[Shape]) -> Cost {
@@ -92,9 +85,7 @@ impl Kernel for LinearHalf {
             };
         }
         if let Some(bias) = bias {
-            simd::for_rows(y, count, |_, chunk| {
-                chunk.chunks_exact_mut(count).for_each(|row| row.copy_from_slice(bias));
-            });
+            fill_rows(y, bias);
         }
         self.many_rows(y, x, words, [rows, count], bias.is_some(), scratch);
     }

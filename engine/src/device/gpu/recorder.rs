@@ -78,7 +78,7 @@ impl<'a> Recorder<'a> {
 
     /// A recorder of dispatches of this shader's entry points, in place of the engine's own.
     pub fn with_shader(&mut self, shader: &Shader) -> Recorder<'_> {
-        Recorder { target: &mut *self.target, shader: Some(*shader), has_shader: true }
+        Recorder { shader: Some(*shader), ..Recorder::new(&mut *self.target) }
     }
 
     /// Says that the kernel can't run on a GPU.
@@ -147,7 +147,7 @@ impl<'a> Recorder<'a> {
     pub fn fill(&mut self, target: &Binding, value: f32) {
         let elements = target.shape.elements();
         let uniforms = uniforms! { elements, value };
-        let mut built_in = Recorder { target: &mut *self.target, shader: None, has_shader: true };
+        let mut built_in = Recorder::new(&mut *self.target);
         built_in.dispatch_elements("fill_forward", &[], &[target], uniforms, elements);
     }
 
