@@ -7,6 +7,7 @@ mod extend;
 mod generation_config;
 mod hugging_face;
 mod load;
+mod matrix;
 mod model;
 mod rotary;
 mod sampling;
