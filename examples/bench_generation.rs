@@ -3,12 +3,14 @@
 
 use clap::Parser;
 use neutreno::LanguageModel;
+use neutreno::engine::device::KernelTime;
 use neutreno::engine::half::Precision;
 use neutreno::engine::random::Key;
 use neutreno::engine::{Device, Tensor};
 use neutreno::language::{KeyValueCache, LoadSettings, Sampling};
 use rayon::prelude::*;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -39,8 +41,11 @@ struct Arguments {
     #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// One line of JSON
-    #[arg(long)]
+    #[arg(long, conflicts_with = "profile")]
     json: bool,
+    /// Show what each kind of kernel takes of a token
+    #[arg(long)]
+    profile: bool,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -82,7 +87,18 @@ fn main() -> Result<(), Box<dyn Error>> {
             token = next(model.extend(&mut cache, &[&[token]]))?;
         }
         decoding.push((tokens - 1) as f64 / start.elapsed().as_secs_f64());
+    }
+    let peak = peak_memory();
+    for _ in 0..rounds {
         bandwidth.push(device.install(read_memory));
+    }
+    if arguments.profile {
+        cache.truncate(0, prompt);
+        device.start_profile();
+        for _ in 1..tokens {
+            model.extend(&mut cache, &[&[1]]).to_vec()?;
+        }
+        show_profile(&device.stop_profile(), tokens - 1);
     }
     let [prefill, decoding, bandwidth] = [prefill, decoding, bandwidth].map(median);
     // Each token reads all weights, but for the embedding where that is not the output layer too, and
@@ -93,7 +109,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let line = json!({
             "prefill_tok_s": prefill, "decode_tok_s": decoding, "first_token_s": first_token,
             "read_gb_s": bandwidth / 1e9, "of_bound": share, "weight_bytes": loaded.weight_bytes,
-            "cache_bytes": cache.bytes(), "peak_rss_mib": peak_memory(),
+            "cache_bytes": cache.bytes(), "peak_rss_mib": peak,
         });
         println!("{line}");
         return Ok(());
@@ -110,10 +126,30 @@ fn main() -> Result<(), Box<dyn Error>> {
         bandwidth / 1e9
     );
     println!("from the start to the first token: {:.2} s", first_token.unwrap_or_default());
-    if let Some(peak) = peak_memory() {
+    if let Some(peak) = peak {
         println!("at most {peak} MiB in memory");
     }
     Ok(())
+}
+
+/// Launches and time of each kind of kernel for a token, the longest first.
+fn show_profile(times: &[KernelTime], tokens: usize) {
+    let mut kinds: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
+    for time in times {
+        let (launches, seconds) = kinds.entry(time.name).or_default();
+        *launches += time.launches as f64 / tokens as f64;
+        *seconds += time.time.as_secs_f64() / tokens as f64;
+    }
+    let mut kinds: Vec<_> = kinds.into_iter().collect();
+    kinds.sort_by(|one, other| other.1.1.total_cmp(&one.1.1));
+    println!("{:24} {:>8} {:>10}", "kernel", "launches", "ms a token");
+    for (name, (launches, seconds)) in &kinds {
+        println!("{name:24} {launches:8.1} {:10.3}", 1e3 * seconds);
+    }
+    let [launches, seconds] = kinds
+        .iter()
+        .fold([0.0, 0.0], |[launches, seconds], (_, kind)| [launches + kind.0, seconds + kind.1]);
+    println!("{:24} {launches:8.1} {:10.3}", "together", 1e3 * seconds);
 }
 
 fn bytes(count: u64) -> String {
