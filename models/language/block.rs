@@ -1,11 +1,12 @@
 //! One block of the language model: attention and a feed-forward part, each on an RMS norm of the
 //! residual stream, which they add to.
 
+use super::cache::{LayerCache, New};
 use super::config::LanguageModelConfig;
 use crate::engine::random::Key;
 use crate::engine::{Builder, Initial, Tensor};
 use crate::trace::Trace;
-use crate::variant::{FirstValue, LayerMixing};
+use crate::variant::{FirstValue, Keeps, LayerMixing, LayerValues};
 
 /// The deviation of the initial weights of linear layers, as in GPT-2 and Llama.
 pub(super) const DEVIATION: f32 = 0.02;
@@ -50,17 +51,32 @@ impl Block {
         &self,
         x: &Tensor,
         first_value: &mut FirstValue,
+        shared: &mut Shared,
         dropout: Dropout,
         trace: Option<&mut Trace>,
     ) -> Tensor {
         let [after_attention, after_feed_forward] = self.dropout_sites;
         let normed = x.rms_norm(&self.input_norm, self.epsilon);
-        let attended = self.attention.forward(&normed, first_value, trace);
+        let attended = self.attention.forward(&normed, first_value, shared, trace);
         let x = x.add(&dropout.apply(attended, after_attention));
         let normed = x.rms_norm(&self.post_attention_norm, self.epsilon);
         x.add(&dropout.apply(self.feed_forward.forward(&normed), after_feed_forward))
     }
+
+    /// The residual stream (rows, width) of new tokens after this block; the cache then has what the block
+    /// keeps of them.
+    #[track_caller]
+    pub fn extend(&self, x: &Tensor, new: &mut New, cache: &LayerCache) -> Tensor {
+        let normed = x.rms_norm(&self.input_norm, self.epsilon);
+        let x = x.add(&self.attention.extend(&normed, new, cache));
+        let normed = x.rms_norm(&self.post_attention_norm, self.epsilon);
+        x.add(&self.feed_forward.forward(&normed))
+    }
 }
+
+/// The keys and values of the last layer that made some, for those that share them.
+#[derive(Default)]
+pub(super) struct Shared(Option<(Tensor, LayerValues)>);
 
 /// A weight (outputs, inputs), and in some models a bias.
 struct Linear {
@@ -93,8 +109,9 @@ impl Linear {
 /// Causal attention with rotary positions, grouped queries and the variant's values.
 struct Attention {
     query: Linear,
-    key: Linear,
-    /// `None` in SVFormer's layers after the first.
+    /// `None` where the layer shares another's keys and values.
+    key: Option<Linear>,
+    /// `None` there, and in SVFormer's layers after the first.
     value: Option<Linear>,
     output: Linear,
     mixing: LayerMixing,
@@ -118,13 +135,11 @@ impl Attention {
         let linear = |name: &str, shape: [usize; 2], deviation: f32| {
             Linear::new(name, shape, deviation, config.attention_bias, &scope)
         };
+        let Keeps { key, value } = config.keeps(layer);
         Attention {
             query: linear("q_proj", [query_width, width], DEVIATION),
-            key: linear("k_proj", [key_value_width, width], DEVIATION),
-            value: config
-                .variant
-                .has_own_value(layer)
-                .then(|| linear("v_proj", [key_value_width, width], DEVIATION)),
+            key: key.then(|| linear("k_proj", [key_value_width, width], DEVIATION)),
+            value: value.then(|| linear("v_proj", [key_value_width, width], DEVIATION)),
             output: linear("o_proj", [width, query_width], residual_deviation(config)),
             mixing,
             head_size,
@@ -136,20 +151,44 @@ impl Attention {
         &self,
         x: &Tensor,
         first_value: &mut FirstValue,
+        shared: &mut Shared,
         trace: Option<&mut Trace>,
     ) -> Tensor {
         let [batch, time] = [x.shape()[0], x.shape()[1]];
         let heads =
             |linear: &Linear| linear.forward(x).reshape([batch, time, usize::MAX, self.head_size]);
         let query = heads(&self.query).rope_by(0, &self.frequencies);
-        let key = heads(&self.key).rope_by(0, &self.frequencies);
-        let own = self.value.as_ref().map(heads);
-        let values = first_value.of_layer(own, &self.mixing);
-        let attended = values.attend(&query, &key, true);
+        if let Some(key) = &self.key {
+            let key = heads(key).rope_by(0, &self.frequencies);
+            let own = self.value.as_ref().map(heads);
+            *shared = Shared(Some((key, first_value.of_layer(own, &self.mixing))));
+        }
+        let (key, values) = shared.0.as_ref().expect("the first layer of a group has keys");
+        let attended = values.attend(&query, key, true);
         if let Some(trace) = trace {
-            trace.keep_attention(&query, &key, &values, &attended);
+            trace.keep_attention(&query, key, values, &attended);
         }
         self.output.forward(&attended.reshape([batch, time, usize::MAX]))
+    }
+
+    /// The same for new tokens (rows, width), over all that is kept of their sequences.
+    #[track_caller]
+    fn extend(&self, x: &Tensor, new: &mut New, cache: &LayerCache) -> Tensor {
+        let rows = x.shape()[0];
+        let heads = |linear: &Linear| linear.forward(x).reshape([rows, usize::MAX, self.head_size]);
+        let query = heads(&self.query).rope_at(new.places, &self.frequencies);
+        if let Some(key) = &self.key {
+            cache.keys.write(&heads(key).rope_at(new.places, &self.frequencies), new.places);
+            let own = self.value.as_ref().map(heads);
+            let values = new.first_value.of_layer(own, &self.mixing);
+            if self.value.is_some() {
+                cache.values.write(&values.mixed(), new.places);
+            }
+            new.values = Some(values);
+        }
+        let values = new.values.as_ref().expect("the first layer has values");
+        let attended = values.attend_cached(&query, &cache.keys, &cache.values, new.places);
+        self.output.forward(&attended.reshape([rows, usize::MAX]))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The language model: Llama blocks (RMS norm, rotary positions, SwiGLU, grouped-query attention,
 //! usually no biases) with one of the four variants of attention. Parameter names are Hugging Face's.
 
-use super::block::{Block, DEVIATION, Dropout};
+use super::block::{Block, DEVIATION, Dropout, Shared};
 use super::config::LanguageModelConfig;
 use crate::engine::random::Key;
 use crate::engine::{Builder, Ids, Initial, Tensor, no_grad};
@@ -28,7 +28,7 @@ use std::sync::Arc;
 pub struct LanguageModel {
     config: LanguageModelConfig,
     embedding: Tensor,
-    blocks: Vec<Arc<Block>>,
+    pub(super) blocks: Arc<[Block]>,
     norm: Tensor,
     /// `None` if the embedding serves as output layer too.
     head: Option<Tensor>,
@@ -73,10 +73,10 @@ impl LanguageModel {
             builder.parameter("model.embed_tokens.weight", [vocabulary, width], initial, true);
         let attention = |layer: usize| format!("layers.{layer}.self_attn");
         let (layers, mut scope) = (config.num_hidden_layers, builder.scope("model"));
-        let mixings = mixings(&config.variant, layers, &mut scope, attention);
+        let mixings = mixings(&config.variant, layers, config.share_keys, &mut scope, attention);
         let blocks = (0..)
             .zip(mixings)
-            .map(|(layer, mixing)| Arc::new(Block::new(config, layer, mixing, builder)))
+            .map(|(layer, mixing)| Block::new(config, layer, mixing, builder))
             .collect();
         let norm = builder.parameter("model.norm.weight", [width], Initial::Ones, false);
         let initial = Initial::Normal { deviation: DEVIATION };
@@ -134,7 +134,7 @@ impl LanguageModel {
         let rows: Vec<u32> = positions.iter().enumerate().map(row).collect();
         no_grad(|| {
             let states = self.states(tokens, &Pass::evaluation(), None);
-            states.gather(&Ids::new(rows, [batch]), 0).linear(self.output_weight(), None)
+            self.output(&states.gather(&Ids::new(rows, [batch]), 0))
         })
     }
 
@@ -146,7 +146,7 @@ impl LanguageModel {
     /// vocabulary.
     #[track_caller]
     pub fn forward(&self, tokens: &Ids, pass: &Pass) -> Tensor {
-        self.states(tokens, pass, None).linear(self.output_weight(), None)
+        self.output(&self.states(tokens, pass, None))
     }
 
     /// The same as numbers to look at: nothing is kept for gradients, and there is no dropout.
@@ -178,26 +178,50 @@ impl LanguageModel {
     fn states(&self, tokens: &Ids, pass: &Pass, mut trace: Option<&mut Trace>) -> Tensor {
         let [batch, time] = self.check_tokens(tokens);
         let dropout = Dropout { probability: self.config.dropout, key: pass.dropout };
-        let mut states = dropout.apply(self.embedding.embedding(tokens), Dropout::EMBEDDING);
+        let mut states = dropout.apply(self.embed(tokens), Dropout::EMBEDDING);
         let mut first_value = FirstValue::default();
         if let Some(trace) = &mut trace {
             trace.keep_states(&states);
         }
-        for block in &self.blocks {
-            states = if pass.recompute {
-                let block = block.clone();
-                first_value.recompute(&states, move |states, first_value| {
-                    block.forward(states, first_value, dropout, None)
-                })
-            } else {
-                block.forward(&states, &mut first_value, dropout, trace.as_deref_mut())
-            };
-            if let Some(trace) = &mut trace {
-                trace.keep_states(&states);
+        // Layers that share keys and values stand together: no others need to be given these.
+        for first in (0..self.blocks.len()).step_by(self.config.share_keys) {
+            let group = first..self.blocks.len().min(first + self.config.share_keys);
+            if pass.recompute {
+                let blocks = self.blocks.clone();
+                states = first_value.recompute(&states, move |states, first_value| {
+                    let mut shared = Shared::default();
+                    blocks[group.clone()].iter().fold(states.clone(), |states, block| {
+                        block.forward(&states, first_value, &mut shared, dropout, None)
+                    })
+                });
+                continue;
+            }
+            let mut shared = Shared::default();
+            for block in &self.blocks[group] {
+                let trace_of = trace.as_deref_mut();
+                states = block.forward(&states, &mut first_value, &mut shared, dropout, trace_of);
+                if let Some(trace) = &mut trace {
+                    trace.keep_states(&states);
+                }
             }
         }
-        let states = states.rms_norm(&self.norm, self.config.rms_norm_eps);
-        states.reshape([batch * time, self.config.hidden_size])
+        self.normalize(&states).reshape([batch * time, self.config.hidden_size])
+    }
+
+    /// The rows of the embedding.
+    #[track_caller]
+    pub(super) fn embed(&self, tokens: &Ids) -> Tensor {
+        self.embedding.embedding(tokens)
+    }
+
+    /// What the output layer sees of the last block's residual stream.
+    pub(super) fn normalize(&self, states: &Tensor) -> Tensor {
+        states.rms_norm(&self.norm, self.config.rms_norm_eps)
+    }
+
+    /// The logits of what the output layer sees.
+    pub(super) fn output(&self, states: &Tensor) -> Tensor {
+        states.linear(self.output_weight(), None)
     }
 
     /// The sizes of a batch of tokens. Positions are rotations, which can be computed of any, but beyond
@@ -206,10 +230,7 @@ impl LanguageModel {
     fn check_tokens(&self, tokens: &Ids) -> [usize; 2] {
         let (shape, most) = (tokens.shape(), self.config.max_position_embeddings);
         assert!(shape.rank() == 2, "tokens are (batch, time), not {shape}");
-        let vocabulary = self.config.vocab_size;
-        if let Some(id) = tokens.as_slice().iter().find(|id| **id as usize >= vocabulary) {
-            panic!("language model: token {id} is outside the vocabulary of {vocabulary}");
-        }
+        self.check_vocabulary(tokens.as_slice().iter());
         let [batch, time] = [shape[0], shape[1]];
         assert!(
             time <= most,
@@ -217,6 +238,14 @@ impl LanguageModel {
              (max_position_embeddings)"
         );
         [batch, time]
+    }
+
+    #[track_caller]
+    pub(super) fn check_vocabulary<'a>(&self, mut tokens: impl Iterator<Item = &'a u32>) {
+        let vocabulary = self.config.vocab_size;
+        if let Some(id) = tokens.find(|id| **id as usize >= vocabulary) {
+            panic!("language model: token {id} is outside the vocabulary of {vocabulary}");
+        }
     }
 
     fn output_weight(&self) -> &Tensor {
