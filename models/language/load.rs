@@ -33,6 +33,9 @@ pub struct Loaded {
 pub struct LoadSettings<'a> {
     /// Whether a key of the configuration that nobody knows is an error instead of a notice.
     pub strict: bool,
+    /// The file of the weights where it is none in the folder, and what stands before the names of its
+    /// tensors, as `average.` in that of a running average. Tensors named otherwise are left.
+    pub weights: Option<(&'a Path, &'a str)>,
     /// How each parameter will be trained: by its name, its shape, and whether the model wants weight
     /// decay for it, as in [`Parameters::build_with_groups`].
     pub group: &'a dyn Fn(&str, Shape, bool) -> Group,
@@ -40,7 +43,11 @@ pub struct LoadSettings<'a> {
 
 impl Default for LoadSettings<'_> {
     fn default() -> Self {
-        LoadSettings { strict: false, group: &|_, _, decay| Group::with_decay(decay) }
+        LoadSettings {
+            strict: false,
+            weights: None,
+            group: &|_, _, decay| Group::with_decay(decay),
+        }
     }
 }
 
@@ -94,7 +101,10 @@ impl LanguageModel {
         let mut notices = Vec::new();
         tell_unused(&path, &unknown, settings.strict, &mut notices)?;
         let generation = read_generation(folder, settings.strict, &mut notices)?;
-        let mut weights = Weights::open(folder)?;
+        let mut weights = match settings.weights {
+            Some((file, prefix)) => Weights::open_file(file, prefix)?,
+            None => Weights::open(folder)?,
+        };
         check_size(&config, &weights).map_err(failed)?;
         untie(&mut config, &mut weights, &mut notices)?;
         let build = |builder: &mut _| LanguageModel::new(&config, builder);
@@ -368,6 +378,29 @@ mod tests {
         fs::write(&path, r#"{"top_p": 7}"#).unwrap();
         let Err(error) = load() else { panic!("it was loaded") };
         assert!(error.to_string().contains("generation_config.json: a top-p of 7"), "{error}");
+    }
+
+    /// As checkpoints have them, and averages in these.
+    #[test]
+    fn weights_may_be_elsewhere_and_have_longer_names() {
+        let config = LanguageModelConfig::new(50, 16, 3, 2, 8);
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), &config);
+        let (model, parameters) = make(&config);
+        let file = folder.path().join("average.safetensors");
+        let tensors =
+            parameters.iter().map(|(name, tensor)| (format!("average.{name}"), tensor.clone()));
+        let other = ("updates".to_owned(), Tensor::zeros([1], &Device::cpu()));
+        let tensors: Vec<(String, Tensor)> = tensors.chain([other]).collect();
+        save_tensors(&file, &tensors, &Metadata::new()).unwrap();
+        let load = |prefix| {
+            let settings =
+                LoadSettings { weights: Some((&file, prefix)), ..LoadSettings::default() };
+            LanguageModel::load_with(folder.path(), &Device::cpu(), &settings)
+        };
+        assert_eq!(logits(&load("average.").unwrap().model), logits(&model));
+        let Err(error) = load("") else { panic!("it was loaded") };
+        assert!(error.to_string().contains("embed_tokens.weight [50, 16] is missing"), "{error}");
     }
 
     /// As it is known when a model is built.
