@@ -37,7 +37,13 @@ pub struct Arguments {
 #[derive(Debug, Args)]
 pub struct Prompts {
     /// The text to go on with
-    #[arg(long, value_name = "TEXT", group = "source", help_heading = "Prompt")]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        allow_hyphen_values = true,
+        group = "source",
+        help_heading = "Prompt"
+    )]
     pub prompt: Option<String>,
     /// A file with the text to go on with; the line end at its end is left out
     #[arg(long, value_name = "FILE", value_parser = place(), group = "source", help_heading = "Prompt")]
@@ -53,7 +59,7 @@ pub struct Prompts {
     #[arg(long, group = "source", help_heading = "Prompt")]
     pub chat: bool,
     /// What a chat's system message says [default: what the template has]
-    #[arg(long, value_name = "TEXT", requires = "chat", help_heading = "Prompt")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, requires = "chat", conflicts_with_all = ["prompt", "prompt_file", "batch_of_prompts"], help_heading = "Prompt")]
     pub system: Option<String>,
 }
 
@@ -86,7 +92,7 @@ pub struct Writing {
     #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p", "min_p"], help_heading = "Writing")]
     pub greedy: bool,
     /// Stop before this text; may be given several times
-    #[arg(long, value_name = "TEXT", value_parser = not_empty, help_heading = "Writing")]
+    #[arg(long, value_name = "TEXT", value_parser = not_empty, allow_hyphen_values = true, help_heading = "Writing")]
     pub stop: Vec<String>,
     /// The seed of what is drawn
     #[arg(long, default_value_t = 1, help_heading = "Writing")]
