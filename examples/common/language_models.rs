@@ -7,10 +7,10 @@ use clap::{ArgAction, Args};
 use neutreno::LanguageModel;
 use neutreno::data::tokenizer::Tokenizer;
 use neutreno::data::{Decoder, PretrainedTokenizer};
-use neutreno::engine::Device;
 use neutreno::engine::half::Precision;
+use neutreno::engine::{Device, Parameters};
 use neutreno::language::{LoadSettings, Loaded};
-use neutreno::report::{label, thousands};
+use neutreno::report::{bytes, label, thousands};
 use neutreno::run::{RunFolder, TrainedModel, Weights};
 use serde_json::Value;
 use std::fs;
@@ -181,7 +181,7 @@ impl Models {
     ) -> Result<Loaded> {
         let settings = LoadSettings {
             strict: self.strict,
-            // precision: self.precision,
+            precision: self.precision,
             ..LoadSettings::default()
         };
         let load = || found.load(device, &settings);
@@ -189,10 +189,14 @@ impl Models {
         let notices = loaded.notices.iter().cloned();
         notices.chain(tokenizer.check(&loaded.model)?).for_each(|line| progress.line(&line));
         let config = loaded.model.config();
+        // In half precision most of them are no parameters that could be trained.
+        let build = |builder: &mut _| LanguageModel::new(config, builder);
+        let (_, all) = Parameters::build(&Device::plan(), 0, build);
         progress.line(&format!(
-            "{}: {} parameters in {}, a context of {} tokens",
+            "{}: {} parameters, {} in {}, a context of {} tokens",
             found.name,
-            thousands(loaded.parameters.count() as u64),
+            thousands(all.count() as u64),
+            bytes(loaded.weight_bytes),
             self.precision,
             thousands(config.max_position_embeddings as u64),
         ));

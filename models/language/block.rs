@@ -3,8 +3,9 @@
 
 use super::cache::{LayerCache, New};
 use super::config::LanguageModelConfig;
+use super::matrix::{Matrix, Source};
 use crate::engine::random::Key;
-use crate::engine::{Builder, Initial, Tensor};
+use crate::engine::{Initial, Tensor};
 use crate::trace::Trace;
 use crate::variant::{FirstValue, Keeps, LayerMixing, LayerValues};
 
@@ -27,17 +28,17 @@ impl Block {
         config: &LanguageModelConfig,
         layer: usize,
         mixing: LayerMixing,
-        builder: &mut Builder,
+        source: &mut Source,
     ) -> Block {
         let mut norm = |name: &str| {
             let name = format!("model.layers.{layer}.{name}.weight");
-            builder.parameter(&name, [config.hidden_size], Initial::Ones, false)
+            source.parameter(&name, [config.hidden_size], Initial::Ones)
         };
         let input_norm = norm("input_layernorm");
         let post_attention_norm = norm("post_attention_layernorm");
         Block {
-            attention: Attention::new(config, layer, mixing, builder),
-            feed_forward: FeedForward::new(config, layer, builder),
+            attention: Attention::new(config, layer, mixing, source),
+            feed_forward: FeedForward::new(config, layer, source),
             input_norm,
             post_attention_norm,
             epsilon: config.rms_norm_eps,
@@ -80,7 +81,7 @@ pub(super) struct Shared(Option<(Tensor, LayerValues)>);
 
 /// A weight (outputs, inputs), and in some models a bias.
 struct Linear {
-    weight: Tensor,
+    weight: Matrix,
     bias: Option<Tensor>,
 }
 
@@ -90,19 +91,16 @@ impl Linear {
         [outputs, inputs]: [usize; 2],
         deviation: f32,
         bias: bool,
-        scope: &Builder,
+        source: &mut Source,
     ) -> Linear {
-        let mut scope = scope.scope(name);
-        let initial = Initial::Normal { deviation };
-        Linear {
-            weight: scope.parameter("weight", [outputs, inputs], initial, true),
-            bias: bias.then(|| scope.parameter("bias", [outputs], Initial::Zeros, false)),
-        }
+        let weight = source.matrix(&format!("{name}.weight"), [outputs, inputs], deviation);
+        let mut make = || source.parameter(&format!("{name}.bias"), [outputs], Initial::Zeros);
+        Linear { weight, bias: bias.then(&mut make) }
     }
 
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        x.linear(&self.weight, self.bias.as_ref())
+        self.weight.linear(x, self.bias.as_ref())
     }
 }
 
@@ -126,14 +124,14 @@ impl Attention {
         config: &LanguageModelConfig,
         layer: usize,
         mixing: LayerMixing,
-        builder: &mut Builder,
+        source: &mut Source,
     ) -> Attention {
         let (width, head_size) = (config.hidden_size, config.head_size());
         let query_width = config.num_attention_heads * head_size;
         let key_value_width = config.num_key_value_heads * head_size;
-        let scope = builder.scope(&format!("model.layers.{layer}.self_attn"));
-        let linear = |name: &str, shape: [usize; 2], deviation: f32| {
-            Linear::new(name, shape, deviation, config.attention_bias, &scope)
+        let mut linear = |name: &str, shape: [usize; 2], deviation: f32| {
+            let name = format!("model.layers.{layer}.self_attn.{name}");
+            Linear::new(&name, shape, deviation, config.attention_bias, source)
         };
         let Keeps { key, value } = config.keeps(layer);
         Attention {
@@ -200,11 +198,11 @@ struct FeedForward {
 }
 
 impl FeedForward {
-    fn new(config: &LanguageModelConfig, layer: usize, builder: &mut Builder) -> FeedForward {
+    fn new(config: &LanguageModelConfig, layer: usize, source: &mut Source) -> FeedForward {
         let (width, inner) = (config.hidden_size, config.intermediate_size);
-        let scope = builder.scope(&format!("model.layers.{layer}.mlp"));
-        let linear = |name: &str, shape: [usize; 2], deviation: f32| {
-            Linear::new(name, shape, deviation, config.mlp_bias, &scope)
+        let mut linear = |name: &str, shape: [usize; 2], deviation: f32| {
+            let name = format!("model.layers.{layer}.mlp.{name}");
+            Linear::new(&name, shape, deviation, config.mlp_bias, source)
         };
         FeedForward {
             gate: linear("gate_proj", [inner, width], DEVIATION),

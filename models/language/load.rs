@@ -3,10 +3,14 @@
 use super::config::LanguageModelConfig;
 use super::generation_config::GenerationConfig;
 use super::hugging_face::ConfigFile;
+use super::matrix::Source;
 use super::model::LanguageModel;
 use super::weights::{Weights, list};
-use crate::engine::{Device, Error, Group, Parameters, Result, Shape};
+use crate::engine::half::{Half, Precision};
+use crate::engine::ops::half_matrix::HalfMatrix;
+use crate::engine::{Builder, Device, Error, Group, Parameters, Result, Shape};
 use crate::json;
+use std::cell::RefCell;
 use std::path::Path;
 
 /// What the output layer's weights are called.
@@ -17,8 +21,11 @@ const EMBEDDING: &str = "model.embed_tokens.weight";
 pub struct Loaded {
     /// The model.
     pub model: LanguageModel,
-    /// Its parameters.
+    /// Its parameters. In half precision these are only vectors, such as the weights of norms: matrices
+    /// are the model's alone, and read only.
     pub parameters: Parameters,
+    /// The bytes of all weights as they are kept.
+    pub weight_bytes: u64,
     /// The token that texts begin with, by `generation_config.json`, else by the configuration.
     pub begin_token: Option<u32>,
     /// The tokens after which a text is at its end, by the same files.
@@ -36,6 +43,9 @@ pub struct LoadSettings<'a> {
     /// The file of the weights where it is none in the folder, and what stands before the names of its
     /// tensors, as `average.` in that of a running average. Tensors named otherwise are left.
     pub weights: Option<(&'a Path, &'a str)>,
+    /// What matrices are kept in. In half precision a model can be written and scored with, and takes half
+    /// the memory, but not be trained.
+    pub precision: Precision,
     /// How each parameter will be trained: by its name, its shape, and whether the model wants weight
     /// decay for it, as in [`Parameters::build_with_groups`].
     pub group: &'a dyn Fn(&str, Shape, bool) -> Group,
@@ -46,6 +56,7 @@ impl Default for LoadSettings<'_> {
         LoadSettings {
             strict: false,
             weights: None,
+            precision: Precision::F32,
             group: &|_, _, decay| Group::with_decay(decay),
         }
     }
@@ -119,16 +130,50 @@ impl LanguageModel {
                 list(&tables)
             ));
         }
-        let (model, parameters) =
-            Parameters::build_to_read(device, 0, settings.group, |_| false, build);
+        let (model, parameters) = match settings.precision.half() {
+            None => Parameters::build_to_read(device, 0, settings.group, |_| false, build),
+            Some(half) => build_half(&config, &mut weights, half, device)?,
+        };
         for (name, tensor) in parameters.iter() {
             weights.read_into(name, tensor)?;
         }
         device.synchronize()?;
+        let [all, vectors] = [planned.count(), parameters.count()].map(|count| count as u64);
+        let weight_bytes = 4 * vectors + settings.precision.bytes() as u64 * (all - vectors);
         let of_file = generation.as_ref();
         let begin_token = of_file.and_then(|file| file.begin_token).or(begin_token);
         let end_tokens = of_file.and_then(|file| file.end_tokens.clone()).unwrap_or(end_tokens);
-        Ok(Loaded { model, parameters, begin_token, end_tokens, generation, notices })
+        Ok(Loaded { model, parameters, weight_bytes, begin_token, end_tokens, generation, notices })
+    }
+}
+
+/// The model with matrices in half precision, and the parameters that are left.
+fn build_half(
+    config: &LanguageModelConfig,
+    weights: &mut Weights,
+    half: Half,
+    device: &Device,
+) -> Result<(LanguageModel, Parameters)> {
+    let (weights, problem) = (RefCell::new(weights), RefCell::new(None));
+    let read = |name: &str, shape: [usize; 2], device: &Device| {
+        let mut problem = problem.borrow_mut();
+        // The constructor runs on the planning device first.
+        if device.kind() != "plan" && problem.is_none() {
+            match weights.borrow_mut().read_half(name, half, device) {
+                Ok(matrix) => return matrix,
+                Err(error) => *problem = Some(error),
+            }
+        }
+        HalfMatrix::zeros(shape, half, &Device::plan())
+    };
+    let frozen = |_: &str, _, _| Group::FROZEN;
+    let build = |builder: &mut Builder| {
+        LanguageModel::from_source(config, &mut Source::new(builder, Some(&read)))
+    };
+    let built = Parameters::build_to_read(device, 0, frozen, |_| false, build);
+    match problem.take() {
+        Some(error) => Err(error),
+        None => Ok(built),
     }
 }
 
@@ -393,11 +438,13 @@ mod tests {
         let other = ("updates".to_owned(), Tensor::zeros([1], &Device::cpu()));
         let tensors: Vec<(String, Tensor)> = tensors.chain([other]).collect();
         save_tensors(&file, &tensors, &Metadata::new()).unwrap();
-        let load = |prefix| {
-            let settings =
-                LoadSettings { weights: Some((&file, prefix)), ..LoadSettings::default() };
+        let load_in = |precision, prefix| {
+            let weights = Some((file.as_path(), prefix));
+            let settings = LoadSettings { weights, precision, ..LoadSettings::default() };
             LanguageModel::load_with(folder.path(), &Device::cpu(), &settings)
         };
+        let load = |prefix| load_in(Precision::F32, prefix);
+        load_in(Precision::Bf16, "average.").unwrap();
         assert_eq!(logits(&load("average.").unwrap().model), logits(&model));
         let Err(error) = load("") else { panic!("it was loaded") };
         assert!(error.to_string().contains("embed_tokens.weight [50, 16] is missing"), "{error}");

@@ -8,6 +8,7 @@ mod generation;
 mod generation_config;
 mod hugging_face;
 mod load;
+mod matrix;
 mod model;
 mod rotary;
 mod sampling;

@@ -3,6 +3,7 @@
 
 use super::block::{Block, DEVIATION, Dropout, Shared};
 use super::config::LanguageModelConfig;
+use super::matrix::{Matrix, Source};
 use crate::engine::random::Key;
 use crate::engine::{Builder, Ids, Initial, Tensor, no_grad};
 use crate::trace::Trace;
@@ -27,11 +28,11 @@ use std::sync::Arc;
 /// ```
 pub struct LanguageModel {
     config: LanguageModelConfig,
-    embedding: Tensor,
+    embedding: Matrix,
     pub(super) blocks: Arc<[Block]>,
     norm: Tensor,
     /// `None` if the embedding serves as output layer too.
-    head: Option<Tensor>,
+    head: Option<Matrix>,
 }
 
 /// What one pass through the model needs to know beside the tokens.
@@ -64,24 +65,29 @@ impl LanguageModel {
     /// # Panics
     /// If the configuration is not sound; [`LanguageModelConfig::check`] tells beforehand.
     pub fn new(config: &LanguageModelConfig, builder: &mut Builder) -> LanguageModel {
+        LanguageModel::from_source(config, &mut Source::new(builder, None))
+    }
+
+    /// The same with matrices from wherever they are.
+    #[track_caller]
+    pub(super) fn from_source(config: &LanguageModelConfig, source: &mut Source) -> LanguageModel {
         if let Err(problem) = config.check() {
             panic!("language model: {problem}");
         }
         let (vocabulary, width) = (config.vocab_size, config.hidden_size);
-        let initial = Initial::Normal { deviation: config.embedding_deviation };
+        let table = [vocabulary, width];
         let embedding =
-            builder.parameter("model.embed_tokens.weight", [vocabulary, width], initial, true);
+            source.matrix("model.embed_tokens.weight", table, config.embedding_deviation);
         let attention = |layer: usize| format!("layers.{layer}.self_attn");
-        let (layers, mut scope) = (config.num_hidden_layers, builder.scope("model"));
+        let (layers, mut scope) = (config.num_hidden_layers, source.builder().scope("model"));
         let mixings = mixings(&config.variant, layers, config.share_keys, &mut scope, attention);
         let blocks = (0..)
             .zip(mixings)
-            .map(|(layer, mixing)| Block::new(config, layer, mixing, builder))
+            .map(|(layer, mixing)| Block::new(config, layer, mixing, source))
             .collect();
-        let norm = builder.parameter("model.norm.weight", [width], Initial::Ones, false);
-        let initial = Initial::Normal { deviation: DEVIATION };
+        let norm = source.parameter("model.norm.weight", [width], Initial::Ones);
         let head = (!config.tie_word_embeddings)
-            .then(|| builder.parameter("lm_head.weight", [vocabulary, width], initial, true));
+            .then(|| source.matrix("lm_head.weight", table, DEVIATION));
         LanguageModel { config: config.clone(), embedding, blocks, norm, head }
     }
 
@@ -100,7 +106,11 @@ impl LanguageModel {
     pub fn loss(&self, tokens: &Ids, targets: &Ids, pass: &Pass) -> Tensor {
         let states = self.states(tokens, pass, None);
         let targets = targets.reshape([targets.shape().elements()]);
-        states.linear_cross_entropy(self.output_weight(), &targets, pass.label_smoothing)
+        states.linear_cross_entropy(
+            &self.output_weight().to_tensor(),
+            &targets,
+            pass.label_smoothing,
+        )
     }
 
     /// The logits of the token that follows the one at a position, from 0, of each row: (batch,
@@ -221,7 +231,7 @@ impl LanguageModel {
 
     /// The logits of what the output layer sees.
     pub(super) fn output(&self, states: &Tensor) -> Tensor {
-        states.linear(self.output_weight(), None)
+        self.output_weight().linear(states, None)
     }
 
     /// The sizes of a batch of tokens. Positions are rotations, which can be computed of any, but beyond
@@ -248,7 +258,7 @@ impl LanguageModel {
         }
     }
 
-    fn output_weight(&self) -> &Tensor {
+    fn output_weight(&self) -> &Matrix {
         self.head.as_ref().unwrap_or(&self.embedding)
     }
 }
