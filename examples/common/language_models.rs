@@ -38,7 +38,7 @@ pub struct Models {
 /// A tokenizer of either kind.
 pub enum AnyTokenizer {
     Own(Tokenizer),
-    Pretrained(PretrainedTokenizer),
+    Pretrained(Box<PretrainedTokenizer>),
 }
 
 /// A model that was found, and is not loaded yet.
@@ -231,7 +231,7 @@ impl AnyTokenizer {
         if file.get("kind").is_some() {
             return Ok(AnyTokenizer::Own(Tokenizer::load(path)?));
         }
-        Ok(AnyTokenizer::Pretrained(PretrainedTokenizer::load(&path)?))
+        Ok(AnyTokenizer::Pretrained(Box::new(PretrainedTokenizer::load(&path)?)))
     }
 
     /// The tokens of a text, with those at its beginning that the tokenizer's file asks for if
@@ -298,14 +298,14 @@ impl Decoder for AnyTokenizer {
     fn bytes(&self, id: u32) -> Option<Vec<u8>> {
         match self {
             AnyTokenizer::Own(tokenizer) => tokenizer.bytes(id),
-            AnyTokenizer::Pretrained(tokenizer) => Decoder::bytes(tokenizer, id),
+            AnyTokenizer::Pretrained(tokenizer) => Decoder::bytes(&**tokenizer, id),
         }
     }
 
     fn text(&self, ids: &[u32]) -> String {
         match self {
             AnyTokenizer::Own(tokenizer) => tokenizer.text(ids),
-            AnyTokenizer::Pretrained(tokenizer) => Decoder::text(tokenizer, ids),
+            AnyTokenizer::Pretrained(tokenizer) => Decoder::text(&**tokenizer, ids),
         }
     }
 }

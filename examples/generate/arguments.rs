@@ -52,7 +52,7 @@ pub struct Prompts {
     #[arg(long, value_name = "FILE", value_parser = place(), group = "source", help_heading = "Prompt")]
     pub batch_of_prompts: Option<PathBuf>,
     /// Of these, so many at once
-    #[arg(long, value_name = "PROMPTS", default_value_t = 16, value_parser = positive, requires = "batch_of_prompts", help_heading = "Prompt")]
+    #[arg(long, value_name = "PROMPTS", default_value_t = 16, value_parser = positive, requires = "batch_of_prompts", conflicts_with_all = ["prompt", "prompt_file", "chat"], help_heading = "Prompt")]
     pub batch: usize,
     /// Talk with the model, as its chat template says: on a terminal, or a message in each line
     /// that comes through a pipe. Ctrl-C ends an answer, Ctrl-D the chat, /new begins a new one

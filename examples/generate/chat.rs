@@ -6,13 +6,12 @@ use crate::common::program::Result;
 use crate::common::progress::Progress;
 use crate::common::show;
 use crate::lines::Lines;
-use crate::session::Session;
+use crate::session::{Session, Told};
 use crate::writing::Speed;
 use neutreno::data::{ChatTemplate, Message};
 use neutreno::engine::random::Key;
 use neutreno::language::{Generation, GenerationSettings};
 use neutreno::report::thousands;
-use serde_json::json;
 
 /// The template of the only model.
 ///
@@ -144,16 +143,14 @@ impl Chat<'_> {
         }
         self.answers += 1;
         if json {
-            let number = json!(self.answers);
-            show::json(&self.session.json(
-                said,
-                &tokens,
-                &written,
-                number,
-                &self.generation,
-                &self.settings,
-                &speed,
-            ));
+            let told = Told {
+                prompt: said,
+                prompt_ids: &tokens,
+                written: &written,
+                number: self.answers,
+                speed: &speed,
+            };
+            show::json(&self.session.json(&told, &self.settings, self.generation.cache()));
         }
         self.messages.push(Message::new("assistant", &written.text));
         Ok(Ok(speed))

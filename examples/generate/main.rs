@@ -18,8 +18,7 @@ use common::{interrupts, show};
 use neutreno::engine::random::Key;
 use neutreno::training::Error;
 use prompts::Prompt;
-use serde_json::json;
-use session::Session;
+use session::{Session, Told};
 use std::process::ExitCode;
 use writing::Speed;
 
@@ -90,16 +89,14 @@ fn complete(
         total.add(&speed);
         for (text, ((prompt, ids), written)) in group.iter().zip(&written).enumerate() {
             if arguments.json {
-                let result = session.json(
-                    &prompt.text,
-                    ids,
+                let told = Told {
+                    prompt: &prompt.text,
+                    prompt_ids: ids,
                     written,
-                    json!(number + 1),
-                    &generation,
-                    &settings,
-                    &speed,
-                );
-                show::json(&result);
+                    number: number + 1,
+                    speed: &speed,
+                };
+                show::json(&session.json(&told, &settings, generation.cache()));
             } else if streams {
                 show::piece("\n");
             } else {

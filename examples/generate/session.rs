@@ -13,6 +13,16 @@ use neutreno::language::{Generation, GenerationSettings, KeyValueCache, Loaded, 
 use neutreno::report::{bytes, thousands};
 use serde_json::{Value, json};
 
+/// A result that is told as JSON.
+pub struct Told<'a> {
+    pub prompt: &'a str,
+    pub prompt_ids: &'a [u32],
+    pub written: &'a Written,
+    /// From 1: of the prompt, or of the answer in a chat.
+    pub number: usize,
+    pub speed: &'a Speed,
+}
+
 /// A model, and all that it is asked.
 #[derive(Clone, Copy)]
 pub struct Session<'a> {
@@ -166,17 +176,8 @@ impl<'a> Session<'a> {
     }
 
     /// All that is known of one result.
-    pub fn json(
-        &self,
-        prompt: &str,
-        prompt_ids: &[u32],
-        written: &Written,
-        seed: Value,
-        generation: &Generation,
-        settings: &GenerationSettings,
-        speed: &Speed,
-    ) -> Value {
-        let cache = generation.cache();
+    pub fn json(&self, of: &Told, settings: &GenerationSettings, cache: &KeyValueCache) -> Value {
+        let Told { prompt, prompt_ids, written, number, speed } = of;
         let (sequences, context) = (cache.lengths().len(), cache.context());
         let Sampling { repetition_penalty, temperature, top_k, top_p, min_p, .. } =
             &settings.sampling;
@@ -193,7 +194,7 @@ impl<'a> Session<'a> {
             "ids": written.ids,
             "ended": written.ended,
             "seed": self.arguments.writing.seed,
-            "number": seed,
+            "number": number,
             "settings": {
                 "tokens": settings.tokens,
                 "temperature": temperature,
