@@ -609,6 +609,10 @@ fn of_generate() {
         ),
         ("--when-full", &[("stop", Works), ("slide", Works), ("go", Refused("--when-full"))]),
         ("--cache-precision", &[("bf16", Works), ("f64", Refused("--cache-precision"))]),
+        ("--cache-table", &[("", Works)]),
+        ("--layers", &[("1", Works), ("0", Refused("--layers")), (BIG, Refused("--layers"))]),
+        ("--width", &[("16", Works), ("9", Refused("divide")), ("0", Refused("--width"))]),
+        ("--heads", &[("1", Works), ("3", Refused("divide")), ("0", Refused("--heads"))]),
     ];
     let folder = tempfile::tempdir().unwrap();
     let [trained, _] = trained(folder.path());
@@ -616,10 +620,13 @@ fn of_generate() {
         let mut command = program("generate");
         command.current_dir(folder.path());
         let tries = |name: &str| flags.iter().any(|flag| flag.split('=').next() == Some(name));
+        if ["--layers", "--width", "--heads"].iter().any(|name| tries(name)) {
+            return command.arg("--cache-table").args(flags).output().expect("the program starts");
+        }
         if !tries("--model") {
             command.arg("--model").arg(&trained);
         }
-        if !["--prompt", "--prompt-file", "--batch-of-prompts", "--chat"]
+        if !["--cache-table", "--prompt", "--prompt-file", "--batch-of-prompts", "--chat"]
             .iter()
             .any(|name| tries(name))
         {

@@ -541,3 +541,48 @@ fn faults_of_a_template_are_told() {
         said(&output)
     );
 }
+
+/// For each variant, heads, shared keys and precision: as computed by hand, and as measured.
+#[test]
+fn the_table_of_caches_is_what_they_take() {
+    let mut command = program("generate");
+    let all =
+        results(&command.args(["--cache-table", "--device", "cpu", "--json"]).output().unwrap());
+    assert_eq!(all.len(), 4 * 4 * 2);
+    let part = |variant: &str, heads: usize, share: usize| {
+        let is = |row: &&Value| {
+            row["variant"] == variant
+                && row["num_key_value_heads"] == heads
+                && row["share_keys"] == share
+        };
+        all.iter().find(is).unwrap()["part_of_transformer"].as_f64().unwrap()
+    };
+    for (variant, heads, share, expected) in [
+        ("transformer", 8, 1, 1.0),
+        ("resformer", 2, 1, 0.25),
+        ("neutreno", 8, 2, 0.5),
+        // Nine tensors where the Transformer has sixteen, and five where four layers share keys.
+        ("svformer", 8, 1, 9.0 / 16.0),
+        ("svformer", 2, 1, 9.0 / 64.0),
+        ("svformer", 1, 2, 5.0 / 128.0),
+    ] {
+        assert_eq!(part(variant, heads, share), expected, "{variant}, {heads}, {share}");
+    }
+    for row in &all {
+        let f32 = row["bytes_per_token"]["f32"]["computed"].as_u64().unwrap();
+        for (precision, bytes) in [("f32", f32), ("bf16", f32 / 2), ("f16", f32 / 2)] {
+            let of = &row["bytes_per_token"][precision];
+            assert_eq!((&of["computed"], &of["measured"]), (&json!(bytes), &json!(bytes)), "{row}");
+        }
+    }
+    let folder = Folder::new();
+    let output = generate(folder.path(), &["--cache-table", "--quiet"], b"");
+    let table = out(&output);
+    assert_eq!(table.lines().count(), 2 + 4 * 2 * 2, "{table}");
+    assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
+    // Three layers of 32 channels: six tensors of 128 bytes.
+    assert!(
+        table.contains("Transformer          2        1      768       768     384     384"),
+        "{table}"
+    );
+}

@@ -1,6 +1,6 @@
 //! The flags of generate, and what they make of a model's own settings.
 
-use crate::common::arguments::{Machine, above_zero, non_negative, number, place, positive};
+use crate::common::arguments::{Machine, above_zero, few, non_negative, number, place, positive};
 use crate::common::language_models::Models;
 use clap::{Args, Parser, ValueEnum};
 use neutreno::engine::half::Precision;
@@ -23,6 +23,8 @@ pub struct Arguments {
     pub writing: Writing,
     #[command(flatten)]
     pub cache: Cache,
+    #[command(flatten)]
+    pub table: Table,
     /// Print each result as a line of JSON, when it is whole
     #[arg(long, help_heading = "Output")]
     pub json: bool,
@@ -112,6 +114,24 @@ pub struct Cache {
     /// How its numbers are kept: f32, bf16 or f16
     #[arg(long, value_name = "FORMAT", default_value_t = Precision::F32, help_heading = "Cache")]
     pub cache_precision: Precision,
+}
+
+/// The table of what caches take.
+#[derive(Debug, Args)]
+pub struct Table {
+    /// Print what a cache takes for each variant, with fewer heads for keys and values, with keys
+    /// shared by layers, in each precision, and stop: for the sizes of --model, or for these
+    #[arg(long, conflicts_with_all = ["source", "system", "batch"], help_heading = "Table of caches")]
+    pub cache_table: bool,
+    /// Layers of the model
+    #[arg(long, default_value_t = 8, value_parser = few, requires = "cache_table", conflicts_with = "model", help_heading = "Table of caches")]
+    pub layers: usize,
+    /// Channels of all its heads together
+    #[arg(long, default_value_t = 256, value_parser = positive, requires = "cache_table", conflicts_with = "model", help_heading = "Table of caches")]
+    pub width: usize,
+    /// Its heads
+    #[arg(long, default_value_t = 8, value_parser = few, requires = "cache_table", conflicts_with = "model", help_heading = "Table of caches")]
+    pub heads: usize,
 }
 
 /// What to do when the cache is full, as typed.

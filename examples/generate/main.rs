@@ -3,6 +3,7 @@
 //! `cargo run --release --example generate -- --help` tells what it can do.
 
 mod arguments;
+mod cache_table;
 mod chat;
 #[path = "../common/mod.rs"]
 mod common;
@@ -30,6 +31,10 @@ fn run(arguments: &Arguments) -> Result<()> {
     interrupts::catch()?;
     interrupts::nothing_is_trained();
     let progress = Progress::new(arguments.quiet);
+    if arguments.table.cache_table {
+        let device = open_device(&arguments.machine, &progress)?;
+        return cache_table::show(arguments, &device, &progress);
+    }
     let (models, tokenizer) = arguments.models.find(&progress)?;
     let template = match arguments.prompts.chat {
         true => Some(chat::template(&models)?),
