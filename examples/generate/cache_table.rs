@@ -31,11 +31,9 @@ pub fn show(arguments: &Arguments, device: &Device, progress: &Progress) -> Resu
         model.head_size(),
     ));
     let whole = of(&model, Variant::Transformer, heads, 1).kv_cache_bytes_per_token();
-    let mut lines = vec![
-        "             key-value  layers that  bytes a token                     part of the"
-            .to_owned(),
-        "variant          heads   share keys      f32  measured    bf16     f16  Transformer's"
-            .to_owned(),
+    let mut lines: Vec<String> = vec![
+        "             key-value   layers  bytes a token                   part of the".into(),
+        "variant          heads  sharing      f32  measured    bf16     f16 Transformer's".into(),
     ];
     let mut wrong = 0;
     for variant in Variant::ALL {
