@@ -99,11 +99,12 @@ fn fixed() -> [(&'static str, Value, &'static str); 13] {
 
 /// Keys that change nothing of what is computed: names, versions, the type that weights were kept in
 /// (the file of the weights says that itself), how `transformers` computes, and what it returns.
-const WITHOUT_EFFECT: [&str; 38] = [
+const WITHOUT_EFFECT: [&str; 39] = [
     "_attn_implementation",
     "_attn_implementation_autoset",
     "_commit_hash",
     "_from_model_config",
+    "_model_name_or_path",
     "_name_or_path",
     "attn_implementation",
     "chunk_size_feed_forward",

@@ -40,6 +40,9 @@ pub struct Loaded {
 pub struct LoadSettings<'a> {
     /// Whether a key of the configuration that nobody knows is an error instead of a notice.
     pub strict: bool,
+    /// The file of the weights where it is none in the folder, and what stands before the names of its
+    /// tensors, as `average.` in that of a running average. Tensors named otherwise are left.
+    pub weights: Option<(&'a Path, &'a str)>,
     /// What matrices are kept in. In half precision a model can be written and scored with, and takes half
     /// the memory, but not be trained.
     pub precision: Precision,
@@ -52,6 +55,7 @@ impl Default for LoadSettings<'_> {
     fn default() -> Self {
         LoadSettings {
             strict: false,
+            weights: None,
             precision: Precision::F32,
             group: &|_, _, decay| Group::with_decay(decay),
         }
@@ -108,7 +112,10 @@ impl LanguageModel {
         let mut notices = Vec::new();
         tell_unused(&path, &unknown, settings.strict, &mut notices)?;
         let generation = read_generation(folder, settings.strict, &mut notices)?;
-        let mut weights = Weights::open(folder)?;
+        let mut weights = match settings.weights {
+            Some((file, prefix)) => Weights::open_file(file, prefix)?,
+            None => Weights::open(folder)?,
+        };
         check_size(&config, &weights).map_err(failed)?;
         untie(&mut config, &mut weights, &mut notices)?;
         let build = |builder: &mut _| LanguageModel::new(&config, builder);
@@ -416,6 +423,31 @@ mod tests {
         fs::write(&path, r#"{"top_p": 7}"#).unwrap();
         let Err(error) = load() else { panic!("it was loaded") };
         assert!(error.to_string().contains("generation_config.json: a top-p of 7"), "{error}");
+    }
+
+    /// As checkpoints have them, and averages in these.
+    #[test]
+    fn weights_may_be_elsewhere_and_have_longer_names() {
+        let config = LanguageModelConfig::new(50, 16, 3, 2, 8);
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), &config);
+        let (model, parameters) = make(&config);
+        let file = folder.path().join("average.safetensors");
+        let tensors =
+            parameters.iter().map(|(name, tensor)| (format!("average.{name}"), tensor.clone()));
+        let other = ("updates".to_owned(), Tensor::zeros([1], &Device::cpu()));
+        let tensors: Vec<(String, Tensor)> = tensors.chain([other]).collect();
+        save_tensors(&file, &tensors, &Metadata::new()).unwrap();
+        let load_in = |precision, prefix| {
+            let weights = Some((file.as_path(), prefix));
+            let settings = LoadSettings { weights, precision, ..LoadSettings::default() };
+            LanguageModel::load_with(folder.path(), &Device::cpu(), &settings)
+        };
+        let load = |prefix| load_in(Precision::F32, prefix);
+        load_in(Precision::Bf16, "average.").unwrap();
+        assert_eq!(logits(&load("average.").unwrap().model), logits(&model));
+        let Err(error) = load("") else { panic!("it was loaded") };
+        assert!(error.to_string().contains("embed_tokens.weight [50, 16] is missing"), "{error}");
     }
 
     /// As it is known when a model is built.

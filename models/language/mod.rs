@@ -4,6 +4,7 @@ mod block;
 mod cache;
 mod config;
 mod extend;
+mod generation;
 mod generation_config;
 mod hugging_face;
 mod load;
@@ -15,6 +16,7 @@ mod weights;
 
 pub use cache::KeyValueCache;
 pub use config::LanguageModelConfig;
+pub use generation::{End, Generation, GenerationSettings, WhenFull};
 pub use generation_config::GenerationConfig;
 pub use hugging_face::ConfigFile;
 pub use load::{LoadSettings, Loaded};

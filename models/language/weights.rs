@@ -21,6 +21,8 @@ pub(super) struct Weights {
     path: PathBuf,
     files: Vec<Checkpoint>,
     tensors: BTreeMap<String, Place>,
+    /// What stands before the names in the files.
+    prefix: String,
 }
 
 struct Place {
@@ -48,8 +50,8 @@ impl Weights {
                 "of the {all} files that it names these are not beside it: {missing}; get them too"
             )));
         }
-        let mut weights =
-            Weights { path: index.clone(), files: Vec::new(), tensors: BTreeMap::new() };
+        let (files, tensors) = (Vec::new(), BTreeMap::new());
+        let mut weights = Weights { path: index.clone(), files, tensors, prefix: String::new() };
         let mut problems = Vec::new();
         for (name, mut expected) in of_file {
             let file = Checkpoint::open(&folder.join(&name))?;
@@ -80,12 +82,27 @@ impl Weights {
             );
             return Err(Error::File { path, reason });
         }
-        let file = Checkpoint::open(&path)?;
+        Weights::open_file(&path, "")
+    }
+
+    /// Opens one file, of which only the tensors count whose names begin with `prefix`; without it they
+    /// are the model's.
+    ///
+    /// # Errors
+    /// If the file is missing or damaged.
+    pub fn open_file(path: &Path, prefix: &str) -> engine::Result<Weights> {
+        let file = Checkpoint::open(path)?;
         let place = |(name, shape): (&str, &[usize])| {
-            (name.to_owned(), Place { file: 0, shape: shape.to_vec() })
+            let name = name.strip_prefix(prefix)?;
+            Some((name.to_owned(), Place { file: 0, shape: shape.to_vec() }))
         };
-        let tensors = file.tensors().map(place).collect();
-        Ok(Weights { path, files: vec![file], tensors })
+        let tensors = file.tensors().filter_map(place).collect();
+        Ok(Weights { path: path.into(), files: vec![file], tensors, prefix: prefix.into() })
+    }
+
+    /// The name of a tensor in its file.
+    fn in_file(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
     }
 
     /// The shape of a tensor, if there is one of that name.
@@ -118,7 +135,9 @@ impl Weights {
                 Some(Place { shape: theirs, .. }) if *theirs != shape[..] => {
                     problems.push(format!("{name} is {theirs:?} in the file, not {shape}"));
                 }
-                Some(Place { file, .. }) => problems.extend(self.files[*file].unreadable(name)),
+                Some(Place { file, .. }) => {
+                    problems.extend(self.files[*file].unreadable(&self.in_file(name)))
+                }
             }
         }
         for (name, Place { shape, .. }) in &self.tensors {
@@ -138,7 +157,8 @@ impl Weights {
     /// If it does not fit, or reading fails.
     pub fn read_into(&mut self, name: &str, tensor: &Tensor) -> engine::Result<()> {
         let file = self.tensors.get(name).map_or(0, |place| place.file);
-        self.files[file].read_into(name, tensor)
+        let name = self.in_file(name);
+        self.files[file].read_into(&name, tensor)
     }
 
     /// A matrix, kept in half precision.
@@ -152,7 +172,8 @@ impl Weights {
         device: &Device,
     ) -> engine::Result<HalfMatrix> {
         let file = self.tensors.get(name).map_or(0, |place| place.file);
-        self.files[file].read_half(name, half, device)
+        let name = self.in_file(name);
+        self.files[file].read_half(&name, half, device)
     }
 
     /// Whether two tensors of one shape have the same numbers.
@@ -161,12 +182,13 @@ impl Weights {
     /// If they are of a type that cannot be read, or reading fails.
     pub fn same(&mut self, one: &str, other: &str) -> engine::Result<bool> {
         const PIECE: usize = 1 << 20;
-        let both = [one, other].map(|name| (name, self.tensors[name].file));
+        let both = [one, other].map(|name| (self.in_file(name), self.tensors[name].file));
         let elements: usize = self.tensors[one].shape.iter().product();
         for first in (0..elements).step_by(PIECE) {
             let part = first..elements.min(first + PIECE);
-            let [one, other] =
-                both.map(|(name, file)| self.files[file].read_range(name, part.clone()));
+            let [one, other] = both
+                .each_ref()
+                .map(|(name, file)| self.files[*file].read_range(name, part.clone()));
             if one? != other? {
                 return Ok(false);
             }

@@ -4,6 +4,7 @@
 pub mod batches;
 pub mod bpe;
 mod byte_level;
+mod chat_template;
 pub mod corpus;
 mod cut;
 mod download;
@@ -19,12 +20,15 @@ pub mod lookup;
 mod pretrained;
 mod source;
 mod splits;
+mod stop_texts;
 mod text_stream;
 pub mod tokenizer;
 pub mod words;
 
+pub use chat_template::{ChatError, ChatTemplate, Message};
 pub use encoding::NotText;
 pub use pretrained::{PretrainedError, PretrainedTokenizer};
 pub use source::Source;
 pub use splits::Splits;
+pub use stop_texts::StopTexts;
 pub use text_stream::{Decoder, TextStream, decode};

@@ -4,7 +4,7 @@ pub mod evaluation;
 pub mod sampling;
 mod settings;
 
-pub use evaluation::{Score, TokenizedText, evaluate};
+pub use evaluation::{Score, TokenizedText, evaluate, evaluate_with_stride};
 pub use settings::LanguageSettings;
 
 use crate::data::batches::{BatchError, TrainingBatches, uniform_nats, unigram_nats};
