@@ -15,6 +15,7 @@ pub mod vision;
 
 mod check;
 mod json;
+mod model_type;
 
 pub use language::{LanguageModel, LanguageModelConfig};
 pub use variant::{ResformerKind, Variant, VariantConfig};

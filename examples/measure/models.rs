@@ -167,7 +167,9 @@ impl Probes {
         let path = request.data.map(PathBuf::from).or_else(|| then.path.clone());
         let config = models[0].folder.config_json();
         let kind: serde_json::Value = read(&config)?;
-        let (kind, hash) = match kind["model_type"].as_str() {
+        // Of a variant its name comes first, as in `neutreno_llama`.
+        let plain = kind["model_type"].as_str().and_then(|kind| kind.rsplit('_').next());
+        let (kind, hash) = match plain {
             Some("llama") => {
                 let kept = run.kept_text().filter(|_| request.data.is_none());
                 let corpus = find_text(kept.or(path), source)?;
