@@ -16,6 +16,9 @@ pub const SEGMENTER: &str = "segmenter";
 /// The Python module with our classes, which exported models bring with them.
 pub const MODULE: &str = "modeling_neutreno";
 
+/// Its text.
+pub const MODELING: &str = include_str!("exchange/modeling_neutreno.py");
+
 /// The architecture of a model: a plain one of Hugging Face's in one of the variants.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ModelType {
@@ -169,10 +172,9 @@ mod tests {
     /// Python has the same names.
     #[test]
     fn the_module_has_every_class() {
-        let module = include_str!("exchange/modeling_neutreno.py");
         for variant in [Variant::Neutreno, Variant::Resformer, Variant::Svformer] {
             let kind = ModelType { variant, plain: LLAMA };
-            let named = |line: String| assert!(module.contains(&line), "{line}");
+            let named = |line: String| assert!(MODELING.contains(&line), "{line}");
             named(format!("    model_type = \"{}\"\n", kind.name()));
             for class in kind.auto_map().as_object().unwrap().values() {
                 let class = class.as_str().unwrap().strip_prefix("modeling_neutreno.").unwrap();

@@ -79,7 +79,7 @@ fn configurations() -> Vec<(String, LanguageModelConfig)> {
     let mut all = Vec::new();
     for (number, variant) in variants.enumerate() {
         for (shape, sizes) in &shapes {
-            let name = format!("{number}-{}-{shape}", variant.name());
+            let name = format!("{number}-{}-{shape}", variant.name().replace('+', "-"));
             all.push((name, LanguageModelConfig { variant: variant.clone(), ..sizes.clone() }));
         }
     }

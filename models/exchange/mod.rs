@@ -28,12 +28,12 @@ use crate::engine::checkpoint::{Metadata, chunks_as};
 use crate::engine::half::Half;
 use crate::engine::{Error, Parameters, Result, Tensor};
 use crate::language::{LanguageModelConfig, RopeScaling};
-use crate::model_type::MODULE;
+use crate::model_type::{self, MODULE};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 /// The classes of the variants for `transformers`, in Python.
-pub const MODELING: &str = include_str!("modeling_neutreno.py");
+pub const MODELING: &str = model_type::MODELING;
 
 /// What the file with [`MODELING`] is called in a model's folder.
 pub fn modeling_file() -> String {
