@@ -26,15 +26,23 @@ pub struct ModelType {
     pub variant: Variant,
     /// What it is without a variant: the `model_type` of a plain Transformer.
     pub plain: &'static str,
+    /// In what even a plain Transformer differs from Hugging Face's model of that name, if it does.
+    pub differs: Option<&'static str>,
 }
 
 impl ModelType {
     /// What `model_type` is: `neutreno_llama`, and of a plain Transformer `llama`.
     pub fn name(self) -> String {
-        match self.variant {
-            Variant::Transformer => self.plain.into(),
-            variant => format!("{variant}_{}", self.plain),
+        match (self.variant, self.differs) {
+            (Variant::Transformer, None) => self.plain.into(),
+            (Variant::Transformer, Some(differs)) => format!("{differs}_{}", self.plain),
+            (variant, _) => format!("{variant}_{}", self.plain),
         }
+    }
+
+    /// Whether Hugging Face's own classes compute it.
+    pub fn is_plain(self) -> bool {
+        self.variant == Variant::Transformer && self.differs.is_none()
     }
 
     /// That a file says so. Older ones of ours name the plain architecture whatever the variant.
@@ -43,7 +51,7 @@ impl ModelType {
         if given == own || given == self.plain {
             return Ok(());
         }
-        let ModelType { variant, plain } = self;
+        let ModelType { variant, plain, .. } = self;
         let known = if own == plain { String::new() } else { format!(" (or {plain:?})") };
         Err(format!("model_type is {given:?}, and of a {variant} it is {own:?}{known}"))
     }
@@ -55,7 +63,7 @@ impl ModelType {
     pub fn guard(self) -> Option<Guard> {
         let plain = if self.plain == SEGMENTER { VIT } else { self.plain };
         let own = self.name();
-        (self.variant != Variant::Transformer).then(|| Guard {
+        (!self.is_plain()).then(|| Guard {
             model_type: plain,
             hidden_act: format!(
                 "{own} is no plain {plain}: export it, and load that with an Auto class and \
@@ -66,9 +74,9 @@ impl ModelType {
 
     /// The class of the Python file that comes with an exported model, without what it ends with.
     pub fn class(self) -> String {
-        let capitalised = |word: &str| {
-            let (first, rest) = word.split_at(1);
-            first.to_uppercase() + rest
+        let capitalised = |word: &str| match word {
+            VIT => "ViT".to_owned(),
+            word => word[..1].to_uppercase() + &word[1..],
         };
         self.name().split('_').map(capitalised).collect()
     }
@@ -98,7 +106,7 @@ impl ModelType {
             let class = value.as_str().map(|class| class.rsplit("--").next().unwrap_or(class));
             class.is_some() && own.get(key).and_then(Value::as_str) == class
         };
-        let plain = self.variant == Variant::Transformer;
+        let plain = self.is_plain();
         if !plain && given.as_object().is_some_and(|map| map.iter().all(is_own)) {
             return Ok(());
         }
@@ -125,7 +133,7 @@ mod tests {
 
     #[test]
     fn every_variant_has_a_name_of_its_own() {
-        let of = |variant| ModelType { variant, plain: LLAMA };
+        let of = |variant| ModelType { variant, plain: LLAMA, differs: None };
         let names = Variant::ALL.map(|variant| of(variant).name());
         assert_eq!(names, ["llama", "neutreno_llama", "resformer_llama", "svformer_llama"]);
         assert_eq!(of(Variant::Svformer).class(), "SvformerLlama");
@@ -145,7 +153,7 @@ mod tests {
 
     #[test]
     fn classes_are_those_of_their_names() {
-        let kind = ModelType { variant: Variant::Resformer, plain: LLAMA };
+        let kind = ModelType { variant: Variant::Resformer, plain: LLAMA, differs: None };
         let expected = json!({
             "AutoConfig": "modeling_neutreno.ResformerLlamaConfig",
             "AutoModel": "modeling_neutreno.ResformerLlamaModel",
@@ -165,20 +173,22 @@ mod tests {
             let problem = kind.check_auto_map(&other).unwrap_err();
             assert!(problem.starts_with("auto_map is"), "{problem}");
         }
-        let plain = ModelType { variant: Variant::Transformer, plain: LLAMA };
+        let plain = ModelType { variant: Variant::Transformer, plain: LLAMA, differs: None };
         assert!(plain.check_auto_map(&plain.auto_map()).unwrap_err().contains("only null"));
     }
 
     /// Python has the same names.
     #[test]
     fn the_module_has_every_class() {
-        for variant in [Variant::Neutreno, Variant::Resformer, Variant::Svformer] {
-            let kind = ModelType { variant, plain: LLAMA };
-            let named = |line: String| assert!(MODELING.contains(&line), "{line}");
-            named(format!("    model_type = \"{}\"\n", kind.name()));
-            for class in kind.auto_map().as_object().unwrap().values() {
-                let class = class.as_str().unwrap().strip_prefix("modeling_neutreno.").unwrap();
-                named(format!("class {class}("));
+        for (plain, differs) in [(LLAMA, "shared_keys"), (VIT, "mean_pooled")] {
+            for variant in Variant::ALL {
+                let kind = ModelType { variant, plain, differs: Some(differs) };
+                let named = |line: String| assert!(MODELING.contains(&line), "{line}");
+                named(format!("    model_type = \"{}\"\n", kind.name()));
+                for class in kind.auto_map().as_object().unwrap().values() {
+                    let class = class.as_str().unwrap().strip_prefix("modeling_neutreno.").unwrap();
+                    named(format!("class {class}("));
+                }
             }
         }
     }

@@ -78,7 +78,7 @@ pub fn language_config(
     let kind = config.kind();
     let mut json = as_written(config);
     json["architectures"] = json!([kind.architecture()]);
-    if kind.guard().is_some() {
+    if !kind.is_plain() {
         json["auto_map"] = kind.auto_map();
     }
     json["head_dim"] = config.head_size().into();

@@ -157,7 +157,7 @@ impl LanguageModelConfig {
     }
 
     pub(crate) fn kind(&self) -> ModelType {
-        ModelType { variant: self.variant.variant, plain: LLAMA }
+        ModelType { variant: self.variant.variant, plain: LLAMA, differs: None }
     }
 
     /// The channels of one head.

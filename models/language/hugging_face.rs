@@ -190,7 +190,7 @@ fn model_type(keys: &mut Keys) -> Result<String, String> {
 }
 
 fn llama(variant: Variant) -> ModelType {
-    ModelType { variant, plain: LLAMA }
+    ModelType { variant, plain: LLAMA, differs: None }
 }
 
 /// The variant that a `model_type` names.

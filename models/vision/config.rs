@@ -208,15 +208,20 @@ impl VisionConfig {
         VisionConfig { num_decoder_layers: Some(decoder_layers), mask_norm_eps: Some(0.01), ..self }
     }
 
-    /// What `config.json` calls the architecture: `vit` for a classifier and `segmenter` for a segmenter
-    /// that is a plain Transformer, else `neutreno_vit` and so on.
+    /// What `config.json` calls the architecture: `vit` for a classifier that is a plain Transformer, which
+    /// every program that knows ViT computes rightly, `mean_pooled_vit` without a class token, else
+    /// `neutreno_vit` and so on; for a segmenter `segmenter`, `neutreno_segmenter` and so on.
     pub fn model_type(&self) -> String {
         self.kind().name()
     }
 
     pub(crate) fn kind(&self) -> ModelType {
-        let plain = if self.num_decoder_layers.is_some() { SEGMENTER } else { VIT };
-        ModelType { variant: self.variant.variant, plain }
+        let segments = self.num_decoder_layers.is_some();
+        ModelType {
+            variant: self.variant.variant,
+            plain: if segments { SEGMENTER } else { VIT },
+            differs: (!segments && !self.class_token).then_some("mean_pooled"),
+        }
     }
 
     /// The number of classes.
@@ -313,6 +318,8 @@ mod tests {
         for (config, name, older, is_guarded) in [
             (plain.clone(), "vit", "vit", false),
             (neutreno.clone(), "neutreno_vit", "vit", true),
+            (VisionConfig { class_token: false, ..plain.clone() }, "mean_pooled_vit", "vit", true),
+            (VisionConfig { class_token: false, ..neutreno.clone() }, "neutreno_vit", "vit", true),
             (plain.segmenting(2), "segmenter", "segmenter", false),
             (neutreno.segmenting(2), "neutreno_segmenter", "segmenter", true),
         ] {
