@@ -4,10 +4,10 @@ use super::config::LanguageModelConfig;
 use super::generation_config::GenerationConfig;
 use super::hugging_face::ConfigFile;
 use super::model::LanguageModel;
-use super::weights::{Weights, list};
 use crate::engine::{Device, Error, Group, Parameters, Result, Shape};
 use crate::json;
 use crate::model_type::{MODELING, MODULE};
+use crate::weights::{Weights, list};
 use std::fs;
 use std::path::Path;
 

@@ -8,7 +8,6 @@ mod load;
 mod model;
 mod rotary;
 mod sampling;
-mod weights;
 
 pub use config::LanguageModelConfig;
 pub use generation_config::GenerationConfig;
