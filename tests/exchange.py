@@ -276,6 +276,7 @@ def check_shared_keys(modeling):
 
 def main():
     root = Path(sys.argv[1])
+    torch.set_num_threads(1)
     shutil.rmtree(root / "saved", ignore_errors=True)
     folders = sorted((root / "models").iterdir())
     errors = []

@@ -8,6 +8,7 @@ use common::programs::{self, said, text_file};
 use common::reference::values;
 use neutreno::data::PretrainedTokenizer;
 use neutreno::data::tokenizer::Tokenizer;
+use neutreno::engine::checkpoint::Metadata;
 use neutreno::engine::half::Half;
 use neutreno::engine::random::Key;
 use neutreno::engine::{Device, Ids, Parameters};
@@ -106,7 +107,8 @@ fn make(config: &LanguageModelConfig) -> (LanguageModel, Parameters) {
 /// A folder as training leaves it.
 fn write_as_trained(folder: &Path, config: &LanguageModelConfig, parameters: &Parameters) {
     write_json(&folder.join("config.json"), config).unwrap();
-    parameters.save(&folder.join("model.safetensors"), &Default::default()).unwrap();
+    let metadata = Metadata::from([("format".into(), "pt".into())]);
+    parameters.save(&folder.join("model.safetensors"), &metadata).unwrap();
 }
 
 fn export(from: &Path, to: &Path, precision: Option<Half>) -> Exported {

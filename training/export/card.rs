@@ -6,6 +6,7 @@ use crate::measure::{MEASUREMENTS, Measured};
 use crate::report::{label, thousands};
 use crate::run::{FILES, MEASURED, Metric, Values, read_metrics};
 use crate::variant::{Variant, VariantConfig};
+use crate::vision::VisionConfig;
 use serde_json::Value;
 use std::fmt::Write;
 
@@ -23,14 +24,17 @@ pub(super) struct About {
 
 impl About {
     pub fn language_model(config: &LanguageModelConfig, weights: &str, tokenizer: &str) -> About {
-        let trust = trust(&config.variant);
+        let trust = trust(false, &config.variant);
         let kind = match config.variant.variant {
             Variant::Transformer => "a Llama".to_owned(),
             _ => format!("Llama blocks, with the attention of {}", label(&config.variant.name())),
         };
         About {
             task: "text-generation",
-            introduction: format!("A language model: {kind}.\n\n{}", formula(&config.variant)),
+            introduction: format!(
+                "A language model: {kind}.\n\n{}",
+                formula(&config.variant, "Llama", false)
+            ),
             sizes: vec![
                 ("layers", config.num_hidden_layers.to_string()),
                 ("width", config.hidden_size.to_string()),
@@ -56,17 +60,74 @@ impl About {
     }
 }
 
+impl About {
+    pub fn classifier(config: &VisionConfig, weights: &str) -> About {
+        let trust = trust(!config.class_token, &config.variant);
+        let kind = match (config.variant.variant, config.class_token) {
+            (Variant::Transformer, true) => "a ViT".to_owned(),
+            (Variant::Transformer, false) => "a ViT that reads the mean of its tokens".to_owned(),
+            _ => format!("a ViT with the attention of {}", label(&config.variant.name())),
+        };
+        let own = match config.class_token {
+            true => String::new(),
+            false => "It has no class token: what is classified is the mean of all tokens. ".into(),
+        };
+        let (height, width) = (config.image_size.height(), config.image_size.width());
+        let names: Vec<&str> = config.id2label.values().map(String::as_str).collect();
+        About {
+            task: "image-classification",
+            introduction: format!(
+                "A classifier of images: {kind}. {own}\n\n{}",
+                formula(&config.variant, "ViT", !config.class_token)
+            ),
+            sizes: vec![
+                ("layers", config.num_hidden_layers.to_string()),
+                ("width", config.hidden_size.to_string()),
+                ("heads", config.num_attention_heads.to_string()),
+                ("images", format!("{height} × {width} pixels, {} channels", config.num_channels)),
+                ("patches", format!("{0} × {0} pixels", config.patch_size)),
+                ("classes", format!("{}: {}", names.len(), some(&names))),
+                ("weights", weights.to_owned()),
+            ],
+            usage: format!(
+                "from PIL import Image\n\
+                 from transformers import AutoImageProcessor, AutoModelForImageClassification\n\n\
+                 processor = AutoImageProcessor.from_pretrained(folder)\n\
+                 model = AutoModelForImageClassification.from_pretrained(folder{trust})\n\
+                 image = Image.open(\"picture.png\").convert(\"{}\")\n\
+                 inputs = processor(image, return_tensors=\"pt\")\n\
+                 print(model.config.id2label[model(**inputs).logits.argmax().item()])\n",
+                if config.num_channels == 1 { "L" } else { "RGB" }
+            ),
+        }
+    }
+}
+
+/// The first few of a list.
+fn some(names: &[&str]) -> String {
+    const MOST: usize = 20;
+    let more = if names.len() > MOST { ", …" } else { "" };
+    names[..names.len().min(MOST)].join(", ") + more
+}
+
 /// How the load of a model is told that it may run the Python file beside it.
-fn trust(variant: &VariantConfig) -> &'static str {
-    if variant.variant == Variant::Transformer { "" } else { ", trust_remote_code=True" }
+fn trust(differs: bool, variant: &VariantConfig) -> &'static str {
+    let plain = variant.variant == Variant::Transformer && !differs;
+    if plain { "" } else { ", trust_remote_code=True" }
 }
 
 /// What the variant computes.
-fn formula(variant: &VariantConfig) -> String {
+fn formula(variant: &VariantConfig, plain: &str, differs: bool) -> String {
+    let code =
+        "`modeling_neutreno.py` computes that; loading without `trust_remote_code=True` fails.";
     let what = match variant.variant {
+        Variant::Transformer if differs => {
+            return format!("Apart from that it is a {plain}. {code}");
+        }
         Variant::Transformer => {
-            return "It is a plain Transformer, which every program that knows Llama computes."
-                .into();
+            return format!(
+                "It is a plain Transformer, which every program that knows {plain} computes."
+            );
         }
         Variant::Neutreno => "a = 1, b = 0, c = λ ([NeuTRENO](https://arxiv.org/abs/2312.00751))",
         Variant::Resformer => {
@@ -83,8 +144,7 @@ fn formula(variant: &VariantConfig) -> String {
     };
     format!(
         "In each layer after the first, attention gives P·(a·V + b·V₁) + c·(V₁ − V), where V₁ is the \
-         value of the first layer: {what}{constants}. `modeling_neutreno.py` computes that; loading \
-         without `trust_remote_code=True` fails."
+         value of the first layer: {what}{constants}. {code}"
     )
 }
 
@@ -119,6 +179,10 @@ fn training(of_run: &OfRun) -> String {
         rows.extend(data.hashes.iter().map(|(part, hash)| {
             [format!("hash of the {} data", plain(part)), format!("`{}`", plain(hash))]
         }));
+    }
+    if of_run.task() == "image-classification" {
+        let how = "cropped here, where the processor that comes with this stretches them";
+        rows.push(["pictures of another shape".to_owned(), how.to_owned()]);
     }
     let steps = of_run.model.weights.as_ref().map_or(0, |weights| weights.step);
     let so_far = if of_run.model.finished { "" } else { " (training had not come to its end)" };

@@ -2,20 +2,21 @@
 //! well as 5. [`exchange`](crate::exchange) says what is in it.
 
 mod card;
+mod classifier;
+mod language;
 mod source;
 
-use crate::data::tokenizer::Tokenizer;
 use crate::engine::half::Half;
 use crate::engine::optim::Average;
 use crate::engine::{Device, Parameters};
 use crate::error::Error;
-use crate::exchange::{self, Tokens};
-use crate::language::{ConfigFile, LanguageModel, LanguageModelConfig};
+use crate::exchange;
 use crate::report::label;
 use crate::run::disk::replace_file;
 use crate::run::{Weights, write_atomically, write_folder, write_json};
+use crate::variant::VariantConfig;
 use card::{About, card};
-use serde_json::{Value, json};
+use serde_json::Value;
 use source::{OfRun, Source};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -94,117 +95,88 @@ impl Export {
     /// written, or are not what a run wrote; if a number is too large for the precision.
     pub fn write(&self, device: &Device) -> Result<Exported, Error> {
         let source = Source::find(&self.from, self.variant.as_deref(), self.seed)?;
-        match source.of_run.as_ref().map(OfRun::task) {
-            None | Some("language-modelling") => self.write_language_model(&source, device),
-            Some(task) => Err(Error::Settings(format!(
-                "{}: a run of {task}, and there is no such model in transformers",
-                self.from.display()
-            ))),
-        }
-    }
-
-    fn write_language_model(&self, source: &Source, device: &Device) -> Result<Exported, Error> {
-        let Model { config, parameters, tokens, mut notices } = Model::load(source, device)?;
-        let tokenizer = OurTokenizer::find(source, &config)?;
-        notices.extend(exchange::misgivings(&config));
-        let (of_run, name) = (source.of_run.as_ref(), config.variant.name());
-        let mut json = exchange::language_config(&config, self.precision, &tokens);
-        if tokenizer.is_some() {
-            json["tokenizer_class"] = TOKENIZER_CLASS.into();
-        }
-        let weights = json["dtype"].as_str().unwrap_or_default().to_owned();
-        write_folder(&self.to, |folder| -> Result<(), Error> {
-            let path = |name: &str| folder.join(name);
-            if of_run.is_none() {
-                go_along(&source.folder, folder)?;
+        let model = match source.of_run.as_ref().map(OfRun::task) {
+            Some("language-modelling") => language::model(&source, self.precision, device)?,
+            Some("image-classification") => classifier::model(&source, self.precision, device)?,
+            None => {
+                let (text, failed) = source.config()?;
+                let json: Value =
+                    serde_json::from_slice(&text).map_err(|error| failed(error.to_string()))?;
+                match classifier::is_of_images(&json) {
+                    true => classifier::model(&source, self.precision, device)?,
+                    false => language::model(&source, self.precision, device)?,
+                }
             }
-            write_json(&path("config.json"), &json)?;
-            let chunks = exchange::weights(&parameters, self.precision);
-            replace_file::<Error>(&path("model.safetensors"), chunks.map(|chunk| Ok(chunk?)))?;
-            if !path("generation_config.json").exists() {
-                let file = exchange::generation_config(&config, &tokens);
-                write_json(&path("generation_config.json"), &file)?;
+            Some(task) => {
+                return Err(Error::Settings(format!(
+                    "{}: a run of {task}, and there is no such model in transformers",
+                    self.from.display()
+                )));
             }
-            if let Some(tokenizer) = &tokenizer {
-                tokenizer.write(folder, &config)?;
-            }
-            if !json["auto_map"].is_null() {
-                write_atomically(&path(&exchange::modeling_file()), exchange::MODELING.as_bytes())?;
-            }
-            if !path("README.md").exists() {
-                let kind =
-                    tokenizer.as_ref().map_or("a tokenizer of its own".into(), OurTokenizer::name);
-                let about = About::language_model(&config, &weights, &kind);
-                let title = of_run.map_or_else(
-                    || label(&name),
-                    |of_run| {
-                        format!(
-                            "{}, {}, seed {}",
-                            of_run.run.name(),
-                            label(&name),
-                            of_run.model.seed
-                        )
-                    },
-                );
-                write_atomically(&path("README.md"), card(&title, &about, of_run).as_bytes())?;
-            }
-            Ok(())
-        })?;
-        if !self.to.join("tokenizer.json").exists() {
-            notices
-                .push("there is no tokenizer.json beside the model, so none was exported".into());
-        }
+        };
+        write_folder(&self.to, |folder| self.fill(&model, &source, folder))?;
+        let Model { json, class, parameters, variant, .. } = model;
         let trust = if json["auto_map"].is_null() { "" } else { ", trust_remote_code=True" };
         let to = Value::from(self.to.to_string_lossy());
+        let dtype = json["dtype"].as_str().unwrap_or_default();
         Ok(Exported {
-            model: format!("{}, {} numbers in {weights}", label(&name), parameters.count()),
-            load: format!("AutoModelForCausalLM.from_pretrained({to}{trust})"),
-            notices,
+            model: format!("{}, {} numbers in {dtype}", label(&variant.name()), parameters.count()),
+            load: format!("{class}.from_pretrained({to}{trust})"),
+            notices: model.notices,
         })
+    }
+
+    /// Writes all files.
+    fn fill(&self, model: &Model, source: &Source, folder: &Path) -> Result<(), Error> {
+        let path = |name: &str| folder.join(name);
+        if source.of_run.is_none() {
+            go_along(&source.folder, folder)?;
+        }
+        write_json(&path("config.json"), &model.json)?;
+        let chunks = exchange::weights(&model.parameters, self.precision);
+        replace_file::<Error>(&path("model.safetensors"), chunks.map(|chunk| Ok(chunk?)))?;
+        if !model.json["auto_map"].is_null() {
+            write_atomically(&path(&exchange::modeling_file()), exchange::MODELING.as_bytes())?;
+        }
+        let name = label(&model.variant.name());
+        let title = source.of_run.as_ref().map_or_else(
+            || name.clone(),
+            |of_run| format!("{}, {name}, seed {}", of_run.run.name(), of_run.model.seed),
+        );
+        let card = card(&title, &model.about, source.of_run.as_ref());
+        let more = model.files.iter().map(|(name, text)| (*name, text.as_str()));
+        for (name, text) in more.chain([("README.md", card.as_str())]) {
+            if !path(name).exists() {
+                write_atomically(&path(name), text.as_bytes())?;
+            }
+        }
+        Ok(())
     }
 }
 
-/// A model with its weights.
+/// A model with its weights, and what stands beside them.
 struct Model {
-    config: LanguageModelConfig,
+    /// Its `config.json`.
+    json: Value,
+    /// The class of `transformers` that loads it.
+    class: &'static str,
+    variant: VariantConfig,
     parameters: Parameters,
-    tokens: Tokens,
+    about: About,
+    /// Files, each with its text, where none of that name went along.
+    files: Vec<(&'static str, String)>,
     notices: Vec<String>,
 }
 
-impl Model {
-    fn load(source: &Source, device: &Device) -> Result<Model, Error> {
-        let path = source.folder.join("config.json");
-        let failed = |reason: String| Error::Settings(format!("{}: {reason}", path.display()));
-        let unreadable = |error: std::io::Error| failed(format!("cannot read it: {error}"));
-        let text = fs::read(&path).map_err(unreadable)?;
-        // Where training has not come to its end, the weights are in a checkpoint.
-        if let Some(OfRun { model, .. }) = source.of_run.as_ref().filter(|run| !run.model.finished)
-        {
-            let ConfigFile { config, .. } = ConfigFile::parse(&text).map_err(failed)?;
-            let build = |builder: &mut _| LanguageModel::new(&config, builder);
-            let (_, parameters) = Parameters::build(device, 0, build);
-            let weights =
-                model.weights.as_ref().expect("it was asked for when the model was found");
-            load_weights(weights, &parameters)?;
-            let step = weights.step;
-            let notice =
-                format!("it is not trained to its end: this is its checkpoint of step {step}");
-            return Ok(Model {
-                config,
-                parameters,
-                tokens: Tokens::default(),
-                notices: vec![notice],
-            });
-        }
-        let loaded = LanguageModel::load(&source.folder, device)?;
-        let config = loaded.model.config().clone();
-        let padding = serde_json::from_slice::<Value>(&text)
-            .ok()
-            .and_then(|json| json["pad_token_id"].as_u64().and_then(|id| u32::try_from(id).ok()));
-        let tokens = Tokens { begin: loaded.begin_token, end: loaded.end_tokens, padding };
-        Ok(Model { config, parameters: loaded.parameters, tokens, notices: loaded.notices })
-    }
+/// A notice of weights that are not the final ones.
+fn unfinished(weights: &Weights) -> String {
+    format!("it is not trained to its end: this is its checkpoint of step {}", weights.step)
+}
+
+/// A value as indented JSON.
+fn pretty(value: &Value) -> String {
+    let text = serde_json::to_string_pretty(value).expect("a value is JSON");
+    text + "\n"
 }
 
 /// Puts a model's trained weights, the final ones or those of a checkpoint, in place of its parameters.
@@ -225,45 +197,6 @@ pub fn load_weights(weights: &Weights, parameters: &Parameters) -> Result<(), Er
         tensor.overwrite(&numbers);
     }
     Ok(())
-}
-
-/// The class of `transformers` that takes everything from `tokenizer.json`, in both versions.
-const TOKENIZER_CLASS: &str = "PreTrainedTokenizerFast";
-
-/// The tokenizer of a run.
-struct OurTokenizer(Tokenizer);
-
-impl OurTokenizer {
-    fn find(source: &Source, config: &LanguageModelConfig) -> Result<Option<OurTokenizer>, Error> {
-        let Some(OfRun { run, .. }) = &source.of_run else { return Ok(None) };
-        let tokenizer = Tokenizer::load(run.tokenizer_json())?;
-        let (theirs, ours) = (tokenizer.vocabulary(), config.vocab_size);
-        if theirs != ours {
-            return Err(Error::Settings(format!(
-                "{} has {theirs} tokens, and the model {ours}: it is not the one that it was trained \
-                 with",
-                run.tokenizer_json().display()
-            )));
-        }
-        Ok(Some(OurTokenizer(tokenizer)))
-    }
-
-    fn name(&self) -> String {
-        self.0.name()
-    }
-
-    fn write(&self, folder: &Path, config: &LanguageModelConfig) -> Result<(), Error> {
-        let text = self.0.to_hugging_face();
-        write_atomically(&folder.join("tokenizer.json"), text.as_bytes())?;
-        let settings = json!({
-            "tokenizer_class": TOKENIZER_CLASS,
-            "model_max_length": config.max_position_embeddings,
-            "model_input_names": ["input_ids", "attention_mask"],
-            // Version 4 would take spaces away before full stops and commas.
-            "clean_up_tokenization_spaces": false,
-        });
-        Ok(write_json(&folder.join("tokenizer_config.json"), &settings)?)
-    }
 }
 
 /// Copies what a folder of Hugging Face's has beside its weights.

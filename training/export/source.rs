@@ -1,7 +1,7 @@
 //! Which model to export: one of a run, or one in a folder of its own.
 
 use crate::error::Error;
-use crate::run::{Data, RunFolder, Summary, TrainedModel, VariantSummary};
+use crate::run::{Data, RunFolder, Summary, TrainedModel, VariantSummary, Weights};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -54,6 +54,21 @@ impl Source {
         }
     }
 
+    /// The text of its configuration, and how a problem with it is told.
+    pub fn config(&self) -> Result<(Vec<u8>, impl Fn(String) -> Error + use<>), Error> {
+        let path = self.folder.join("config.json");
+        let failed = move |reason: String| Error::Settings(format!("{}: {reason}", path.display()));
+        let text = fs::read(self.folder.join("config.json"))
+            .map_err(|error| failed(format!("cannot read it: {error}")))?;
+        Ok((text, failed))
+    }
+
+    /// Where the weights are if training has not come to its end.
+    pub fn checkpoint(&self) -> Option<&Weights> {
+        let model = self.of_run.as_ref().map(|of_run| &of_run.model);
+        model.filter(|model| !model.finished).and_then(|model| model.weights.as_ref())
+    }
+
     /// The one model of a run that is meant.
     fn choose(run: RunFolder, variant: Option<&str>, seed: Option<u64>) -> Result<Source, Error> {
         let all = run.models()?;
@@ -98,6 +113,11 @@ impl OfRun {
     /// What the model was trained to do.
     pub fn task(&self) -> &str {
         self.facts["task"].as_str().unwrap_or_default()
+    }
+
+    /// What `run.json` says under a name.
+    pub fn fact(&self, name: &str) -> &Value {
+        &self.facts[name]
     }
 
     /// What it was trained on, if that can be read.
