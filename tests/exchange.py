@@ -1,9 +1,10 @@
-"""Has transformers load what was exported (tests/export.rs), and saves models to be loaded there.
+"""Has transformers load what was exported (tests/export.rs, image_exchange.rs), and saves models to be loaded there.
 
     python exchange.py FOLDER
 
 In FOLDER are models/ (exported, each with expected.json) and trained/ and runs/ (as training leaves
-them). saved/ is made. Everything is compared; the first difference ends it with an error.
+them), and the same of classifiers with image- before it. saved/ and image-saved/ are made. Everything is
+compared; the first difference ends it with an error.
 """
 
 import importlib.util
@@ -16,12 +17,16 @@ import torch
 import transformers
 from transformers import (
     AutoConfig,
+    AutoImageProcessor,
     AutoModel,
     AutoModelForCausalLM,
+    AutoModelForImageClassification,
     AutoTokenizer,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
+    ViTConfig,
+    ViTForImageClassification,
 )
 
 TOLERANCE = 1e-4
@@ -51,11 +56,9 @@ def generate(model, inputs, count, **more):
     return output[:, -count:].tolist()
 
 
-def load(folder, **more):
+def load(folder, kind=AutoModelForCausalLM, **more):
     trust = {"trust_remote_code": True} if "auto_map" in read(folder / "config.json") else {}
-    model, told = AutoModelForCausalLM.from_pretrained(
-        folder, output_loading_info=True, **trust, **more
-    )
+    model, told = kind.from_pretrained(folder, output_loading_info=True, **trust, **more)
     left = {key: told[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys")}
     assert not any(left.values()), left
     return model.eval()
@@ -113,25 +116,26 @@ def check_model(folder):
     return error
 
 
-def check_protection(folder):
-    """That no other program takes a variant for a Llama."""
-    if "auto_map" not in read(folder / "config.json"):
-        return
-    for automatic in (AutoConfig, AutoModel, AutoModelForCausalLM):
-        refused(folder, lambda: automatic.from_pretrained(folder), "trust_remote_code=True")
-    refused(folder, lambda: LlamaForCausalLM.from_pretrained(folder), "trust_remote_code=True")
+LANGUAGE = (AutoModelForCausalLM, LlamaForCausalLM)
+IMAGES = (AutoModelForImageClassification, ViTForImageClassification)
 
 
-def check_trained(folder):
-    """The same of what training leaves; that of a plain Transformer is a Llama."""
-    variant = read(folder / "config.json")["variant"]
-    if variant == "transformer":
-        model, told = LlamaForCausalLM.from_pretrained(folder, output_loading_info=True)
+def check_protection(folder, kinds=LANGUAGE):
+    """That no other program takes a variant for a plain model."""
+    if "auto_map" in read(folder / "config.json"):
+        for kind in (AutoConfig, AutoModel, *kinds):
+            refused(folder, lambda: kind.from_pretrained(folder), "trust_remote_code=True")
+
+
+def check_trained(folder, kinds=LANGUAGE):
+    """The same of what training leaves; that of a plain Transformer is a plain model."""
+    model_type = read(folder / "config.json")["model_type"]
+    if model_type in ("llama", "vit"):
+        _, told = kinds[1].from_pretrained(folder, output_loading_info=True)
         assert not told["missing_keys"] and not told["unexpected_keys"], told
         return
-    for kind in (AutoModel, AutoModelForCausalLM):
-        refused(folder, lambda: kind.from_pretrained(folder), f"{variant}_llama")
-    refused(folder, lambda: LlamaForCausalLM.from_pretrained(folder), f"{variant}_llama")
+    for kind in (AutoModel, *kinds):
+        refused(folder, lambda: kind.from_pretrained(folder), model_type)
 
 
 @torch.no_grad()
@@ -172,6 +176,73 @@ def save_models(root):
         save(load(folder), again, inputs)
         assert "auto_map" in read(again / "config.json") or "transformer" in again.name
         check_protection(again)
+
+
+def images_of(found):
+    return torch.tensor(found["pixels"]).reshape(found["shape"])
+
+
+@torch.no_grad()
+def check_classifier(folder):
+    """Logits for images of the model's own size, and of another, with positions interpolated."""
+    own, other = read(folder / "expected.json")["images"]
+    errors = []
+    for attention in ("eager", "sdpa"):
+        model = load(folder, AutoModelForImageClassification, attn_implementation=attention)
+        for found, more in ((own, {}), (other, {"interpolate_pos_encoding": True})):
+            if more and isinstance(model, ViTForImageClassification):
+                # It takes every grid for a square one.
+                assert own["shape"][2] == own["shape"][3]
+            logits = model(images_of(found), **more).logits.flatten()
+            errors.append((logits - torch.tensor(found["logits"])).abs().max().item())
+            assert errors[-1] < TOLERANCE, f"{folder.name}, {attention}, {more}: {errors[-1]}"
+    refused(folder, lambda: model(images_of(other)), "")
+    if (folder / "preprocessor_config.json").exists():
+        check_processor(folder, model.config)
+    return max(errors)
+
+
+def check_processor(folder, config):
+    """A picture becomes (byte / 255 - mean) / deviation."""
+    file = read(folder / "preprocessor_config.json")
+    processor = AutoImageProcessor.from_pretrained(folder)
+    size = config.image_size
+    picture = torch.randint(0, 256, (config.num_channels, size, size), dtype=torch.uint8).numpy()
+    found = processor(picture, return_tensors="pt", input_data_format="channels_first")
+    mean, deviation = (torch.tensor(file[key])[:, None, None] for key in ("image_mean", "image_std"))
+    expected = (torch.tensor(picture) / 255 - mean) / deviation
+    error = (found["pixel_values"][0] - expected).abs().max().item()
+    assert error < 1e-5, f"{folder.name}: pixels differ by {error}"
+
+
+@torch.no_grad()
+def save_classifiers(root):
+    """A ViT of transformers' own, and exported models as it saves them again."""
+    torch.manual_seed(1)
+    config = ViTConfig(
+        hidden_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        intermediate_size=40,
+        image_size=24,
+        patch_size=6,
+        initializer_range=0.2,
+        num_labels=4,
+    )
+    models = {"vit": ViTForImageClassification(config).eval()}
+    for folder in sorted((root / "image-models").glob("*-class")):
+        models[f"again-{folder.name}"] = load(folder, AutoModelForImageClassification)
+    for name, model in models.items():
+        folder = root / "image-saved" / name
+        model.save_pretrained(folder)
+        found = []
+        for size, more in (((24, 24), {}), ((36, 18), {"interpolate_pos_encoding": True})):
+            images = torch.rand(2, 3, *size)
+            logits = model(images, **more).logits.flatten().tolist()
+            pixels = images.flatten().tolist()
+            found.append({"shape": list(images.shape), "pixels": pixels, "logits": logits})
+        (folder / "expected.json").write_text(json.dumps({"images": found}))
+        check_protection(folder, IMAGES)
 
 
 # How layers with shared keys are computed, written again without any cache.
@@ -277,7 +348,8 @@ def check_shared_keys(modeling):
 def main():
     root = Path(sys.argv[1])
     torch.set_num_threads(1)
-    shutil.rmtree(root / "saved", ignore_errors=True)
+    for name in ("saved", "image-saved"):
+        shutil.rmtree(root / name, ignore_errors=True)
     folders = sorted((root / "models").iterdir())
     errors = []
     for folder in folders:
@@ -291,9 +363,20 @@ def main():
         check_trained(folder)
     check_shared_keys(next((root / "models").glob("*/modeling_neutreno.py")))
     save_models(root)
+    classifiers = sorted((root / "image-models").iterdir())
+    image_errors = []
+    for folder in classifiers:
+        image_errors.append(check_classifier(folder))
+        check_protection(folder, IMAGES)
+    of_images = sorted((root / "image-trained").iterdir())
+    of_images += sorted((root / "image-runs" / "run").glob("*-seed*"))
+    for folder in of_images:
+        check_trained(folder, IMAGES)
+    save_classifiers(root)
     print(
-        f"transformers {transformers.__version__}: {len(folders)} exported models, logits within "
-        f"{max(errors):.1e}; {len(trained)} as trained; {len(halves)} in bfloat16"
+        f"transformers {transformers.__version__}: {len(folders)} exported language models, logits "
+        f"within {max(errors):.1e}, and {len(classifiers)} classifiers, within {max(image_errors):.1e}; "
+        f"{len(trained) + len(of_images)} as trained; {len(halves)} in bfloat16"
     )
 
 

@@ -4,15 +4,14 @@
 
 mod common;
 
+use common::exchange::{Place, bits, export, write_as_trained};
 use common::programs::{self, said, text_file};
 use common::reference::values;
 use neutreno::data::PretrainedTokenizer;
 use neutreno::data::tokenizer::Tokenizer;
-use neutreno::engine::checkpoint::Metadata;
 use neutreno::engine::half::Half;
 use neutreno::engine::random::Key;
 use neutreno::engine::{Device, Ids, Parameters};
-use neutreno::export::{Export, Exported};
 use neutreno::language::{Loaded, RopeScaling};
 use neutreno::run::{RunFolder, write_json};
 use neutreno::{LanguageModel, LanguageModelConfig, ResformerKind, Variant, VariantConfig};
@@ -20,31 +19,6 @@ use serde_json::{Value, json};
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-
-/// Where models are left: a folder that is looked at afterwards, or one that goes away.
-struct Place {
-    path: PathBuf,
-    _temporary: Option<tempfile::TempDir>,
-}
-
-impl Place {
-    fn new() -> Place {
-        match env::var_os("NEUTRENO_EXCHANGE") {
-            Some(path) => Place { path: path.into(), _temporary: None },
-            None => {
-                let folder = tempfile::tempdir().unwrap();
-                Place { path: folder.path().to_owned(), _temporary: Some(folder) }
-            }
-        }
-    }
-
-    /// A new folder in it.
-    fn folder(&self, name: &str) -> PathBuf {
-        let path = self.path.join(name);
-        fs::create_dir_all(&path).unwrap();
-        path
-    }
-}
 
 fn resformer(kind: ResformerKind) -> VariantConfig {
     VariantConfig { resformer_kind: Some(kind), ..VariantConfig::new(Variant::Resformer) }
@@ -104,19 +78,6 @@ fn make(config: &LanguageModelConfig) -> (LanguageModel, Parameters) {
     (model, parameters)
 }
 
-/// A folder as training leaves it.
-fn write_as_trained(folder: &Path, config: &LanguageModelConfig, parameters: &Parameters) {
-    write_json(&folder.join("config.json"), config).unwrap();
-    let metadata = Metadata::from([("format".into(), "pt".into())]);
-    parameters.save(&folder.join("model.safetensors"), &metadata).unwrap();
-}
-
-fn export(from: &Path, to: &Path, precision: Option<Half>) -> Exported {
-    let _ = fs::remove_dir_all(to);
-    let [from, to] = [from, to].map(Path::to_owned);
-    Export { from, to, variant: None, seed: None, precision }.write(&Device::cpu()).unwrap()
-}
-
 /// The likeliest tokens after a prompt.
 fn greedy(model: &LanguageModel, prompt: &[u32], count: usize) -> Vec<u32> {
     let mut tokens = prompt.to_vec();
@@ -140,13 +101,6 @@ fn expected(model: &LanguageModel) -> Value {
     let greedy: Vec<Vec<u32>> = inputs.iter().map(|prompt| greedy(model, prompt, 16)).collect();
     let cache = model.config().kv_cache_bytes_per_token();
     json!({ "inputs": inputs, "logits": logits, "greedy": greedy, "cache_bytes_per_token": cache })
-}
-
-fn bits(parameters: &Parameters) -> Vec<(String, Vec<u32>)> {
-    let bits = |tensor: &neutreno::engine::Tensor| {
-        tensor.to_vec().unwrap().iter().map(|x| x.to_bits()).collect()
-    };
-    parameters.iter().map(|(name, tensor)| (name.to_owned(), bits(tensor))).collect()
 }
 
 #[test]
