@@ -231,7 +231,12 @@ fn sides(keys: &mut Keys, key: &str, usual: usize) -> Result<ImageSize, String> 
 
 /// The names of the classes. Where they have none there, they are numbered.
 fn labels(keys: &mut Keys) -> Result<BTreeMap<usize, String>, String> {
+    /// What is more is a mistake, and would take memory.
+    const MOST: usize = 1_000_000;
     let count = keys.size("num_labels")?;
+    if let Some(count) = count.filter(|count| *count > MOST) {
+        return Err(format!("num_labels is {count}, and more than {MOST} classes are not known"));
+    }
     let names = match keys.object("id2label")? {
         Some(given) => names(&given)?,
         None => (0..count.unwrap_or(2)).map(|class| (class, format!("LABEL_{class}"))).collect(),
@@ -367,6 +372,7 @@ mod tests {
             ),
             (json!({"id2label": {"a": "cat"}}), "id2label has \"cat\" for \"a\""),
             (json!({"label2id": {"cat": 1}}), "label2id has \"1\" for \"cat\""),
+            (json!({"num_labels": 4_000_000_000_u64}), "more than 1000000 classes are not known"),
             (json!({"num_labels": 3}), "num_labels is 3, and id2label names 2"),
             (json!({"class_token": false, "model_type": "neutreno_vit"}), "architectures is"),
             (json!({"neutreno_lambda": 0.4}), "neutreno_lambda is given, and no variant"),

@@ -76,9 +76,9 @@ impl ImageClassifier {
                 "config.json: keys that are not known, and were not used: {unknown}"
             ));
         }
-        let preprocessing = read_preprocessing(folder, config.num_channels, &mut notices)?;
         let mut weights = Weights::open(folder)?;
         check_size(&config, &weights).map_err(failed)?;
+        let preprocessing = read_preprocessing(folder, config.num_channels, &mut notices)?;
         // Whether the weights fit is asked before memory is taken.
         let build = |builder: &mut _| ImageClassifier::new(&config, builder);
         let (_, planned) = Parameters::build(&Device::plan(), 0, build);
