@@ -325,8 +325,8 @@ impl<'a, T: Task> Comparison<'a, T> {
         let lengthened = lengthen(&mut self.settings, &before, self.longer).map_err(refused)?;
         for model in self.models(planned) {
             let name = model.planned.variant.name();
-            let (config, steps) = (json!(model.planned.config), self.settings.steps);
-            check_made(&folder, (&name, model.seed), &config, steps).map_err(refused)?;
+            let (config, steps) = (&model.planned.config, self.settings.steps);
+            check_made(&folder, (&name, model.seed), config, steps).map_err(refused)?;
         }
         observer.notice(&format!("going on with {}", path.display()));
         lengthened.iter().for_each(|line| observer.notice(line));

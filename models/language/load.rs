@@ -5,12 +5,14 @@ use super::generation_config::GenerationConfig;
 use super::hugging_face::ConfigFile;
 use super::matrix::Source;
 use super::model::LanguageModel;
-use super::weights::{Weights, list};
 use crate::engine::half::{Half, Precision};
 use crate::engine::ops::half_matrix::HalfMatrix;
 use crate::engine::{Builder, Device, Error, Group, Parameters, Result, Shape};
 use crate::json;
+use crate::model_type::{MODELING, MODULE};
+use crate::weights::{Weights, list};
 use std::cell::RefCell;
+use std::fs;
 use std::path::Path;
 
 /// What the output layer's weights are called.
@@ -111,6 +113,7 @@ impl LanguageModel {
             ConfigFile::parse(&json::read(&path)?).map_err(failed)?;
         let mut notices = Vec::new();
         tell_unused(&path, &unknown, settings.strict, &mut notices)?;
+        notices.extend(other_code(folder));
         let generation = read_generation(folder, settings.strict, &mut notices)?;
         let mut weights = match settings.weights {
             Some((file, prefix)) => Weights::open_file(file, prefix)?,
@@ -196,6 +199,14 @@ fn tell_unused(
     Ok(())
 }
 
+/// A notice if the folder brings a changed version of the code that computes our variants elsewhere.
+fn other_code(folder: &Path) -> Option<String> {
+    let name = format!("{MODULE}.py");
+    let text = fs::read(folder.join(&name)).ok()?;
+    let other = text != MODELING.as_bytes();
+    other.then(|| format!("{name}: not the one of this version; what it computes is not run here"))
+}
+
 /// `generation_config.json`, where it is there.
 fn read_generation(
     folder: &Path,
@@ -273,7 +284,6 @@ mod tests {
     use crate::engine::{Ids, Tensor};
     use crate::language::LanguageModelConfig;
     use serde_json::json;
-    use std::fs;
     use std::path::PathBuf;
 
     fn write(folder: &Path, config: &LanguageModelConfig) {
@@ -386,6 +396,11 @@ mod tests {
         assert!(loaded.notices[0].contains(r#"colour ("blue")"#), "{:?}", loaded.notices);
         assert!(loaded.notices[1].contains(name), "{:?}", loaded.notices);
         assert_eq!((loaded.notices.len(), loaded.end_tokens), (2, vec![4, 5]));
+        for (code, told) in [(MODELING, 2), ("changed", 3)] {
+            fs::write(folder.path().join("modeling_neutreno.py"), code).unwrap();
+            let loaded = LanguageModel::load(folder.path(), &Device::cpu()).unwrap();
+            assert_eq!(loaded.notices.len(), told, "{:?}", loaded.notices);
+        }
         let strict = LoadSettings { strict: true, ..LoadSettings::default() };
         let Err(error) = LanguageModel::load_with(folder.path(), &Device::cpu(), &strict) else {
             panic!("it was loaded")

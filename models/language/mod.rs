@@ -12,7 +12,6 @@ mod matrix;
 mod model;
 mod rotary;
 mod sampling;
-mod weights;
 
 pub use cache::KeyValueCache;
 pub use config::LanguageModelConfig;

@@ -13,6 +13,7 @@ mod error;
 mod files;
 pub mod generated;
 mod grammar;
+mod hugging_face;
 pub mod images;
 mod layout;
 mod lexicon;

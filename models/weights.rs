@@ -16,7 +16,7 @@ const WHOLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
 /// The open files of a folder's weights, which were found to be whole and to have what the index says.
-pub(super) struct Weights {
+pub(crate) struct Weights {
     /// What is named where something is wrong with all of it.
     path: PathBuf,
     files: Vec<Checkpoint>,
@@ -176,6 +176,18 @@ impl Weights {
         self.files[file].read_half(&name, half, device)
     }
 
+    /// The numbers of a tensor.
+    ///
+    /// # Errors
+    /// If there is none of that name that can be read, or reading fails.
+    pub fn read(&mut self, name: &str) -> engine::Result<Vec<f32>> {
+        let (file, elements) = self
+            .tensors
+            .get(name)
+            .map_or((0, 0), |place| (place.file, place.shape.iter().product()));
+        self.files[file].read_range(name, 0..elements)
+    }
+
     /// Whether two tensors of one shape have the same numbers.
     ///
     /// # Errors
@@ -240,7 +252,7 @@ fn is_plain_name(name: &str) -> bool {
 }
 
 /// The first few of a list, and how many more there are.
-pub(super) fn list<T: AsRef<str>>(items: &[T]) -> String {
+pub(crate) fn list<T: AsRef<str>>(items: &[T]) -> String {
     const MOST: usize = 8;
     let first: Vec<&str> = items.iter().take(MOST).map(AsRef::as_ref).collect();
     let more = match items.len().saturating_sub(MOST) {
@@ -290,6 +302,8 @@ mod tests {
         let x = Tensor::zeros([2], &Device::cpu());
         weights.read_into("c", &x).unwrap();
         assert_eq!(x.to_vec().unwrap(), [1.0, 1.0]);
+        assert_eq!(weights.read("d").unwrap(), [1.0, 1.0]);
+        assert!(weights.read("e").unwrap_err().to_string().contains("e is missing"));
         assert!(weights.read_into("e", &x).unwrap_err().to_string().contains("e [2] is missing"));
     }
 
