@@ -16,6 +16,7 @@ pub mod images;
 mod layout;
 mod lexicon;
 pub mod lookup;
+mod pieces;
 mod pretrained;
 mod source;
 mod splits;
