@@ -87,28 +87,10 @@ impl LanguageModel {
     /// # Errors
     /// As [`LanguageModel::load`].
     pub fn load_with(folder: &Path, device: &Device, settings: &LoadSettings) -> Result<Loaded> {
-        let path = folder.join("config.json");
-        let failed = |reason: String| Error::File { path: path.clone(), reason };
-        let ConfigFile { mut config, begin_token, end_tokens, unknown } =
-            ConfigFile::parse(&json::read(&path)?).map_err(failed)?;
-        let mut notices = Vec::new();
-        tell_unused(&path, &unknown, settings.strict, &mut notices)?;
+        let Opened { config, begin_token, end_tokens, mut weights, mut notices } =
+            Opened::open(folder, settings.strict)?;
         let generation = read_generation(folder, settings.strict, &mut notices)?;
-        let mut weights = Weights::open(folder)?;
-        check_size(&config, &weights).map_err(failed)?;
-        untie(&mut config, &mut weights, &mut notices)?;
         let build = |builder: &mut _| LanguageModel::new(&config, builder);
-        // Whether the weights fit is asked before memory is taken.
-        let (_, planned) = Parameters::build(&Device::plan(), 0, build);
-        let tied = config.tie_word_embeddings;
-        weights.check(&planned, |name| is_table(name) || tied && name == HEAD)?;
-        let tables: Vec<&str> = weights.names().filter(|name| is_table(name)).collect();
-        if !tables.is_empty() {
-            notices.push(format!(
-                "tensors that are computed here, and were not used: {}",
-                list(&tables)
-            ));
-        }
         let (model, parameters) =
             Parameters::build_to_read(device, 0, settings.group, |_| false, build);
         for (name, tensor) in parameters.iter() {
@@ -119,6 +101,42 @@ impl LanguageModel {
         let begin_token = of_file.and_then(|file| file.begin_token).or(begin_token);
         let end_tokens = of_file.and_then(|file| file.end_tokens.clone()).unwrap_or(end_tokens);
         Ok(Loaded { model, parameters, begin_token, end_tokens, generation, notices })
+    }
+}
+
+/// A folder's configuration and weights, which were found to fit each other. Nothing is made yet.
+pub(super) struct Opened {
+    pub config: LanguageModelConfig,
+    begin_token: Option<u32>,
+    end_tokens: Vec<u32>,
+    pub weights: Weights,
+    pub notices: Vec<String>,
+}
+
+impl Opened {
+    pub fn open(folder: &Path, strict: bool) -> Result<Opened> {
+        let path = folder.join("config.json");
+        let failed = |reason: String| Error::File { path: path.clone(), reason };
+        let ConfigFile { mut config, begin_token, end_tokens, unknown } =
+            ConfigFile::parse(&json::read(&path)?).map_err(failed)?;
+        let mut notices = Vec::new();
+        tell_unused(&path, &unknown, strict, &mut notices)?;
+        let mut weights = Weights::open(folder)?;
+        check_size(&config, &weights).map_err(failed)?;
+        untie(&mut config, &mut weights, &mut notices)?;
+        // Whether the weights fit is asked before memory is taken.
+        let build = |builder: &mut _| LanguageModel::new(&config, builder);
+        let (_, planned) = Parameters::build(&Device::plan(), 0, build);
+        let tied = config.tie_word_embeddings;
+        weights.check(&planned, |name| is_table(name) || tied && name == HEAD)?;
+        let tables: Vec<&str> = weights.names().filter(|name| is_table(name)).collect();
+        if !tables.is_empty() {
+            notices.push(format!(
+                "tensors that are computed here, and were not used: {}",
+                list(&tables)
+            ));
+        }
+        Ok(Opened { config, begin_token, end_tokens, weights, notices })
     }
 }
 

@@ -19,6 +19,8 @@ pub(super) struct Weights {
     path: PathBuf,
     files: Vec<Checkpoint>,
     tensors: BTreeMap<String, Place>,
+    /// All files that this is read from.
+    paths: Vec<PathBuf>,
 }
 
 struct Place {
@@ -46,8 +48,12 @@ impl Weights {
                 "of the {all} files that it names these are not beside it: {missing}; get them too"
             )));
         }
-        let mut weights =
-            Weights { path: index.clone(), files: Vec::new(), tensors: BTreeMap::new() };
+        let mut weights = Weights {
+            path: index.clone(),
+            files: Vec::new(),
+            tensors: BTreeMap::new(),
+            paths: vec![index.clone()],
+        };
         let mut problems = Vec::new();
         for (name, mut expected) in of_file {
             let file = Checkpoint::open(&folder.join(&name))?;
@@ -63,6 +69,7 @@ impl Weights {
                 |tensor: String| format!("{name} lacks {tensor}, which the index says it has");
             problems.extend(expected.into_iter().map(lacks));
             weights.files.push(file);
+            weights.paths.push(folder.join(&name));
         }
         match problems.is_empty() {
             true => Ok(weights),
@@ -83,7 +90,8 @@ impl Weights {
             (name.to_owned(), Place { file: 0, shape: shape.to_vec() })
         };
         let tensors = file.tensors().map(place).collect();
-        Ok(Weights { path, files: vec![file], tensors })
+        let paths = vec![path.clone()];
+        Ok(Weights { path, files: vec![file], tensors, paths })
     }
 
     /// The shape of a tensor, if there is one of that name.
@@ -137,6 +145,20 @@ impl Weights {
     pub fn read_into(&mut self, name: &str, tensor: &Tensor) -> engine::Result<()> {
         let file = self.tensors.get(name).map_or(0, |place| place.file);
         self.files[file].read_into(name, tensor)
+    }
+
+    /// The numbers of a tensor, which must be there.
+    ///
+    /// # Errors
+    /// If it is of a type that cannot be read, or reading fails.
+    pub fn numbers(&mut self, name: &str) -> engine::Result<Vec<f32>> {
+        let Place { file, shape } = &self.tensors[name];
+        self.files[*file].read_range(name, 0..shape.iter().product())
+    }
+
+    /// The files that all of this is read from.
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
     }
 
     /// Whether two tensors of one shape have the same numbers.
