@@ -123,6 +123,11 @@ impl LanguageModelling {
         LanguageModelling { settings, tokenizer, texts, data, facts, by_word, passing, start }
     }
 
+    /// What models start from, if not from nothing.
+    pub fn start(&self) -> Option<&Start> {
+        self.start.as_ref()
+    }
+
     /// What a model of this configuration takes of the one that it starts from, if it does.
     pub fn transfer(&self, config: &LanguageModelConfig) -> Option<Transfer> {
         let grown = if self.settings.lambda_warmup > 0 { 0.0 } else { 1.0 };
