@@ -435,6 +435,7 @@ impl Task for LanguageModelling {
         let mut facts = Values::default().with("kv_cache_bytes_per_token", cache);
         if let Some(transfer) = self.transfer(config) {
             facts.set("start", transfer.sentence());
+            facts.set("starts_as_it_was", transfer.change.is_none());
         }
         facts
     }
