@@ -19,6 +19,8 @@
 
 use crate::engine::autograd::recompute;
 use crate::engine::ops::attention::{Coefficient, Mixing};
+use crate::engine::ops::cache::{Cache, Places};
+use crate::engine::ops::cached_attention::Fidelity;
 use crate::engine::{Builder, Initial, Tensor};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -158,11 +160,28 @@ impl VariantConfig {
         }
     }
 
-    /// Whether layer `layer`, counted from 0, has a value projection. So it is also what the layer
-    /// keeps of each token when text is generated: its key, and its value if it has one; V₁ is what
-    /// layer 0 keeps.
+    /// Whether layer `layer`, counted from 0, has a value projection, if it shares no other's keys and
+    /// values.
     pub fn has_own_value(&self, layer: usize) -> bool {
         layer == 0 || self.variant != Variant::Svformer
+    }
+
+    /// What layer `layer`, counted from 0, keeps of each token when text is generated: its key, and what
+    /// its attention averages, a·V + b·V₁. V₁ is what layer 0 keeps, so SVFormer's other layers keep keys
+    /// alone. NeuTRENO's term needs only the values of the token that is being computed.
+    ///
+    /// Where every `share_keys` layers share the keys and values of the first of them (cross-layer
+    /// attention: Brandon et al. 2024, arXiv 2405.12981), the others keep nothing, for they make none.
+    ///
+    /// ```
+    /// use neutreno_models::variant::{Keeps, Variant, VariantConfig};
+    /// let svformer = VariantConfig::new(Variant::Svformer);
+    /// assert_eq!(svformer.keeps(4, 1), Keeps { key: true, value: false });
+    /// assert_eq!(svformer.keeps(5, 2), Keeps { key: false, value: false });
+    /// ```
+    pub fn keeps(&self, layer: usize, share_keys: usize) -> Keeps {
+        let key = layer.is_multiple_of(share_keys);
+        Keeps { key, value: key && self.has_own_value(layer) }
     }
 
     /// What is wrong with these constants for a model of `layers` layers, if anything.
@@ -210,19 +229,21 @@ impl VariantConfig {
     }
 
     /// The coefficients a, b and c of layer `layer`, counted from 0, in a model of so many; `None` for
-    /// what is learned.
+    /// what is learned. A layer that shares another's keys and values ([`VariantConfig::keeps`]) takes
+    /// them as they were mixed there.
     ///
     /// ```
     /// use neutreno_models::{Variant, VariantConfig};
-    /// let coefficients = |variant| VariantConfig::new(variant).coefficients(3, 8);
+    /// let coefficients = |variant| VariantConfig::new(variant).coefficients(3, 8, 1);
     /// assert_eq!(coefficients(Variant::Neutreno), [Some(1.0), Some(0.0), Some(0.4)]);
     /// assert_eq!(coefficients(Variant::Resformer), [Some(0.5), Some(0.5), Some(0.0)]);
     /// ```
-    pub fn coefficients(&self, layer: usize, layers: usize) -> [Option<f32>; 3] {
+    pub fn coefficients(&self, layer: usize, layers: usize, share_keys: usize) -> [Option<f32>; 3] {
         let lambda = self.neutreno_lambda.unwrap_or(0.0);
         let first = |usual: f32| self.resformer_lambda.unwrap_or(usual);
         let constant = |coefficients: [f32; 3]| coefficients.map(Some);
         match (layer, self.variant) {
+            (layer, _) if !self.keeps(layer, share_keys).key => constant([1.0, 0.0, 0.0]),
             (0, _) | (_, Variant::Transformer) => constant([1.0, 0.0, 0.0]),
             (_, Variant::Neutreno) => constant([1.0, 0.0, lambda]),
             // Without a V; `LayerValues::attend` says how this is computed.
@@ -249,14 +270,25 @@ impl VariantConfig {
     }
 }
 
+/// What a layer makes of each token for attention, and so keeps of it when text is generated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keeps {
+    /// Whether it has keys of its own.
+    pub key: bool,
+    /// Whether it has values of its own.
+    pub value: bool,
+}
+
 /// The coefficients of each layer of a stack: this function and [`FirstValue`] are the difference
 /// between the variants.
 ///
 /// Learned coefficients become parameters below the builder's scope: `lambda_logits`, `lambda_scale`,
-/// and in what `attention` calls each layer's attention, `lambda_own` and `lambda_first`.
+/// and in what `attention` calls each layer's attention, `lambda_own` and `lambda_first`. A layer that
+/// shares another's keys and values ([`VariantConfig::keeps`]) takes them as they were mixed there.
 pub fn mixings(
     config: &VariantConfig,
     layers: usize,
+    share_keys: usize,
     builder: &mut Builder,
     attention: impl Fn(usize) -> String,
 ) -> Vec<LayerMixing> {
@@ -272,7 +304,7 @@ pub fn mixings(
             let name = format!("{}.{name}", attention(layer));
             Coefficient::Tensor(builder.parameter(&name, [1], Initial::Full(0.5), false))
         };
-        let [own, first, fidelity] = config.coefficients(layer, layers);
+        let [own, first, fidelity] = config.coefficients(layer, layers, share_keys);
         let own = own.map_or_else(|| learned(LAMBDA_OWN), Coefficient::from);
         let (first, share) = match (first, &total) {
             (Some(first), _) => (first.into(), None),
@@ -341,7 +373,7 @@ impl LayerMixing {
 /// use neutreno_models::engine::{Device, Parameters, Tensor};
 /// use neutreno_models::variant::{FirstValue, Variant, VariantConfig, mixings};
 /// let neutreno = VariantConfig::new(Variant::Neutreno);
-/// let build = |builder: &mut _| mixings(&neutreno, 2, builder, |layer| layer.to_string());
+/// let build = |builder: &mut _| mixings(&neutreno, 2, 1, builder, |layer| layer.to_string());
 /// let device = Device::cpu();
 /// let (mixings, _) = Parameters::build(&device, 1, build);
 /// // One token of one head with one channel: P = 1.
@@ -394,6 +426,7 @@ impl FirstValue {
 }
 
 /// The values that one layer attends over: V with its coefficients, and V₁.
+#[derive(Clone, Debug)]
 pub struct LayerValues {
     own: Option<(Tensor, Mixing)>,
     /// V₁.
@@ -413,6 +446,23 @@ impl LayerValues {
             Some((own, mixing)) => query.attention(key, own, Some((&self.first, mixing)), causal),
             None => query.attention(key, &self.first, None, causal),
         }
+    }
+
+    /// The same for the queries of new tokens, (rows, heads, head size), over what was kept of their
+    /// sequences: K, and P's values mixed. V and V₁ of the fidelity term are those of the new tokens.
+    #[track_caller]
+    pub fn attend_cached(
+        &self,
+        query: &Tensor,
+        keys: &Cache,
+        values: &Cache,
+        places: &Places,
+    ) -> Tensor {
+        let fidelity = self.own.as_ref().and_then(|(own, mixing)| match &mixing.fidelity {
+            Coefficient::Constant(0.0) => None,
+            coefficient => Some(Fidelity { own, first: &self.first, coefficient }),
+        });
+        query.cached_attention(keys, values, fidelity.as_ref(), places)
     }
 
     /// V; V₁ where the layer has none.
@@ -449,7 +499,8 @@ mod tests {
                 ..VariantConfig::new(Variant::Resformer)
             };
             let learned = |layers: usize| {
-                let build = |builder: &mut _| mixings(&config, layers, builder, |i| i.to_string());
+                let build =
+                    |builder: &mut _| mixings(&config, layers, 1, builder, |i| i.to_string());
                 Parameters::build(&Device::cpu(), 1, build).1.names().count()
             };
             assert_eq!([learned(1), learned(3)], [0, of_three], "{kind:?}");

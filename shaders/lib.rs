@@ -70,6 +70,8 @@ shaders! {
     attention_values,
     average,
     broadcast,
+    cache,
+    cached_attention,
     clamp,
     clip,
     copy,

@@ -9,6 +9,8 @@ struct Uniforms {
     size: u32,
     // The position of the first time.
     offset: u32,
+    // Whether the times have places of their own instead.
+    has_places: u32,
     add: u32,
     // 1, or -1 to turn back.
     sign: f32,
@@ -18,7 +20,9 @@ struct Uniforms {
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 // For each position, size/2 cosines and size/2 sines.
 @group(0) @binding(2) var<storage, read> table: array<f32>;
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+// For each time its position, and three more numbers.
+@group(0) @binding(3) var<storage, read> places: array<u32>;
+@group(0) @binding(4) var<storage, read_write> y: array<f32>;
 
 @compute @workgroup_size(64)
 fn rope_forward(
@@ -32,7 +36,11 @@ fn rope_forward(
     let half = uniforms.size / 2u;
     let first = index / half * uniforms.size + index % half;
     let second = first + half;
-    let position = uniforms.offset + first / uniforms.width % uniforms.time;
+    let time = first / uniforms.width % uniforms.time;
+    var position = uniforms.offset + time;
+    if uniforms.has_places != 0u {
+        position = places[4u * time];
+    }
     let at = position * uniforms.size + index % half;
     let cosine = table[at];
     let sine = uniforms.sign * table[at + half];

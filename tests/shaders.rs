@@ -10,7 +10,9 @@ use naga::{
 use neutreno::engine::autograd::apply_boxed;
 use neutreno::engine::device::Dispatch;
 use neutreno::engine::gpu::Word;
+use neutreno::engine::half::Precision;
 use neutreno::engine::ops::OPS;
+use neutreno::engine::ops::cache::{Cache, Places, Span};
 use neutreno::engine::optim::{
     AdamW, AdamWSettings, Average, Optimizer, Sgd, SgdSettings, clip, clip_values,
 };
@@ -145,6 +147,8 @@ fn dispatches_fit_their_shaders() {
                 check_dispatches(&device, &what, &entry_points, &mut unused);
             }
         }
+        keep(&device);
+        check_dispatches(&device, "a cache", &entry_points, &mut unused);
         optimize(&device);
         check_dispatches(&device, "an optimiser", &entry_points, &mut unused);
     }
@@ -165,6 +169,15 @@ fn run(case: &Case, device: &Device) {
     if derivable {
         let sums = results.iter().map(Tensor::sum_all).reduce(|total, sum| total.add(&sum));
         sums.expect("a result").backward().expect("the graph is whole");
+    }
+}
+
+fn keep(device: &Device) {
+    let places = Places::new(&[Span { sequence: 1, position: 2, tokens: 3 }], 5);
+    for precision in Precision::ALL {
+        let cache = Cache::new([2, 5, 3, 4], precision, device);
+        cache.write(&Tensor::zeros([3, 3, 4], device), &places);
+        cache.read(1, 4);
     }
 }
 

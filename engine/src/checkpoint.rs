@@ -6,6 +6,7 @@
 //! not fit is named at once.
 
 use crate::half::Half;
+use crate::ops::half_matrix::{HalfMatrix, nearest};
 use crate::shape::MAX_RANK;
 use crate::{Device, Error, Parameters, Result, Shape, Tensor};
 use safetensors::tensor::{Dtype, Metadata as Header, TensorInfo};
@@ -282,6 +283,52 @@ impl Checkpoint {
         self.read_part(&info, range)
     }
 
+    /// A matrix of the file, kept in half precision: the very bits if the file has that format, else the
+    /// nearest numbers. It is read a few MiB at a time.
+    ///
+    /// # Errors
+    /// [`Error::Parameters`] if the file has no such matrix that can be read, or a number is too large
+    /// for the format; [`Error::File`] if reading fails.
+    ///
+    /// ```
+    /// use neutreno_engine::checkpoint::{Checkpoint, Metadata, save_tensors};
+    /// use neutreno_engine::half::Half;
+    /// use neutreno_engine::{Device, Tensor};
+    /// let device = Device::cpu();
+    /// let folder = tempfile::tempdir().unwrap();
+    /// let path = folder.path().join("numbers.safetensors");
+    /// save_tensors(&path, &[("x".into(), Tensor::full(0.1, [1, 2], &device))], &Metadata::new())?;
+    /// let x = Checkpoint::open(&path)?.read_half("x", Half::Bf16, &device)?;
+    /// assert_eq!(x.to_tensor().to_vec()?, [0.100097656; 2]);
+    /// # Ok::<(), neutreno_engine::Error>(())
+    /// ```
+    pub fn read_half(&mut self, name: &str, half: Half, device: &Device) -> Result<HalfMatrix> {
+        let Some(info) = self.info(name).cloned() else {
+            return Err(self.misfit(vec![format!("{name} is missing")]));
+        };
+        let problem = unreadable((name, &info));
+        let Ok([rows, columns]) = <[usize; 2]>::try_from(info.shape.as_slice()) else {
+            return Err(self.misfit(vec![format!("{name} is {:?}, no matrix", info.shape)]));
+        };
+        if let Some(problem) = problem {
+            return Err(self.misfit(vec![problem]));
+        }
+        let matrix = HalfMatrix::zeros([rows, columns], half, device);
+        let at_once = (PIECE / columns.max(1)).max(1);
+        for first in (0..rows).step_by(at_once) {
+            let part = first * columns..rows.min(first + at_once) * columns;
+            let bits = match (info.dtype, half) {
+                (Dtype::F16, Half::F16) | (Dtype::BF16, Half::Bf16) => {
+                    words(&self.read_bytes(&info, part)?).collect()
+                }
+                _ => nearest(&self.read_part(&info, part)?, half)
+                    .map_err(|error| self.misfit(vec![format!("{name}: {error}")]))?,
+            };
+            matrix.overwrite_rows(first, &bits);
+        }
+        Ok(matrix)
+    }
+
     fn info(&self, name: &str) -> Option<&TensorInfo> {
         self.entries.iter().find(|entry| entry.0 == name).map(|(_, info)| info)
     }
@@ -336,19 +383,30 @@ impl Checkpoint {
 
     /// Those of its numbers that stand there in its memory.
     fn read_part(&mut self, info: &TensorInfo, part: Range<usize>) -> Result<Vec<f32>> {
+        let bytes = self.read_bytes(info, part)?;
+        Ok(match info.dtype {
+            Dtype::F16 => words(&bytes).map(|word| Half::F16.value(word)).collect(),
+            Dtype::BF16 => words(&bytes).map(|word| Half::Bf16.value(word)).collect(),
+            _ => bytes.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)).collect(),
+        })
+    }
+
+    fn read_bytes(&mut self, info: &TensorInfo, part: Range<usize>) -> Result<Vec<u8>> {
         let size = if info.dtype == Dtype::F32 { 4 } else { 2 };
         let mut bytes = vec![0; size * part.len()];
         let start = info.data_offsets.0 + size * part.start;
         let place = SeekFrom::Start(self.start + start as u64);
         let arrived = self.file.seek(place).and_then(|_| self.file.read_exact(&mut bytes));
-        arrived.map_err(|error| cannot("read", &self.path, &error))?;
-        let words = bytes.as_chunks::<2>().0.iter().map(|word| u16::from_le_bytes(*word));
-        Ok(match info.dtype {
-            Dtype::F16 => words.map(|word| Half::F16.value(word)).collect(),
-            Dtype::BF16 => words.map(|word| Half::Bf16.value(word)).collect(),
-            _ => bytes.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)).collect(),
-        })
+        match arrived {
+            Ok(()) => Ok(bytes),
+            Err(error) => Err(cannot("read", &self.path, &error)),
+        }
     }
+}
+
+/// Numbers of 16 bits as they lie in a file.
+fn words(bytes: &[u8]) -> impl Iterator<Item = u16> {
+    bytes.as_chunks::<2>().0.iter().map(|word| u16::from_le_bytes(*word))
 }
 
 /// Why a tensor of the file does not fit one of this shape.

@@ -1,5 +1,70 @@
 //! Numbers of 16 bits: what weights and caches are kept in to be read faster. Computing is done in f32.
 
+use std::fmt;
+use std::str::FromStr;
+
+/// What numbers are kept in that are only read.
+///
+/// ```
+/// use neutreno_engine::half::Precision;
+/// assert_eq!("bf16".parse(), Ok(Precision::Bf16));
+/// assert_eq!((Precision::F32.bytes(), Precision::F16.bytes()), (4, 2));
+/// assert!("f64".parse::<Precision>().is_err());
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// 32 bits, as they are computed.
+    #[default]
+    F32,
+    /// [`Half::Bf16`].
+    Bf16,
+    /// [`Half::F16`].
+    F16,
+}
+
+impl Precision {
+    /// All of them.
+    pub const ALL: [Precision; 3] = [Precision::F32, Precision::Bf16, Precision::F16];
+
+    /// The name as typed: `f32`, `bf16`, `f16`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+            Precision::F16 => "f16",
+        }
+    }
+
+    /// The bytes of a number.
+    pub fn bytes(self) -> usize {
+        if self == Precision::F32 { 4 } else { 2 }
+    }
+
+    /// The format, if it is one of 16 bits.
+    pub fn half(self) -> Option<Half> {
+        match self {
+            Precision::F32 => None,
+            Precision::Bf16 => Some(Half::Bf16),
+            Precision::F16 => Some(Half::F16),
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Precision {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Precision, String> {
+        let named = Precision::ALL.into_iter().find(|precision| precision.name() == text);
+        named.ok_or_else(|| format!("unknown precision `{text}`: choose f32, bf16 or f16"))
+    }
+}
+
 /// A format of 16 bits.
 ///
 /// ```

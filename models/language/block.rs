@@ -1,11 +1,13 @@
 //! One block of the language model: attention and a feed-forward part, each on an RMS norm of the
 //! residual stream, which they add to.
 
+use super::cache::{LayerCache, New};
 use super::config::LanguageModelConfig;
+use super::matrix::{Matrix, Source};
 use crate::engine::random::Key;
-use crate::engine::{Builder, Initial, Tensor};
+use crate::engine::{Initial, Tensor};
 use crate::trace::Trace;
-use crate::variant::{FirstValue, LayerMixing};
+use crate::variant::{FirstValue, Keeps, LayerMixing, LayerValues};
 
 /// The deviation of the initial weights of linear layers, as in GPT-2 and Llama.
 pub(super) const DEVIATION: f32 = 0.02;
@@ -26,17 +28,17 @@ impl Block {
         config: &LanguageModelConfig,
         layer: usize,
         mixing: LayerMixing,
-        builder: &mut Builder,
+        source: &mut Source,
     ) -> Block {
         let mut norm = |name: &str| {
             let name = format!("model.layers.{layer}.{name}.weight");
-            builder.parameter(&name, [config.hidden_size], Initial::Ones, false)
+            source.parameter(&name, [config.hidden_size], Initial::Ones)
         };
         let input_norm = norm("input_layernorm");
         let post_attention_norm = norm("post_attention_layernorm");
         Block {
-            attention: Attention::new(config, layer, mixing, builder),
-            feed_forward: FeedForward::new(config, layer, builder),
+            attention: Attention::new(config, layer, mixing, source),
+            feed_forward: FeedForward::new(config, layer, source),
             input_norm,
             post_attention_norm,
             epsilon: config.rms_norm_eps,
@@ -55,21 +57,36 @@ impl Block {
         &self,
         x: &Tensor,
         first_value: &mut FirstValue,
+        shared: &mut Shared,
         dropout: Dropout,
         trace: Option<&mut Trace>,
     ) -> Tensor {
         let [after_attention, after_feed_forward] = self.dropout_sites;
         let normed = x.rms_norm(&self.input_norm, self.epsilon);
-        let attended = self.attention.forward(&normed, first_value, trace);
+        let attended = self.attention.forward(&normed, first_value, shared, trace);
         let x = x.add(&dropout.apply(attended, after_attention));
         let normed = x.rms_norm(&self.post_attention_norm, self.epsilon);
         x.add(&dropout.apply(self.feed_forward.forward(&normed), after_feed_forward))
     }
+
+    /// The residual stream (rows, width) of new tokens after this block; the cache then has what the block
+    /// keeps of them.
+    #[track_caller]
+    pub fn extend(&self, x: &Tensor, new: &mut New, cache: &LayerCache) -> Tensor {
+        let normed = x.rms_norm(&self.input_norm, self.epsilon);
+        let x = x.add(&self.attention.extend(&normed, new, cache));
+        let normed = x.rms_norm(&self.post_attention_norm, self.epsilon);
+        x.add(&self.feed_forward.forward(&normed))
+    }
 }
+
+/// The keys and values of the last layer that made some, for those that share them.
+#[derive(Default)]
+pub(super) struct Shared(Option<(Tensor, LayerValues)>);
 
 /// A weight (outputs, inputs), and in some models a bias.
 struct Linear {
-    weight: Tensor,
+    weight: Matrix,
     bias: Option<Tensor>,
 }
 
@@ -79,27 +96,25 @@ impl Linear {
         [outputs, inputs]: [usize; 2],
         deviation: f32,
         bias: bool,
-        scope: &Builder,
+        source: &mut Source,
     ) -> Linear {
-        let mut scope = scope.scope(name);
-        let initial = Initial::Normal { deviation };
-        Linear {
-            weight: scope.parameter("weight", [outputs, inputs], initial, true),
-            bias: bias.then(|| scope.parameter("bias", [outputs], Initial::Zeros, false)),
-        }
+        let weight = source.matrix(&format!("{name}.weight"), [outputs, inputs], deviation);
+        let mut make = || source.parameter(&format!("{name}.bias"), [outputs], Initial::Zeros);
+        Linear { weight, bias: bias.then(&mut make) }
     }
 
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        x.linear(&self.weight, self.bias.as_ref())
+        self.weight.linear(x, self.bias.as_ref())
     }
 }
 
 /// Causal attention with rotary positions, grouped queries and the variant's values.
 struct Attention {
     query: Linear,
-    key: Linear,
-    /// `None` in SVFormer's layers after the first.
+    /// `None` where the layer shares another's keys and values.
+    key: Option<Linear>,
+    /// `None` there, and in SVFormer's layers after the first.
     value: Option<Linear>,
     output: Linear,
     mixing: LayerMixing,
@@ -114,22 +129,20 @@ impl Attention {
         config: &LanguageModelConfig,
         layer: usize,
         mixing: LayerMixing,
-        builder: &mut Builder,
+        source: &mut Source,
     ) -> Attention {
         let (width, head_size) = (config.hidden_size, config.head_size());
         let query_width = config.num_attention_heads * head_size;
         let key_value_width = config.num_key_value_heads * head_size;
-        let scope = builder.scope(&format!("model.layers.{layer}.self_attn"));
-        let linear = |name: &str, shape: [usize; 2], deviation: f32| {
-            Linear::new(name, shape, deviation, config.attention_bias, &scope)
+        let mut linear = |name: &str, shape: [usize; 2], deviation: f32| {
+            let name = format!("model.layers.{layer}.self_attn.{name}");
+            Linear::new(&name, shape, deviation, config.attention_bias, source)
         };
+        let Keeps { key, value } = config.keeps(layer);
         Attention {
             query: linear("q_proj", [query_width, width], DEVIATION),
-            key: linear("k_proj", [key_value_width, width], DEVIATION),
-            value: config
-                .variant
-                .has_own_value(layer)
-                .then(|| linear("v_proj", [key_value_width, width], DEVIATION)),
+            key: key.then(|| linear("k_proj", [key_value_width, width], DEVIATION)),
+            value: value.then(|| linear("v_proj", [key_value_width, width], DEVIATION)),
             output: linear("o_proj", [width, query_width], residual_deviation(config)),
             mixing,
             head_size,
@@ -141,20 +154,44 @@ impl Attention {
         &self,
         x: &Tensor,
         first_value: &mut FirstValue,
+        shared: &mut Shared,
         trace: Option<&mut Trace>,
     ) -> Tensor {
         let [batch, time] = [x.shape()[0], x.shape()[1]];
         let heads =
             |linear: &Linear| linear.forward(x).reshape([batch, time, usize::MAX, self.head_size]);
         let query = heads(&self.query).rope_by(0, &self.frequencies);
-        let key = heads(&self.key).rope_by(0, &self.frequencies);
-        let own = self.value.as_ref().map(heads);
-        let values = first_value.of_layer(own, &self.mixing);
-        let attended = values.attend(&query, &key, true);
+        if let Some(key) = &self.key {
+            let key = heads(key).rope_by(0, &self.frequencies);
+            let own = self.value.as_ref().map(heads);
+            *shared = Shared(Some((key, first_value.of_layer(own, &self.mixing))));
+        }
+        let (key, values) = shared.0.as_ref().expect("the first layer of a group has keys");
+        let attended = values.attend(&query, key, true);
         if let Some(trace) = trace {
-            trace.keep_attention(&query, &key, &values, &attended);
+            trace.keep_attention(&query, key, values, &attended);
         }
         self.output.forward(&attended.reshape([batch, time, usize::MAX]))
+    }
+
+    /// The same for new tokens (rows, width), over all that is kept of their sequences.
+    #[track_caller]
+    fn extend(&self, x: &Tensor, new: &mut New, cache: &LayerCache) -> Tensor {
+        let rows = x.shape()[0];
+        let heads = |linear: &Linear| linear.forward(x).reshape([rows, usize::MAX, self.head_size]);
+        let query = heads(&self.query).rope_at(new.places, &self.frequencies);
+        if let Some(key) = &self.key {
+            cache.keys.write(&heads(key).rope_at(new.places, &self.frequencies), new.places);
+            let own = self.value.as_ref().map(heads);
+            let values = new.first_value.of_layer(own, &self.mixing);
+            if self.value.is_some() {
+                cache.values.write(&values.mixed(), new.places);
+            }
+            new.values = Some(values);
+        }
+        let values = new.values.as_ref().expect("the first layer has values");
+        let attended = values.attend_cached(&query, &cache.keys, &cache.values, new.places);
+        self.output.forward(&attended.reshape([rows, usize::MAX]))
     }
 }
 
@@ -166,11 +203,11 @@ struct FeedForward {
 }
 
 impl FeedForward {
-    fn new(config: &LanguageModelConfig, layer: usize, builder: &mut Builder) -> FeedForward {
+    fn new(config: &LanguageModelConfig, layer: usize, source: &mut Source) -> FeedForward {
         let (width, inner) = (config.hidden_size, config.intermediate_size);
-        let scope = builder.scope(&format!("model.layers.{layer}.mlp"));
-        let linear = |name: &str, shape: [usize; 2], deviation: f32| {
-            Linear::new(name, shape, deviation, config.mlp_bias, &scope)
+        let mut linear = |name: &str, shape: [usize; 2], deviation: f32| {
+            let name = format!("model.layers.{layer}.mlp.{name}");
+            Linear::new(&name, shape, deviation, config.mlp_bias, source)
         };
         FeedForward {
             gate: linear("gate_proj", [inner, width], DEVIATION),

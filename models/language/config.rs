@@ -3,8 +3,9 @@
 
 use super::rotary::RopeScaling;
 use crate::check;
+use crate::engine::half::Precision;
 use crate::engine::ops::rope;
-use crate::variant::{Variant, VariantConfig};
+use crate::variant::{Keeps, Variant, VariantConfig};
 use serde::{Deserialize, Serialize};
 
 /// Sizes and constants of a language model. Keys as in Hugging Face's `LlamaConfig`.
@@ -32,6 +33,10 @@ pub struct LanguageModelConfig {
     pub num_attention_heads: usize,
     /// The number of key and value heads; a divisor of the number of query heads.
     pub num_key_value_heads: usize,
+    /// How many layers that follow each other share the keys and values of the first of them
+    /// (cross-layer attention: Brandon et al. 2024, arXiv 2405.12981); 1 for none.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub share_keys: usize,
     /// The channels of one head, where they are not `hidden_size` / `num_attention_heads`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head_dim: Option<usize>,
@@ -68,6 +73,15 @@ pub struct LanguageModelConfig {
     pub variant: VariantConfig,
 }
 
+/// What a file that does not say has.
+fn one() -> usize {
+    1
+}
+
+fn is_one(number: &usize) -> bool {
+    *number == 1
+}
+
 /// In files that do not say.
 fn of_llama() -> f32 {
     0.02
@@ -92,6 +106,7 @@ impl LanguageModelConfig {
             num_hidden_layers: layers,
             num_attention_heads: heads,
             num_key_value_heads: heads,
+            share_keys: 1,
             head_dim: None,
             attention_bias: false,
             mlp_bias: false,
@@ -120,12 +135,32 @@ impl LanguageModelConfig {
         plain.map(|frequency| scaling.map_or(frequency, |how| how.scale(frequency))).collect()
     }
 
-    /// The bytes of keys and values that generation must keep for each token and sequence: K and
-    /// V of every layer, except that SVFormer keeps its one V once.
+    /// What layer `layer`, counted from 0, makes of each token and keeps of it when text is generated.
+    pub fn keeps(&self, layer: usize) -> Keeps {
+        self.variant.keeps(layer, self.share_keys)
+    }
+
+    /// The bytes of keys and values that generation must keep for each token and sequence, in f32: K
+    /// and V of every layer, except that SVFormer keeps its one V once, and layers that share keys and
+    /// values keep them together.
     pub fn kv_cache_bytes_per_token(&self) -> usize {
-        let layers = self.num_hidden_layers;
-        let values = (0..layers).filter(|layer| self.variant.has_own_value(*layer)).count();
-        (layers + values) * self.num_key_value_heads * self.head_size() * size_of::<f32>()
+        self.kv_cache_bytes_per_token_in(Precision::F32)
+    }
+
+    /// The same where they are kept in `precision`.
+    ///
+    /// ```
+    /// use neutreno_models::LanguageModelConfig;
+    /// use neutreno_models::engine::half::Precision;
+    /// let config = LanguageModelConfig::new(1000, 64, 8, 4, 128);
+    /// assert_eq!(config.kv_cache_bytes_per_token_in(Precision::Bf16), 2 * 8 * 64 * 2);
+    /// ```
+    pub fn kv_cache_bytes_per_token_in(&self, precision: Precision) -> usize {
+        let kept = (0..self.num_hidden_layers).map(|layer| {
+            let Keeps { key, value } = self.keeps(layer);
+            usize::from(key) + usize::from(value)
+        });
+        kept.sum::<usize>() * self.num_key_value_heads * self.head_size() * precision.bytes()
     }
 
     /// What is wrong with the sizes, if anything.
@@ -140,6 +175,7 @@ impl LanguageModelConfig {
             ("num_hidden_layers", self.num_hidden_layers),
             ("num_attention_heads", self.num_attention_heads),
             ("num_key_value_heads", self.num_key_value_heads),
+            ("share_keys", self.share_keys),
             ("max_position_embeddings", self.max_position_embeddings),
             ("head_dim", self.head_dim.unwrap_or(1)),
         ];
@@ -172,7 +208,17 @@ impl LanguageModelConfig {
         check::above_zero("embedding_deviation", self.embedding_deviation)?;
         check::probability("dropout", self.dropout)?;
         check::kind([&self.model_type, &self.hidden_act], ["llama", "silu"])?;
-        self.variant.check(self.num_hidden_layers)
+        self.variant.check(self.num_hidden_layers)?;
+        let mut mixing = self.variant.resformer_layers.iter().flatten();
+        match mixing.find(|layer| !self.keeps(**layer).key) {
+            Some(layer) => Err(format!(
+                "resformer_layers: layer {layer} mixes nothing; with share_keys = {} it takes its values \
+                 from layer {}",
+                self.share_keys,
+                layer - layer % self.share_keys
+            )),
+            None => Ok(()),
+        }
     }
 }
 

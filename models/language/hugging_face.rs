@@ -231,6 +231,7 @@ fn config(keys: &mut Keys, variant: VariantConfig) -> Result<LanguageModelConfig
     Ok(LanguageModelConfig {
         intermediate_size,
         num_key_value_heads: keys.size("num_key_value_heads")?.unwrap_or(heads),
+        share_keys: keys.size("share_keys")?.unwrap_or(1),
         head_dim: keys.size("head_dim")?.filter(|size| Some(*size) != width.checked_div(heads)),
         attention_bias: keys.flag("attention_bias")?.unwrap_or(false),
         mlp_bias: keys.flag("mlp_bias")?.unwrap_or(false),

@@ -3,10 +3,14 @@
 use super::config::LanguageModelConfig;
 use super::generation_config::GenerationConfig;
 use super::hugging_face::ConfigFile;
+use super::matrix::Source;
 use super::model::LanguageModel;
 use super::weights::{Weights, list};
-use crate::engine::{Device, Error, Group, Parameters, Result, Shape};
+use crate::engine::half::{Half, Precision};
+use crate::engine::ops::half_matrix::HalfMatrix;
+use crate::engine::{Builder, Device, Error, Group, Parameters, Result, Shape};
 use crate::json;
+use std::cell::RefCell;
 use std::path::Path;
 
 /// What the output layer's weights are called.
@@ -17,8 +21,11 @@ const EMBEDDING: &str = "model.embed_tokens.weight";
 pub struct Loaded {
     /// The model.
     pub model: LanguageModel,
-    /// Its parameters.
+    /// Its parameters. In half precision these are only vectors, such as the weights of norms: matrices
+    /// are the model's alone, and read only.
     pub parameters: Parameters,
+    /// The bytes of all weights as they are kept.
+    pub weight_bytes: u64,
     /// The token that texts begin with, by `generation_config.json`, else by the configuration.
     pub begin_token: Option<u32>,
     /// The tokens after which a text is at its end, by the same files.
@@ -33,6 +40,9 @@ pub struct Loaded {
 pub struct LoadSettings<'a> {
     /// Whether a key of the configuration that nobody knows is an error instead of a notice.
     pub strict: bool,
+    /// What matrices are kept in. In half precision a model can be written and scored with, and takes half
+    /// the memory, but not be trained.
+    pub precision: Precision,
     /// How each parameter will be trained: by its name, its shape, and whether the model wants weight
     /// decay for it, as in [`Parameters::build_with_groups`].
     pub group: &'a dyn Fn(&str, Shape, bool) -> Group,
@@ -40,7 +50,11 @@ pub struct LoadSettings<'a> {
 
 impl Default for LoadSettings<'_> {
     fn default() -> Self {
-        LoadSettings { strict: false, group: &|_, _, decay| Group::with_decay(decay) }
+        LoadSettings {
+            strict: false,
+            precision: Precision::F32,
+            group: &|_, _, decay| Group::with_decay(decay),
+        }
     }
 }
 
@@ -87,26 +101,62 @@ impl LanguageModel {
     /// # Errors
     /// As [`LanguageModel::load`].
     pub fn load_with(folder: &Path, device: &Device, settings: &LoadSettings) -> Result<Loaded> {
-        let Opened { config, begin_token, end_tokens, mut weights, mut notices } =
-            Opened::open(folder, settings.strict)?;
+        let opened = Opened::open(folder, settings.strict)?;
+        let Opened { config, numbers, begin_token, end_tokens, mut weights, mut notices } = opened;
         let generation = read_generation(folder, settings.strict, &mut notices)?;
         let build = |builder: &mut _| LanguageModel::new(&config, builder);
-        let (model, parameters) =
-            Parameters::build_to_read(device, 0, settings.group, |_| false, build);
+        let (model, parameters) = match settings.precision.half() {
+            None => Parameters::build_to_read(device, 0, settings.group, |_| false, build),
+            Some(half) => build_half(&config, &mut weights, half, device)?,
+        };
         for (name, tensor) in parameters.iter() {
             weights.read_into(name, tensor)?;
         }
         device.synchronize()?;
+        let [all, vectors] = [numbers, parameters.count()].map(|count| count as u64);
+        let weight_bytes = 4 * vectors + settings.precision.bytes() as u64 * (all - vectors);
         let of_file = generation.as_ref();
         let begin_token = of_file.and_then(|file| file.begin_token).or(begin_token);
         let end_tokens = of_file.and_then(|file| file.end_tokens.clone()).unwrap_or(end_tokens);
-        Ok(Loaded { model, parameters, begin_token, end_tokens, generation, notices })
+        Ok(Loaded { model, parameters, weight_bytes, begin_token, end_tokens, generation, notices })
+    }
+}
+
+/// The model with matrices in half precision, and the parameters that are left.
+fn build_half(
+    config: &LanguageModelConfig,
+    weights: &mut Weights,
+    half: Half,
+    device: &Device,
+) -> Result<(LanguageModel, Parameters)> {
+    let (weights, problem) = (RefCell::new(weights), RefCell::new(None));
+    let read = |name: &str, shape: [usize; 2], device: &Device| {
+        let mut problem = problem.borrow_mut();
+        // The constructor runs on the planning device first.
+        if device.kind() != "plan" && problem.is_none() {
+            match weights.borrow_mut().read_half(name, half, device) {
+                Ok(matrix) => return matrix,
+                Err(error) => *problem = Some(error),
+            }
+        }
+        HalfMatrix::zeros(shape, half, &Device::plan())
+    };
+    let frozen = |_: &str, _, _| Group::FROZEN;
+    let build = |builder: &mut Builder| {
+        LanguageModel::from_source(config, &mut Source::new(builder, Some(&read)))
+    };
+    let built = Parameters::build_to_read(device, 0, frozen, |_| false, build);
+    match problem.take() {
+        Some(error) => Err(error),
+        None => Ok(built),
     }
 }
 
 /// A folder's configuration and weights, which were found to fit each other. Nothing is made yet.
 pub(super) struct Opened {
     pub config: LanguageModelConfig,
+    /// How many numbers its parameters have.
+    numbers: usize,
     begin_token: Option<u32>,
     end_tokens: Vec<u32>,
     pub weights: Weights,
@@ -136,7 +186,7 @@ impl Opened {
                 list(&tables)
             ));
         }
-        Ok(Opened { config, begin_token, end_tokens, weights, notices })
+        Ok(Opened { config, numbers: planned.count(), begin_token, end_tokens, weights, notices })
     }
 }
 
@@ -185,7 +235,7 @@ fn is_table(name: &str) -> bool {
 
 /// That the model is not larger than its weights, before anything is made in its size.
 fn check_size(config: &LanguageModelConfig, weights: &Weights) -> std::result::Result<(), String> {
-    let [vocabulary, width, inner, layers, heads, key_value_heads, head_size] = [
+    let [vocabulary, width, inner, layers, heads, key_value_heads, head_size, share_keys] = [
         config.vocab_size,
         config.hidden_size,
         config.intermediate_size,
@@ -193,11 +243,14 @@ fn check_size(config: &LanguageModelConfig, weights: &Weights) -> std::result::R
         config.num_attention_heads,
         config.num_key_value_heads,
         config.head_size(),
+        config.share_keys,
     ]
     .map(|size| size as u128);
     // Without biases, norms, and values, of which one variant has less.
-    let block = (2 * heads + key_value_heads) * head_size + 3 * inner;
-    let least = layers.saturating_mul(block).saturating_add(vocabulary).saturating_mul(width);
+    let block = 2 * heads * head_size + 3 * inner;
+    let keys = layers.div_ceil(share_keys).saturating_mul(key_value_heads * head_size);
+    let least = layers.saturating_mul(block).saturating_add(keys).saturating_add(vocabulary);
+    let least = least.saturating_mul(width);
     let there = weights.elements();
     if least <= there {
         return Ok(());

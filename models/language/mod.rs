@@ -1,16 +1,20 @@
 //! Models of text, in the four variants: Llama blocks with Hugging Face's names.
 
 mod block;
+mod cache;
 mod config;
+mod extend;
 mod generation_config;
 mod hugging_face;
 mod load;
+mod matrix;
 mod model;
 mod origin;
 mod rotary;
 mod sampling;
 mod weights;
 
+pub use cache::KeyValueCache;
 pub use config::LanguageModelConfig;
 pub use generation_config::GenerationConfig;
 pub use hugging_face::ConfigFile;

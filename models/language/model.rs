@@ -1,8 +1,9 @@
 //! The language model: Llama blocks (RMS norm, rotary positions, SwiGLU, grouped-query attention,
 //! usually no biases) with one of the four variants of attention. Parameter names are Hugging Face's.
 
-use super::block::{Block, DEVIATION, Dropout};
+use super::block::{Block, DEVIATION, Dropout, Shared};
 use super::config::LanguageModelConfig;
+use super::matrix::{Matrix, Source};
 use crate::engine::random::Key;
 use crate::engine::{Builder, Ids, Initial, Tensor, no_grad};
 use crate::trace::Trace;
@@ -27,11 +28,11 @@ use std::sync::Arc;
 /// ```
 pub struct LanguageModel {
     config: LanguageModelConfig,
-    embedding: Tensor,
-    blocks: Vec<Arc<Block>>,
+    embedding: Matrix,
+    pub(super) blocks: Arc<[Block]>,
     norm: Tensor,
     /// `None` if the embedding serves as output layer too.
-    head: Option<Tensor>,
+    head: Option<Matrix>,
 }
 
 /// What one pass through the model needs to know beside the tokens.
@@ -64,24 +65,29 @@ impl LanguageModel {
     /// # Panics
     /// If the configuration is not sound; [`LanguageModelConfig::check`] tells beforehand.
     pub fn new(config: &LanguageModelConfig, builder: &mut Builder) -> LanguageModel {
+        LanguageModel::from_source(config, &mut Source::new(builder, None))
+    }
+
+    /// The same with matrices from wherever they are.
+    #[track_caller]
+    pub(super) fn from_source(config: &LanguageModelConfig, source: &mut Source) -> LanguageModel {
         if let Err(problem) = config.check() {
             panic!("language model: {problem}");
         }
         let (vocabulary, width) = (config.vocab_size, config.hidden_size);
-        let initial = Initial::Normal { deviation: config.embedding_deviation };
+        let table = [vocabulary, width];
         let embedding =
-            builder.parameter("model.embed_tokens.weight", [vocabulary, width], initial, true);
+            source.matrix("model.embed_tokens.weight", table, config.embedding_deviation);
         let attention = |layer: usize| format!("layers.{layer}.self_attn");
-        let (layers, mut scope) = (config.num_hidden_layers, builder.scope("model"));
-        let mixings = mixings(&config.variant, layers, &mut scope, attention);
+        let (layers, mut scope) = (config.num_hidden_layers, source.builder().scope("model"));
+        let mixings = mixings(&config.variant, layers, config.share_keys, &mut scope, attention);
         let blocks = (0..)
             .zip(mixings)
-            .map(|(layer, mixing)| Arc::new(Block::new(config, layer, mixing, builder)))
+            .map(|(layer, mixing)| Block::new(config, layer, mixing, source))
             .collect();
-        let norm = builder.parameter("model.norm.weight", [width], Initial::Ones, false);
-        let initial = Initial::Normal { deviation: DEVIATION };
+        let norm = source.parameter("model.norm.weight", [width], Initial::Ones);
         let head = (!config.tie_word_embeddings)
-            .then(|| builder.parameter("lm_head.weight", [vocabulary, width], initial, true));
+            .then(|| source.matrix("lm_head.weight", table, DEVIATION));
         LanguageModel { config: config.clone(), embedding, blocks, norm, head }
     }
 
@@ -122,7 +128,11 @@ impl LanguageModel {
     pub fn loss(&self, tokens: &Ids, targets: &Ids, pass: &Pass) -> Tensor {
         let states = self.states(tokens, pass, None);
         let targets = targets.reshape([targets.shape().elements()]);
-        states.linear_cross_entropy(self.output_weight(), &targets, pass.label_smoothing)
+        states.linear_cross_entropy(
+            &self.output_weight().to_tensor(),
+            &targets,
+            pass.label_smoothing,
+        )
     }
 
     /// The logits of the token that follows the one at a position, from 0, of each row: (batch,
@@ -156,7 +166,7 @@ impl LanguageModel {
         let rows: Vec<u32> = positions.iter().enumerate().map(row).collect();
         no_grad(|| {
             let states = self.states(tokens, &Pass::evaluation(), None);
-            states.gather(&Ids::new(rows, [batch]), 0).linear(self.output_weight(), None)
+            self.output(&states.gather(&Ids::new(rows, [batch]), 0))
         })
     }
 
@@ -168,7 +178,7 @@ impl LanguageModel {
     /// vocabulary.
     #[track_caller]
     pub fn forward(&self, tokens: &Ids, pass: &Pass) -> Tensor {
-        self.states(tokens, pass, None).linear(self.output_weight(), None)
+        self.output(&self.states(tokens, pass, None))
     }
 
     /// The same as numbers to look at: nothing is kept for gradients, and there is no dropout.
@@ -200,26 +210,50 @@ impl LanguageModel {
     fn states(&self, tokens: &Ids, pass: &Pass, mut trace: Option<&mut Trace>) -> Tensor {
         let [batch, time] = self.check_tokens(tokens);
         let dropout = Dropout { probability: self.config.dropout, key: pass.dropout };
-        let mut states = dropout.apply(self.embedding.embedding(tokens), Dropout::EMBEDDING);
+        let mut states = dropout.apply(self.embed(tokens), Dropout::EMBEDDING);
         let mut first_value = FirstValue::default();
         if let Some(trace) = &mut trace {
             trace.keep_states(&states);
         }
-        for block in &self.blocks {
-            states = if pass.recompute {
-                let block = block.clone();
-                first_value.recompute(&states, move |states, first_value| {
-                    block.forward(states, first_value, dropout, None)
-                })
-            } else {
-                block.forward(&states, &mut first_value, dropout, trace.as_deref_mut())
-            };
-            if let Some(trace) = &mut trace {
-                trace.keep_states(&states);
+        // Layers that share keys and values stand together: no others need to be given these.
+        for first in (0..self.blocks.len()).step_by(self.config.share_keys) {
+            let group = first..self.blocks.len().min(first + self.config.share_keys);
+            if pass.recompute {
+                let blocks = self.blocks.clone();
+                states = first_value.recompute(&states, move |states, first_value| {
+                    let mut shared = Shared::default();
+                    blocks[group.clone()].iter().fold(states.clone(), |states, block| {
+                        block.forward(&states, first_value, &mut shared, dropout, None)
+                    })
+                });
+                continue;
+            }
+            let mut shared = Shared::default();
+            for block in &self.blocks[group] {
+                let trace_of = trace.as_deref_mut();
+                states = block.forward(&states, &mut first_value, &mut shared, dropout, trace_of);
+                if let Some(trace) = &mut trace {
+                    trace.keep_states(&states);
+                }
             }
         }
-        let states = states.rms_norm(&self.norm, self.config.rms_norm_eps);
-        states.reshape([batch * time, self.config.hidden_size])
+        self.normalize(&states).reshape([batch * time, self.config.hidden_size])
+    }
+
+    /// The rows of the embedding.
+    #[track_caller]
+    pub(super) fn embed(&self, tokens: &Ids) -> Tensor {
+        self.embedding.embedding(tokens)
+    }
+
+    /// What the output layer sees of the last block's residual stream.
+    pub(super) fn normalize(&self, states: &Tensor) -> Tensor {
+        states.rms_norm(&self.norm, self.config.rms_norm_eps)
+    }
+
+    /// The logits of what the output layer sees.
+    pub(super) fn output(&self, states: &Tensor) -> Tensor {
+        self.output_weight().linear(states, None)
     }
 
     /// The sizes of a batch of tokens. Positions are rotations, which can be computed of any, but beyond
@@ -228,10 +262,7 @@ impl LanguageModel {
     fn check_tokens(&self, tokens: &Ids) -> [usize; 2] {
         let (shape, most) = (tokens.shape(), self.config.max_position_embeddings);
         assert!(shape.rank() == 2, "tokens are (batch, time), not {shape}");
-        let vocabulary = self.config.vocab_size;
-        if let Some(id) = tokens.as_slice().iter().find(|id| **id as usize >= vocabulary) {
-            panic!("language model: token {id} is outside the vocabulary of {vocabulary}");
-        }
+        self.check_vocabulary(tokens.as_slice().iter());
         let [batch, time] = [shape[0], shape[1]];
         assert!(
             time <= most,
@@ -241,7 +272,15 @@ impl LanguageModel {
         [batch, time]
     }
 
-    fn output_weight(&self) -> &Tensor {
+    #[track_caller]
+    pub(super) fn check_vocabulary<'a>(&self, mut tokens: impl Iterator<Item = &'a u32>) {
+        let vocabulary = self.config.vocab_size;
+        if let Some(id) = tokens.find(|id| **id as usize >= vocabulary) {
+            panic!("language model: token {id} is outside the vocabulary of {vocabulary}");
+        }
+    }
+
+    fn output_weight(&self) -> &Matrix {
         self.head.as_ref().unwrap_or(&self.embedding)
     }
 }

@@ -6,7 +6,7 @@ use super::load::Opened;
 use super::model::LanguageModel;
 use crate::engine::{Device, Group, Parameters, Result};
 use crate::variant::{
-    LAMBDA_FIRST, LAMBDA_LOGITS, LAMBDA_OWN, LAMBDA_SCALE, ResformerKind, Variant, VariantConfig,
+    LAMBDA_FIRST, LAMBDA_LOGITS, LAMBDA_OWN, LAMBDA_SCALE, ResformerKind, Variant,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -105,8 +105,10 @@ impl Origin {
         }
         let plus = [LAMBDA_LOGITS, LAMBDA_SCALE].map(|name| new(&of_all(name)));
         if let [Some(logits), Some(scale)] = plus {
-            let first = (1..layers).map(|layer| self.first(layer)).collect::<Result<Vec<_>>>()?;
-            let shares = shares(&first);
+            let mixes = |layer: &usize| *layer > 0 && config.keeps(*layer).key;
+            let first =
+                |layer| Some(layer).filter(mixes).map(|layer| self.first(layer)).transpose();
+            let shares = shares(&(0..layers).map(first).collect::<Result<Vec<_>>>()?);
             logits.overwrite(&shares.0);
             scale.overwrite(&[shares.1]);
         }
@@ -138,9 +140,12 @@ impl Origin {
     }
 
     fn coefficients(&self, layer: usize) -> [Option<f32>; 3] {
-        let LanguageModelConfig { variant, num_hidden_layers, .. } = &self.opened.config;
-        variant.coefficients(layer, *num_hidden_layers)
+        coefficients(&self.opened.config, layer)
     }
+}
+
+fn coefficients(config: &LanguageModelConfig, layer: usize) -> [Option<f32>; 3] {
+    config.variant.coefficients(layer, config.num_hidden_layers, config.share_keys)
 }
 
 /// The names of a model's parameters.
@@ -158,20 +163,19 @@ fn of_all(name: &str) -> String {
     format!("model.{name}")
 }
 
-/// The logits and the scale with which learnable-plus has these b, those of the layers after the first,
-/// or the nearest that it can have: all of one sign.
-fn shares(first: &[f32]) -> (Vec<f32>, f32) {
-    let layers = first.len() + 1;
-    if first.iter().all(|b| *b == first[0]) {
-        return (vec![0.0; layers], first[0] * layers as f32);
+/// The logits and the scale with which learnable-plus has these b, or the nearest that it can have: all of
+/// one sign. A layer without one has a share that nothing takes.
+fn shares(first: &[Option<f32>]) -> (Vec<f32>, f32) {
+    let all = || first.iter().flatten();
+    let one = all().next().copied().unwrap_or(0.0);
+    if all().all(|b| *b == one) {
+        return (vec![0.0; first.len()], one * first.len() as f32);
     }
-    let sign = first.iter().sum::<f32>().signum();
-    let largest = first.iter().fold(0.0, |largest: f32, b| largest.max(sign * b));
-    let of_layers = first.iter().map(|b| (sign * b).max(1e-4 * largest).ln());
-    // The first layer has a share that nothing takes: as large as the largest.
-    let logits: Vec<f32> = [largest.ln()].into_iter().chain(of_layers).collect();
-    let scale = sign * logits.iter().map(|logit| logit.exp()).sum::<f32>();
-    (logits, scale)
+    let sign = all().sum::<f32>().signum();
+    let largest = all().fold(0.0, |largest: f32, b| largest.max(sign * b));
+    let size = |b: &Option<f32>| b.map_or(largest, |b| (sign * b).max(1e-4 * largest));
+    let sizes: Vec<f32> = first.iter().map(size).collect();
+    (sizes.iter().map(|size| size.ln()).collect(), sign * sizes.iter().sum::<f32>())
 }
 
 /// What a model that starts from another takes of it.
@@ -192,7 +196,7 @@ impl Transfer {
     /// times itself ([`LanguageModel::grow_fidelity`]).
     pub fn new(from: &LanguageModelConfig, to: &LanguageModelConfig, grown: f32) -> Transfer {
         let [theirs, own] = [from, to].map(names);
-        let change = change(&from.variant, &to.variant, to.num_hidden_layers, grown);
+        let change = change(from, to, grown);
         Transfer {
             taken: theirs.intersection(&own).count(),
             new: own.difference(&theirs).cloned().collect(),
@@ -251,17 +255,18 @@ fn by_layers(names: &[String]) -> String {
 }
 
 /// How a start differs from the model. What is learned begins as it is in the model.
-fn change(from: &VariantConfig, to: &VariantConfig, layers: usize, grown: f32) -> Option<String> {
+fn change(from: &LanguageModelConfig, to: &LanguageModelConfig, grown: f32) -> Option<String> {
+    let layers = to.num_hidden_layers;
     let both = |layer: usize| {
-        let theirs = from.coefficients(layer, layers);
-        let [own, first, fidelity] = to.coefficients(layer, layers);
+        let theirs = coefficients(from, layer);
+        let [own, first, fidelity] = coefficients(to, layer);
         let fidelity = fidelity.map(|c| grown * c);
         (theirs, [own.or(theirs[0]), first.or(theirs[1]), fidelity])
     };
     let differs = |layer: &usize| {
         let (theirs, own) = both(*layer);
         // Two that are learned are the same numbers.
-        let learned = [0, 1].map(|i| to.coefficients(*layer, layers)[i].is_none());
+        let learned = [0, 1].map(|i| coefficients(to, *layer)[i].is_none());
         let same = |i: usize| theirs[i] == own[i] && (theirs[i].is_some() || learned[i]);
         !(same(0) && same(1) && theirs[2] == own[2])
     };
@@ -281,12 +286,13 @@ fn change(from: &VariantConfig, to: &VariantConfig, layers: usize, grown: f32) -
             "it begins with (a, b, c) = ({own}) in place of ({theirs}) in {layers}"
         ));
     }
-    let plus = |variant: &VariantConfig| {
-        variant.variant == Variant::Resformer
-            && variant.resformer_kind == Some(ResformerKind::LearnablePlus)
+    let plus = |config: &LanguageModelConfig| {
+        config.variant.variant == Variant::Resformer
+            && config.variant.resformer_kind == Some(ResformerKind::LearnablePlus)
     };
-    let first = |layer: usize| from.coefficients(layer, layers)[1];
-    let one = (1..layers).all(|layer| first(layer).is_some() && first(layer) == first(1));
+    let mixing = (1..layers).filter(|layer| to.keeps(*layer).key);
+    let first: Vec<Option<f32>> = mixing.map(|layer| coefficients(from, layer)[1]).collect();
+    let one = first.iter().all(|b| b.is_some() && *b == first[0]);
     (plus(to) && !plus(from) && !one).then(|| {
         "its shares of the first value are of one sign and none is 0: they begin at the nearest to \
          the model's b"
@@ -298,6 +304,7 @@ fn change(from: &VariantConfig, to: &VariantConfig, layers: usize, grown: f32) -
 mod tests {
     use super::*;
     use crate::engine::Ids;
+    use crate::variant::VariantConfig;
 
     fn resformer(kind: ResformerKind) -> VariantConfig {
         VariantConfig { resformer_kind: Some(kind), ..VariantConfig::new(Variant::Resformer) }
@@ -318,10 +325,12 @@ mod tests {
     /// A model of a variant, whose learned coefficients are what `learned` gives for each, in a folder.
     fn folder(
         variant: &VariantConfig,
+        share_keys: usize,
         learned: impl Fn(usize) -> f32,
     ) -> (tempfile::TempDir, LanguageModel) {
-        let mut config = LanguageModelConfig::new(50, 16, 4, 2, 8);
+        let mut config = LanguageModelConfig::new(50, 16, 6, 2, 8);
         config.variant = variant.clone();
+        config.share_keys = share_keys;
         let build = |builder: &mut _| LanguageModel::new(&config, builder);
         let (model, parameters) = Parameters::build(&Device::cpu(), 1, build);
         let lambdas = parameters.iter().filter(|(name, _)| name.contains("lambda"));
@@ -343,8 +352,10 @@ mod tests {
     /// From every variant to every variant: it is said that the start is the model exactly where it is.
     #[test]
     fn what_is_said_of_the_start_is_true() {
-        for from in &all() {
-            let (folder, model) = folder(from, |number| 0.3 + 0.1 * (number % 7) as f32);
+        let starts = [1, 2].map(|share_keys| all().into_iter().map(move |from| (share_keys, from)));
+        for (share_keys, from) in &starts.into_iter().flatten().collect::<Vec<_>>() {
+            let learned = |number: usize| 0.3 + 0.1 * (number % 7) as f32;
+            let (folder, model) = folder(from, *share_keys, learned);
             let mut origin = Origin::open(folder.path()).unwrap();
             for to in &all() {
                 let config = LanguageModelConfig { variant: to.clone(), ..origin.config().clone() };
@@ -391,19 +402,20 @@ mod tests {
     /// Also where b of some layers is 0 or of another sign, as near as it comes.
     #[test]
     fn shares_are_those_that_come_nearest() {
-        let of = |first: &[f32]| {
-            let (logits, scale) = shares(first);
+        let of = |first: [f32; 3]| {
+            let (logits, scale) =
+                shares(&[None, Some(first[0]), None, Some(first[1]), Some(first[2])]);
             let sum: f32 = logits.iter().map(|logit| logit.exp()).sum();
-            logits[1..].iter().map(|logit| scale * logit.exp() / sum).collect::<Vec<_>>()
+            [1, 3, 4].map(|layer| scale * logits[layer].exp() / sum)
         };
-        assert_eq!(shares(&[0.0; 3]), (vec![0.0; 4], 0.0));
+        assert_eq!(shares(&[None, Some(0.0), Some(0.0)]), (vec![0.0; 3], 0.0));
         for (first, nearest) in [
             ([2.0, 2.0, 2.0], [2.0, 2.0, 2.0]),
             ([0.5, 0.1, 3.0], [0.5, 0.1, 3.0]),
             ([-0.5, -0.1, -3.0], [-0.5, -0.1, -3.0]),
             ([0.0, -0.1, 5.0], [0.0005, 0.0005, 5.0]),
         ] {
-            for (own, nearest) in of(&first).into_iter().zip(nearest) {
+            for (own, nearest) in of(first).into_iter().zip(nearest) {
                 assert!((own - nearest).abs() < 1e-5, "{first:?}: {own}");
             }
         }
@@ -411,7 +423,7 @@ mod tests {
 
     #[test]
     fn values_that_an_svformer_lacks_are_drawn_from_the_seed() {
-        let (folder, _) = folder(&VariantConfig::new(Variant::Svformer), |_| 0.5);
+        let (folder, _) = folder(&VariantConfig::new(Variant::Svformer), 1, |_| 0.5);
         let mut origin = Origin::open(folder.path()).unwrap();
         let variant = VariantConfig::new(Variant::Transformer);
         let config = LanguageModelConfig { variant, ..origin.config().clone() };

@@ -1,6 +1,7 @@
 //! Drawing the next token from its logits.
 
 use crate::engine::random::Generator;
+use std::cmp::Ordering;
 
 /// How a token is drawn. The settings act in the order in which they stand here, which is that of
 /// Hugging Face's `generate`; the default draws from all tokens by their probabilities.
@@ -84,16 +85,22 @@ impl Sampling {
         if let Err(problem) = self.check() {
             panic!("sampling: {problem}");
         }
-        let mut tokens = self.likeliest_first(logits, seen);
-        let (first, largest) = *tokens.first()?;
+        let mut tokens = self.candidates(logits, seen);
+        let (likeliest, largest) =
+            tokens.iter().copied().min_by(|one, other| likelier(one, other))?;
         if self.temperature == 0.0 {
-            return Some(first);
+            return Some(likeliest);
+        }
+        if let Some(count) = self.top_k.filter(|count| *count < tokens.len()) {
+            // Sorting a whole vocabulary would take as long as a small model does for the token.
+            tokens.select_nth_unstable_by(count - 1, likelier);
+            tokens.truncate(count);
+            tokens.sort_unstable_by(likelier);
         }
         for (_, weight) in &mut tokens {
             *weight = ((*weight - largest) / self.temperature).exp();
         }
-        tokens.truncate(self.top_k.unwrap_or(tokens.len()));
-        tokens.truncate(self.within_top_p(&tokens));
+        self.keep_top_p(&mut tokens);
         tokens.retain(|(_, weight)| *weight >= self.min_p);
         let total = tokens.iter().map(|(_, weight)| weight).sum::<f64>();
         let mut left = f64::from(random.uniform()) * total;
@@ -103,42 +110,55 @@ impl Sampling {
                 return Some(*token);
             }
         }
-        Some(first)
+        Some(likeliest)
     }
 
     /// The tokens that can be drawn, with their logits.
-    fn likeliest_first(&self, logits: &[f32], seen: &[u32]) -> Vec<(u32, f64)> {
-        let mut logits: Vec<f64> = logits.iter().map(|logit| f64::from(*logit)).collect();
+    fn candidates(&self, logits: &[f32], seen: &[u32]) -> Vec<(u32, f64)> {
+        let mut tokens: Vec<(u32, f64)> =
+            (0..).zip(logits).map(|(token, logit)| (token, f64::from(*logit))).collect();
         if self.repetition_penalty != 1.0 {
             let mut seen = seen.to_vec();
             seen.sort_unstable();
             seen.dedup();
             for token in seen {
-                if let Some(logit) = logits.get_mut(token as usize) {
+                if let Some((_, logit)) = tokens.get_mut(token as usize) {
                     let penalty = self.repetition_penalty;
                     *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
                 }
             }
         }
-        let mut tokens: Vec<(u32, f64)> = (0..).zip(logits).collect();
         tokens
             .retain(|(token, logit)| *logit > f64::NEG_INFINITY && !self.excluded.contains(token));
-        tokens.sort_by(|(_, a), (_, b)| b.total_cmp(a));
         tokens
     }
 
-    /// How many of the tokens, the likeliest first, reach top-p together: the one that does it included.
-    fn within_top_p(&self, tokens: &[(u32, f64)]) -> usize {
+    /// Leaves the likeliest tokens that reach top-p together, the one that does it included.
+    fn keep_top_p(&self, tokens: &mut Vec<(u32, f64)>) {
         if self.top_p == 1.0 {
-            return tokens.len();
+            return;
         }
         let mut left = self.top_p * tokens.iter().map(|(_, weight)| weight).sum::<f64>();
-        let reached = tokens.iter().position(|(_, weight)| {
-            left -= weight;
-            left <= 0.0
-        });
-        reached.map_or(tokens.len(), |last| last + 1)
+        // Usually few are enough, so only as many are sorted as it takes.
+        let (mut sorted, mut end) = (0, 64);
+        while sorted < tokens.len() {
+            end = end.min(tokens.len());
+            tokens[sorted..].select_nth_unstable_by(end - sorted - 1, likelier);
+            tokens[sorted..end].sort_unstable_by(likelier);
+            for index in sorted..end {
+                left -= tokens[index].1;
+                if left <= 0.0 {
+                    return tokens.truncate(index + 1);
+                }
+            }
+            (sorted, end) = (end, 8 * end);
+        }
     }
+}
+
+/// The likelier token first; of two that are alike, the one with the smaller id.
+fn likelier((one, a): &(u32, f64), (other, b): &(u32, f64)) -> Ordering {
+    b.total_cmp(a).then(one.cmp(other))
 }
 
 #[cfg(test)]
@@ -194,6 +214,37 @@ mod tests {
         assert_eq!(draw(&[f32::NAN, 1.0, f32::NEG_INFINITY]), Some(1));
         assert_eq!(draw(&[f32::NAN, f32::NEG_INFINITY]), None);
         assert_eq!(draw(&[]), None);
+    }
+
+    /// More tokens than are sorted at once, most of which are left out.
+    #[test]
+    fn a_large_vocabulary_is_cut_where_a_small_one_is() {
+        let count = 5_000;
+        let weight = |token: usize| 1.0 / (1.0 + (token * 17 % count) as f64);
+        let logits: Vec<f32> = (0..count).map(|token| weight(token).ln() as f32).collect();
+        let mut order: Vec<usize> = (0..count).collect();
+        order.sort_by(|a, b| weight(*b).total_cmp(&weight(*a)));
+        let total: f64 = (0..count).map(weight).sum();
+        let reached = |part: f64| {
+            let mut sum = 0.0;
+            let enough = order.iter().position(|token| {
+                sum += weight(*token);
+                sum >= part * total
+            });
+            enough.unwrap() + 1
+        };
+        let mut random = Key::new(3).generator();
+        for (top_k, top_p, kept) in
+            [(Some(100), 1.0, 100), (None, 0.5, reached(0.5)), (None, 0.9, reached(0.9))]
+        {
+            let sampling = Sampling { top_k, top_p, ..Sampling::default() };
+            let mut seen = vec![false; count];
+            for _ in 0..20_000 {
+                seen[sampling.draw(&logits, &[], &mut random).unwrap() as usize] = true;
+            }
+            assert!(order[kept..].iter().all(|token| !seen[*token]), "{sampling:?}");
+            assert!(order[..20].iter().all(|token| seen[*token]), "{sampling:?}");
+        }
     }
 
     #[test]

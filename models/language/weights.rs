@@ -1,7 +1,9 @@
 //! The weights in a model's folder: one file, or several with an index of which tensor is in which.
 
 use crate::engine::checkpoint::Checkpoint;
-use crate::engine::{self, Error, Parameters, Tensor};
+use crate::engine::half::Half;
+use crate::engine::ops::half_matrix::HalfMatrix;
+use crate::engine::{self, Device, Error, Parameters, Tensor};
 use crate::json::{self, Keys, short};
 use serde::Deserialize;
 use serde_json::Value;
@@ -161,6 +163,20 @@ impl Weights {
         &self.paths
     }
 
+    /// A matrix, kept in half precision.
+    ///
+    /// # Errors
+    /// If it is none, a number is too large for the format, or reading fails.
+    pub fn read_half(
+        &mut self,
+        name: &str,
+        half: Half,
+        device: &Device,
+    ) -> engine::Result<HalfMatrix> {
+        let file = self.tensors.get(name).map_or(0, |place| place.file);
+        self.files[file].read_half(name, half, device)
+    }
+
     /// Whether two tensors of one shape have the same numbers.
     ///
     /// # Errors
@@ -237,8 +253,8 @@ pub(super) fn list<T: AsRef<str>>(items: &[T]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Initial;
     use crate::engine::checkpoint::{Metadata, save_tensors};
-    use crate::engine::{Device, Initial};
     use serde_json::json;
     use std::fs;
 

@@ -26,7 +26,7 @@ impl Blocks {
         builder: &mut Builder,
     ) -> Blocks {
         let attention = |layer: usize| format!("layer.{layer}.attention.attention");
-        let mixings = mixings(variant, layers, builder, attention);
+        let mixings = mixings(variant, layers, 1, builder, attention);
         let last = (layers - 1).max(1) as f32;
         let block = |(layer, mixing): (usize, LayerMixing)| {
             let own_value = variant.has_own_value(layer);

@@ -22,6 +22,7 @@ mod backward;
 mod cases;
 mod cpu_backward;
 mod cpu_forward;
+pub(in crate::ops) mod fused;
 mod masks;
 mod sizes;
 mod tiles;
@@ -32,7 +33,7 @@ use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::tensor::launch;
-use crate::{Shape, Tensor, uniforms};
+use crate::{Shape, Tensor};
 use backward::AttentionBackward;
 use cpu_forward::Operands;
 use sizes::Sizes;
@@ -207,19 +208,8 @@ impl Kernel for Attention {
         let [q, k, v] = [&inputs[0], &inputs[1], &inputs[2]];
         let first = if self.coefficients.is_plain() { v } else { &inputs[3] };
         let gathered = self.coefficients.gather(inputs, 4, gpu);
-        let mut uniforms = sizes.uniforms().to_vec();
-        uniforms.extend(uniforms! {
-            mixes: self.coefficients.mixes(),
-            has_fidelity: self.coefficients.fidelity_acts(),
-        });
-        gpu.dispatch(
-            "attention_forward",
-            &[q, k, v, first, &gathered],
-            &[&outputs[0], &outputs[1]],
-            &uniforms,
-            sizes.batch * sizes.heads * sizes.queries.div_ceil(sizes::TILE),
-            sizes.gpu_flops(2),
-        );
+        let inputs = [q, k, v, first, &gathered];
+        fused::record(&sizes, self.coefficients, inputs, [&outputs[0], &outputs[1]], gpu);
     }
 }
 

@@ -46,13 +46,13 @@ impl HalfMatrix {
         half: Half,
         device: &Device,
     ) -> Result<HalfMatrix> {
-        let bits: Vec<u16> = numbers.iter().map(|number| half.nearest(*number)).collect();
-        let became_infinite =
-            |(number, bits): &(&f32, &u16)| number.is_finite() && !half.value(**bits).is_finite();
-        if let Some((number, _)) = numbers.iter().zip(&bits).find(became_infinite) {
-            return Err(Error::TooLarge { number: *number, format: half.name() });
-        }
-        Ok(HalfMatrix::from_bits(&bits, shape, half, device))
+        Ok(HalfMatrix::from_bits(&nearest(numbers, half)?, shape, half, device))
+    }
+
+    /// A matrix of zeros, to be overwritten.
+    pub fn zeros(shape: [usize; 2], half: Half, device: &Device) -> HalfMatrix {
+        let [rows, columns] = shape;
+        HalfMatrix { half, shape, words: Tensor::zeros([rows, columns.div_ceil(2)], device) }
     }
 
     /// A matrix of these bits, row-major, as files hold them: they are kept as they are.
@@ -77,6 +77,21 @@ impl HalfMatrix {
         let words = packed(bits, columns);
         let words = Tensor::new(bytemuck::cast_slice(&words), [rows, columns.div_ceil(2)], device);
         HalfMatrix { half, shape, words }
+    }
+
+    /// Puts other bits into some rows, from row `first` on; every handle sees them.
+    ///
+    /// # Panics
+    /// If they are not those of whole rows, or of more than there are.
+    #[track_caller]
+    pub(crate) fn overwrite_rows(&self, first: usize, bits: &[u16]) {
+        let [rows, columns] = self.shape;
+        let count = bits.len() / columns.max(1);
+        let fit = bits.len() == count * columns && first + count <= rows;
+        assert!(fit, "{} numbers from row {first} on, of {rows} × {columns}", bits.len());
+        let words = packed(bits, columns);
+        let window = self.words.window(first * columns.div_ceil(2), [words.len()].into());
+        window.overwrite(bytemuck::cast_slice(&words));
     }
 
     /// The same numbers as this matrix has, to the nearest.
@@ -149,6 +164,20 @@ impl HalfMatrix {
 
     fn rows(&self, ids: Option<Ids>) -> HalfRows {
         HalfRows { half: self.half, columns: self.shape[1], ids }
+    }
+}
+
+/// The bits of the nearest numbers.
+///
+/// # Errors
+/// [`Error::TooLarge`] if a finite number would become infinite.
+pub(crate) fn nearest(numbers: &[f32], half: Half) -> Result<Vec<u16>> {
+    let bits: Vec<u16> = numbers.iter().map(|number| half.nearest(*number)).collect();
+    let became_infinite =
+        |(number, bits): &(&f32, &u16)| number.is_finite() && !half.value(**bits).is_finite();
+    match numbers.iter().zip(&bits).find(became_infinite) {
+        Some((number, _)) => Err(Error::TooLarge { number: *number, format: half.name() }),
+        None => Ok(bits),
     }
 }
 

@@ -147,6 +147,13 @@ pub(super) fn case_words(half: Half, [rows, columns]: [usize; 2]) -> Vec<f32> {
     packed(&bits, columns).into_iter().map(f32::from_bits).collect()
 }
 
+/// Words for a case: the nearest numbers to uniform ones in [−1, 1).
+pub(super) fn uniform_case_words(half: Half, [rows, columns]: [usize; 2], seed: u64) -> Vec<f32> {
+    let numbers = crate::random::Key::new(seed).uniforms(rows * columns, -1.0, 1.0);
+    let bits: Vec<u16> = numbers.iter().map(|number| half.nearest(*number)).collect();
+    packed(&bits, columns).into_iter().map(f32::from_bits).collect()
+}
+
 /// The matrix that words hold, by the definition of the format.
 pub(super) fn reference_rows(half: Half, words: &Array64, columns: usize) -> Array64 {
     let (exponent_bits, bias) = if half == Half::F16 { (5, 15) } else { (8, 127) };

@@ -1,6 +1,7 @@
 //! The ops: one file each, most with a shader of the same name in `shaders/`; some share one.
 
 mod broadcast;
+pub mod cache;
 pub mod elementwise;
 pub mod half_matrix;
 mod operators;
@@ -46,6 +47,7 @@ ops! {
     add: add::Add,
     argmax: argmax::Argmax,
     attention: attention::Attention,
+    cached_attention: cached_attention::CachedAttention,
     clamp: Elementwise<clamp::Clamp>,
     compare: compare::Compare,
     concatenate: concatenate::Concatenate,

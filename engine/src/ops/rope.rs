@@ -9,6 +9,7 @@
 //! The cosines and sines are computed in f64, once a process for each list of frequencies, for all
 //! positions up to a power of two.
 
+use super::cache::Places;
 use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::cpu::simd;
 use crate::device::{Cost, Kernel, View, ViewMut};
@@ -62,6 +63,31 @@ impl Tensor {
         let [y] = apply_built_in(Rope::by(offset, shape[1], frequencies), &[self]);
         y
     }
+
+    /// The same for rows of x (rows, heads, head size) that each have a place of their own.
+    ///
+    /// # Panics
+    /// If x has another number of rows, or a head size of other than twice as many as there are
+    /// frequencies.
+    ///
+    /// ```
+    /// use neutreno_engine::ops::cache::{Places, Span};
+    /// use neutreno_engine::{Device, Tensor};
+    /// let x = Tensor::new(&[1.0, 0.0], [1, 1, 2], &Device::cpu());
+    /// let places = Places::new(&[Span { sequence: 0, position: 3, tokens: 1 }], 8);
+    /// let y = x.rope_at(&places, &[0.25]).to_vec()?;
+    /// assert_eq!(y, [0.75_f32.cos(), 0.75_f32.sin()]);
+    /// # Ok::<(), neutreno_engine::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn rope_at(&self, places: &Places, frequencies: &[f64]) -> Tensor {
+        let (shape, rows, size) = (self.shape(), places.rows(), 2 * frequencies.len());
+        let fits = shape.rank() == 3 && shape[0] == rows && shape[2] == size;
+        assert!(fits, "rope: x must be ({rows}, heads, {size}), not {shape}");
+        let x = self.reshape([1, rows, shape[1], size]);
+        let [y] = apply_built_in(Rope::at(places, frequencies), &[&x]);
+        y.reshape(shape)
+    }
 }
 
 /// The frequencies of a rotation by `base` in heads of size `size`, in radians a position: base^(−2i /
@@ -80,6 +106,8 @@ pub fn frequencies(size: usize, base: f32) -> impl Iterator<Item = f64> + Clone 
 #[derive(Clone, Debug)]
 pub struct Rope {
     offset: usize,
+    /// The places of the times, if they do not follow each other from `offset` on.
+    places: Option<Places>,
     /// Whether to turn by the negative angle.
     back: bool,
     /// In radians a position, one for each pair of coordinates.
@@ -102,8 +130,16 @@ impl Rope {
 
     fn turning(offset: usize, time: usize, frequencies: impl Iterator<Item = f64> + Clone) -> Rope {
         let Turns { frequencies, table } = turns(offset + time, frequencies);
-        Rope { offset, back: false, frequencies, table }
+        Rope { offset, places: None, back: false, frequencies, table }
     }
+
+    /// The same for times that have places of their own.
+    pub fn at(places: &Places, frequencies: &[f64]) -> Rope {
+        let end = places.positions().max().map_or(0, |last| last + 1);
+        let Turns { frequencies, table } = turns(end, frequencies.iter().copied());
+        Rope { offset: 0, places: Some(places.clone()), back: false, frequencies, table }
+    }
+
 
     /// How many times, and how large a row of all heads and one head are.
     fn sizes(&self, x: &Shape) -> [usize; 3] {
@@ -161,8 +197,14 @@ impl Kernel for Rope {
                 "x is {x}, not (batch, time, heads, {size}) with an even last size"
             ));
         }
-        if self.offset.checked_add(x[1]).is_none_or(|end| end > positions) {
-            return Err(format!("positions up to {} + {}, of {positions}", self.offset, x[1]));
+        match &self.places {
+            // The table was made for them.
+            Some(places) if places.rows() == x[1] => {}
+            Some(places) => return Err(format!("{} places for {} times", places.rows(), x[1])),
+            None if self.offset.checked_add(x[1]).is_none_or(|end| end > positions) => {
+                return Err(format!("positions up to {} + {}, of {positions}", self.offset, x[1]));
+            }
+            None => {}
         }
         Ok(vec![inputs[0]])
     }
@@ -179,9 +221,10 @@ impl Kernel for Rope {
         let [time, width, size] = self.sizes(&inputs[0].shape);
         let x = inputs[0].data;
         let table: &[f32] = bytemuck::cast_slice(self.table.as_slice());
-        let table = &table[self.offset * size..][..time * size];
+        let places = self.places.as_ref().map(|places| places.table().as_slice());
         let (add, sign) = (outputs[0].add, if self.back { -1.0 } else { 1.0 });
-        let body = Rotation { x, table, time, width, size, sign, add };
+        let offset = self.offset;
+        let body = Rotation { x, table, offset, places, time, width, size, sign, add };
         simd::for_long_rows(&mut outputs[0], width, &body);
     }
 
@@ -191,16 +234,22 @@ impl Kernel for Rope {
         let pairs = inputs[0].shape.elements() / 2;
         let sign = if self.back { -1.0f32 } else { 1.0 };
         let (offset, add) = (self.offset, outputs[0].add);
-        let uniforms = uniforms! { pairs, time, width, size, offset, add, sign };
-        let (inputs, outputs) = ([&inputs[0], &table], [&outputs[0]]);
+        let places = self.places.as_ref().map(|places| gpu.ids(places.table()));
+        let has_places = places.is_some();
+        let uniforms = uniforms! { pairs, time, width, size, offset, has_places, add, sign };
+        let inputs = [&inputs[0], &table, places.as_ref().unwrap_or(&table)];
+        let outputs = [&outputs[0]];
         gpu.dispatch_elements("rope_forward", &inputs, &outputs, uniforms, pairs);
     }
 }
 
 struct Rotation<'a> {
     x: &'a [f32],
-    /// A row for each time.
+    /// A row for each position.
     table: &'a [f32],
+    offset: usize,
+    /// For each time, its position and what else belongs to a place.
+    places: Option<&'a [u32]>,
     time: usize,
     width: usize,
     size: usize,
@@ -213,7 +262,12 @@ impl simd::Rows for Rotation<'_> {
     fn make(&self, first: usize, rows: &mut [f32]) {
         let Rotation { width, size, .. } = *self;
         for (row, y) in (first..).zip(rows.chunks_exact_mut(width)) {
-            let turn = self.table[row % self.time * size..][..size].split_at(size / 2);
+            let time = row % self.time;
+            let position = match self.places {
+                Some(places) => places[Places::COLUMNS * time] as usize,
+                None => self.offset + time,
+            };
+            let turn = self.table[position * size..][..size].split_at(size / 2);
             let x = self.x[row * width..][..width].chunks_exact(size);
             for (y, x) in y.chunks_exact_mut(size).zip(x) {
                 rotate(x, y, turn, self.sign, self.add);
@@ -253,7 +307,12 @@ impl Proven for Rope {
         let [time, width, size] = self.sizes(&x.shape);
         let half = size / 2;
         let element = |index: usize| {
-            let position = (self.offset + index / width % time) as f64;
+            let time = index / width % time;
+            let position = match &self.places {
+                Some(places) => places.positions().nth(time).expect("a place for each time"),
+                None => self.offset + time,
+            };
+            let position = position as f64;
             let (row, coordinate) = (x.row(index / size), index % size);
             let angle = position * self.frequencies[coordinate % half];
             let rotated =
@@ -268,11 +327,23 @@ impl Proven for Rope {
             let op = Rope::new(offset, shape[1], shape[3], base);
             Case::new(format!("{shape:?} from {offset}, base {base}"), op).input(shape)
         };
+        // More rows than there are positions.
+        let starts = [0, 1, 2].map(|sequence| Span { sequence, position: 0, tokens: 3 });
+        let starts = Rope::at(&Places::new(&starts, 4), &[1.0, 0.5]);
         let by = |shape: [usize; 4], offset: usize, frequencies: &[f64]| {
             let op = Rope::by(offset, shape[1], frequencies);
             Case::new(format!("{shape:?} from {offset} by {frequencies:?}"), op).input(shape)
         };
+        use super::cache::Span;
+        let spans = [(1, 40, 3), (0, 7, 1), (4, 300, 1)];
+        let spans = spans.map(|(sequence, position, tokens)| Span { sequence, position, tokens });
+        let at = |shape: [usize; 4], frequencies: &[f64]| {
+            let op = Rope::at(&Places::new(&spans, 64), frequencies);
+            Case::new(format!("{shape:?} at places"), op).input(shape)
+        };
         vec![
+            at([2, 5, 3, 8], &[1.0, 0.3, 0.0125, 0.0]),
+            Case::new("many from 0", starts).input([1, 9, 1, 4]),
             case([1, 1, 1, 2], 0, 1e4),
             case([1, 1, 1, 2], 5, 1e4),
             case([2, 3, 2, 6], 0, 1e4),

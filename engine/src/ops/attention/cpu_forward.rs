@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 /// What forward reads: q, k, v, and the first layer's values with a, b and c.
 #[derive(Clone, Copy)]
-pub(super) struct Operands<'a> {
+pub struct Operands<'a> {
     pub q: &'a [f32],
     pub k: &'a [f32],
     pub v: &'a [f32],
@@ -22,7 +22,7 @@ pub(super) struct Operands<'a> {
 
 /// How many numbers of working memory [`forward`] takes: a transposed copy of K, V′ if it isn't V, and
 /// what each block of queries needs.
-pub(super) fn scratch(sizes: &Sizes, mixes: bool, threads: usize) -> usize {
+pub fn scratch(sizes: &Sizes, mixes: bool, threads: usize) -> usize {
     let of_keys = sizes.batch * sizes.keys * sizes.kv_heads * sizes.head_size;
     let copies = usize::from(Columns::are_copied(sizes)) + usize::from(mixes);
     let blocks = sizes.batch * sizes.queries.div_ceil(block_size(sizes));
@@ -35,7 +35,7 @@ fn block_scratch(sizes: &Sizes) -> usize {
 }
 
 /// O, and the logarithm of each row's sum of exponentials.
-pub(super) fn forward(
+pub fn forward(
     sizes: &Sizes,
     from: Operands,
     output: &mut [f32],
@@ -85,8 +85,9 @@ pub(super) fn forward(
             if let Some((first, [_, _, c])) = from.first
                 && c != 0.0
             {
-                let [v, first] = [from.v, first].map(|x| part(x, batch, of_keys));
-                add_fidelity(sizes, start, c, v, first, output);
+                let begin = (sizes.keys - sizes.queries + start) * sizes.kv_heads * head_size;
+                let [v, first] = [from.v, first].map(|x| &part(x, batch, of_keys)[begin..]);
+                add_fidelity([heads, sizes.kv_heads, head_size], c, v, first, output);
             }
         });
     });
@@ -195,17 +196,16 @@ impl Body for Exponentials<'_> {
     }
 }
 
-/// O += c (V₁ − V), position by position.
-fn add_fidelity(sizes: &Sizes, start: usize, c: f32, v: &[f32], first: &[f32], output: &mut [f32]) {
-    let Sizes { kv_heads, head_size, .. } = *sizes;
+/// O += c (V₁ − V), position by position; `sizes` are heads, kv heads and the head size.
+pub fn add_fidelity(sizes: [usize; 3], c: f32, v: &[f32], first: &[f32], output: &mut [f32]) {
+    let [heads, kv_heads, head_size] = sizes;
     let width = kv_heads * head_size;
-    let begin = (sizes.keys - sizes.queries + start) * width;
-    let positions = v[begin..].chunks_exact(width).zip(first[begin..].chunks_exact(width));
-    let rows = output.chunks_exact_mut(sizes.heads * head_size);
+    let positions = v.chunks_exact(width).zip(first.chunks_exact(width));
+    let rows = output.chunks_exact_mut(heads * head_size);
     vectorized(|| {
         for (output, (v, first)) in rows.zip(positions) {
             let values = v.chunks_exact(head_size).zip(first.chunks_exact(head_size));
-            let groups = output.chunks_exact_mut(sizes.group() * head_size);
+            let groups = output.chunks_exact_mut(heads / kv_heads * head_size);
             for (group, (v, first)) in groups.zip(values) {
                 for output in group.chunks_exact_mut(head_size) {
                     let pairs = v.iter().zip(first);

@@ -8,7 +8,7 @@ pub(super) const TILE: usize = 32;
 
 /// Q is (batch, queries, heads, head_size); K and V are (batch, keys, kv_heads, head_size).
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sizes {
+pub struct Sizes {
     pub batch: usize,
     pub queries: usize,
     pub keys: usize,

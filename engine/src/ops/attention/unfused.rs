@@ -89,7 +89,10 @@ impl Mixing {
     /// ```
     #[track_caller]
     pub fn mix(&self, value: &Tensor, first: &Tensor) -> Tensor {
-        times(value, &self.own).add(&times(first, &self.first))
+        match (&self.own, &self.first) {
+            (Coefficient::Constant(1.0), Coefficient::Constant(0.0)) => value.clone(),
+            (own, of_first) => times(value, own).add(&times(first, of_first)),
+        }
     }
 }
 
