@@ -4,11 +4,14 @@
 mod common;
 
 use common::programs::{json, path_of, program, said, text_file};
+use neutreno::data::corpus::Corpus;
 use neutreno::data::tokenizer::{Tokenizer, TokenizerChoice};
 use neutreno::engine::{Device, Parameters};
-use neutreno::tasks::language::{TokenizedText, evaluate};
-use neutreno::training::Stop;
-use neutreno::{LanguageModel, LanguageModelConfig};
+use neutreno::tasks::language::{
+    LanguageModelling, LanguageSettings, Start, StartFolder, TokenizedText, evaluate,
+};
+use neutreno::training::{Settings, Stop, Task, needs};
+use neutreno::{LanguageModel, LanguageModelConfig, Variant, VariantConfig};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -368,4 +371,23 @@ fn what_cannot_start_is_refused() {
     let text = fs::read_to_string(&config).unwrap();
     fs::write(&config, text.replace("\"llama\"", "\"gpt2\"")).unwrap();
     refused("", "model_type is \"gpt2\"");
+}
+
+/// What a model that starts from another takes is foretold as for any other: loading takes no more.
+#[test]
+fn the_memory_is_foretold() {
+    let bench = Bench::new();
+    let output = bench.trained(&bench.llama, "run", "--variant svformer");
+    let peak = json(&output)["variants"][0]["peak_memory_bytes"].as_u64().unwrap();
+    let corpus = Corpus::read(&bench.at("text.txt")).unwrap();
+    let StartFolder { start, tokenizer, .. } = Start::open(&bench.llama).unwrap();
+    let (sizes, settings) = LanguageSettings::starting();
+    let sizes = LanguageSettings { context: 32, evaluate_all: true, ..sizes };
+    let settings = Settings { batch: 2, steps: 8, evaluate_every: 4, ..settings };
+    let task = LanguageModelling::starting_from(start, &corpus, tokenizer, sizes);
+    let device = Device::cpu();
+    let config = task.config(&VariantConfig::new(Variant::Svformer), &device).unwrap();
+    let planned = needs(&task, &config, &settings, &device).unwrap().most().1;
+    let ratio = peak as f64 / planned as f64;
+    assert!((0.95..=1.0).contains(&ratio), "{peak} of {planned}");
 }

@@ -153,6 +153,25 @@ impl PretrainedTokenizer {
         texts.join("\u{fffd}")
     }
 
+    /// Which tokens of a text, by their place from 0, stand for something that has no token of its own.
+    /// Where the text itself has the name of that token, such as `<unk>`, it stands for itself.
+    pub(super) fn unknown_in(&self, text: &str) -> Vec<usize> {
+        let Some(unknown) = self.unknown else { return Vec::new() };
+        let name = self.token(unknown).filter(|name| !name.is_empty() && self.is_special(unknown));
+        let parts: Vec<&str> = match &name {
+            Some(name) => text.split(name.as_str()).collect(),
+            None => vec![text],
+        };
+        let (mut places, mut next) = (Vec::new(), 0);
+        for part in parts {
+            let ids = self.encode_long(part);
+            let here = ids.iter().enumerate().filter(|(_, id)| **id == unknown);
+            places.extend(here.map(|(place, _)| next + place));
+            next += ids.len() + 1;
+        }
+        places
+    }
+
     /// The token that stands for everything else, if the file names one.
     pub fn unknown(&self) -> Option<u32> {
         self.unknown
@@ -433,6 +452,16 @@ pub(super) mod tests {
         let tokenizer = words("?").unwrap();
         assert_eq!((tokenizer.unknown(), tokenizer.keeps_every_byte()), (Some(1), false));
         assert_eq!(tokenizer.unknown_in("a b a c"), [1, 3]);
+        let special = byte_level(|file| {
+            file["added_tokens"] = json!([special(300, "<unk>")]);
+            let model = file["model"].as_object_mut().unwrap();
+            model.insert("unk_token".into(), json!("<unk>"));
+            model["vocab"].as_object_mut().unwrap().insert("<unk>".into(), json!(300));
+            model["vocab"].as_object_mut().unwrap().remove("z");
+        });
+        let special = special.unwrap();
+        assert_eq!(special.encode("<unk>zä<unk>z", false).unwrap().len(), 6);
+        assert_eq!(special.unknown_in("<unk>zä<unk>z"), [1, 5]);
         assert_eq!(byte_level(|_| {}).unwrap().unknown(), None);
         let refused = words("!").unwrap_err();
         assert!(refused.contains("[UNK]"), "{refused}");

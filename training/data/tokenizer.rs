@@ -215,11 +215,7 @@ impl Tokenizer {
         match self {
             Tokenizer::Words(words) => words.unknown_in(text),
             Tokenizer::Bytes | Tokenizer::BytePairs(_) => Vec::new(),
-            Tokenizer::Pretrained(pretrained) => {
-                let Some(unknown) = pretrained.unknown() else { return Vec::new() };
-                let ids = pretrained.encode_long(text).into_iter().enumerate();
-                ids.filter(|(_, id)| *id == unknown).map(|(place, _)| place).collect()
-            }
+            Tokenizer::Pretrained(pretrained) => pretrained.unknown_in(text),
         }
     }
 

@@ -133,4 +133,26 @@ mod tests {
         let few = [("unknown_words_validation", 0.0004.into())];
         assert!(said(&few, ALL).contains("so they compare with published ones"));
     }
+
+    #[test]
+    fn what_models_started_from_is_told_of_each_variant() {
+        let mut summary = summary(2);
+        assert!(starts(&summary).is_empty());
+        summary.facts.set("from", serde_json::json!({ "folder": "/models/one" }));
+        for run in &mut summary.variants {
+            let other = run.variant == "svformer";
+            run.results.set("start", "12 tensors are taken");
+            run.results.set("starts_as_it_was", !other);
+            run.results.set(INITIAL_LOSS, if other { 3.25 } else { 3.0 });
+        }
+        let notes = starts(&summary);
+        assert_eq!(notes.len(), 4);
+        assert_eq!(notes[0], "Transformer started from /models/one: 12 tensors are taken.");
+        let worse =
+            "12 tensors are taken, and a validation loss 0.2500 nats above the model's own.";
+        assert!(notes[3].ends_with(worse), "{}", notes[3]);
+        // Alone, there is nothing to hold it against.
+        summary.variants.retain(|run| run.variant == "svformer");
+        assert_eq!(starts(&summary), ["SVFormer started from /models/one: 12 tensors are taken."]);
+    }
 }

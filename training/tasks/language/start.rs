@@ -16,6 +16,28 @@ use std::path::{Path, PathBuf};
 /// A trained model that all models of a run start from: its folder, its configuration, and what its files
 /// were when the run began. The run keeps these three and the tokenizer, so it needs the folder again only
 /// for models that it has not begun to train.
+///
+/// ```
+/// use neutreno::engine::{Device, Parameters};
+/// use neutreno::tasks::language::{LanguageSettings, Start, StartFolder};
+/// use neutreno::{LanguageModel, LanguageModelConfig};
+/// # use neutreno::data::tokenizer::Tokenizer;
+/// let config = LanguageModelConfig::new(256, 16, 3, 2, 8);
+/// let build = |builder: &mut _| LanguageModel::new(&config, builder);
+/// let (_, parameters) = Parameters::build(&Device::cpu(), 1, build);
+/// let folder = tempfile::tempdir()?;
+/// std::fs::write(folder.path().join("config.json"), serde_json::to_string(&config)?)?;
+/// parameters.save(&folder.path().join("model.safetensors"), &Default::default())?;
+/// Tokenizer::Bytes.save(folder.path().join("tokenizer.json"))?;
+///
+/// let StartFolder { start, tokenizer, notices } = Start::open(folder.path())?;
+/// let (mut sizes, _) = LanguageSettings::starting();
+/// start.sizes(&mut sizes);
+/// assert_eq!((sizes.layers, tokenizer.vocabulary(), notices.len()), (3, 256, 0));
+/// std::fs::write(folder.path().join("config.json"), "{}")?;
+/// assert!(start.check().unwrap_err().to_string().contains("is not what it was"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Start {
     folder: PathBuf,
