@@ -45,6 +45,9 @@ pub fn changes(before: &Value, now: &Value) -> Vec<String> {
             compare(&name, &old[&name], &new[&name]);
         }
     }
+    if before["from"]["files"] != now["from"]["files"] {
+        problems.push("the model that it starts from is not the same: its files differ".into());
+    }
     if before["data"]["hashes"] != now["data"]["hashes"] {
         problems.push("the data is not the same: its hashes differ".into());
     }
@@ -97,17 +100,18 @@ pub fn is_same<C: Serialize + DeserializeOwned>(before: &Value, now: &C) -> bool
     before.is_ok_and(|before| json!(before) == json!(now))
 }
 
-/// Finds out whether what was made of a model so far can be gone on with.
+/// Finds out whether what was made of a model so far can be gone on with, and how many steps that are;
+/// `None` if there is nothing to go on from.
 pub fn check_made<C: Serialize + DeserializeOwned>(
     folder: &RunFolder,
     (name, seed): (&str, u64),
     config: &C,
     steps: u64,
-) -> Result<(), String> {
-    let Some(folder) = folder.find_model(name, seed) else { return Ok(()) };
+) -> Result<Option<u64>, String> {
+    let Some(folder) = folder.find_model(name, seed) else { return Ok(None) };
     let result = folder.result().map(|result| result.steps);
     if result == Some(steps) {
-        return Ok(());
+        return Ok(result);
     }
     let found = checkpoint::newest(&folder).0;
     let is_of = |found: &checkpoint::Found| {
@@ -116,13 +120,14 @@ pub fn check_made<C: Serialize + DeserializeOwned>(
     if let Some(other) = found.as_ref().filter(|found| !is_of(found)) {
         return Err(format!("{} is of another model or seed", other.path.display()));
     }
-    let made = result.max(found.map(|found| found.state.step)).unwrap_or(0);
+    let step = found.map(|found| found.state.step);
+    let made = result.max(step).unwrap_or(0);
     if made > steps {
         return Err(format!(
             "{name} (seed {seed}) has made {made} steps already; --steps {made}, or more, goes on"
         ));
     }
-    Ok(())
+    Ok(step)
 }
 
 #[cfg(test)]

@@ -107,32 +107,10 @@ impl LanguageModel {
     /// # Errors
     /// As [`LanguageModel::load`].
     pub fn load_with(folder: &Path, device: &Device, settings: &LoadSettings) -> Result<Loaded> {
-        let path = folder.join("config.json");
-        let failed = |reason: String| Error::File { path: path.clone(), reason };
-        let ConfigFile { mut config, begin_token, end_tokens, unknown } =
-            ConfigFile::parse(&json::read(&path)?).map_err(failed)?;
-        let mut notices = Vec::new();
-        tell_unused(&path, &unknown, settings.strict, &mut notices)?;
-        notices.extend(other_code(folder));
+        let opened = Opened::open(folder, settings.strict, settings.weights)?;
+        let Opened { config, numbers, begin_token, end_tokens, mut weights, mut notices } = opened;
         let generation = read_generation(folder, settings.strict, &mut notices)?;
-        let mut weights = match settings.weights {
-            Some((file, prefix)) => Weights::open_file(file, prefix)?,
-            None => Weights::open(folder)?,
-        };
-        check_size(&config, &weights).map_err(failed)?;
-        untie(&mut config, &mut weights, &mut notices)?;
         let build = |builder: &mut _| LanguageModel::new(&config, builder);
-        // Whether the weights fit is asked before memory is taken.
-        let (_, planned) = Parameters::build(&Device::plan(), 0, build);
-        let tied = config.tie_word_embeddings;
-        weights.check(&planned, |name| is_table(name) || tied && name == HEAD)?;
-        let tables: Vec<&str> = weights.names().filter(|name| is_table(name)).collect();
-        if !tables.is_empty() {
-            notices.push(format!(
-                "tensors that are computed here, and were not used: {}",
-                list(&tables)
-            ));
-        }
         let (model, parameters) = match settings.precision.half() {
             None => Parameters::build_to_read(device, 0, settings.group, |_| false, build),
             Some(half) => build_half(&config, &mut weights, half, device)?,
@@ -141,7 +119,7 @@ impl LanguageModel {
             weights.read_into(name, tensor)?;
         }
         device.synchronize()?;
-        let [all, vectors] = [planned.count(), parameters.count()].map(|count| count as u64);
+        let [all, vectors] = [numbers, parameters.count()].map(|count| count as u64);
         let weight_bytes = 4 * vectors + settings.precision.bytes() as u64 * (all - vectors);
         let of_file = generation.as_ref();
         let begin_token = of_file.and_then(|file| file.begin_token).or(begin_token);
@@ -177,6 +155,48 @@ fn build_half(
     match problem.take() {
         Some(error) => Err(error),
         None => Ok(built),
+    }
+}
+
+/// A folder's configuration and weights, which were found to fit each other. Nothing is made yet.
+pub(super) struct Opened {
+    pub config: LanguageModelConfig,
+    /// How many numbers its parameters have.
+    numbers: usize,
+    begin_token: Option<u32>,
+    end_tokens: Vec<u32>,
+    pub weights: Weights,
+    pub notices: Vec<String>,
+}
+
+impl Opened {
+    pub fn open(folder: &Path, strict: bool, file: Option<(&Path, &str)>) -> Result<Opened> {
+        let path = folder.join("config.json");
+        let failed = |reason: String| Error::File { path: path.clone(), reason };
+        let ConfigFile { mut config, begin_token, end_tokens, unknown } =
+            ConfigFile::parse(&json::read(&path)?).map_err(failed)?;
+        let mut notices = Vec::new();
+        tell_unused(&path, &unknown, strict, &mut notices)?;
+        notices.extend(other_code(folder));
+        let mut weights = match file {
+            Some((file, prefix)) => Weights::open_file(file, prefix)?,
+            None => Weights::open(folder)?,
+        };
+        check_size(&config, &weights).map_err(failed)?;
+        untie(&mut config, &mut weights, &mut notices)?;
+        // Whether the weights fit is asked before memory is taken.
+        let build = |builder: &mut _| LanguageModel::new(&config, builder);
+        let (_, planned) = Parameters::build(&Device::plan(), 0, build);
+        let tied = config.tie_word_embeddings;
+        weights.check(&planned, |name| is_table(name) || tied && name == HEAD)?;
+        let tables: Vec<&str> = weights.names().filter(|name| is_table(name)).collect();
+        if !tables.is_empty() {
+            notices.push(format!(
+                "tensors that are computed here, and were not used: {}",
+                list(&tables)
+            ));
+        }
+        Ok(Opened { config, numbers: planned.count(), begin_token, end_tokens, weights, notices })
     }
 }
 
@@ -233,7 +253,7 @@ fn is_table(name: &str) -> bool {
 
 /// That the model is not larger than its weights, before anything is made in its size.
 fn check_size(config: &LanguageModelConfig, weights: &Weights) -> std::result::Result<(), String> {
-    let [vocabulary, width, inner, layers, heads, key_value_heads, head_size] = [
+    let [vocabulary, width, inner, layers, heads, key_value_heads, head_size, share_keys] = [
         config.vocab_size,
         config.hidden_size,
         config.intermediate_size,
@@ -241,11 +261,14 @@ fn check_size(config: &LanguageModelConfig, weights: &Weights) -> std::result::R
         config.num_attention_heads,
         config.num_key_value_heads,
         config.head_size(),
+        config.share_keys,
     ]
     .map(|size| size as u128);
     // Without biases, norms, and values, of which one variant has less.
-    let block = (2 * heads + key_value_heads) * head_size + 3 * inner;
-    let least = layers.saturating_mul(block).saturating_add(vocabulary).saturating_mul(width);
+    let block = 2 * heads * head_size + 3 * inner;
+    let keys = layers.div_ceil(share_keys).saturating_mul(key_value_heads * head_size);
+    let least = layers.saturating_mul(block).saturating_add(keys).saturating_add(vocabulary);
+    let least = least.saturating_mul(width);
     let there = weights.elements();
     if least <= there {
         return Ok(());

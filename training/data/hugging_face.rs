@@ -27,6 +27,7 @@ impl Tokenizer {
             Tokenizer::Words(words) => of_words(words).to_string(),
             Tokenizer::Bytes => of_bytes().to_string(),
             Tokenizer::BytePairs(pairs) => by_line(&pairs.to_json()),
+            Tokenizer::Pretrained(pretrained) => pretrained.json().to_owned(),
         }
     }
 }

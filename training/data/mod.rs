@@ -18,6 +18,7 @@ pub mod images;
 mod layout;
 mod lexicon;
 pub mod lookup;
+mod pieces;
 mod pretrained;
 mod source;
 mod splits;
