@@ -3,104 +3,19 @@
 
 mod common;
 
+use common::folder::{CONTEXT, Folder, TEMPLATE};
 use common::programs::{json, path_of, program, said, text_file};
-use neutreno::data::{PretrainedTokenizer, decode};
 use neutreno::engine::checkpoint::{Metadata, save_tensors};
-use neutreno::engine::random::Key;
-use neutreno::engine::{Device, Ids, Parameters, Tensor};
+use neutreno::engine::{Device, Parameters, Tensor};
 use neutreno::{LanguageModel, LanguageModelConfig};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Output, Stdio};
-use tempfile::TempDir;
 
-const CONTEXT: usize = 32;
-
-/// A folder as Hugging Face's, of a model with weights that nobody trained, whose tokens are letters and
-/// two special ones.
-struct Folder {
-    folder: TempDir,
-    model: LanguageModel,
-    tokenizer: PretrainedTokenizer,
-}
-
-const SPECIAL: [&str; 2] = ["<end>", "<turn>"];
-const TEMPLATE: &str = "{% for message in messages %}\n{{ '<turn>' + message.role[0] + ' ' + \
-    message.content + '<end>' }}\n{%- endfor %}\n{% if add_generation_prompt %}<turn>a {% endif %}";
-
-impl Folder {
-    fn new() -> Folder {
-        let folder = tempfile::tempdir().unwrap();
-        let letters = (' '..='~').filter(|letter| !"<>".contains(*letter)).map(String::from);
-        let tokens: Vec<String> = SPECIAL
-            .iter()
-            .map(|token| (*token).to_owned())
-            .chain(letters)
-            .chain(["?".repeat(2)])
-            .collect();
-        let vocabulary: serde_json::Map<String, Value> = tokens
-            .iter()
-            .zip(0..)
-            .map(|(token, id): (_, u32)| (token.clone(), id.into()))
-            .collect();
-        let special = |id: usize| {
-            json!({"id": id, "content": SPECIAL[id], "single_word": false, "lstrip": false,
-                "rstrip": false, "normalized": false, "special": true})
-        };
-        let tokenizer = json!({
-            "version": "1.0", "added_tokens": [special(0), special(1)],
-            "normalizer": null, "pre_tokenizer": null, "post_processor": null,
-            "decoder": {"type": "Fuse"},
-            "model": {"type": "BPE", "unk_token": "??", "vocab": vocabulary, "merges": []}
-        })
-        .to_string();
-        write(folder.path(), "tokenizer.json", &tokenizer);
-        let config = LanguageModelConfig::new(tokens.len(), 32, 3, 2, CONTEXT);
-        write(folder.path(), "config.json", serde_json::to_string(&config).unwrap());
-        let build = |builder: &mut _| LanguageModel::new(&config, builder);
-        let (model, parameters) = Parameters::build(&Device::cpu(), 1, build);
-        // Weights that are large enough to make tokens depend on what stands before.
-        for (name, tensor) in parameters.iter().filter(|(name, _)| name.ends_with("proj.weight")) {
-            tensor.overwrite(&Key::new(2).named(name).normals(tensor.elements(), 0.0, 0.4));
-        }
-        parameters.save(&folder.path().join("model.safetensors"), &Metadata::new()).unwrap();
-        Folder { folder, model, tokenizer: tokenizer.parse().unwrap() }
-    }
-
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    fn write(&self, name: &str, text: impl AsRef<[u8]>) {
-        write(self.path(), name, text);
-    }
-
-    /// The likeliest tokens after a text, found without a cache and without the program.
-    fn likeliest(&self, prompt: &str, count: usize) -> Vec<u32> {
-        let mut tokens = self.tokenizer.encode(prompt, true).unwrap();
-        let first = tokens.len();
-        while tokens.len() < first + count {
-            let ids = Ids::new(tokens.clone(), [1, tokens.len()]);
-            let logits = self.model.next_logits(&ids, &[tokens.len() - 1]).to_vec().unwrap();
-            let largest = (0..).zip(logits).max_by(|(_, a), (_, b)| a.total_cmp(b));
-            tokens.push(largest.unwrap().0);
-        }
-        tokens.split_off(first)
-    }
-
-    fn text(&self, ids: &[u32]) -> String {
-        decode(&self.tokenizer, ids)
-    }
-
-    fn generate(&self, flags: &[&str]) -> Output {
-        generate(self.path(), flags, b"")
-    }
-}
-
-fn write(folder: &Path, name: &str, text: impl AsRef<[u8]>) {
-    fs::write(folder.join(name), text).unwrap();
+fn of(folder: &Folder, flags: &[&str]) -> Output {
+    generate(folder.path(), flags, b"")
 }
 
 /// Runs the program on a model, with a pipe as its input.
@@ -132,7 +47,7 @@ fn what_is_written_is_what_the_model_finds_likeliest() {
     let expected = folder.likeliest("Hello", 12);
     let text = folder.text(&expected);
     let flags = ["--prompt", "Hello", "--greedy", "--tokens", "12"];
-    let output = folder.generate(&flags);
+    let output = of(&folder, &flags);
     assert_eq!(out(&output), format!("{text}\n"));
     let told = said(&output);
     for words in
@@ -140,7 +55,7 @@ fn what_is_written_is_what_the_model_finds_likeliest() {
     {
         assert!(told.contains(words), "{words}: {told}");
     }
-    let [result] = &results(&folder.generate(&[&flags[..], &["--json"]].concat()))[..] else {
+    let [result] = &results(&of(&folder, &[&flags[..], &["--json"]].concat()))[..] else {
         panic!()
     };
     assert_eq!((&result["ids"], &result["text"]), (&json!(expected), &json!(text)));
@@ -154,7 +69,7 @@ fn what_is_written_is_what_the_model_finds_likeliest() {
     folder.write("prompt.txt", "Hello\r\n");
     let file = path_of(&folder.path().join("prompt.txt"));
     let rest = ["--greedy", "--tokens", "12", "--quiet"];
-    let from_file = folder.generate(&[&["--prompt-file", &file], &rest[..]].concat());
+    let from_file = of(&folder, &[&["--prompt-file", &file], &rest[..]].concat());
     let from_pipe = generate(folder.path(), &rest, b"Hello\n");
     for output in [from_file, from_pipe] {
         assert_eq!((out(&output), said(&output)), (format!("{text}\n"), String::new()));
@@ -162,7 +77,7 @@ fn what_is_written_is_what_the_model_finds_likeliest() {
     // The cache may have any precision, with a text that is not quite another.
     for precision in ["bf16", "f16"] {
         let flags = [&flags[..], &["--json", "--cache-precision", precision]].concat();
-        let [result] = &results(&folder.generate(&flags))[..] else { panic!() };
+        let [result] = &results(&of(&folder, &flags))[..] else { panic!() };
         assert_eq!(
             (&result["cache_bytes"], &result["ids"][0]),
             (&json!(17 * 384), &json!(expected[0]))
@@ -175,7 +90,7 @@ fn the_makers_settings_count_and_flags_change_them() {
     let folder = Folder::new();
     let settings = |flags: &[&str]| {
         let flags = [&["--prompt", "a", "--json"], flags].concat();
-        results(&folder.generate(&flags)).remove(0)
+        results(&of(&folder, &flags)).remove(0)
     };
     let usual = settings(&[]);
     assert_eq!(
@@ -222,8 +137,8 @@ fn nothing_of_a_stop_text_is_written() {
         let stop = stop.iter().flat_map(|text| ["--stop", text]);
         let flags: Vec<&str> =
             ["--prompt", "stop", "--greedy", "--tokens", "20"].into_iter().chain(stop).collect();
-        let shown = out(&folder.generate(&flags));
-        let result = results(&folder.generate(&[&flags[..], &["--json"]].concat())).remove(0);
+        let shown = out(&of(&folder, &flags));
+        let result = results(&of(&folder, &[&flags[..], &["--json"]].concat())).remove(0);
         assert_eq!(shown, format!("{}\n", result["text"].as_str().unwrap()));
         (result["text"].as_str().unwrap().to_owned(), result["ended"].as_str().unwrap().to_owned())
     };
@@ -245,7 +160,7 @@ fn a_prompt_does_not_depend_on_its_neighbours() {
     let file = path_of(&folder.path().join("prompts.txt"));
     let all = |flags: &[&str]| {
         let flags = [&["--batch-of-prompts", &file, "--tokens", "9", "--json"], flags].concat();
-        let results = results(&folder.generate(&flags));
+        let results = results(&of(&folder, &flags));
         let texts = results.iter().map(|result| result["text"].as_str().unwrap().to_owned());
         (texts.collect::<Vec<_>>(), results)
     };
@@ -259,10 +174,10 @@ fn a_prompt_does_not_depend_on_its_neighbours() {
     assert_eq!(all(&["--seed", "1"]).0, texts);
     assert_ne!(all(&["--seed", "2"]).0, texts);
     // The first of them is what it is alone.
-    let alone = folder.generate(&["--prompt", "one", "--tokens", "9", "--quiet"]);
+    let alone = of(&folder, &["--prompt", "one", "--tokens", "9", "--quiet"]);
     assert_eq!(out(&alone), format!("{}\n", texts[0]));
     // Without JSON they stand one after another.
-    let output = folder.generate(&["--batch-of-prompts", &file, "--tokens", "9"]);
+    let output = of(&folder, &["--batch-of-prompts", &file, "--tokens", "9"]);
     let expected: String = (1..)
         .zip(&texts)
         .map(|(number, text)| format!("== prompt {number} ==\n{text}\n"))
@@ -274,14 +189,14 @@ fn a_prompt_does_not_depend_on_its_neighbours() {
 fn a_full_context_stops_or_slides() {
     let folder = Folder::new();
     let flags = ["--prompt", "full", "--greedy", "--json", "--context", "10", "--tokens", "30"];
-    let output = folder.generate(&flags);
+    let output = of(&folder, &flags);
     let result = &results(&output)[0];
     assert_eq!(
         (&result["ended"], &result["ids"]),
         (&json!("context"), &json!(folder.likeliest("full", 7)))
     );
     assert!(said(&output).contains("its context of 10 tokens is full"), "{}", said(&output));
-    let output = folder.generate(&[&flags[..], &["--when-full", "slide"]].concat());
+    let output = of(&folder, &[&flags[..], &["--when-full", "slide"]].concat());
     let result = &results(&output)[0];
     assert_eq!((&result["ended"], result["ids"].as_array().unwrap().len()), (&json!("tokens"), 30));
     assert!(said(&output).contains("it went on without the oldest 23"), "{}", said(&output));
@@ -452,7 +367,7 @@ fn what_cannot_be_is_refused_with_a_line() {
         (&["--prompt", "x", "--top-p", "1.5"], "a top-p of 1.5"),
         (&["--chat"], "has no chat template"),
     ] {
-        let output = folder.generate(flags);
+        let output = of(&folder, flags);
         let told = said(&output);
         assert!(output.status.code() == Some(1) && told.contains(words), "{flags:?}: {told}");
         assert!(output.stdout.is_empty() && !told.contains("panicked"), "{flags:?}: {told}");
@@ -467,7 +382,7 @@ fn what_cannot_be_is_refused_with_a_line() {
         (&["--prompt", "x", "--cache-precision", "f8"], "choose f32, bf16 or f16"),
         (&["--prompt", "x", "--system", "y"], "cannot be used with"),
     ] {
-        let output = folder.generate(flags);
+        let output = of(&folder, flags);
         let told = said(&output);
         assert!(output.status.code() == Some(2) && told.contains(words), "{flags:?}: {told}");
     }
@@ -475,7 +390,7 @@ fn what_cannot_be_is_refused_with_a_line() {
     assert!(said(&input).contains("standard input is UTF-16"), "{}", said(&input));
     let token = json!({"bos_token_id": 1}).to_string();
     folder.write("generation_config.json", token);
-    let begun = folder.generate(&["--prompt", "", "--tokens", "2", "--json"]);
+    let begun = of(&folder, &["--prompt", "", "--tokens", "2", "--json"]);
     assert_eq!(results(&begun)[0]["prompt_ids"], json!([1]));
 }
 
@@ -498,7 +413,7 @@ fn models_that_cannot_be_are_named() {
     other["colour"] = json!("blue");
     folder.write("config.json", other.to_string());
     refused(folder.path(), &["--strict"], "keys that are not known, and were not used: colour");
-    let told = said(&folder.generate(&["--prompt", "x"]));
+    let told = said(&of(&folder, &["--prompt", "x"]));
     assert!(told.contains(r#"colour ("blue")"#), "{told}");
     // One token less than the tokenizer has.
     let config = LanguageModelConfig::new(folder.model.config().vocab_size - 1, 32, 3, 2, CONTEXT);
