@@ -199,6 +199,8 @@ fn the_report_begins_before_the_first_step() {
     assert!(page.contains("nats above the model's own") || page.contains("nats below the model"));
     let figure = page.split("<h3>Validation loss</h3>").nth(1).unwrap();
     let figure = figure.split("</figure>").next().unwrap();
+    let output = program("measure").arg(bench.at("run")).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
     let points = |line: &str| line.split('"').next().unwrap().split_whitespace().count();
     let lines: Vec<usize> = figure.split("points=\"").skip(1).map(points).collect();
     // Steps 0, 4 and 8, for two variants; the other lines are those of the axes.

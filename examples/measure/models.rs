@@ -175,7 +175,10 @@ impl Probes {
                 let corpus = find_text(kept.or(path), source)?;
                 let config: LanguageModelConfig = read(&config)?;
                 let tokenizer = Tokenizer::load(run.tokenizer_json())?;
-                if tokenizer.vocabulary() != config.vocab_size {
+                // That of a pretrained model often has more tokens than its tokenizer.
+                let padded = matches!(tokenizer, Tokenizer::Pretrained(_))
+                    && tokenizer.vocabulary() < config.vocab_size;
+                if tokenizer.vocabulary() != config.vocab_size && !padded {
                     return Err(format!(
                         "{} has {} tokens, and the models have {}: it is not the one they were \
                          trained with",
@@ -186,7 +189,10 @@ impl Probes {
                     .into());
                 }
                 let tokens = tokenizer.encode(&corpus.splits.validation);
-                let length = config.max_position_embeddings.min(tokens.len());
+                // What they were trained on; a pretrained model could take more.
+                let context = run.facts()?["settings"]["context"].as_u64();
+                let context = context.map_or(usize::MAX, |context| context as usize);
+                let length = config.max_position_embeddings.min(context).min(tokens.len());
                 let windows = probe::windows(&tokens, length, request.sequences, Key::new(1));
                 (Kind::Texts(windows.unwrap_or_default()), corpus.hashes.validation)
             }
