@@ -153,8 +153,7 @@ impl Scored {
         let stride = arguments.stride.unwrap_or(context.div_ceil(2));
         let rows = arguments.batch.unwrap_or((AT_ONCE / context).max(1));
         progress.line(&format!(
-            "  windows of {context} tokens, {stride} from one to the next: all but the first see at \
-             least {} before what they score",
+            "  windows of {context} tokens, one each {stride}: at least {} are seen before those scored",
             context.saturating_sub(stride)
         ));
         let started = Instant::now();
