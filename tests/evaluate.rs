@@ -131,7 +131,7 @@ fn windows_and_strides_are_as_they_are_said_to_be() {
         let nats = one_by_one(&loaded, &tokens, context, stride);
         near(&result["nats_per_token"], nats / (tokens.len() - 1) as f64);
         assert_eq!((&result["context"], &result["stride"]), (&json!(context), &json!(stride)));
-        let told = format!("see at least {} before", context - stride);
+        let told = format!("at least {} are seen before those scored", context - stride);
         assert!(said(&output).contains(&told), "{}", said(&output));
     }
     let half = result(&evaluate(&model, &data, "--json --precision bf16"));

@@ -13,7 +13,6 @@ use common::program::{Result, open_device};
 use common::progress::Progress;
 use common::{interrupts, show};
 use neutreno::data::corpus::whole_text;
-use neutreno::data::decode;
 use neutreno::engine::Device;
 use neutreno::report::{MANY_UNKNOWN, duration, thousands};
 use neutreno::tasks::language::{Score, TokenizedText, evaluate_with_stride};
@@ -79,7 +78,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         );
     }
     let scored = Scored {
-        keeps_every_byte: decode(&tokenizer, &tokens) == text,
+        keeps_every_byte: tokenizer.0.keeps_every_byte(),
         unknown: tokenizer.unknown_in(&text) as f64 / tokens.len() as f64,
         text: TokenizedText::from_tokens(tokens, &text),
     };
@@ -153,8 +152,7 @@ impl Scored {
         let stride = arguments.stride.unwrap_or(context.div_ceil(2));
         let rows = arguments.batch.unwrap_or((AT_ONCE / context).max(1));
         progress.line(&format!(
-            "  windows of {context} tokens, {stride} from one to the next: all but the first see at \
-             least {} before what they score",
+            "  windows of {context} tokens, one each {stride}: at least {} are seen before those scored",
             context.saturating_sub(stride)
         ));
         let started = Instant::now();

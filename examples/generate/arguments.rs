@@ -109,7 +109,7 @@ pub struct Cache {
     #[arg(long, value_name = "TOKENS", value_parser = positive, help_heading = "Cache")]
     pub context: Option<usize>,
     /// What to do when it is full
-    #[arg(long, value_enum, default_value = "stop", help_heading = "Cache")]
+    #[arg(long, value_name = "WHAT", value_enum, default_value = "stop", help_heading = "Cache")]
     pub when_full: WhenFullName,
     /// How its numbers are kept: f32, bf16 or f16
     #[arg(long, value_name = "FORMAT", default_value_t = Precision::F32, help_heading = "Cache")]

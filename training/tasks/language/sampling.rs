@@ -1,14 +1,17 @@
 //! Letting a model write.
 
 use crate::data::tokenizer::Tokenizer;
+use crate::engine::Result;
+use crate::engine::half::Precision;
 use crate::engine::random::Key;
-use crate::engine::{Ids, Result};
-use crate::language::{LanguageModel, Sampling};
+use crate::language::{
+    Generation, GenerationSettings, KeyValueCache, LanguageModel, Sampling, WhenFull,
+};
 
 /// Continues `prompt` by `count` tokens drawn from the model: at temperature 0.8, from the 40
 /// likeliest, and never the token for what is unknown, which would tell a reader nothing, or one that the
-/// tokenizer does not have. It ends early
-/// where there is none to draw, as from logits that are no numbers.
+/// tokenizer does not have. It ends early where there is none to draw, as from logits that are no numbers.
+/// Beyond the model's longest context the oldest tokens are forgotten.
 ///
 /// # Errors
 /// If the device fails.
@@ -30,14 +33,17 @@ pub fn sample(
         top_k: Some(40),
         ..Sampling::default()
     };
-    let mut generator = key.generator();
-    let mut tokens = prompt.to_vec();
-    for _ in 0..count {
-        let window = &tokens[tokens.len().saturating_sub(context)..];
-        let ids = Ids::new(window.to_vec(), [1, window.len()]);
-        let logits = model.next_logits(&ids, &[window.len() - 1]).to_vec()?;
-        let Some(token) = sampling.draw(&logits, &tokens, &mut generator) else { break };
-        tokens.push(token);
-    }
-    Ok(tokenizer.decode(&tokens))
+    let settings = GenerationSettings {
+        sampling,
+        tokens: count,
+        end_tokens: Vec::new(),
+        when_full: WhenFull::Slide,
+    };
+    let seen = &prompt[prompt.len().saturating_sub(context)..];
+    let room = context.min(seen.len() + count);
+    let cache = KeyValueCache::new(model.config(), 1, room, Precision::F32, model.device())?;
+    let mut generation = Generation::with_keys(model, cache, settings, [key]);
+    generation.add(&[seen]);
+    while !generation.write()?.is_empty() {}
+    Ok(tokenizer.decode(&[prompt, &generation.tokens(0)[seen.len()..]].concat()))
 }
