@@ -1,11 +1,16 @@
-// Rows into their places in a cache, and rows of a cache in f32. In half precision a word holds two numbers,
+// Rows into their places in a cache, where those of one head lie one after another, and rows of a cache in
+// f32. In half precision a word holds two numbers,
 // the first in its lower half.
 
 struct Write {
     first_group: u32,
-    // Words to be written, and those of a row.
+    // Words to be written.
     count: u32,
-    stride: u32,
+    heads: u32,
+    // The words of a head.
+    length: u32,
+    // The positions of a sequence.
+    context: u32,
     // 0 for f32, 1 for bf16, 2 for f16.
     format: u32,
 }
@@ -14,9 +19,11 @@ struct Read {
     first_group: u32,
     // Of y.
     elements: u32,
-    // The numbers of a row.
-    width: u32,
-    // The first row.
+    heads: u32,
+    // The numbers of a head.
+    size: u32,
+    context: u32,
+    // The row of the memory where the sequence begins.
     first: u32,
     format: u32,
 }
@@ -82,8 +89,11 @@ fn cache_write(
     if index >= of_write.count {
         return;
     }
-    let row = index / of_write.stride;
-    let at = places[4u * row + 1u] * of_write.stride + index % of_write.stride;
+    let head = index / of_write.length % of_write.heads;
+    let place = 4u * (index / of_write.length / of_write.heads);
+    let first = places[place + 2u];
+    let memory_row = first * of_write.heads + head * of_write.context + places[place + 1u] - first;
+    let at = memory_row * of_write.length + index % of_write.length;
     if of_write.format == 0u {
         cache[at] = bitcast<u32>(x[index]);
         return;
@@ -122,7 +132,10 @@ fn cache_read(
     if index >= of_read.elements {
         return;
     }
-    let at = of_read.first * of_read.width + index;
+    let head = index / of_read.size % of_read.heads;
+    let position = index / of_read.size / of_read.heads;
+    let memory_row = of_read.first + head * of_read.context + position;
+    let at = memory_row * of_read.size + index % of_read.size;
     if of_read.format == 0u {
         y[index] = bitcast<f32>(words[at]);
         return;

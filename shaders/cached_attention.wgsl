@@ -10,6 +10,8 @@ struct Parts {
     heads: u32,
     kv_heads: u32,
     head_size: u32,
+    // The positions of a sequence in the caches.
+    context: u32,
     // Of 256 keys, of the row that sees most.
     parts: u32,
     // Of the caches: 0 for f32, 1 for bf16, 2 for f16.
@@ -87,7 +89,7 @@ fn cached_value(index: u32) -> f32 {
 }
 
 // The sum of products of a query with a key, which begin at these numbers.
-fn product(query: u32, key: u32) -> f32 {
+fn score_of(query: u32, key: u32) -> f32 {
     var total = 0.0;
     if of_parts.format == 0u {
         for (var c = 0u; c < of_parts.head_size; c += 1u) {
@@ -121,12 +123,13 @@ fn cached_attention_parts(
     let seen = places[4u * row + 3u];
     let start = part * PART;
     let count = min(max(seen, start) - start, PART);
-    let stride = of_parts.kv_heads * of_parts.head_size;
-    let memory = (places[4u * row + 2u] + start) * stride + kv_head * of_parts.head_size;
+    let stride = of_parts.head_size;
+    let memory_row = places[4u * row + 2u] * of_parts.kv_heads + kv_head * of_parts.context + start;
+    let memory = memory_row * stride;
     let query = (row * of_parts.heads + head) * of_parts.head_size;
     var largest = MASKED;
     for (var key = lane; key < count; key += lanes) {
-        let score = product(query, memory + key * stride) * of_parts.scale;
+        let score = score_of(query, memory + key * stride) * of_parts.scale;
         scores[key] = score;
         largest = max(largest, score);
     }

@@ -509,12 +509,7 @@ fn of_measure() {
         ("--list-devices", &[("", Works)]),
     ];
     let folder = tempfile::tempdir().unwrap();
-    let text = text_file(folder.path());
-    let trained = folder.path().join("trained");
-    let mut command = program("lm_wikitext");
-    command.args(SMALL.split_whitespace()).args(["--context", "8", "--variant", "svformer"]);
-    command.args(["--data", &path_of(&text), "--out", &path_of(&trained)]);
-    assert!(command.status().unwrap().success());
+    let [trained, _] = trained(folder.path());
     check("measure", &[ROWS], |flags| {
         let mut command = program("measure");
         command.current_dir(folder.path()).arg(&trained);
@@ -523,6 +518,173 @@ fn of_measure() {
     let output = program("measure").arg("nowhere").output().unwrap();
     assert!(!output.status.success(), "{}", said(&output));
     assert!(said(&output).contains("nowhere is not the folder of a run"), "{}", said(&output));
+}
+
+const MODELS: &[Row] = &[
+    ("--model", &[("nowhere", Refused("--model nowhere")), ("", Refused("--model"))]),
+    (
+        "--variant",
+        &[
+            ("svformer", Works),
+            ("SVFormer", Works),
+            ("", Refused("has no model")),
+            ("all", Refused("has no model all")),
+        ],
+    ),
+    (
+        "--precision",
+        &[("f32", Works), ("bf16", Works), ("f16", Works), ("f8", Refused("--precision"))],
+    ),
+    ("--strict", &[("", Works)]),
+    ("--json", &[("", Works)]),
+    ("--quiet", &[("", Works)]),
+    ("--device", &[("cpu", Works), ("x", Refused("at least three letters"))]),
+    ("--threads", &[("0", Works), ("1025", Refused("--threads"))]),
+    ("--list-devices", &[("", Works)]),
+];
+
+/// A small run in a folder, and the text that it learnt from.
+fn trained(folder: &Path) -> [std::path::PathBuf; 2] {
+    let (text, trained) = (text_file(folder), folder.join("trained"));
+    let mut command = program("lm_wikitext");
+    command.args(SMALL.split_whitespace()).args(["--context", "8", "--variant", "svformer"]);
+    command.args(["--data", &path_of(&text), "--out", &path_of(&trained)]);
+    assert!(command.status().unwrap().success());
+    [trained, text]
+}
+
+#[test]
+fn of_generate() {
+    const ROWS: &[Row] = &[
+        (
+            "--prompt",
+            &[("the", Works), ("-h", Works), ("", Refused("--prompt is an empty prompt"))],
+        ),
+        ("--prompt-file", &[("/no/such/place", Refused("/no/such/place"))]),
+        ("--batch-of-prompts", &[("/no/such/place", Refused("/no/such/place"))]),
+        ("--batch", &[("1", Refused("--batch <PROMPTS>")), ("0", Refused("--batch"))]),
+        ("--chat", &[(ALONE, Refused("has no chat template"))]),
+        ("--system", &[("x", Refused("--system <TEXT>"))]),
+        (
+            "--tokens",
+            &[
+                ("1", Works),
+                ("2147483647", Works),
+                ("0", Refused("--tokens")),
+                (HUGE, Refused("--tokens")),
+            ],
+        ),
+        (
+            "--temperature",
+            &[
+                ("0", Works),
+                ("1e300", Works),
+                ("-1", Refused("--temperature")),
+                ("nan", Refused("--temperature")),
+            ],
+        ),
+        ("--top-k", &[("0", Works), ("1", Works), (MOST, Works), ("-1", Refused("--top-k"))]),
+        (
+            "--top-p",
+            &[
+                ("1e-30", Works),
+                ("1", Works),
+                ("0", Refused("--top-p")),
+                ("1.5", Refused("a top-p")),
+            ],
+        ),
+        (
+            "--min-p",
+            &[
+                ("0", Works),
+                ("1", Works),
+                ("1.5", Refused("a min-p")),
+                ("-0.5", Refused("--min-p")),
+            ],
+        ),
+        (
+            "--repetition-penalty",
+            &[("1e30", Works), ("1e-30", Works), ("0", Refused("--repetition-penalty"))],
+        ),
+        ("--greedy", &[("", Works)]),
+        ("--stop", &[("-", Works), ("never there", Works), ("", Refused("--stop"))]),
+        ("--seed", &[("0", Works), (MOST, Works), ("-1", Refused("--seed"))]),
+        (
+            "--context",
+            &[
+                ("1", Works),
+                ("8", Works),
+                ("9", Refused("--context 9")),
+                ("0", Refused("--context")),
+            ],
+        ),
+        ("--when-full", &[("stop", Works), ("slide", Works), ("go", Refused("--when-full"))]),
+        ("--cache-precision", &[("bf16", Works), ("f64", Refused("--cache-precision"))]),
+        ("--cache-table", &[("", Works)]),
+        ("--layers", &[("1", Works), ("0", Refused("--layers")), (BIG, Refused("--layers"))]),
+        ("--width", &[("16", Works), ("9", Refused("divide")), ("0", Refused("--width"))]),
+        ("--heads", &[("1", Works), ("3", Refused("divide")), ("0", Refused("--heads"))]),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let [trained, _] = trained(folder.path());
+    check("generate", &[MODELS, ROWS], |flags| {
+        let mut command = program("generate");
+        command.current_dir(folder.path());
+        let tries = |name: &str| flags.iter().any(|flag| flag.split('=').next() == Some(name));
+        if ["--layers", "--width", "--heads"].iter().any(|name| tries(name)) {
+            return command.arg("--cache-table").args(flags).output().expect("the program starts");
+        }
+        if !tries("--model") {
+            command.arg("--model").arg(&trained);
+        }
+        if !["--cache-table", "--prompt", "--prompt-file", "--batch-of-prompts", "--chat"]
+            .iter()
+            .any(|name| tries(name))
+        {
+            command.args(["--prompt", "the"]);
+        }
+        command.args(flags).output().expect("the program starts")
+    });
+}
+
+#[test]
+fn of_evaluate() {
+    const ROWS: &[Row] = &[
+        ("--data", &[("/no/such/place", Refused("/no/such/place")), (".", Refused("cannot read"))]),
+        (
+            "--context",
+            &[
+                ("1", Works),
+                ("8", Works),
+                ("9", Refused("--context 9")),
+                ("0", Refused("--context")),
+            ],
+        ),
+        (
+            "--stride",
+            &[
+                ("1", Works),
+                ("8", Works),
+                ("9", Refused("stride of 9")),
+                ("0", Refused("--stride")),
+            ],
+        ),
+        ("--batch", &[("1", Works), ("1000", Works), ("0", Refused("--batch"))]),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let [trained, text] = trained(folder.path());
+    check("evaluate", &[MODELS, ROWS], |flags| {
+        let mut command = program("evaluate");
+        command.current_dir(folder.path());
+        let tries = |name: &str| flags.iter().any(|flag| flag.split('=').next() == Some(name));
+        if !tries("--model") {
+            command.arg("--model").arg(&trained);
+        }
+        if !tries("--data") {
+            command.arg("--data").arg(&text);
+        }
+        command.args(flags).output().expect("the program starts")
+    });
 }
 
 /// A shell leaves a `~` in quotes as it is.
@@ -538,6 +700,10 @@ fn of_paths_that_begin_with_a_tilde() {
         ("measure", "~/x"),
         ("measure", "--data=~/x"),
         ("measure", "--out=~/x"),
+        ("generate", "--model=~/x"),
+        ("generate", "--prompt-file=~/x"),
+        ("evaluate", "--model=~/x"),
+        ("evaluate", "--data=~/x"),
     ] {
         let output = program(name).arg(typed).output().unwrap();
         let said = said(&output);

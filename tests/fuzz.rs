@@ -11,14 +11,16 @@ use image::{DynamicImage, GrayImage, ImageBuffer, ImageFormat, Luma, Rgb, RgbIma
 use neutreno::data::corpus::Corpus;
 use neutreno::data::images::{ImageData, ReadOptions};
 use neutreno::data::tokenizer::{Tokenizer, TokenizerChoice};
-use neutreno::data::{PretrainedTokenizer, decode};
+use neutreno::data::{ChatTemplate, Message, PretrainedTokenizer, decode};
 use neutreno::engine::checkpoint::{Metadata, load_tensors, save_tensors};
 use neutreno::engine::random::{Generator, Key};
 use neutreno::engine::{Device, Parameters, Tensor};
+use neutreno::exchange::classifier_config;
 use neutreno::language::RopeScaling;
 use neutreno::run::{
     Metric, MetricsWriter, RunFolder, Summary, read_metrics, read_pictures, write_json,
 };
+use neutreno::vision::{ImageClassifier, ImageSize, Preprocessing, VisionConfig};
 use neutreno::{LanguageModel, LanguageModelConfig};
 use peak_alloc::PeakAlloc;
 use serde_json::{Value, json};
@@ -178,6 +180,8 @@ fn targets(folder: &Path) -> Vec<Target> {
     targets.push(target("text", file, 2, Box::new(move || Corpus::read(&read).is_ok())));
     targets.extend(texts(folder, &text));
     targets.extend(models(folder));
+    targets.extend(chats(folder));
+    targets.extend(classifiers(folder));
     targets.extend(images(folder));
     targets
 }
@@ -254,6 +258,70 @@ fn models(folder: &Path) -> Vec<Target> {
     });
     targets.push(Target { name: "a model's tokenizer", file, read, slowness: 4 });
     targets
+}
+
+/// The template of a model that chats, and the file with the special tokens that it names.
+fn chats(folder: &Path) -> [Target; 2] {
+    let folder = folder.join("chat");
+    fs::create_dir(&folder).unwrap();
+    let template = "\
+        {%- set ns = namespace(last='') %}{% macro turn(role) %}<|{{ role }}|>{% endmacro %}\n\
+        {% for message in messages if message.content is string %}\n    \
+        {%- if message['role'] == 'system' and not loop.first %}\
+        {{ raise_exception('No: ' ~ loop.index0 % 2) }}{% endif %}\n\
+        {{- turn(message.role) ~ message.content.strip().split('a')[-1] | trim + eos_token }}\n\
+        {% generation %}{% set ns.last = message | tojson(indent=2) %}{% endgeneration %}\n\
+        {% if loop.index > 90 %}{% break %}{% endif %}{% endfor %}\n\
+        {{- ns.last[1:9] ~ strftime_now('%Y') | length ~ range(3) | list }}\n\
+        {%- if add_generation_prompt %}{{ turn('assistant') }}{% endif %}\n";
+    fs::write(folder.join("chat_template.jinja"), template).unwrap();
+    let config = json!({"eos_token": {"content": "</s>"}, "bos_token": "<s>"});
+    fs::write(folder.join("tokenizer_config.json"), config.to_string()).unwrap();
+    let chat = [("system", "Be a bit brief."), ("user", "What is 2 + 2?"), ("assistant", "4")];
+    let chat = chat.map(|(role, content)| Message::new(role, content));
+    [
+        ("a chat's template", "chat_template.jinja"),
+        ("special tokens of a chat", "tokenizer_config.json"),
+    ]
+    .map(|(name, file)| {
+        let (read, chat) = (folder.clone(), chat.clone());
+        let read = move || {
+            let template = ChatTemplate::load(&read);
+            template.is_ok_and(|template| template.is_some_and(|it| it.render(&chat).is_ok()))
+        };
+        Target { name, file: folder.join(file), read: Box::new(read), slowness: 4 }
+    })
+}
+
+/// The files of a classifier's folder.
+fn classifiers(folder: &Path) -> Vec<Target> {
+    let device = Device::cpu_with_threads(1);
+    let folder = folder.join("classifier");
+    fs::create_dir(&folder).unwrap();
+    let names = ["cat", "dog"].map(str::to_owned);
+    let config = VisionConfig::new(ImageSize::new(4, 6), 2, 8, 2, 2, &names);
+    let write =
+        |name: &str, value: &Value| fs::write(folder.join(name), value.to_string()).unwrap();
+    write("config.json", &classifier_config(&config, None));
+    let (mean, deviation) = (vec![0.25; 3], vec![0.5; 3]);
+    let size = Some(config.image_size);
+    let preprocessing = Preprocessing { size, mean, deviation, unused: Vec::new() };
+    write("preprocessor_config.json", &preprocessing.to_json());
+    let build = |builder: &mut _| ImageClassifier::new(&config, builder);
+    let (_, parameters) = Parameters::build(&device, 1, build);
+    parameters.save(&folder.join("model.safetensors"), &Metadata::new()).unwrap();
+    let target = |(name, file): (&'static str, &str)| {
+        let (read, device) = (folder.clone(), device.clone());
+        let size = Some(ImageSize::new(6, 4));
+        let read = Box::new(move || ImageClassifier::load(&read, size, &device).is_ok());
+        Target { name, file: folder.join(file), read, slowness: 4 }
+    };
+    [
+        ("a classifier's configuration", "config.json"),
+        ("what pictures become", "preprocessor_config.json"),
+    ]
+    .map(target)
+    .into()
 }
 
 /// Texts that are read in other ways: marked, in one line, in another encoding, beside others.

@@ -326,8 +326,8 @@ impl<'a, T: Task> Comparison<'a, T> {
         let mut begins = false;
         for model in self.models(planned) {
             let name = model.planned.variant.name();
-            let (config, steps) = (json!(model.planned.config), self.settings.steps);
-            let made = check_made(&folder, (&name, model.seed), &config, steps);
+            let (config, steps) = (&model.planned.config, self.settings.steps);
+            let made = check_made(&folder, (&name, model.seed), config, steps);
             begins |= made.map_err(refused)?.is_none();
         }
         if begins {

@@ -8,6 +8,7 @@ use crate::settings::Settings;
 use crate::trace::Trace;
 use crate::variant::VariantConfig;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -20,7 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 /// of the batch or step, so that a run is repeated, and resumed, to the bit.
 pub trait Task: Sync {
     /// The sizes of one model, as `config.json` holds them.
-    type Config: Serialize + Sync;
+    type Config: Serialize + DeserializeOwned + Sync;
     /// A model: its tensors are windows of the parameters.
     type Model;
     /// The data of one micro-batch, on the host. It is made on a thread of its own, ahead of the

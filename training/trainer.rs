@@ -11,6 +11,7 @@ use crate::learner::{Learner, handles};
 use crate::log::{InFlight, Log};
 use crate::observer::Observer;
 use crate::probes::measure_probes;
+use crate::resumption::is_same;
 use crate::run::checkpoint::{self, Found};
 use crate::run::disk::replace_file;
 use crate::run::state::State;
@@ -255,7 +256,7 @@ impl<T: Task> Training<'_, T> {
         }
         let Some(found) = found else { return Ok(None) };
         let State { step, seed, device, adapter, version, .. } = &found.state;
-        if *seed != self.seed || found.state.config != json!(config) {
+        if *seed != self.seed || !is_same(&found.state.config, config) {
             let what = format!("{} is of another model or seed", found.path.display());
             return Err(Error::Settings(what));
         }

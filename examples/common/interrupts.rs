@@ -1,17 +1,24 @@
 //! Ctrl-C, and the other signals by which a program is asked to end.
 //!
 //! As long as no model is trained there is nothing to keep, and the program ends at once. From then
-//! on the first signal lets it end after its step, with a checkpoint, and the next one at once.
-//! Either way its exit status is that of shells: 128 and the signal's number.
+//! on the first signal lets it end after its step, with a checkpoint, and the next one at once. While a
+//! model writes, Ctrl-C ends what it writes, and the next one the program. Either way its exit status is
+//! that of shells: 128 and the signal's number.
 
 use super::program::Result;
 use super::show;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-static TRAINING: AtomicBool = AtomicBool::new(false);
+static NOW: AtomicU8 = AtomicU8::new(BEFORE_TRAINING);
 /// The number of the first signal, once there was one.
 static SIGNAL: AtomicI32 = AtomicI32::new(0);
+
+/// What a signal finds the program at.
+const BEFORE_TRAINING: u8 = 0;
+const TRAINING: u8 = 1;
+const BEFORE_WRITING: u8 = 2;
+const WRITING: u8 = 3;
 
 /// A flag that becomes true when the program is asked to end.
 ///
@@ -24,7 +31,26 @@ pub fn catch() -> Result<&'static AtomicBool> {
 
 /// Says that from now on there is something to keep.
 pub fn training_begins() {
-    TRAINING.store(true, Ordering::SeqCst);
+    NOW.store(TRAINING, Ordering::SeqCst);
+}
+
+/// Says that this program trains nothing: until a model writes, it ends at once.
+pub fn nothing_is_trained() {
+    NOW.store(BEFORE_WRITING, Ordering::SeqCst);
+}
+
+/// Whether a signal came since a model last began to write.
+pub fn came() -> bool {
+    INTERRUPTED.load(Ordering::SeqCst)
+}
+
+/// Lets Ctrl-C end what a model writes meanwhile, and not the program. The flag is false at first.
+pub fn while_writing<R>(work: impl FnOnce(&AtomicBool) -> R) -> R {
+    INTERRUPTED.store(false, Ordering::SeqCst);
+    NOW.store(WRITING, Ordering::SeqCst);
+    let result = work(&INTERRUPTED);
+    NOW.store(BEFORE_WRITING, Ordering::SeqCst);
+    result
 }
 
 /// The exit status of a program that was asked to end.
@@ -38,17 +64,23 @@ pub fn exit_status() -> u8 {
 }
 
 /// What a signal does. One that a closing terminal sends again does not mean more than the first.
-fn came(signal: i32, again_means_at_once: bool) {
+fn handle(signal: i32, again_means_at_once: bool) {
+    const CTRL_C: i32 = 2;
     let _ = SIGNAL.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst);
     let again = INTERRUPTED.swap(true, Ordering::SeqCst);
-    if !TRAINING.load(Ordering::SeqCst) {
-        show::note("\ninterrupted before any training: nothing is lost");
-        std::process::exit(exit_status().into());
-    }
-    if !again {
-        show::note("\nstopping after this step, with a checkpoint; once more to stop at once");
-    } else if again_means_at_once {
-        std::process::exit(exit_status().into());
+    let end = || std::process::exit(exit_status().into());
+    match NOW.load(Ordering::SeqCst) {
+        BEFORE_TRAINING => {
+            show::note("\ninterrupted before any training: nothing is lost");
+            end();
+        }
+        TRAINING if !again => {
+            show::note("\nstopping after this step, with a checkpoint; once more to stop at once");
+        }
+        TRAINING if again_means_at_once => end(),
+        TRAINING => {}
+        WRITING if !again && signal == CTRL_C => {}
+        _ => end(),
     }
 }
 
@@ -62,7 +94,7 @@ fn listen() -> std::io::Result<()> {
         signals.push(SIGHUP);
     }
     let mut signals = signal_hook::iterator::Signals::new(signals)?;
-    let wait = move || signals.forever().for_each(|signal| came(signal, signal != SIGHUP));
+    let wait = move || signals.forever().for_each(|signal| handle(signal, signal != SIGHUP));
     std::thread::Builder::new().name("signals".into()).spawn(wait)?;
     Ok(())
 }
@@ -81,5 +113,5 @@ fn is_ignored(signal: i32) -> bool {
 
 #[cfg(not(unix))]
 fn listen() -> std::result::Result<(), ctrlc::Error> {
-    ctrlc::set_handler(|| came(2, true))
+    ctrlc::set_handler(|| handle(2, true))
 }

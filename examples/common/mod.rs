@@ -6,6 +6,7 @@
 pub mod arguments;
 pub mod images;
 pub mod interrupts;
+pub mod language_models;
 pub mod program;
 pub mod progress;
 pub mod resume;

@@ -29,6 +29,12 @@ fn print(text: impl Display) {
     }
 }
 
+/// Shows a piece of a result that comes piece by piece. False if nobody reads any more.
+pub fn piece(text: &str) -> bool {
+    let mut to = io::stdout().lock();
+    to.write_all(escaped(text).as_bytes()).and_then(|()| to.flush()).is_ok()
+}
+
 /// Says something beside the results: a line on standard error, wrapped between words where a
 /// terminal would break it within them.
 pub fn note(text: impl Display) {

@@ -44,6 +44,10 @@ pub struct Arguments {
     /// Number of key and value heads; must divide the query heads [default: as many]
     #[arg(long, value_parser = positive, help_heading = "Model")]
     pub kv_heads: Option<usize>,
+    /// Let every so many layers share the keys and values of the first of them (cross-layer attention):
+    /// as many times less to keep of each token when text is written [default: 1, none]
+    #[arg(long, value_parser = positive, value_name = "LAYERS", help_heading = "Model")]
+    pub share_keys: Option<usize>,
     /// Give the output layer weights of its own instead of the embedding's
     #[arg(long, help_heading = "Model")]
     pub untied: bool,
@@ -142,6 +146,7 @@ impl Arguments {
         set(&mut sizes.dropout, &self.dropout);
         set(&mut sizes.label_smoothing, &self.sizes.label_smoothing);
         sizes.key_value_heads = self.kv_heads.or(sizes.key_value_heads);
+        set(&mut sizes.share_keys, &self.share_keys);
         sizes.feed_forward = self.sizes.feed_forward.or(sizes.feed_forward);
         sizes.embedding_deviation = self.embedding_deviation.or(sizes.embedding_deviation);
         sizes.tied &= !self.untied;
@@ -237,6 +242,12 @@ fn check(sizes: &LanguageSettings) -> Result<(), String> {
             "--width {width} with --heads {heads} gives a head {} channels; rotary positions need \
              an even number",
             width / heads
+        ));
+    }
+    if sizes.share_keys > sizes.layers {
+        return Err(format!(
+            "--share-keys {} is more than the {} layers that could share",
+            sizes.share_keys, sizes.layers
         ));
     }
     match key_value_heads {

@@ -8,9 +8,9 @@ use neutreno::data::corpus::Corpus;
 use neutreno::data::images::{Broken, ImageData, ReadOptions, Task};
 use neutreno::data::lookup::{Lookup, lookup};
 use neutreno::data::tokenizer::Tokenizer;
-use neutreno::engine::optim::Average;
 use neutreno::engine::random::Key;
 use neutreno::engine::{Device, Ids, Parameters, Tensor};
+use neutreno::export::load_weights;
 use neutreno::measure::{Measured, attention_map, measure, probe};
 use neutreno::report::{Map, MeasuredModel, draw_map, label};
 use neutreno::run::{Data, ModelFolder, Picture, RunFolder, TrainedModel, Weights};
@@ -167,7 +167,9 @@ impl Probes {
         let path = request.data.map(PathBuf::from).or_else(|| then.path.clone());
         let config = models[0].folder.config_json();
         let kind: serde_json::Value = read(&config)?;
-        let (kind, hash) = match kind["model_type"].as_str() {
+        // Of a variant its name comes first, as in `neutreno_llama`.
+        let plain = kind["model_type"].as_str().and_then(|kind| kind.rsplit('_').next());
+        let (kind, hash) = match plain {
             Some("llama") => {
                 let kept = run.kept_text().filter(|_| request.data.is_none());
                 let corpus = find_text(kept.or(path), source)?;
@@ -246,7 +248,7 @@ impl Probes {
                 let config: LanguageModelConfig = read(&folder.config_json())?;
                 let build = |builder: &mut _| LanguageModel::new(&config, builder);
                 let (network, parameters) = Parameters::build(&device, 0, build);
-                load(model, &parameters)?;
+                load_weights(&model.weights, &parameters)?;
                 let tracer = move |first, last| {
                     let windows = &windows[first..last];
                     network.trace(&Ids::new(windows.concat(), [windows.len(), windows[0].len()]))
@@ -262,33 +264,16 @@ impl Probes {
                 if let Some(blocks) = config.num_decoder_layers {
                     let build = |builder: &mut _| ImageSegmenter::new(&config, builder);
                     let (network, parameters) = Parameters::build(request.device, 0, build);
-                    load(model, &parameters)?;
+                    load_weights(&model.weights, &parameters)?;
                     return Ok((Box::new(move |a, b| network.trace(&images(a, b))), blocks));
                 }
                 let build = |builder: &mut _| ImageClassifier::new(&config, builder);
                 let (network, parameters) = Parameters::build(request.device, 0, build);
-                load(model, &parameters)?;
+                load_weights(&model.weights, &parameters)?;
                 Ok((Box::new(move |a, b| network.encoder().trace(&images(a, b))), 0))
             }
         }
     }
-}
-
-/// Loads the weights of a model.
-fn load(model: &Model, parameters: &Parameters) -> Result<()> {
-    let Weights { path, average, .. } = &model.weights;
-    if !average {
-        parameters.load(path)?;
-        return Ok(());
-    }
-    let mut average = Average::new(parameters, 0.0);
-    average.load(parameters, path)?;
-    let read = || parameters.iter().map(|(_, tensor)| tensor.to_vec()).collect();
-    let numbers: std::result::Result<Vec<Vec<f32>>, _> = average.with(parameters, read);
-    for ((_, tensor), numbers) in parameters.iter().zip(numbers?) {
-        tensor.overwrite(&numbers);
-    }
-    Ok(())
 }
 
 fn find_text(path: Option<PathBuf>, source: &str) -> Result<Corpus> {

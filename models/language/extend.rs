@@ -23,8 +23,21 @@ impl LanguageModel {
     pub fn extend(&self, cache: &mut KeyValueCache, tokens: &[&[u32]]) -> Tensor {
         let sequences = cache.lengths.len();
         assert!(tokens.len() == sequences, "tokens of {} sequences of {sequences}", tokens.len());
+        let layers = [cache.layers.len(), self.blocks.len()];
+        assert!(
+            layers[0] == layers[1],
+            "a cache of {} layers for a model of {}",
+            layers[0],
+            layers[1]
+        );
         assert!(tokens.iter().any(|tokens| !tokens.is_empty()), "no token to go on with");
         self.check_vocabulary(tokens.iter().copied().flatten());
+        let device = self.device().clone();
+        device.install(|| no_grad(|| self.extend_all(cache, tokens)))
+    }
+
+    fn extend_all(&self, cache: &mut KeyValueCache, tokens: &[&[u32]]) -> Tensor {
+        let sequences = tokens.len();
         let mut done = vec![0; sequences];
         let mut last: Vec<Option<Tensor>> = vec![None; sequences];
         loop {
@@ -36,7 +49,7 @@ impl LanguageModel {
                 &tokens[*sequence][done[*sequence]..][..*count]
             });
             let ids: Vec<u32> = ids.copied().collect();
-            let states = no_grad(|| self.extend_once(cache, ids, &spans));
+            let states = self.extend_once(cache, ids, &spans);
             let mut row = 0;
             for Span { sequence, tokens: count, .. } in spans {
                 row += count;
@@ -48,7 +61,7 @@ impl LanguageModel {
             }
         }
         let last: Vec<Tensor> = last.into_iter().flatten().collect();
-        no_grad(|| self.output(&join(&last)))
+        self.output(&join(&last))
     }
 
     /// What the output layer sees of tokens that are not too many: (rows, width).

@@ -5,12 +5,14 @@ use super::generation_config::GenerationConfig;
 use super::hugging_face::ConfigFile;
 use super::matrix::Source;
 use super::model::LanguageModel;
-use super::weights::{Weights, list};
 use crate::engine::half::{Half, Precision};
 use crate::engine::ops::half_matrix::HalfMatrix;
 use crate::engine::{Builder, Device, Error, Group, Parameters, Result, Shape};
 use crate::json;
+use crate::model_type::{MODELING, MODULE};
+use crate::weights::{Weights, list};
 use std::cell::RefCell;
+use std::fs;
 use std::path::Path;
 
 /// What the output layer's weights are called.
@@ -40,6 +42,9 @@ pub struct Loaded {
 pub struct LoadSettings<'a> {
     /// Whether a key of the configuration that nobody knows is an error instead of a notice.
     pub strict: bool,
+    /// The file of the weights where it is none in the folder, and what stands before the names of its
+    /// tensors, as `average.` in that of a running average. Tensors named otherwise are left.
+    pub weights: Option<(&'a Path, &'a str)>,
     /// What matrices are kept in. In half precision a model can be written and scored with, and takes half
     /// the memory, but not be trained.
     pub precision: Precision,
@@ -52,6 +57,7 @@ impl Default for LoadSettings<'_> {
     fn default() -> Self {
         LoadSettings {
             strict: false,
+            weights: None,
             precision: Precision::F32,
             group: &|_, _, decay| Group::with_decay(decay),
         }
@@ -101,7 +107,7 @@ impl LanguageModel {
     /// # Errors
     /// As [`LanguageModel::load`].
     pub fn load_with(folder: &Path, device: &Device, settings: &LoadSettings) -> Result<Loaded> {
-        let opened = Opened::open(folder, settings.strict)?;
+        let opened = Opened::open(folder, settings.strict, settings.weights)?;
         let Opened { config, numbers, begin_token, end_tokens, mut weights, mut notices } = opened;
         let generation = read_generation(folder, settings.strict, &mut notices)?;
         let build = |builder: &mut _| LanguageModel::new(&config, builder);
@@ -164,14 +170,18 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    pub fn open(folder: &Path, strict: bool) -> Result<Opened> {
+    pub fn open(folder: &Path, strict: bool, file: Option<(&Path, &str)>) -> Result<Opened> {
         let path = folder.join("config.json");
         let failed = |reason: String| Error::File { path: path.clone(), reason };
         let ConfigFile { mut config, begin_token, end_tokens, unknown } =
             ConfigFile::parse(&json::read(&path)?).map_err(failed)?;
         let mut notices = Vec::new();
         tell_unused(&path, &unknown, strict, &mut notices)?;
-        let mut weights = Weights::open(folder)?;
+        notices.extend(other_code(folder));
+        let mut weights = match file {
+            Some((file, prefix)) => Weights::open_file(file, prefix)?,
+            None => Weights::open(folder)?,
+        };
         check_size(&config, &weights).map_err(failed)?;
         untie(&mut config, &mut weights, &mut notices)?;
         // Whether the weights fit is asked before memory is taken.
@@ -207,6 +217,14 @@ fn tell_unused(
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     notices.push(format!("{name}: {reason}"));
     Ok(())
+}
+
+/// A notice if the folder brings a changed version of the code that computes our variants elsewhere.
+fn other_code(folder: &Path) -> Option<String> {
+    let name = format!("{MODULE}.py");
+    let text = fs::read(folder.join(&name)).ok()?;
+    let other = text != MODELING.as_bytes();
+    other.then(|| format!("{name}: not the one of this version; what it computes is not run here"))
 }
 
 /// `generation_config.json`, where it is there.
@@ -289,7 +307,6 @@ mod tests {
     use crate::engine::{Ids, Tensor};
     use crate::language::LanguageModelConfig;
     use serde_json::json;
-    use std::fs;
     use std::path::PathBuf;
 
     fn write(folder: &Path, config: &LanguageModelConfig) {
@@ -402,6 +419,11 @@ mod tests {
         assert!(loaded.notices[0].contains(r#"colour ("blue")"#), "{:?}", loaded.notices);
         assert!(loaded.notices[1].contains(name), "{:?}", loaded.notices);
         assert_eq!((loaded.notices.len(), loaded.end_tokens), (2, vec![4, 5]));
+        for (code, told) in [(MODELING, 2), ("changed", 3)] {
+            fs::write(folder.path().join("modeling_neutreno.py"), code).unwrap();
+            let loaded = LanguageModel::load(folder.path(), &Device::cpu()).unwrap();
+            assert_eq!(loaded.notices.len(), told, "{:?}", loaded.notices);
+        }
         let strict = LoadSettings { strict: true, ..LoadSettings::default() };
         let Err(error) = LanguageModel::load_with(folder.path(), &Device::cpu(), &strict) else {
             panic!("it was loaded")
@@ -439,6 +461,31 @@ mod tests {
         fs::write(&path, r#"{"top_p": 7}"#).unwrap();
         let Err(error) = load() else { panic!("it was loaded") };
         assert!(error.to_string().contains("generation_config.json: a top-p of 7"), "{error}");
+    }
+
+    /// As checkpoints have them, and averages in these.
+    #[test]
+    fn weights_may_be_elsewhere_and_have_longer_names() {
+        let config = LanguageModelConfig::new(50, 16, 3, 2, 8);
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), &config);
+        let (model, parameters) = make(&config);
+        let file = folder.path().join("average.safetensors");
+        let tensors =
+            parameters.iter().map(|(name, tensor)| (format!("average.{name}"), tensor.clone()));
+        let other = ("updates".to_owned(), Tensor::zeros([1], &Device::cpu()));
+        let tensors: Vec<(String, Tensor)> = tensors.chain([other]).collect();
+        save_tensors(&file, &tensors, &Metadata::new()).unwrap();
+        let load_in = |precision, prefix| {
+            let weights = Some((file.as_path(), prefix));
+            let settings = LoadSettings { weights, precision, ..LoadSettings::default() };
+            LanguageModel::load_with(folder.path(), &Device::cpu(), &settings)
+        };
+        let load = |prefix| load_in(Precision::F32, prefix);
+        load_in(Precision::Bf16, "average.").unwrap();
+        assert_eq!(logits(&load("average.").unwrap().model), logits(&model));
+        let Err(error) = load("") else { panic!("it was loaded") };
+        assert!(error.to_string().contains("embed_tokens.weight [50, 16] is missing"), "{error}");
     }
 
     /// As it is known when a model is built.

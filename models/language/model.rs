@@ -5,7 +5,7 @@ use super::block::{Block, DEVIATION, Dropout, Shared};
 use super::config::LanguageModelConfig;
 use super::matrix::{Matrix, Source};
 use crate::engine::random::Key;
-use crate::engine::{Builder, Ids, Initial, Tensor, no_grad};
+use crate::engine::{Builder, Device, Ids, Initial, Tensor, no_grad};
 use crate::trace::Trace;
 use crate::variant::{FirstValue, VariantConfig, mixings};
 use std::sync::Arc;
@@ -116,6 +116,11 @@ impl LanguageModel {
     /// The configuration.
     pub fn config(&self) -> &LanguageModelConfig {
         &self.config
+    }
+
+    /// The device that it is on.
+    pub fn device(&self) -> &Device {
+        self.norm.device()
     }
 
     /// The mean cross-entropy (nats) of the targets, (batch, time) like the tokens. Targets that
@@ -288,7 +293,7 @@ impl LanguageModel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Device, Parameters};
+    use crate::engine::Parameters;
     use crate::variant::{ResformerKind, Variant};
 
     #[test]

@@ -48,7 +48,7 @@ impl Origin {
     /// # Errors
     /// As there.
     pub fn open(folder: &Path) -> Result<Origin> {
-        Ok(Origin { opened: Opened::open(folder, false)? })
+        Ok(Origin { opened: Opened::open(folder, false, None)? })
     }
 
     /// The model's configuration.

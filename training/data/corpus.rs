@@ -210,6 +210,39 @@ fn name_of(path: &Path) -> String {
     whole.file_name().unwrap_or(whole.as_os_str()).to_string_lossy().into_owned()
 }
 
+/// The text of one file, or of standard input where the path is `-`, whole and without a byte-order
+/// mark. It may be empty.
+///
+/// ```
+/// use neutreno::data::corpus::whole_text;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("text.txt");
+/// std::fs::write(&path, "na\u{ef}ve\n")?;
+/// assert_eq!(whole_text(&path)?, "na\u{ef}ve\n");
+/// std::fs::write(&path, [0x61, 0xff])?;
+/// assert!(whole_text(&path).unwrap_err().to_string().contains("offset 1, line 1"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// If it cannot be read, or is no text in UTF-8.
+pub fn whole_text(path: &Path) -> Result<String, DataError> {
+    let (path, bytes) = if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        let read = io::stdin().lock().read_to_end(&mut bytes);
+        (Path::new(STANDARD_INPUT), read.map(|_| bytes))
+    } else {
+        let kind = fs::metadata(path).map_err(DataError::of_system(path))?.file_type();
+        if is_device(kind) {
+            return Err(DataError::Device { path: path.into() });
+        }
+        (path, fs::read(path))
+    };
+    let text = text_of(bytes.map_err(DataError::of_system(path))?);
+    let not_text = |not_text| DataError::NotText { path: path.into(), not_text };
+    text.map(|(text, _)| text).map_err(not_text)
+}
+
 /// A file's text, and whether it began with a byte-order mark.
 fn read_text(path: &Path, bytes: Vec<u8>) -> Result<(String, bool), DataError> {
     let (text, marked) =

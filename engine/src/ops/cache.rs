@@ -1,9 +1,11 @@
 //! Memory for the keys, or the values, of tokens that were seen: what generation goes on from.
 //!
 //! It is taken whole, for so many sequences of so many positions, and written in place: nothing grows or
-//! moves while text is written. A position beyond the last takes the place of the oldest.
+//! moves while text is written. A position beyond the last takes the place of the oldest. The positions of
+//! one head lie one after another, so that attention, which goes through them head by head, reads memory in
+//! one go.
 
-use crate::device::cpu::simd;
+use crate::device::cpu::half::unpack;
 use crate::device::cpu::tasks::Tasks;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
@@ -150,7 +152,7 @@ pub struct Cache {
     /// Sequences, positions, heads, and the channels of a head.
     shape: [usize; 4],
     precision: Precision,
-    /// A row for each position of each sequence. In half precision, words of two numbers.
+    /// A row for each position of each head of each sequence. In half precision, words of two numbers.
     memory: Tensor,
 }
 
@@ -166,8 +168,8 @@ impl Cache {
         assert!(!shape.contains(&0), "a cache of {shape:?} holds nothing");
         let even = precision.half().is_none() || size.is_multiple_of(2);
         assert!(even, "in {precision} a head needs an even number of channels, not {size}");
-        let words = heads * size * precision.bytes() / size_of::<u32>();
-        let memory = Tensor::uninitialized(Shape::from([sequences * context, words]), device);
+        let rows = sequences * heads * context;
+        let memory = Tensor::uninitialized([rows, words(precision.half(), size)].into(), device);
         Cache { shape, precision, memory }
     }
 
@@ -202,18 +204,17 @@ impl Cache {
             places.rows(),
             self.shape
         );
-        let slots = self.memory.shape()[0];
-        if let Err(problem) = places.check(slots) {
+        if let Err(problem) = places.check(self.memory.shape()[0] / heads) {
             panic!("cache: {problem}");
         }
         if places.rows() > 0 {
-            let half = self.precision.half();
-            let kernel = CacheWrite { half, slots, places: places.clone() };
+            let (half, memory) = (self.precision.half(), self.memory.shape());
+            let kernel = CacheWrite { half, memory, places: places.clone() };
             launch_into(&kernel, &[&rows.detach()], &[(&self.memory, false)]);
         }
     }
 
-    /// The first `positions` rows of the memory of a sequence, in f32: (1, positions, heads, channels).
+    /// What the first `positions` places of a sequence hold, in f32: (1, positions, heads, channels).
     ///
     /// # Panics
     /// If there is no such sequence or it has fewer positions.
@@ -222,10 +223,10 @@ impl Cache {
         let [sequences, context, heads, size] = self.shape;
         assert!(sequence < sequences, "cache: sequence {sequence} of {sequences}");
         assert!(positions <= context, "cache: {positions} positions of {context}");
-        let (half, width) = (self.precision.half(), heads * size);
-        let kernel = CacheRead { half, width, first: sequence * context, rows: positions };
+        let (half, first) = (self.precision.half(), sequence * context * heads);
+        let kernel = CacheRead { half, context, heads, size, first, positions };
         let [rows] = launch(&kernel, &[&self.memory], self.memory.device());
-        rows.reshape([1, positions, heads, size])
+        rows
     }
 
     pub(super) fn memory(&self) -> &Tensor {
@@ -242,22 +243,17 @@ pub(super) fn format_number(half: Option<Half>) -> usize {
     }
 }
 
-/// Rows into their places, in a memory that keeps the others.
+/// The words of so many numbers.
+pub(super) fn words(half: Option<Half>, numbers: usize) -> usize {
+    if half.is_some() { numbers / 2 } else { numbers }
+}
+
+/// Rows (rows, heads, channels) into their places, in a memory that keeps the others.
 #[derive(Clone, Debug)]
 struct CacheWrite {
     half: Option<Half>,
-    slots: usize,
+    memory: Shape,
     places: Places,
-}
-
-/// The numbers of a row of (rows, heads, channels).
-fn width(rows: &Shape) -> usize {
-    rows[1] * rows[2]
-}
-
-/// The words of a row of so many numbers.
-pub(super) fn words(half: Option<Half>, width: usize) -> usize {
-    if half.is_some() { width / 2 } else { width }
 }
 
 impl Kernel for CacheWrite {
@@ -265,8 +261,8 @@ impl Kernel for CacheWrite {
         "cache_write"
     }
 
-    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
-        Ok(vec![Shape::from([self.slots, words(self.half, width(&inputs[0]))])])
+    fn shapes(&self, _inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        Ok(vec![self.memory])
     }
 
     fn cost(&self, inputs: &[Shape]) -> Cost {
@@ -274,41 +270,48 @@ impl Kernel for CacheWrite {
     }
 
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
-        let width = width(&inputs[0].shape);
-        let stride = words(self.half, width);
-        let rows = inputs[0].data.chunks_exact(width);
+        let [heads, size] = [inputs[0].shape[1], inputs[0].shape[2]];
+        let (context, length) = (self.places.context(), words(self.half, size));
+        let rows = inputs[0].data.chunks_exact(heads * size);
         for (slot, row) in self.places.slots().zip(rows) {
-            let memory = &mut outputs[0].data[slot * stride..][..stride];
-            let Some(half) = self.half else {
-                memory.copy_from_slice(row);
-                continue;
-            };
-            for (word, pair) in memory.iter_mut().zip(row.as_chunks::<2>().0) {
-                let [low, high] = pair.map(|number| u32::from(half.nearest_finite(number)));
-                *word = f32::from_bits(low | high << 16);
+            let (sequence, slot) = (slot / context, slot % context);
+            for (head, numbers) in row.chunks_exact(size).enumerate() {
+                let at = ((sequence * heads + head) * context + slot) * length;
+                pack(self.half, numbers, &mut outputs[0].data[at..at + length]);
             }
         }
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
-        let stride = words(self.half, width(&inputs[0].shape));
-        let count = self.places.rows() * stride;
+        let [rows, heads, size] = [0, 1, 2].map(|axis| inputs[0].shape[axis]);
+        let (context, length) = (self.places.context(), words(self.half, size));
+        let (count, format) = (rows * heads * length, format_number(self.half));
         let table = gpu.ids(self.places.table());
-        let format = format_number(self.half);
-        let uniforms = uniforms! { count, stride, format };
+        let uniforms = uniforms! { count, heads, length, context, format };
         let inputs = [&inputs[0], &table];
         gpu.dispatch_elements("cache_write", &inputs, &[&outputs[0]], uniforms, count);
     }
 }
 
-/// Rows of the memory from `first` on, in f32.
+/// Numbers as words.
+fn pack(half: Option<Half>, numbers: &[f32], words: &mut [f32]) {
+    let Some(half) = half else { return words.copy_from_slice(numbers) };
+    for (word, pair) in words.iter_mut().zip(numbers.as_chunks::<2>().0) {
+        let [low, high] = pair.map(|number| u32::from(half.nearest_finite(number)));
+        *word = f32::from_bits(low | high << 16);
+    }
+}
+
+/// The first places of a sequence, in f32 and position by position: (1, positions, heads, channels).
 #[derive(Clone, Debug)]
 pub(super) struct CacheRead {
     pub half: Option<Half>,
-    /// The numbers of a row.
-    pub width: usize,
+    pub context: usize,
+    pub heads: usize,
+    pub size: usize,
+    /// The row of the memory where the sequence begins.
     pub first: usize,
-    pub rows: usize,
+    pub positions: usize,
 }
 
 impl Kernel for CacheRead {
@@ -317,11 +320,12 @@ impl Kernel for CacheRead {
     }
 
     fn shapes(&self, _inputs: &[Shape]) -> Result<Vec<Shape>, String> {
-        Ok(vec![Shape::from([self.rows, self.width])])
+        Ok(vec![Shape::from([1, self.positions, self.heads, self.size])])
     }
 
     fn cost(&self, _inputs: &[Shape]) -> Cost {
-        Cost::elementwise(self.rows * self.width, 0, 2 * self.rows * self.width)
+        let elements = self.positions * self.heads * self.size;
+        Cost::elementwise(elements, 0, 2 * elements)
     }
 
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
@@ -329,27 +333,27 @@ impl Kernel for CacheRead {
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
-        let CacheRead { width, first, rows, .. } = *self;
-        let elements = rows * width;
+        let CacheRead { context, heads, size, first, positions, .. } = *self;
+        let elements = positions * heads * size;
         let format = format_number(self.half);
-        let uniforms = uniforms! { elements, width, first, format };
+        let uniforms = uniforms! { elements, heads, size, context, first, format };
         gpu.dispatch_elements("cache_read", &[&inputs[0]], &[&outputs[0]], uniforms, elements);
     }
 }
 
 impl CacheRead {
     pub(super) fn read(&self, memory: &[f32], numbers: &mut [f32]) {
-        let stride = words(self.half, self.width);
-        let memory = &memory[self.first * stride..][..self.rows * stride];
-        let Some(half) = self.half else {
-            return numbers.copy_from_slice(memory);
-        };
-        let rows = simd::rows_per_task(self.width);
-        let chunks = numbers.par_chunks_mut((rows * self.width).max(1));
-        let chunks = chunks.zip(memory.par_chunks((rows * stride).max(1)));
-        chunks.each(|(numbers, memory)| {
-            let words = bytemuck::cast_slice(memory);
-            crate::device::cpu::half::unpack(half, words, self.width, numbers);
+        let CacheRead { half, context, heads, size, first, .. } = *self;
+        let length = words(half, size);
+        numbers.par_chunks_mut(heads * size).enumerate().each(|(position, row)| {
+            for (head, numbers) in row.chunks_exact_mut(size).enumerate() {
+                let at = (first + head * context + position) * length;
+                let words = &memory[at..at + length];
+                match half {
+                    None => numbers.copy_from_slice(words),
+                    Some(half) => unpack(half, bytemuck::cast_slice(words), size, numbers),
+                }
+            }
         });
     }
 }

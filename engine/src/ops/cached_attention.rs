@@ -156,11 +156,10 @@ impl Kernel for CachedAttention {
         if self.half.is_some() && !q[2].is_multiple_of(2) {
             return Err("in half precision a head needs an even number of channels".into());
         }
-        let width = self.kv_heads * q[2];
-        if k != v || k.rank() != 2 || k[1] != words(self.half, width) {
-            return Err("the memories of keys and values need rows of the kv heads".into());
+        if k != v || k.rank() != 2 || k[1] != words(self.half, q[2]) {
+            return Err("the memories of keys and values need rows of the head size".into());
         }
-        self.places.check(k[0])?;
+        self.places.check(k[0] / self.kv_heads)?;
         let own = Shape::from([q[0], self.kv_heads, q[2]]);
         if self.coefficient.is_some() && inputs[3..5] != [own, own] {
             return Err(format!("the values of a fidelity term are {own}"));
@@ -182,7 +181,7 @@ impl Kernel for CachedAttention {
 
     fn scratch(&self, inputs: &[Shape], threads: usize) -> Option<usize> {
         let of_span = |span: &Span| {
-            cpu::scratch(self.half, &self.sizes(&inputs[0], span), threads)
+            cpu::scratch(&self.sizes(&inputs[0], span), threads)
         };
         Some(self.places.spans().iter().map(of_span).max().unwrap_or(0))
     }
@@ -194,14 +193,14 @@ impl Kernel for CachedAttention {
         let (mut q, mut o): (&[f32], &mut [f32]) = (inputs[0].data, &mut *output.data);
         for span in self.places.spans() {
             let sizes = self.sizes(&shape, span);
-            let stride = words(self.half, sizes.kv_heads * sizes.head_size);
-            let first = span.sequence * self.places.context();
-            let rows = first * stride..(first + sizes.keys) * stride;
-            let [k, v] = [1, 2].map(|memory| &inputs[memory].data[rows.clone()]);
+            let context = self.places.context();
+            let sequence = context * self.kv_heads * words(self.half, sizes.head_size);
+            let [k, v] = [1, 2]
+                .map(|memory| &inputs[memory].data[span.sequence * sequence..][..sequence]);
             let (queries, rest) = q.split_at(span.tokens * row);
             q = rest;
             let output = cut(&mut o, span.tokens * row);
-            cpu::attend(self.half, &sizes, [queries, k, v], output, scratch);
+            cpu::attend(self.half, &sizes, context, [queries, k, v], output, scratch);
         }
         if let Some(coefficient) = self.coefficient {
             let c = coefficient.unwrap_or_else(|| inputs[5][0]);
@@ -234,11 +233,11 @@ impl CachedAttention {
         let q = inputs[0].shape;
         let [rows, heads, head_size] = [q[0], q[1], q[2]];
         let (kv_heads, parts, format) = (self.kv_heads, self.parts(), format_number(self.half));
-        let scale = 1.0 / (head_size as f32).sqrt();
+        let (scale, context) = (1.0 / (head_size as f32).sqrt(), self.places.context());
         let sums = gpu.scratch([rows * heads, parts, head_size + 2]);
         let table = gpu.ids(self.places.table());
         let uniforms =
-            uniforms! { rows, heads, kv_heads, head_size, parts, format, scale };
+            uniforms! { rows, heads, kv_heads, head_size, context, parts, format, scale };
         let operands = [&inputs[0], &inputs[1], &inputs[2], &table];
         let entry_point = "cached_attention_parts";
         gpu.dispatch(entry_point, &operands, &[&sums], uniforms, rows * heads * parts, 0);
@@ -251,11 +250,11 @@ impl CachedAttention {
     /// What the memory holds in f32, and attention over it as in training.
     fn record_many(&self, span: &Span, inputs: &[Binding], output: &Binding, gpu: &mut Recorder) {
         let sizes = self.sizes(&inputs[0].shape, span);
-        let width = self.kv_heads * sizes.head_size;
-        let first = span.sequence * self.places.context();
-        let read = CacheRead { half: self.half, width, first, rows: sizes.keys };
+        let (context, heads, size) = (self.places.context(), self.kv_heads, sizes.head_size);
+        let (first, positions) = (span.sequence * context * heads, sizes.keys);
+        let read = CacheRead { half: self.half, context, heads, size, first, positions };
         let [k, v] = [1, 2].map(|memory| {
-            let numbers = gpu.scratch([sizes.keys, width]);
+            let numbers = gpu.scratch([1, positions, heads, size]);
             read.gpu(&inputs[memory..=memory], std::slice::from_ref(&numbers), gpu);
             numbers
         });
@@ -291,9 +290,8 @@ impl Proven for CachedAttention {
 fn reference(op: &CachedAttention, inputs: &[Array64]) -> Array64 {
     let q = &inputs[0];
     let [heads, size] = [q.shape[1], q.shape[2]];
-    let width = op.kv_heads * size;
     let [keys, values] = [&inputs[1], &inputs[2]].map(|memory| match op.half {
-        Some(half) => super::half_rows::reference_rows(half, memory, width),
+        Some(half) => super::half_rows::reference_rows(half, memory, size),
         None => memory.clone(),
     });
     let spans = op.places.spans().iter();
@@ -307,7 +305,7 @@ fn reference(op: &CachedAttention, inputs: &[Array64]) -> Array64 {
         let (sequence, position) = tokens[row];
         let seen = (position + 1).min(context);
         let at = |memory: &Array64, key: usize, channel: usize| {
-            memory.row(sequence * context + key)[kv_head * size + channel]
+            memory.row((sequence * op.kv_heads + kv_head) * context + key)[channel]
         };
         let query = q.row(row * heads + head);
         let score = |key: usize| {
@@ -356,7 +354,7 @@ fn cases() -> Vec<Case> {
             let places = places.clone();
             let op = CachedAttention { half, kv_heads, places, coefficient };
             let mut case = Case::new(label, op).between([rows, heads, size], -2.0, 2.0);
-            let shape = [sequences * context, kv_heads * size];
+            let shape = [sequences * kv_heads * context, size];
             for seed in 0..2 {
                 case = match half {
                     None => case.between(shape, -2.0, 2.0),

@@ -5,7 +5,7 @@ pub mod sampling;
 mod settings;
 mod start;
 
-pub use evaluation::{Score, TokenizedText, evaluate};
+pub use evaluation::{Score, TokenizedText, evaluate, evaluate_with_stride};
 pub use settings::LanguageSettings;
 pub use start::{Start, StartFolder};
 

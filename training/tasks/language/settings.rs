@@ -20,6 +20,9 @@ pub struct LanguageSettings {
     pub heads: usize,
     /// The number of key and value heads; `None` for as many as query heads.
     pub key_value_heads: Option<usize>,
+    /// How many layers that follow each other share the keys and values of the first of them; 1 for none.
+    #[serde(default = "one")]
+    pub share_keys: usize,
     /// Whether the output layer uses the embedding's weights.
     pub tied: bool,
     /// The tokens of one training window.
@@ -46,6 +49,10 @@ pub struct LanguageSettings {
     /// Whether all tokens are scored at the end.
     #[serde(default)]
     pub evaluate_all: bool,
+}
+
+fn one() -> usize {
+    1
 }
 
 /// Runs that do not say had no choice.
@@ -140,6 +147,7 @@ impl LanguageSettings {
             config.intermediate_size = width;
         }
         config.num_key_value_heads = self.key_value_heads.unwrap_or(self.heads);
+        config.share_keys = self.share_keys;
         config.tie_word_embeddings = self.tied;
         config.dropout = self.dropout;
         if let Some(deviation) = self.embedding_deviation {
@@ -158,6 +166,7 @@ fn tiny() -> (LanguageSettings, Settings) {
         feed_forward: None,
         heads: 4,
         key_value_heads: None,
+        share_keys: 1,
         tied: true,
         context: 64,
         dropout: 0.0,

@@ -6,7 +6,7 @@
 //! of threads: a row comes out the same alone and among others, bit for bit.
 
 use super::scratch::cut;
-use super::simd::{LANES, Simd, WithSimd, combine, with_vectors};
+use super::simd::{LANES, Simd, WithSimd, with_vectors};
 use super::tasks::Tasks;
 use rayon::prelude::*;
 use std::array::from_fn;
@@ -52,13 +52,13 @@ pub fn scratch<F: Format>(rows: usize, inputs: usize) -> usize {
 }
 
 /// The numbers of a row of x as [`prepare`] leaves them.
-fn prepared<F: Format>(inputs: usize) -> usize {
+pub fn prepared<F: Format>(inputs: usize) -> usize {
     inputs.div_ceil(F::NUMBERS).next_multiple_of(LANES) * F::NUMBERS
 }
 
 /// Puts a row of x in the order in which the words of W hold numbers: those that meet the first number
 /// of each word, and then those that meet the second. Zeros fill each up.
-fn prepare<F: Format>(x: &[f32], prepared: &mut [f32]) {
+pub fn prepare<F: Format>(x: &[f32], prepared: &mut [f32]) {
     let length = prepared.len() / F::NUMBERS;
     for (which, part) in prepared.chunks_exact_mut(length.max(1)).enumerate() {
         part.fill(0.0);
@@ -172,7 +172,7 @@ impl<F: Format> Stretch<'_, F> {
 /// The sums of products of each of some prepared rows with a row of words. Hot loops are plain here:
 /// closures would not all be inlined, and so not be compiled for these vectors.
 #[inline(always)]
-fn dots<F: Format, S: Simd, const N: usize, const R: usize>(
+pub fn dots<F: Format, S: Simd, const N: usize, const R: usize>(
     simd: S,
     x: [&[f32]; R],
     words: &[u32],
@@ -197,11 +197,24 @@ fn dots<F: Format, S: Simd, const N: usize, const R: usize>(
         let words = &S::as_simd_u32s(&last).0.as_chunks::<N>().0[0];
         accumulate::<F, S, N, R>(simd, &mut totals, &x, whole.len(), words);
     }
-    totals.map(|totals| {
-        let mut numbers = [0.0; LANES];
-        S::as_mut_simd_f32s(&mut numbers).0.copy_from_slice(&totals);
-        combine(numbers, |a, b| a + b)
-    })
+    let mut sums = [0.0; R];
+    for row in 0..R {
+        sums[row] = sum_of_lanes::<S, N>(simd, totals[row]);
+    }
+    sums
+}
+
+/// The sum of 16 numbers, pairwise: each half added to the other, as long as there are halves.
+#[inline(always)]
+pub fn sum_of_lanes<S: Simd, const N: usize>(simd: S, mut totals: [S::f32s; N]) -> f32 {
+    let mut count = N;
+    while count > 1 {
+        count /= 2;
+        for n in 0..count {
+            totals[n] = simd.add_f32s(totals[n], totals[n + count]);
+        }
+    }
+    simd.reduce_sum_f32s(totals[0])
 }
 
 /// Adds the products with 16 words, which are block number `block` of their row.

@@ -20,7 +20,7 @@ use rayon::prelude::*;
 pub const CHUNK: usize = 16 * 1024;
 
 /// The running totals of a sum.
-pub(super) const LANES: usize = 16;
+pub const LANES: usize = 16;
 
 /// Runs `body`, usually a closure, compiled for the processor's widest vectors.
 ///
@@ -181,7 +181,7 @@ fn fold(
 
 /// The running totals together, pairwise.
 #[inline(always)]
-pub(super) fn combine(mut totals: [f32; LANES], merge: impl Fn(f32, f32) -> f32) -> f32 {
+fn combine(mut totals: [f32; LANES], merge: impl Fn(f32, f32) -> f32) -> f32 {
     let mut width = LANES;
     while width > 1 {
         width /= 2;

@@ -13,19 +13,19 @@ use crate::ops::cache::CacheRead;
 pub(super) const FEW: usize = 8;
 
 /// How many numbers of working memory it takes.
-pub(super) fn scratch(half: Option<Half>, sizes: &Sizes, threads: usize) -> usize {
+pub(super) fn scratch(sizes: &Sizes, threads: usize) -> usize {
     if sizes.queries <= FEW {
         return few_queries::scratch(sizes, threads);
     }
     let unpacked = sizes.keys * sizes.kv_heads * sizes.head_size;
-    let unpacked = if half.is_some() { 2 * unpacked } else { 0 };
-    unpacked + sizes.queries * sizes.heads + fused::scratch(sizes, false, threads)
+    2 * unpacked + sizes.queries * sizes.heads + fused::scratch(sizes, false, threads)
 }
 
-/// The output for queries q over the words of keys and values.
+/// The output for queries q over the words of keys and values, which have `context` rows for each head.
 pub(super) fn attend(
     half: Option<Half>,
     sizes: &Sizes,
+    context: usize,
     [q, k, v]: [&[f32]; 3],
     output: &mut [f32],
     mut scratch: &mut [f32],
@@ -40,14 +40,11 @@ pub(super) fn attend(
         };
     }
     let log_sums = cut(&mut scratch, sizes.queries * sizes.heads);
-    let width = sizes.kv_heads * sizes.head_size;
+    let (heads, size, positions) = (sizes.kv_heads, sizes.head_size, sizes.keys);
     let [k, v] = [k, v].map(|words| {
-        if half.is_none() {
-            return words;
-        }
-        let numbers = cut(&mut scratch, sizes.keys * width);
-        CacheRead { half, width, first: 0, rows: sizes.keys }.read(words, numbers);
-        numbers
+        let numbers = cut(&mut scratch, positions * heads * size);
+        CacheRead { half, context, heads, size, first: 0, positions }.read(words, numbers);
+        &*numbers
     });
     fused::forward(sizes, Operands { q, k, v, first: None }, output, log_sums, scratch);
 }

@@ -16,11 +16,13 @@ const WHOLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
 /// The open files of a folder's weights, which were found to be whole and to have what the index says.
-pub(super) struct Weights {
+pub(crate) struct Weights {
     /// What is named where something is wrong with all of it.
     path: PathBuf,
     files: Vec<Checkpoint>,
     tensors: BTreeMap<String, Place>,
+    /// What stands before the names in the files.
+    prefix: String,
     /// All files that this is read from.
     paths: Vec<PathBuf>,
 }
@@ -54,6 +56,7 @@ impl Weights {
             path: index.clone(),
             files: Vec::new(),
             tensors: BTreeMap::new(),
+            prefix: String::new(),
             paths: vec![index.clone()],
         };
         let mut problems = Vec::new();
@@ -87,13 +90,29 @@ impl Weights {
             );
             return Err(Error::File { path, reason });
         }
-        let file = Checkpoint::open(&path)?;
+        Weights::open_file(&path, "")
+    }
+
+    /// Opens one file, of which only the tensors count whose names begin with `prefix`; without it they
+    /// are the model's.
+    ///
+    /// # Errors
+    /// If the file is missing or damaged.
+    pub fn open_file(path: &Path, prefix: &str) -> engine::Result<Weights> {
+        let file = Checkpoint::open(path)?;
         let place = |(name, shape): (&str, &[usize])| {
-            (name.to_owned(), Place { file: 0, shape: shape.to_vec() })
+            let name = name.strip_prefix(prefix)?;
+            Some((name.to_owned(), Place { file: 0, shape: shape.to_vec() }))
         };
-        let tensors = file.tensors().map(place).collect();
+        let tensors = file.tensors().filter_map(place).collect();
+        let (path, prefix) = (PathBuf::from(path), prefix.to_owned());
         let paths = vec![path.clone()];
-        Ok(Weights { path, files: vec![file], tensors, paths })
+        Ok(Weights { path, files: vec![file], tensors, prefix, paths })
+    }
+
+    /// The name of a tensor in its file.
+    fn in_file(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
     }
 
     /// The shape of a tensor, if there is one of that name.
@@ -126,7 +145,9 @@ impl Weights {
                 Some(Place { shape: theirs, .. }) if *theirs != shape[..] => {
                     problems.push(format!("{name} is {theirs:?} in the file, not {shape}"));
                 }
-                Some(Place { file, .. }) => problems.extend(self.files[*file].unreadable(name)),
+                Some(Place { file, .. }) => {
+                    problems.extend(self.files[*file].unreadable(&self.in_file(name)))
+                }
             }
         }
         for (name, Place { shape, .. }) in &self.tensors {
@@ -146,7 +167,8 @@ impl Weights {
     /// If it does not fit, or reading fails.
     pub fn read_into(&mut self, name: &str, tensor: &Tensor) -> engine::Result<()> {
         let file = self.tensors.get(name).map_or(0, |place| place.file);
-        self.files[file].read_into(name, tensor)
+        let name = self.in_file(name);
+        self.files[file].read_into(&name, tensor)
     }
 
     /// The numbers of a tensor, which must be there.
@@ -155,7 +177,9 @@ impl Weights {
     /// If it is of a type that cannot be read, or reading fails.
     pub fn numbers(&mut self, name: &str) -> engine::Result<Vec<f32>> {
         let Place { file, shape } = &self.tensors[name];
-        self.files[*file].read_range(name, 0..shape.iter().product())
+        let (file, count) = (*file, shape.iter().product());
+        let name = self.in_file(name);
+        self.files[file].read_range(&name, 0..count)
     }
 
     /// The files that all of this is read from.
@@ -174,7 +198,20 @@ impl Weights {
         device: &Device,
     ) -> engine::Result<HalfMatrix> {
         let file = self.tensors.get(name).map_or(0, |place| place.file);
-        self.files[file].read_half(name, half, device)
+        let name = self.in_file(name);
+        self.files[file].read_half(&name, half, device)
+    }
+
+    /// The numbers of a tensor.
+    ///
+    /// # Errors
+    /// If there is none of that name that can be read, or reading fails.
+    pub fn read(&mut self, name: &str) -> engine::Result<Vec<f32>> {
+        let (file, elements) = self
+            .tensors
+            .get(name)
+            .map_or((0, 0), |place| (place.file, place.shape.iter().product()));
+        self.files[file].read_range(name, 0..elements)
     }
 
     /// Whether two tensors of one shape have the same numbers.
@@ -183,12 +220,13 @@ impl Weights {
     /// If they are of a type that cannot be read, or reading fails.
     pub fn same(&mut self, one: &str, other: &str) -> engine::Result<bool> {
         const PIECE: usize = 1 << 20;
-        let both = [one, other].map(|name| (name, self.tensors[name].file));
+        let both = [one, other].map(|name| (self.in_file(name), self.tensors[name].file));
         let elements: usize = self.tensors[one].shape.iter().product();
         for first in (0..elements).step_by(PIECE) {
             let part = first..elements.min(first + PIECE);
-            let [one, other] =
-                both.map(|(name, file)| self.files[file].read_range(name, part.clone()));
+            let [one, other] = both
+                .each_ref()
+                .map(|(name, file)| self.files[*file].read_range(name, part.clone()));
             if one? != other? {
                 return Ok(false);
             }
@@ -240,7 +278,7 @@ fn is_plain_name(name: &str) -> bool {
 }
 
 /// The first few of a list, and how many more there are.
-pub(super) fn list<T: AsRef<str>>(items: &[T]) -> String {
+pub(crate) fn list<T: AsRef<str>>(items: &[T]) -> String {
     const MOST: usize = 8;
     let first: Vec<&str> = items.iter().take(MOST).map(AsRef::as_ref).collect();
     let more = match items.len().saturating_sub(MOST) {
@@ -290,6 +328,8 @@ mod tests {
         let x = Tensor::zeros([2], &Device::cpu());
         weights.read_into("c", &x).unwrap();
         assert_eq!(x.to_vec().unwrap(), [1.0, 1.0]);
+        assert_eq!(weights.read("d").unwrap(), [1.0, 1.0]);
+        assert!(weights.read("e").unwrap_err().to_string().contains("e is missing"));
         assert!(weights.read_into("e", &x).unwrap_err().to_string().contains("e [2] is missing"));
     }
 
