@@ -32,13 +32,10 @@ pub fn above_zero(name: &str, value: f32) -> Result<(), String> {
     Err(format!("{name} must be more than 0, not {value}"))
 }
 
-/// That the model type and the activation are those that we have.
-pub fn kind(given: [&str; 2], known: [&str; 2]) -> Result<(), String> {
+/// That the activation is the one that we have.
+pub fn activation(given: &str, known: &str) -> Result<(), String> {
     if given == known {
         return Ok(());
     }
-    let ([model, activation], [known, its]) = (given, known);
-    Err(format!(
-        "only model_type {known} with hidden_act {its} is known, not {model} with {activation}"
-    ))
+    Err(format!("hidden_act is {given:?}, and only {known:?} is known"))
 }

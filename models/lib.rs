@@ -3,10 +3,11 @@
 //!
 //! [`variant`] has all of the difference between Transformer, NeuTRENO, ResFormer and SVFormer;
 //! [`language`] and [`vision`] have the models around it; [`trace`] keeps what their layers compute,
-//! and [`measure`] measures it.
+//! and [`measure`] measures it. [`exchange`] makes models ready for Hugging Face's `transformers`.
 
 pub use neutreno_engine as engine;
 
+pub mod exchange;
 pub mod language;
 pub mod measure;
 pub mod trace;
@@ -15,6 +16,8 @@ pub mod vision;
 
 mod check;
 mod json;
+mod model_type;
+mod weights;
 
 pub use language::{LanguageModel, LanguageModelConfig};
 pub use variant::{ResformerKind, Variant, VariantConfig};

@@ -24,6 +24,7 @@ use crate::engine::ops::cached_attention::Fidelity;
 use crate::engine::{Builder, Initial, Tensor};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// One of the four variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -227,6 +228,40 @@ impl VariantConfig {
         }
     }
 
+    /// The coefficients a, b and c of layer `layer`, counted from 0, in a model of so many; `None` for
+    /// what is learned. A layer that shares another's keys and values ([`VariantConfig::keeps`]) takes
+    /// them as they were mixed there.
+    ///
+    /// ```
+    /// use neutreno_models::{Variant, VariantConfig};
+    /// let coefficients = |variant| VariantConfig::new(variant).coefficients(3, 8, 1);
+    /// assert_eq!(coefficients(Variant::Neutreno), [Some(1.0), Some(0.0), Some(0.4)]);
+    /// assert_eq!(coefficients(Variant::Resformer), [Some(0.5), Some(0.5), Some(0.0)]);
+    /// ```
+    pub fn coefficients(&self, layer: usize, layers: usize, share_keys: usize) -> [Option<f32>; 3] {
+        let lambda = self.neutreno_lambda.unwrap_or(0.0);
+        let first = |usual: f32| self.resformer_lambda.unwrap_or(usual);
+        let constant = |coefficients: [f32; 3]| coefficients.map(Some);
+        match (layer, self.variant) {
+            (layer, _) if !self.keeps(layer, share_keys).key => constant([1.0, 0.0, 0.0]),
+            (0, _) | (_, Variant::Transformer) => constant([1.0, 0.0, 0.0]),
+            (_, Variant::Neutreno) => constant([1.0, 0.0, lambda]),
+            // Without a V; `LayerValues::attend` says how this is computed.
+            (_, Variant::Svformer) => constant([0.0, 1.0, 0.0]),
+            (_, Variant::Resformer) => match self.resformer_kind.unwrap_or_default() {
+                ResformerKind::Identity => constant([0.5, 0.5, lambda]),
+                ResformerKind::Constant => constant([1.0, first(Self::CONSTANT_LAMBDA), lambda]),
+                ResformerKind::Sparse if self.sparse_layers(layers).contains(&layer) => {
+                    constant([1.0, first(Self::SPARSE_LAMBDA), lambda])
+                }
+                ResformerKind::Sparse => constant([1.0, 0.0, lambda]),
+                ResformerKind::Learnable | ResformerKind::LearnablePlus => {
+                    [None, None, Some(lambda)]
+                }
+            },
+        }
+    }
+
     /// The layers that mix in the kind sparse: those given, else the last three eighths, as in
     /// the paper (6 to 8 of 8, counted from 1).
     fn sparse_layers(&self, layers: usize) -> Vec<usize> {
@@ -257,55 +292,48 @@ pub fn mixings(
     builder: &mut Builder,
     attention: impl Fn(usize) -> String,
 ) -> Vec<LayerMixing> {
-    let lambda = config.neutreno_lambda.unwrap_or(0.0);
     let kind = config.resformer_kind.unwrap_or_default();
-    let constant = |usual: f32| config.resformer_lambda.unwrap_or(usual);
-    let sparse = config.sparse_layers(layers);
     let shares = config.variant == Variant::Resformer && kind == ResformerKind::LearnablePlus;
     // One layer has nothing to mix, so it could not learn them.
     let total = (shares && layers > 1).then(|| {
-        let logits = builder.parameter("lambda_logits", [layers], Initial::Zeros, false);
-        (logits, builder.parameter("lambda_scale", [1], Initial::Full(layers as f32), false))
+        let logits = builder.parameter(LAMBDA_LOGITS, [layers], Initial::Zeros, false);
+        (logits, builder.parameter(LAMBDA_SCALE, [1], Initial::Full(layers as f32), false))
     });
     let mixing = |layer: usize| {
         let mut learned = |name: &str| {
             let name = format!("{}.{name}", attention(layer));
             Coefficient::Tensor(builder.parameter(&name, [1], Initial::Full(0.5), false))
         };
-        match (layer, config.variant) {
-            (layer, _) if !config.keeps(layer, share_keys).key => LayerMixing::new(1.0, 0.0, 0.0),
-            (0, _) | (_, Variant::Transformer) => LayerMixing::new(1.0, 0.0, 0.0),
-            (_, Variant::Neutreno) => LayerMixing::new(1.0, 0.0, lambda),
-            // Without a V; `LayerValues::attend` says how this is computed.
-            (_, Variant::Svformer) => LayerMixing::new(0.0, 1.0, 0.0),
-            (_, Variant::Resformer) => match kind {
-                ResformerKind::Identity => LayerMixing::new(0.5, 0.5, lambda),
-                ResformerKind::Constant => {
-                    LayerMixing::new(1.0, constant(VariantConfig::CONSTANT_LAMBDA), lambda)
-                }
-                ResformerKind::Sparse if sparse.contains(&layer) => {
-                    LayerMixing::new(1.0, constant(VariantConfig::SPARSE_LAMBDA), lambda)
-                }
-                ResformerKind::Sparse => LayerMixing::new(1.0, 0.0, lambda),
-                ResformerKind::Learnable => {
-                    let own = learned("lambda_own");
-                    LayerMixing::new(own, learned("lambda_first"), lambda)
-                }
-                ResformerKind::LearnablePlus => {
-                    let (logits, scale) = total.clone().expect("made above for this kind");
-                    let share = Some(Share { logits, scale, layer });
-                    let first = 0.0; // until `LayerMixing::mixing` puts the share there
-                    LayerMixing { share, ..LayerMixing::new(learned("lambda_own"), first, lambda) }
-                }
-            },
-        }
+        let [own, first, fidelity] = config.coefficients(layer, layers, share_keys);
+        let own = own.map_or_else(|| learned(LAMBDA_OWN), Coefficient::from);
+        let (first, share) = match (first, &total) {
+            (Some(first), _) => (first.into(), None),
+            (None, None) => (learned(LAMBDA_FIRST), None),
+            // 0 until `LayerMixing::mixing` puts the share there.
+            (None, Some((logits, scale))) => {
+                let share = Share { logits: logits.clone(), scale: scale.clone(), layer };
+                (0.0.into(), Some(share))
+            }
+        };
+        let fidelity = fidelity.unwrap_or(0.0);
+        LayerMixing { own, first, fidelity, grown: AtomicU32::new(1_f32.to_bits()), share }
     };
     (0..layers).map(mixing).collect()
 }
 
+/// What learned coefficients are called: two for all layers, and two of each layer's attention.
+pub(crate) const LAMBDA_LOGITS: &str = "lambda_logits";
+pub(crate) const LAMBDA_SCALE: &str = "lambda_scale";
+pub(crate) const LAMBDA_OWN: &str = "lambda_own";
+pub(crate) const LAMBDA_FIRST: &str = "lambda_first";
+
 /// The coefficients a, b and c of one layer, constant or learned.
 pub struct LayerMixing {
-    mixing: Mixing,
+    own: Coefficient,
+    first: Coefficient,
+    fidelity: f32,
+    /// The bits of the number that c is multiplied with.
+    grown: AtomicU32,
     /// b in ResFormer's kind learnable-plus.
     share: Option<Share>,
 }
@@ -318,19 +346,22 @@ struct Share {
 }
 
 impl LayerMixing {
-    fn new(own: impl Into<Coefficient>, first: impl Into<Coefficient>, fidelity: f32) -> Self {
-        let [own, first] = [own.into(), first.into()];
-        LayerMixing { mixing: Mixing { own, first, fidelity: fidelity.into() }, share: None }
-    }
-
     /// The coefficients as they are now: learned ones change from step to step.
     pub fn mixing(&self) -> Mixing {
-        let mut mixing = self.mixing.clone();
-        if let Some(Share { logits, scale, layer }) = &self.share {
-            let share = logits.softmax(-1).slice(0, *layer..*layer + 1);
-            mixing.first = Coefficient::Tensor(share.multiply(scale));
-        }
-        mixing
+        let first = match &self.share {
+            None => self.first.clone(),
+            Some(Share { logits, scale, layer }) => {
+                let share = logits.softmax(-1).slice(0, *layer..*layer + 1);
+                Coefficient::Tensor(share.multiply(scale))
+            }
+        };
+        let grown = f32::from_bits(self.grown.load(Ordering::Relaxed));
+        Mixing { own: self.own.clone(), first, fidelity: (grown * self.fidelity).into() }
+    }
+
+    /// Multiplies the constant c with a number from 0 to 1, from now on. 1 is what it is at first.
+    pub fn grow_fidelity(&self, grown: f32) {
+        self.grown.store(grown.to_bits(), Ordering::Relaxed);
     }
 }
 

@@ -36,12 +36,13 @@ const ENGINE: [&[&str]; 8] = [
 ];
 
 /// The rooms of training, each with those that it may know. The files beside the folders are the loop.
-const ROOMS: [(&str, &[&str]); 5] = [
+const ROOMS: [(&str, &[&str]); 6] = [
     ("data", &[]),
     ("run", &[]),
     ("report", &["run"]),
     ("loop", &["run", "report"]),
     ("tasks", &["data", "run", "loop"]),
+    ("export", &["data", "run", "report", "loop"]),
 ];
 
 fn repository() -> &'static Path {

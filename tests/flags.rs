@@ -188,6 +188,17 @@ const TEXT: &[Row] = &[
     ),
     ("--eval-tokens", &[("2", Works), (MOST, Works), ("1", Refused("--eval-tokens"))]),
     ("--sample-every", &[("0", Works), ("1", Works), (MOST, Works)]),
+    // With a folder that can be started from: tests/start.rs.
+    ("--from", &[("/no/such/place", Refused("does not go with --from"))]),
+    (
+        "--lambda-warmup",
+        &[
+            ("0", Works),
+            ("1", Works),
+            (MOST, Refused("--lambda-warmup")),
+            ("-1", Refused("--lambda-warmup")),
+        ],
+    ),
 ];
 
 const IMAGES: &[Row] = &[

@@ -15,10 +15,12 @@ use neutreno::data::{ChatTemplate, Message, PretrainedTokenizer, decode};
 use neutreno::engine::checkpoint::{Metadata, load_tensors, save_tensors};
 use neutreno::engine::random::{Generator, Key};
 use neutreno::engine::{Device, Parameters, Tensor};
+use neutreno::exchange::classifier_config;
 use neutreno::language::RopeScaling;
 use neutreno::run::{
     Metric, MetricsWriter, RunFolder, Summary, read_metrics, read_pictures, write_json,
 };
+use neutreno::vision::{ImageClassifier, ImageSize, Preprocessing, VisionConfig};
 use neutreno::{LanguageModel, LanguageModelConfig};
 use peak_alloc::PeakAlloc;
 use serde_json::{Value, json};
@@ -179,6 +181,7 @@ fn targets(folder: &Path) -> Vec<Target> {
     targets.extend(texts(folder, &text));
     targets.extend(models(folder));
     targets.extend(chats(folder));
+    targets.extend(classifiers(folder));
     targets.extend(images(folder));
     targets
 }
@@ -245,9 +248,12 @@ fn models(folder: &Path) -> Vec<Target> {
     let read = file.clone();
     // What is loaded must also be usable.
     let read = Box::new(move || {
+        let of_a_run = Tokenizer::load(&read);
+        let usable =
+            |tokenizer: &Tokenizer| tokenizer.decode(&tokenizer.encode("a aé")).len() < 1 << 16;
         PretrainedTokenizer::load(&read).is_ok_and(|tokenizer| {
             let ids = tokenizer.encode("a aé", true).unwrap_or_default();
-            decode(&tokenizer, &ids).len() < 1 << 16
+            of_a_run.as_ref().is_ok_and(usable) && decode(&tokenizer, &ids).len() < 1 << 16
         })
     });
     targets.push(Target { name: "a model's tokenizer", file, read, slowness: 4 });
@@ -285,6 +291,37 @@ fn chats(folder: &Path) -> [Target; 2] {
         };
         Target { name, file: folder.join(file), read: Box::new(read), slowness: 4 }
     })
+}
+
+/// The files of a classifier's folder.
+fn classifiers(folder: &Path) -> Vec<Target> {
+    let device = Device::cpu_with_threads(1);
+    let folder = folder.join("classifier");
+    fs::create_dir(&folder).unwrap();
+    let names = ["cat", "dog"].map(str::to_owned);
+    let config = VisionConfig::new(ImageSize::new(4, 6), 2, 8, 2, 2, &names);
+    let write =
+        |name: &str, value: &Value| fs::write(folder.join(name), value.to_string()).unwrap();
+    write("config.json", &classifier_config(&config, None));
+    let (mean, deviation) = (vec![0.25; 3], vec![0.5; 3]);
+    let size = Some(config.image_size);
+    let preprocessing = Preprocessing { size, mean, deviation, unused: Vec::new() };
+    write("preprocessor_config.json", &preprocessing.to_json());
+    let build = |builder: &mut _| ImageClassifier::new(&config, builder);
+    let (_, parameters) = Parameters::build(&device, 1, build);
+    parameters.save(&folder.join("model.safetensors"), &Metadata::new()).unwrap();
+    let target = |(name, file): (&'static str, &str)| {
+        let (read, device) = (folder.clone(), device.clone());
+        let size = Some(ImageSize::new(6, 4));
+        let read = Box::new(move || ImageClassifier::load(&read, size, &device).is_ok());
+        Target { name, file: folder.join(file), read, slowness: 4 }
+    };
+    [
+        ("a classifier's configuration", "config.json"),
+        ("what pictures become", "preprocessor_config.json"),
+    ]
+    .map(target)
+    .into()
 }
 
 /// Texts that are read in other ways: marked, in one line, in another encoding, beside others.

@@ -22,7 +22,7 @@ fn memory_is_flat_and_known_in_advance() {
     let config = config(Variant::Resformer);
     for (name, device) in devices() {
         let planned = plan(&task, &config, &settings, &device).unwrap().memory;
-        let mut learner = Learner::new(&task, &config, &settings, 1, &device);
+        let mut learner = Learner::new(&task, &config, &settings, 1, &device).unwrap();
         let mut batches = batches();
         let mut early = (0, 0, None);
         for step in 0..300 {

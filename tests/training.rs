@@ -20,7 +20,7 @@ use std::time::Duration;
 
 fn losses(variant: Variant, device: &Device) -> Vec<f32> {
     let task = task();
-    let mut learner = Learner::new(&task, &config(variant), &settings(), 1, device);
+    let mut learner = Learner::new(&task, &config(variant), &settings(), 1, device).unwrap();
     let mut batches = batches();
     (0..STEPS)
         .map(|step| learner.step(step, &mut batches).unwrap().loss.to_scalar().unwrap())
@@ -29,7 +29,7 @@ fn losses(variant: Variant, device: &Device) -> Vec<f32> {
 
 fn parameters(variant: Variant, device: &Device) -> Vec<Vec<u32>> {
     let task = task();
-    let mut learner = Learner::new(&task, &config(variant), &settings(), 1, device);
+    let mut learner = Learner::new(&task, &config(variant), &settings(), 1, device).unwrap();
     let mut batches = batches();
     for step in 0..STEPS {
         learner.step(step, &mut batches).unwrap();

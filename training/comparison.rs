@@ -323,10 +323,15 @@ impl<'a, T: Task> Comparison<'a, T> {
             return Err(refused(format!("{problems}. {help}")));
         }
         let lengthened = lengthen(&mut self.settings, &before, self.longer).map_err(refused)?;
+        let mut begins = false;
         for model in self.models(planned) {
             let name = model.planned.variant.name();
-            let (config, steps) = (json!(model.planned.config), self.settings.steps);
-            check_made(&folder, (&name, model.seed), &config, steps).map_err(refused)?;
+            let (config, steps) = (&model.planned.config, self.settings.steps);
+            let made = check_made(&folder, (&name, model.seed), config, steps);
+            begins |= made.map_err(refused)?.is_none();
+        }
+        if begins {
+            self.task.check_start()?;
         }
         observer.notice(&format!("going on with {}", path.display()));
         lengthened.iter().for_each(|line| observer.notice(line));

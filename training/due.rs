@@ -18,7 +18,8 @@ pub struct Due {
     /// A hash of all parameters is noted.
     pub hash: bool,
     /// The model is scored on a part of the validation data, after the last step too, so that its
-    /// curve ends there. After the loop it is scored on all.
+    /// curve ends there, and where it is asked for before the first. After the loop it is scored on
+    /// all.
     pub evaluation: bool,
     /// What the layers compute is measured.
     pub measurement: bool,
@@ -55,7 +56,8 @@ impl Due {
     ) -> Due {
         let every = |count: u64| count > 0 && steps > 0 && steps.is_multiple_of(count);
         let last = steps == settings.steps;
-        let evaluation = every(settings.evaluate_every) || last;
+        let start = steps == 0 && settings.evaluate_start;
+        let evaluation = every(settings.evaluate_every) || last || start;
         let measurement = every(settings.measure_every) || last;
         let sample = every(settings.sample_every) || last;
         let hash = every(safety.hash_steps);
@@ -85,6 +87,7 @@ mod tests {
         clip: 1.0,
         average: None,
         evaluate_every: 6,
+        evaluate_start: false,
         measure_every: 0,
         sample_every: 4,
         schedules: Vec::new(),
@@ -117,6 +120,17 @@ mod tests {
         assert_eq!(due(6, 5, false), Due { evaluation: true, ..all });
         let end = Due { evaluation: true, measurement: true, sample: true, step: false, ..all };
         assert_eq!(due(12, 10, false), end);
+    }
+
+    #[test]
+    fn a_score_before_the_first_step_needs_no_checkpoint() {
+        let settings = Settings { evaluate_start: true, ..SETTINGS };
+        let due = |steps, latest| {
+            let latest = Latest::now(latest);
+            Due::after(steps, &settings, &Safety::default(), latest, false)
+        };
+        assert_eq!(due(0, 0), Due { evaluation: true, ..STEP });
+        assert_eq!(due(1, 0), STEP);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::engine::checkpoint::chunks;
 use crate::engine::finite::find_not_finite;
 use crate::engine::optim::{AdamW, AdamWSettings, Average, Optimizer, clip};
 use crate::engine::random::Key;
-use crate::engine::{Device, Gradients, Parameters, Tensor, no_grad};
+use crate::engine::{Device, Gradients, Group, Parameters, Tensor, no_grad};
 use crate::error::Error;
 use crate::run::checkpoint::{AVERAGE, Chunks, MODEL, OPTIMIZER};
 use crate::settings::Settings;
@@ -35,17 +35,59 @@ pub struct StepResult {
 }
 
 impl<'a, T: Task> Learner<'a, T> {
-    /// A fresh model. Its weights follow from the seed and their names, so parameters that two
-    /// variants share start alike.
+    /// A model before its first step. Weights that are drawn follow from the seed and their names, so
+    /// parameters that two variants share start alike.
+    ///
+    /// # Errors
+    /// If the model starts from one that cannot be read.
     pub fn new(
         task: &'a T,
         config: &T::Config,
         settings: &Settings,
         seed: u64,
         device: &Device,
+    ) -> Result<Learner<'a, T>, Error> {
+        let start = task.start(config, seed, device)?;
+        Ok(Learner::with(task, settings, seed, start))
+    }
+
+    /// A model whose numbers do not matter, as on the planning device: nothing is read.
+    pub(crate) fn planned(
+        task: &'a T,
+        config: &T::Config,
+        settings: &Settings,
+        device: &Device,
     ) -> Learner<'a, T> {
+        let made = Parameters::build(device, 0, |builder| task.build(config, builder));
+        Learner::with(task, settings, 0, made)
+    }
+
+    /// A model that goes on from a checkpoint.
+    ///
+    /// # Errors
+    /// If a file cannot be read or is of another model.
+    pub(crate) fn from_checkpoint(
+        task: &'a T,
+        config: &T::Config,
+        settings: &Settings,
+        seed: u64,
+        device: &Device,
+        checkpoint: &Path,
+    ) -> Result<Learner<'a, T>, Error> {
         let build = |builder: &mut _| task.build(config, builder);
-        let (model, parameters) = Parameters::build(device, seed, build);
+        let group = |_: &str, _, decay| Group::with_decay(decay);
+        let made = Parameters::build_to_read(device, seed, group, |_| false, build);
+        let mut learner = Learner::with(task, settings, seed, made);
+        learner.load(checkpoint)?;
+        Ok(learner)
+    }
+
+    fn with(
+        task: &'a T,
+        settings: &Settings,
+        seed: u64,
+        (model, parameters): (T::Model, Parameters),
+    ) -> Learner<'a, T> {
         let [beta1, beta2] = settings.betas;
         let optimizer = AdamW::new(
             &parameters,
@@ -136,11 +178,8 @@ impl<'a, T: Task> Learner<'a, T> {
         Ok(files)
     }
 
-    /// Goes on from a checkpoint.
-    ///
-    /// # Errors
-    /// If a file cannot be read or is of another model.
-    pub(crate) fn load(&mut self, checkpoint: &Path) -> Result<(), Error> {
+    /// Reads a checkpoint.
+    fn load(&mut self, checkpoint: &Path) -> Result<(), Error> {
         self.parameters.load(&checkpoint.join(MODEL))?;
         self.optimizer.load(&self.parameters, &checkpoint.join(OPTIMIZER))?;
         if let Some(average) = &mut self.average {

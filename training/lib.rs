@@ -8,7 +8,8 @@
 //! - [`tasks`] say what a model learns from them, and how it is scored;
 //! - [`training`] is the loop, the same for every task;
 //! - [`run`] is the folder that a run leaves behind, with its checkpoints and metrics;
-//! - [`report`] makes tables and pages of it.
+//! - [`report`] makes tables and pages of it;
+//! - [`export`] makes a trained model ready for other programs.
 //!
 //! To read first: `examples/first_transformer.rs`, a transformer of one block in 120 lines; then some
 //! ops, in this order: [`silu`](engine::ops::silu), [`softmax`](engine::ops::softmax),
@@ -20,11 +21,12 @@
 #![recursion_limit = "256"]
 
 pub use neutreno_models::{
-    LanguageModel, LanguageModelConfig, ResformerKind, Variant, VariantConfig, engine, language,
-    measure, trace, variant, vision,
+    LanguageModel, LanguageModelConfig, ResformerKind, Variant, VariantConfig, engine, exchange,
+    language, measure, trace, variant, vision,
 };
 
 pub mod data;
+pub mod export;
 pub mod report;
 pub mod run;
 pub mod tasks;

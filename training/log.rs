@@ -24,15 +24,17 @@ pub struct InFlight {
     loss: Reading,
     /// The norm of all gradients.
     gradient_norm: Reading,
+    /// What is to be noted with it.
+    noted: Values,
     /// What the step took, waiting for an earlier one included.
     pub seconds: f64,
 }
 
 impl InFlight {
     /// Asks for the results of a step.
-    pub fn new(step: u64, rate: f64, result: &StepResult) -> InFlight {
+    pub fn new(step: u64, rate: f64, result: &StepResult, noted: Values) -> InFlight {
         let (loss, gradient_norm) = (result.loss.read(), result.gradient_norm.read());
-        InFlight { step, rate, loss, gradient_norm, seconds: 0.0 }
+        InFlight { step, rate, loss, gradient_norm, noted, seconds: 0.0 }
     }
 }
 
@@ -91,7 +93,7 @@ impl<'a> Log<'a> {
     /// # Errors
     /// If the device failed, or a result is not finite and that is to end the run.
     pub fn step(&mut self, step: InFlight) -> Result<(), Error> {
-        let InFlight { step, rate, loss, gradient_norm, seconds } = step;
+        let InFlight { step, rate, loss, gradient_norm, noted, seconds } = step;
         let loss = f64::from(loss.wait()?[0]);
         let gradient_norm = f64::from(gradient_norm.wait()?[0]);
         self.write();
@@ -110,7 +112,8 @@ impl<'a> Log<'a> {
             seconds: total_seconds,
             values: Values::default()
                 .with(&format!("{unit}s"), state.steps * self.units_per_step)
-                .with(&format!("{unit}s_per_second"), rate_of(seconds)),
+                .with(&format!("{unit}s_per_second"), rate_of(seconds))
+                .with_all(noted),
             ..Metric::default()
         });
         let results = [("loss", loss), ("gradient", gradient_norm)];
@@ -161,6 +164,16 @@ impl<'a> Log<'a> {
             self.observer.evaluated(self.state.steps, &scores.clone().with_all(scored.clone()));
         }
         self.remember(&scores, &scored);
+        if self.state.steps == 0 {
+            self.state.initial = Some(scores.number(self.best.name()));
+            self.state.line = Some(Metric {
+                loss: f64::NAN,
+                learning_rate: f64::NAN,
+                gradient_norm: f64::NAN,
+                seconds: self.seconds(),
+                ..Metric::default()
+            });
+        }
         if let Some(line) = &mut self.state.line {
             line.values.extend(scores);
             line.values.extend(scored);
@@ -182,7 +195,8 @@ impl<'a> Log<'a> {
     }
 
     /// The best score of training, its step, the last score, and what they are of: `best_step`,
-    /// `best_validation_loss`, `last_validation_loss`, `best_validation_tokens_scored`, …
+    /// `best_validation_loss`, `last_validation_loss`, `best_validation_tokens_scored`, …; and where the
+    /// model was scored before its first step, that score, `initial_validation_loss`.
     pub fn best(&self) -> Values {
         let mut values = Values::default();
         let (Some((step, score)), Some(last)) = (self.state.best, self.state.last) else {
@@ -191,6 +205,9 @@ impl<'a> Log<'a> {
         values.set("best_step", step);
         values.set(&format!("best_{}", self.best.name()), score);
         values.set(&format!("last_{}", self.best.name()), last);
+        if let Some(initial) = self.state.initial {
+            values.set(&format!("initial_{}", self.best.name()), initial);
+        }
         for (name, value) in self.state.scored.iter() {
             values.set(&format!("best_{name}"), value.clone());
         }

@@ -49,7 +49,7 @@ fn first_steps<'a, T: Task>(
 ) -> Result<Learner<'a, T>, Error> {
     // From the second micro-batch of a step on, each takes the same memory.
     let settings = &Settings { accumulate: settings.accumulate.min(2), ..settings.clone() };
-    let mut learner = Learner::new(task, config, settings, 0, device);
+    let mut learner = Learner::planned(task, config, settings, device);
     check_largest(&learner.parameters)?;
     // The numbers that are still on their way to the host while later steps are made take memory too.
     let mut in_flight = Vec::new();
@@ -177,7 +177,7 @@ pub fn seconds_per_step<T: Task>(
 ) -> Result<f64, Error> {
     const SECONDS: f64 = 8.0;
     const MOST: usize = 40;
-    let mut learner = Learner::new(task, config, settings, 0, device);
+    let mut learner = Learner::new(task, config, settings, 0, device)?;
     let mut batches = task.batches(0, settings.batch)?;
     let mut times = Vec::new();
     let started = Instant::now();

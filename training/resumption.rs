@@ -3,7 +3,9 @@
 use crate::engine::optim::Curve;
 use crate::run::{RunFolder, checkpoint};
 use crate::settings::{Longer, Settings};
-use serde_json::Value;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// What two runs differ in that must be the same when one goes on with the other, in words.
@@ -42,6 +44,9 @@ pub fn changes(before: &Value, now: &Value) -> Vec<String> {
         if !FREE.contains(&name.as_str()) && !follows {
             compare(&name, &old[&name], &new[&name]);
         }
+    }
+    if before["from"]["files"] != now["from"]["files"] {
+        problems.push("the model that it starts from is not the same: its files differ".into());
     }
     if before["data"]["hashes"] != now["data"]["hashes"] {
         problems.push("the data is not the same: its hashes differ".into());
@@ -88,37 +93,66 @@ pub fn lengthen(
     }))
 }
 
-/// Finds out whether what was made of a model so far can be gone on with.
-pub fn check_made(
+/// Whether a model of before has the configuration of now. It is compared as it is read: older versions
+/// wrote other keys for the same model.
+pub fn is_same<C: Serialize + DeserializeOwned>(before: &Value, now: &C) -> bool {
+    let before = serde_json::from_value::<C>(before.clone());
+    before.is_ok_and(|before| json!(before) == json!(now))
+}
+
+/// Finds out whether what was made of a model so far can be gone on with, and how many steps that are;
+/// `None` if there is nothing to go on from.
+pub fn check_made<C: Serialize + DeserializeOwned>(
     folder: &RunFolder,
     (name, seed): (&str, u64),
-    config: &Value,
+    config: &C,
     steps: u64,
-) -> Result<(), String> {
-    let Some(folder) = folder.find_model(name, seed) else { return Ok(()) };
+) -> Result<Option<u64>, String> {
+    let Some(folder) = folder.find_model(name, seed) else { return Ok(None) };
     let result = folder.result().map(|result| result.steps);
     if result == Some(steps) {
-        return Ok(());
+        return Ok(result);
     }
     let found = checkpoint::newest(&folder).0;
-    let is_of =
-        |found: &checkpoint::Found| found.state.seed == seed && found.state.config == *config;
+    let is_of = |found: &checkpoint::Found| {
+        found.state.seed == seed && is_same(&found.state.config, config)
+    };
     if let Some(other) = found.as_ref().filter(|found| !is_of(found)) {
         return Err(format!("{} is of another model or seed", other.path.display()));
     }
-    let made = result.max(found.map(|found| found.state.step)).unwrap_or(0);
+    let step = found.map(|found| found.state.step);
+    let made = result.max(step).unwrap_or(0);
     if made > steps {
         return Err(format!(
             "{name} (seed {seed}) has made {made} steps already; --steps {made}, or more, goes on"
         ));
     }
-    Ok(())
+    Ok(step)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::language::LanguageModelConfig;
+    use crate::variant::{Variant, VariantConfig};
+
+    /// Every model called itself a Llama once, and had no biases to speak of.
+    #[test]
+    fn a_model_of_an_older_version_is_the_same() {
+        let variant = VariantConfig::new(Variant::Neutreno);
+        let now = LanguageModelConfig { variant, ..LanguageModelConfig::new(50, 16, 3, 2, 8) };
+        let mut before = json!(now);
+        before["model_type"] = "llama".into();
+        let keys = before.as_object_mut().unwrap();
+        assert!(["guard", "attention_bias"].iter().all(|key| keys.remove(*key).is_some()));
+        assert!(is_same(&before, &now));
+        for (key, value) in [("hidden_size", json!(32)), ("neutreno_lambda", json!(0.5))] {
+            let mut other = before.clone();
+            other[key] = value;
+            assert!(!is_same(&other, &now), "{key}");
+        }
+        assert!(!is_same(&json!({}), &now));
+    }
 
     #[test]
     fn what_only_one_of_two_runs_says_is_a_change() {

@@ -32,6 +32,9 @@ pub struct Settings {
     pub average: Option<f64>,
     /// Validate every so many steps; 0 for only at the end.
     pub evaluate_every: u64,
+    /// Validate before the first step, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub evaluate_start: bool,
     /// Measure what the layers compute every so many steps; 0 for only at the end.
     #[serde(default)]
     pub measure_every: u64,
@@ -133,6 +136,7 @@ mod tests {
             clip: 1.0,
             average: None,
             evaluate_every: 0,
+            evaluate_start: false,
             measure_every: 0,
             sample_every: 0,
             schedules: Vec::new(),

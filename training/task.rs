@@ -1,13 +1,14 @@
 //! What a model can learn: the part of training that differs between text and images.
 
 use crate::engine::random::Key;
-use crate::engine::{Builder, Device, Tensor};
+use crate::engine::{Builder, Device, Parameters, Tensor};
 use crate::error::Error;
 use crate::run::{Data, Picture, Values};
 use crate::settings::Settings;
 use crate::trace::Trace;
 use crate::variant::VariantConfig;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -20,7 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 /// of the batch or step, so that a run is repeated, and resumed, to the bit.
 pub trait Task: Sync {
     /// The sizes of one model, as `config.json` holds them.
-    type Config: Serialize + Sync;
+    type Config: Serialize + DeserializeOwned + Sync;
     /// A model: its tensors are windows of the parameters.
     type Model;
     /// The data of one micro-batch, on the host. It is made on a thread of its own, ahead of the
@@ -62,6 +63,35 @@ pub trait Task: Sync {
 
     /// Makes the model's parameters.
     fn build(&self, config: &Self::Config, builder: &mut Builder) -> Self::Model;
+
+    /// Makes a model as it is before its first step: drawn from the seed, unless it starts from one that
+    /// is trained already.
+    ///
+    /// # Errors
+    /// If what it starts from cannot be read, or is no more what it was when the run began.
+    fn start(
+        &self,
+        config: &Self::Config,
+        seed: u64,
+        device: &Device,
+    ) -> Result<(Self::Model, Parameters), Error> {
+        Ok(Parameters::build(device, seed, |builder| self.build(config, builder)))
+    }
+
+    /// Finds out whether what models start from is there, as it was when the run began. Called where a
+    /// run goes on that has models without a checkpoint.
+    ///
+    /// # Errors
+    /// If it is not, with what can be done.
+    fn check_start(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Sets what changes in a model by the number of steps alone, once so many are made, before it is
+    /// scored and trained on. What comes back is noted with the step that follows.
+    fn at_step(&self, _model: &Self::Model, _settings: &Settings, _steps: u64) -> Values {
+        Values::default()
+    }
 
     /// The training data: micro-batches of `batch` examples, each a pure function of the seed and
     /// its number. The closure may keep what saves time, such as an epoch's order.

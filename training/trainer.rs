@@ -11,9 +11,10 @@ use crate::learner::{Learner, handles};
 use crate::log::{InFlight, Log};
 use crate::observer::Observer;
 use crate::probes::measure_probes;
-use crate::run::checkpoint;
+use crate::resumption::is_same;
+use crate::run::checkpoint::{self, Found};
 use crate::run::disk::replace_file;
-use crate::run::state::{LogState, State};
+use crate::run::state::State;
 use crate::run::{ModelFolder, Values, write_pictures};
 use crate::safety::Safety;
 use crate::settings::Settings;
@@ -84,10 +85,17 @@ impl<T: Task> Training<'_, T> {
     /// If the device or the disk fails, or the loss stops being a number. What was trained until
     /// the latest checkpoint is kept.
     pub fn run(&self, config: &T::Config, observer: &mut dyn Observer) -> Result<Outcome, Error> {
-        let mut learner = Learner::new(self.task, config, self.settings, self.seed, self.device);
-        let start = self.resume(&mut learner, config, observer)?;
-        let names = learner.parameters.names().count();
         let Training { task, settings, safety, folder, .. } = self;
+        let (seed, device) = (self.seed, self.device);
+        let (mut learner, start) = match self.found(config, observer)? {
+            Some(Found { path, state, metrics }) => {
+                let learner =
+                    Learner::from_checkpoint(*task, config, settings, seed, device, &path)?;
+                (learner, (state.log, metrics))
+            }
+            None => (Learner::new(*task, config, settings, seed, device)?, Default::default()),
+        };
+        let names = learner.parameters.names().count();
         let mut log = Log::new(*task, settings, safety, folder, names, start, observer)?;
         let trained = self.train(&mut learner, config, &mut log);
         self.finish(&learner, &mut log, trained)
@@ -111,6 +119,7 @@ impl<T: Task> Training<'_, T> {
             let mut batches =
                 make_ahead(scope, batches, log.state.steps * settings.accumulate as u64)?;
             for steps in log.state.steps..=settings.steps {
+                let noted = task.at_step(&learner.model, settings, steps);
                 let due = Due::after(steps, settings, safety, latest, stop.now());
                 if due.results {
                     self.log_results(learner, log, &mut in_flight, 0)?;
@@ -152,7 +161,7 @@ impl<T: Task> Training<'_, T> {
                     let started = Instant::now();
                     let result = learner.step(steps, &mut batches)?;
                     let rate = learner.learning_rate(steps);
-                    let mut step = InFlight::new(steps, rate, &result);
+                    let mut step = InFlight::new(steps, rate, &result, noted);
                     self.log_results(learner, log, &mut in_flight, MOST_IN_FLIGHT - 1)?;
                     step.seconds = started.elapsed().as_secs_f64();
                     in_flight.push_back(step);
@@ -233,22 +242,21 @@ impl<T: Task> Training<'_, T> {
         scores
     }
 
-    /// Puts the newest whole checkpoint in place and tells where the log stood then, with its
-    /// lines; without one, everything is at its beginning.
-    fn resume(
+    /// The newest whole checkpoint, if there is any, and whether it is of this model; says what goes on
+    /// in another way than before.
+    fn found(
         &self,
-        learner: &mut Learner<T>,
         config: &T::Config,
         observer: &mut dyn Observer,
-    ) -> Result<(LogState, Vec<u8>), Error> {
+    ) -> Result<Option<Found>, Error> {
         let (found, problems) = checkpoint::newest(self.folder);
         let before = if found.is_some() { "the one before is used" } else { "starting at step 0" };
         for problem in problems {
             observer.notice(&format!("{problem}: {before}"));
         }
-        let Some(found) = found else { return Ok((LogState::default(), Vec::new())) };
+        let Some(found) = found else { return Ok(None) };
         let State { step, seed, device, adapter, version, .. } = &found.state;
-        if *seed != self.seed || found.state.config != json!(config) {
+        if *seed != self.seed || !is_same(&found.state.config, config) {
             let what = format!("{} is of another model or seed", found.path.display());
             return Err(Error::Settings(what));
         }
@@ -275,8 +283,7 @@ impl<T: Task> Training<'_, T> {
                 rounded(now)
             ));
         }
-        learner.load(&found.path)?;
-        Ok((found.state.log, found.metrics))
+        Ok(Some(found))
     }
 
     /// Saves the weights, however training ended, scores the model and draws its pictures.

@@ -84,13 +84,57 @@ pub fn chunks(
     tensors: Vec<(String, Tensor)>,
     metadata: &Metadata,
 ) -> impl Iterator<Item = Result<Vec<u8>>> + use<> {
-    let header = header(&tensors, metadata);
+    chunks_as(None, tensors, metadata)
+}
+
+/// The same with the numbers in half precision, each rounded to the nearest; with `None` as f32.
+///
+/// ```
+/// use neutreno_engine::checkpoint::{Metadata, chunks_as};
+/// use neutreno_engine::half::Half;
+/// use neutreno_engine::{Device, Tensor};
+/// let x = Tensor::new(&[1.0, 1e6], [2], &Device::cpu());
+/// let bytes = |half| chunks_as(half, vec![("x".into(), x.clone())], &Metadata::new()).nth(1).unwrap();
+/// let nearest = [0x3f80_u16, 0x4974].map(u16::to_le_bytes).concat();
+/// assert_eq!(bytes(Some(Half::Bf16))?, nearest);
+/// assert!(bytes(Some(Half::F16)).unwrap_err().to_string().contains("too large for F16"));
+/// # Ok::<(), neutreno_engine::Error>(())
+/// ```
+///
+/// # Errors
+/// An item is an error if the device failed, or [`Error::TooLarge`] if a finite number would become
+/// infinite.
+///
+/// # Panics
+/// As [`save_tensors`].
+#[track_caller]
+pub fn chunks_as(
+    precision: Option<Half>,
+    tensors: Vec<(String, Tensor)>,
+    metadata: &Metadata,
+) -> impl Iterator<Item = Result<Vec<u8>>> + use<> {
+    let header = header(precision, &tensors, metadata);
     let length = (header.len() as u64).to_le_bytes();
-    let numbers = |(_, tensor): (String, Tensor)| {
+    let numbers = move |(_, tensor): (String, Tensor)| {
         let numbers = tensor.to_vec()?;
-        Ok(numbers.iter().flat_map(|number| number.to_le_bytes()).collect())
+        match precision {
+            None => Ok(numbers.iter().flat_map(|number| number.to_le_bytes()).collect()),
+            Some(half) => halves(half, &numbers),
+        }
     };
     std::iter::once(Ok([&length[..], &header].concat())).chain(tensors.into_iter().map(numbers))
+}
+
+fn halves(half: Half, numbers: &[f32]) -> Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(2 * numbers.len());
+    for number in numbers {
+        let bits = half.nearest(*number);
+        if number.is_finite() && !half.value(bits).is_finite() {
+            return Err(Error::TooLarge { number: *number, format: half.name() });
+        }
+        bytes.extend(bits.to_le_bytes());
+    }
+    Ok(bytes)
 }
 
 /// Loads all tensors of a file, in the order of their places in it.
@@ -429,14 +473,15 @@ fn unreadable((name, info): (&str, &TensorInfo)) -> Option<String> {
 
 /// The header, padded with spaces to a multiple of eight bytes.
 #[track_caller]
-fn header(tensors: &[(String, Tensor)], metadata: &Metadata) -> Vec<u8> {
+fn header(precision: Option<Half>, tensors: &[(String, Tensor)], metadata: &Metadata) -> Vec<u8> {
+    let (dtype, size) = precision.map_or(("F32", 4), |half| (half.name(), 2));
     let mut header = serde_json::Map::new();
     header.insert("__metadata__".into(), json!(metadata));
     let mut start = 0;
     for (name, tensor) in tensors {
-        let end = start + 4 * tensor.elements();
+        let end = start + size * tensor.elements();
         let shape = &tensor.shape()[..];
-        let entry = json!({ "dtype": "F32", "shape": shape, "data_offsets": [start, end] });
+        let entry = json!({ "dtype": dtype, "shape": shape, "data_offsets": [start, end] });
         assert!(header.insert(name.clone(), entry).is_none(), "two tensors are named {name}");
         start = end;
     }
@@ -535,6 +580,36 @@ mod tests {
         assert_eq!(bits(&loaded[0].1.to_vec().unwrap()), bits(&numbers));
         // Nothing is left beside the file.
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    /// To the nearest, of two the even one; infinities and what is no number stay what they are.
+    #[test]
+    fn half_precisions_are_written_and_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let below_f16 = 65_519.0;
+        let numbers = [1.0 / 3.0, -1.001953125, below_f16, f32::NEG_INFINITY, f32::NAN];
+        let x = tensor(&numbers, [5]);
+        for (half, expected) in [
+            (Half::Bf16, [0.333984375, -1.0, 65_536.0, f32::NEG_INFINITY]),
+            (Half::F16, [0.33325195, -1.001953125, 65_504.0, f32::NEG_INFINITY]),
+        ] {
+            let chunks = chunks_as(Some(half), vec![("x".into(), x.clone())], &Metadata::new());
+            fs::write(&path, chunks.collect::<Result<Vec<_>>>().unwrap().concat()).unwrap();
+            let loaded = load_tensors(&path, &Device::cpu()).unwrap()[0].1.to_vec().unwrap();
+            assert_eq!(loaded[..4], expected);
+            assert!(loaded[4].is_nan());
+            let bytes = fs::read(&path).unwrap();
+            let x = SafeTensors::deserialize(&bytes).unwrap().tensor("x").unwrap();
+            assert_eq!(x.dtype().to_string(), half.name());
+        }
+        let too_large = |half, number| {
+            let tensors = vec![("x".to_owned(), tensor(&[0.0, number], [2]))];
+            let found = chunks_as(Some(half), tensors, &Metadata::new()).nth(1).unwrap();
+            matches!(found, Err(Error::TooLarge { number: n, .. }) if n == number)
+        };
+        assert!(too_large(Half::F16, 65_520.0) && too_large(Half::F16, -1e9));
+        assert!(too_large(Half::Bf16, f32::MAX) && !too_large(Half::Bf16, 3.3e38));
     }
 
     #[test]

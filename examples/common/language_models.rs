@@ -5,8 +5,8 @@ use super::program::Result;
 use super::progress::Progress;
 use clap::{ArgAction, Args};
 use neutreno::LanguageModel;
+use neutreno::data::Decoder;
 use neutreno::data::tokenizer::Tokenizer;
-use neutreno::data::{Decoder, PretrainedTokenizer};
 use neutreno::engine::half::Precision;
 use neutreno::engine::{Device, Parameters};
 use neutreno::language::{LoadSettings, Loaded};
@@ -35,11 +35,8 @@ pub struct Models {
     pub strict: bool,
 }
 
-/// A tokenizer of either kind.
-pub enum AnyTokenizer {
-    Own(Tokenizer),
-    Pretrained(Box<PretrainedTokenizer>),
-}
+/// A model's tokenizer, as those who write with the model ask it.
+pub struct AnyTokenizer(pub Tokenizer);
 
 /// A model that was found, and is not loaded yet.
 pub struct Found {
@@ -165,7 +162,7 @@ impl Models {
             .into());
         }
         run.check_files()?;
-        Ok((found, AnyTokenizer::Own(Tokenizer::load(run.tokenizer_json())?)))
+        Ok((found, AnyTokenizer(Tokenizer::load(run.tokenizer_json())?)))
     }
 
     /// Loads one, checks that it goes with the tokenizer, and says what it is.
@@ -224,14 +221,7 @@ fn check_kind(folder: &Path) -> Result<()> {
 impl AnyTokenizer {
     /// That of a folder of Hugging Face's, or one that a run wrote.
     fn load(folder: &Path) -> Result<AnyTokenizer> {
-        let path = folder.join("tokenizer.json");
-        let text =
-            fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-        let file: Value = serde_json::from_slice(&text).unwrap_or_default();
-        if file.get("kind").is_some() {
-            return Ok(AnyTokenizer::Own(Tokenizer::load(path)?));
-        }
-        Ok(AnyTokenizer::Pretrained(Box::new(PretrainedTokenizer::load(&path)?)))
+        Ok(AnyTokenizer(Tokenizer::load(folder.join("tokenizer.json"))?))
     }
 
     /// The tokens of a text, with those at its beginning that the tokenizer's file asks for if
@@ -240,73 +230,64 @@ impl AnyTokenizer {
     /// # Errors
     /// If it has no tokens for the text.
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
-        Ok(match self {
-            AnyTokenizer::Own(tokenizer) => tokenizer.encode(text),
-            AnyTokenizer::Pretrained(tokenizer) => tokenizer.encode(text, special)?,
+        Ok(match &self.0 {
+            Tokenizer::Pretrained(tokenizer) => tokenizer.encode(text, special)?,
+            own => own.encode(text),
         })
     }
 
     /// The id of a special token by its name.
     pub fn id_of(&self, token: &str) -> Option<u32> {
-        match self {
-            AnyTokenizer::Own(_) => None,
-            AnyTokenizer::Pretrained(tokenizer) => tokenizer.id_of(token),
+        match &self.0 {
+            Tokenizer::Pretrained(tokenizer) => tokenizer.id_of(token),
+            _ => None,
         }
     }
 
     /// How many tokens it has.
     pub fn size(&self) -> usize {
-        match self {
-            AnyTokenizer::Own(tokenizer) => tokenizer.vocabulary(),
-            AnyTokenizer::Pretrained(tokenizer) => tokenizer.largest() as usize + 1,
+        match &self.0 {
+            Tokenizer::Pretrained(tokenizer) => tokenizer.largest() as usize + 1,
+            own => own.vocabulary(),
         }
     }
 
     /// The token that stands for what is unknown, if it says nothing to a reader.
     pub fn unknown(&self) -> Option<u32> {
-        match self {
-            AnyTokenizer::Own(tokenizer) => tokenizer.unknown(),
-            AnyTokenizer::Pretrained(_) => None,
+        match &self.0 {
+            Tokenizer::Pretrained(_) => None,
+            own => own.unknown(),
         }
     }
 
-    /// Which tokens of a text stand for words that it does not know.
+    /// How many tokens of a text stand for words that it does not know.
     pub fn unknown_in(&self, text: &str) -> usize {
-        match self {
-            AnyTokenizer::Own(tokenizer) => tokenizer.unknown_in(text).len(),
-            AnyTokenizer::Pretrained(_) => 0,
-        }
+        self.0.unknown_in(text).len()
     }
 
     /// Whether it goes with a model; a line to tell if that has more tokens.
     fn check(&self, model: &LanguageModel) -> Result<Option<String>> {
         let vocabulary = model.config().vocab_size;
-        match self {
-            AnyTokenizer::Own(tokenizer) if tokenizer.vocabulary() != vocabulary => Err(format!(
+        match &self.0 {
+            Tokenizer::Pretrained(tokenizer) => Ok(tokenizer.check(vocabulary)?),
+            own if own.vocabulary() != vocabulary => Err(format!(
                 "the tokenizer has {} tokens and the model {vocabulary}: it is not the one that it was \
                  trained with",
-                tokenizer.vocabulary()
+                own.vocabulary()
             )
             .into()),
-            AnyTokenizer::Own(_) => Ok(None),
-            AnyTokenizer::Pretrained(tokenizer) => Ok(tokenizer.check(vocabulary)?),
+            _ => Ok(None),
         }
     }
 }
 
 impl Decoder for AnyTokenizer {
     fn bytes(&self, id: u32) -> Option<Vec<u8>> {
-        match self {
-            AnyTokenizer::Own(tokenizer) => tokenizer.bytes(id),
-            AnyTokenizer::Pretrained(tokenizer) => Decoder::bytes(&**tokenizer, id),
-        }
+        self.0.bytes(id)
     }
 
     fn text(&self, ids: &[u32]) -> String {
-        match self {
-            AnyTokenizer::Own(tokenizer) => tokenizer.text(ids),
-            AnyTokenizer::Pretrained(tokenizer) => Decoder::text(&**tokenizer, ids),
-        }
+        self.0.text(ids)
     }
 }
 

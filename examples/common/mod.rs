@@ -13,4 +13,5 @@ pub mod resume;
 pub mod safeguards;
 pub mod show;
 pub mod sizes;
+pub mod start;
 pub mod text;

@@ -83,15 +83,15 @@ pub fn to_keep(arguments: Vec<OsString>) -> Vec<OsString> {
                     arguments.next();
                 }
             }
-            "--data" => {
+            flag @ ("--data" | "--from") => {
                 let path = joined.or_else(|| arguments.next()).unwrap_or_default();
                 if path == "-" {
-                    kept.extend(["--data".into(), path]);
+                    kept.extend([flag.into(), path]);
                     continue;
                 }
                 let path = PathBuf::from(path);
                 let path = std::path::absolute(&path).unwrap_or(path);
-                kept.extend(["--data".into(), path.into_os_string()]);
+                kept.extend([flag.into(), path.into_os_string()]);
             }
             _ => kept.push(argument),
         }

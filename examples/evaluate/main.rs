@@ -13,7 +13,6 @@ use common::program::{Result, open_device};
 use common::progress::Progress;
 use common::{interrupts, show};
 use neutreno::data::corpus::whole_text;
-use neutreno::data::decode;
 use neutreno::engine::Device;
 use neutreno::report::{MANY_UNKNOWN, duration, thousands};
 use neutreno::tasks::language::{Score, TokenizedText, evaluate_with_stride};
@@ -79,7 +78,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         );
     }
     let scored = Scored {
-        keeps_every_byte: decode(&tokenizer, &tokens) == text,
+        keeps_every_byte: tokenizer.0.keeps_every_byte(),
         unknown: tokenizer.unknown_in(&text) as f64 / tokens.len() as f64,
         text: TokenizedText::from_tokens(tokens, &text),
     };

@@ -1,14 +1,16 @@
 //! The command line.
 
-use crate::common::arguments::{Common, above_zero, names_of, number, positive, set, share};
+use crate::common::arguments::{Common, above_zero, names_of, number, place, positive, set, share};
 use crate::common::sizes::{Sizes, check_heads, check_numbers, check_windows};
 use crate::common::text::Text;
 use clap::Parser;
+use neutreno::VariantConfig;
 use neutreno::data::Source;
 use neutreno::data::corpus::Corpus;
 use neutreno::data::tokenizer::TokenizerChoice;
-use neutreno::tasks::language::LanguageSettings;
+use neutreno::tasks::language::{LanguageSettings, Start};
 use neutreno::training::Settings;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// Trains small language models on WikiText, or any text, and compares four transformer variants:
@@ -26,6 +28,16 @@ pub struct Arguments {
     /// where there is only generated text]
     #[arg(long, value_parser = names_of(&LanguageSettings::PRESETS), help_heading = "What")]
     pub preset: Option<String>,
+    /// Start every model from a trained one: a folder of Hugging Face's with a Llama, or that of one
+    /// model of a run (runs/NAME/transformer-seed1). Sizes and tokenizer are its own. What a variant
+    /// adds starts so that it changes as little as it can: nothing with --variant transformer, with
+    /// --resformer-kind learnable or learnable-plus, and for NeuTRENO with --lambda-warmup
+    #[arg(long, value_name = "DIR", value_parser = place(), help_heading = "What")]
+    pub from: Option<PathBuf>,
+    /// Let NeuTRENO's λ grow from 0 in so many steps. A model that is read before these are made has
+    /// λ itself
+    #[arg(long, value_name = "STEPS", help_heading = "What")]
+    pub lambda_warmup: Option<u64>,
 
     #[command(flatten, next_help_heading = "Model")]
     pub sizes: Sizes,
@@ -79,7 +91,8 @@ Examples:
   lm_wikitext                                    all four variants, a few minutes
   lm_wikitext --variant resformer --minutes 10 --preset wikitext2
   lm_wikitext --data my.txt --tokenizer bpe:2000 --layers 6 --width 192 --heads 6
-  lm_wikitext --variant transformer,svformer --seeds 3 --steps 500";
+  lm_wikitext --variant transformer,svformer --seeds 3 --steps 500
+  lm_wikitext --from SmolLM2-135M --lambda-warmup 100 --resformer-kind learnable --steps 400";
 
 /// How many tokens to score, as typed: `5000`, `all`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,14 +124,21 @@ impl Arguments {
         self.tokenizer.unwrap_or_else(|| LanguageSettings::tokenizer(preset, split))
     }
 
-    /// The preset, `usual` if none was asked for, with what the flags change.
+    /// The preset, `usual` if none was asked for, with what the flags change; the sizes are those of
+    /// `start` if there is one.
     ///
     /// # Errors
     /// What contradicts what, by the names of the flags.
-    pub fn settings(&self, usual: &str) -> Result<(LanguageSettings, Settings), String> {
-        let preset = self.preset.as_deref().unwrap_or(usual);
-        let (mut sizes, mut training) =
-            LanguageSettings::preset(preset).expect("clap knows the presets");
+    pub fn settings(
+        &self,
+        usual: &str,
+        start: Option<&Start>,
+    ) -> Result<(LanguageSettings, Settings), String> {
+        let (mut sizes, mut training) = match start {
+            Some(_) => LanguageSettings::starting(),
+            None => LanguageSettings::preset(self.preset.as_deref().unwrap_or(usual))
+                .expect("clap knows the presets"),
+        };
         set(&mut sizes.layers, &self.sizes.layers);
         set(&mut sizes.width, &self.sizes.width);
         set(&mut sizes.heads, &self.sizes.heads);
@@ -139,9 +159,25 @@ impl Arguments {
             Some(EvalTokens::All) => sizes.evaluate_all = true,
             None => {}
         }
+        set(&mut sizes.lambda_warmup, &self.lambda_warmup);
         self.common.apply(&mut training);
         set(&mut training.sample_every, &self.sample_every);
-        check(&sizes)?;
+        if sizes.lambda_warmup > training.steps && self.common.training.minutes.is_none() {
+            return Err(format!(
+                "--lambda-warmup {} is longer than the {} steps (--steps)",
+                sizes.lambda_warmup, training.steps
+            ));
+        }
+        match start {
+            None => check(&sizes)?,
+            Some(start) => {
+                let config = start.config();
+                start.sizes(&mut sizes);
+                let longest = config.max_position_embeddings;
+                sizes.context = self.context.unwrap_or(sizes.context.min(longest));
+                sizes.dropout = self.dropout.unwrap_or(config.dropout);
+            }
+        }
         let widest = sizes.feed_forward.unwrap_or(4 * sizes.width).max(sizes.width);
         let [layers, width] = [("--layers", sizes.layers), ("--width", sizes.width)];
         let inside = ("a feed-forward part of", widest);
@@ -150,6 +186,51 @@ impl Arguments {
         check_numbers("numbers in one tensor", &[batch, context, inside])?;
         check_windows(training.batch, sizes.context)?;
         Ok((sizes, training))
+    }
+}
+
+impl Arguments {
+    /// That nothing is asked for that comes with the model to start from.
+    ///
+    /// # Errors
+    /// If it is, by the name of the flag.
+    pub fn check_start(&self) -> Result<(), String> {
+        let Some(from) = &self.from else { return Ok(()) };
+        let given = [
+            ("--preset", self.preset.is_some(), "sizes"),
+            ("--layers", self.sizes.layers.is_some(), "sizes"),
+            ("--width", self.sizes.width.is_some(), "sizes"),
+            ("--heads", self.sizes.heads.is_some(), "sizes"),
+            ("--feed-forward", self.sizes.feed_forward.is_some(), "sizes"),
+            ("--kv-heads", self.kv_heads.is_some(), "sizes"),
+            ("--untied", self.untied, "layers"),
+            ("--embedding-deviation", self.embedding_deviation.is_some(), "embeddings"),
+            ("--tokenizer", self.tokenizer.is_some(), "a tokenizer"),
+        ];
+        match given.into_iter().find(|(_, given, _)| *given) {
+            None => Ok(()),
+            Some((flag, _, what)) => Err(format!(
+                "{flag} does not go with --from: the model in {} has {what} of its own. Leave out one \
+                 of the two",
+                from.display()
+            )),
+        }
+    }
+
+    /// That --lambda-warmup has an effect on some variant.
+    ///
+    /// # Errors
+    /// If it has none.
+    pub fn check_warmup(&self, variants: &[VariantConfig]) -> Result<(), String> {
+        let used = variants.iter().any(|variant| variant.neutreno_lambda.is_some());
+        match self.lambda_warmup {
+            Some(1..) if !used => {
+                Err("--lambda-warmup has no effect on the variants chosen: only \
+                                       neutreno and neutreno+resformer have a λ (--variant)"
+                    .into())
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use arguments::Arguments;
 use common::interrupts;
 use common::program::{Result, open_device, train};
 use common::progress::Progress;
+use common::start::{describe_start, start};
 use common::text::{describe_tokens, tokenizer_of};
 use neutreno::VariantConfig;
 use neutreno::data::Source;
@@ -25,21 +26,30 @@ fn run(arguments: &Arguments) -> Result<()> {
     let interrupted = interrupts::catch()?;
     let common = &arguments.common;
     // Whatever is wrong with the flags comes out before anything is loaded.
-    let (sizes, _) = arguments.settings("tiny")?;
-    let variants = common.what.variants(sizes.layers, VariantConfig::new)?;
+    arguments.check_start()?;
     let mut progress = Progress::new(common.output.quiet);
+    let resume = common.output.resume.as_deref();
+    let start = start(arguments.from.as_deref(), resume, &progress)?;
+    let (start, its_tokenizer) = start.map_or((None, None), |(start, own)| (Some(start), own));
+    let (sizes, _) = arguments.settings("tiny", start.as_ref())?;
+    let variants = common.what.variants(sizes.layers, VariantConfig::new)?;
+    arguments.check_warmup(&variants)?;
     let device = open_device(&common.machine, &progress)?;
     let (offline, require_real) = (arguments.offline, arguments.require_real_text);
     let how = Lookup { offline, require_real, ..Lookup::default() };
-    let find = || arguments.text.find(how, common.output.resume.as_deref(), &progress);
+    let find = || arguments.text.find(how, resume, &progress);
     let corpus = progress.during("reading the text", find)?;
     let usual = if matches!(corpus.source, Source::Generated(_)) { "generated" } else { "tiny" };
-    let (sizes, settings) = arguments.settings(usual)?;
-    let of_run = tokenizer_of(common.output.resume.as_deref())?;
-    let task = progress.during("cutting the text into tokens", || match of_run {
-        Some(tokenizer) => Ok(LanguageModelling::with_tokenizer(&corpus, tokenizer, sizes)),
-        None => LanguageModelling::new(&corpus, arguments.tokenizer(usual, &corpus), sizes),
+    let (sizes, settings) = arguments.settings(usual, start.as_ref())?;
+    let tokenizer = tokenizer_of(resume)?.or(its_tokenizer);
+    let task = progress.during("cutting the text into tokens", || match (start, tokenizer) {
+        (Some(start), Some(own)) => {
+            Ok(LanguageModelling::starting_from(start, &corpus, own, sizes))
+        }
+        (_, Some(tokenizer)) => Ok(LanguageModelling::with_tokenizer(&corpus, tokenizer, sizes)),
+        (_, None) => LanguageModelling::new(&corpus, arguments.tokenizer(usual, &corpus), sizes),
     })?;
     describe_tokens(&task, &progress);
+    describe_start(&task, &variants, &device, &progress)?;
     train(&task, settings, &variants, common, device, &mut progress, interrupted)
 }

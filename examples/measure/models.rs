@@ -8,9 +8,9 @@ use neutreno::data::corpus::Corpus;
 use neutreno::data::images::{Broken, ImageData, ReadOptions, Task};
 use neutreno::data::lookup::{Lookup, lookup};
 use neutreno::data::tokenizer::Tokenizer;
-use neutreno::engine::optim::Average;
 use neutreno::engine::random::Key;
 use neutreno::engine::{Device, Ids, Parameters, Tensor};
+use neutreno::export::load_weights;
 use neutreno::measure::{Measured, attention_map, measure, probe};
 use neutreno::report::{Map, MeasuredModel, draw_map, label};
 use neutreno::run::{Data, ModelFolder, Picture, RunFolder, TrainedModel, Weights};
@@ -167,13 +167,18 @@ impl Probes {
         let path = request.data.map(PathBuf::from).or_else(|| then.path.clone());
         let config = models[0].folder.config_json();
         let kind: serde_json::Value = read(&config)?;
-        let (kind, hash) = match kind["model_type"].as_str() {
+        // Of a variant its name comes first, as in `neutreno_llama`.
+        let plain = kind["model_type"].as_str().and_then(|kind| kind.rsplit('_').next());
+        let (kind, hash) = match plain {
             Some("llama") => {
                 let kept = run.kept_text().filter(|_| request.data.is_none());
                 let corpus = find_text(kept.or(path), source)?;
                 let config: LanguageModelConfig = read(&config)?;
                 let tokenizer = Tokenizer::load(run.tokenizer_json())?;
-                if tokenizer.vocabulary() != config.vocab_size {
+                // That of a pretrained model often has more tokens than its tokenizer.
+                let padded = matches!(tokenizer, Tokenizer::Pretrained(_))
+                    && tokenizer.vocabulary() < config.vocab_size;
+                if tokenizer.vocabulary() != config.vocab_size && !padded {
                     return Err(format!(
                         "{} has {} tokens, and the models have {}: it is not the one they were \
                          trained with",
@@ -184,7 +189,10 @@ impl Probes {
                     .into());
                 }
                 let tokens = tokenizer.encode(&corpus.splits.validation);
-                let length = config.max_position_embeddings.min(tokens.len());
+                // What they were trained on; a pretrained model could take more.
+                let context = run.facts()?["settings"]["context"].as_u64();
+                let context = context.map_or(usize::MAX, |context| context as usize);
+                let length = config.max_position_embeddings.min(context).min(tokens.len());
                 let windows = probe::windows(&tokens, length, request.sequences, Key::new(1));
                 (Kind::Texts(windows.unwrap_or_default()), corpus.hashes.validation)
             }
@@ -240,7 +248,7 @@ impl Probes {
                 let config: LanguageModelConfig = read(&folder.config_json())?;
                 let build = |builder: &mut _| LanguageModel::new(&config, builder);
                 let (network, parameters) = Parameters::build(&device, 0, build);
-                load(model, &parameters)?;
+                load_weights(&model.weights, &parameters)?;
                 let tracer = move |first, last| {
                     let windows = &windows[first..last];
                     network.trace(&Ids::new(windows.concat(), [windows.len(), windows[0].len()]))
@@ -256,33 +264,16 @@ impl Probes {
                 if let Some(blocks) = config.num_decoder_layers {
                     let build = |builder: &mut _| ImageSegmenter::new(&config, builder);
                     let (network, parameters) = Parameters::build(request.device, 0, build);
-                    load(model, &parameters)?;
+                    load_weights(&model.weights, &parameters)?;
                     return Ok((Box::new(move |a, b| network.trace(&images(a, b))), blocks));
                 }
                 let build = |builder: &mut _| ImageClassifier::new(&config, builder);
                 let (network, parameters) = Parameters::build(request.device, 0, build);
-                load(model, &parameters)?;
+                load_weights(&model.weights, &parameters)?;
                 Ok((Box::new(move |a, b| network.encoder().trace(&images(a, b))), 0))
             }
         }
     }
-}
-
-/// Loads the weights of a model.
-fn load(model: &Model, parameters: &Parameters) -> Result<()> {
-    let Weights { path, average, .. } = &model.weights;
-    if !average {
-        parameters.load(path)?;
-        return Ok(());
-    }
-    let mut average = Average::new(parameters, 0.0);
-    average.load(parameters, path)?;
-    let read = || parameters.iter().map(|(_, tensor)| tensor.to_vec()).collect();
-    let numbers: std::result::Result<Vec<Vec<f32>>, _> = average.with(parameters, read);
-    for ((_, tensor), numbers) in parameters.iter().zip(numbers?) {
-        tensor.overwrite(&numbers);
-    }
-    Ok(())
 }
 
 fn find_text(path: Option<PathBuf>, source: &str) -> Result<Corpus> {

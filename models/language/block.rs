@@ -46,6 +46,11 @@ impl Block {
         }
     }
 
+    /// How it mixes values.
+    pub fn mixing(&self) -> &LayerMixing {
+        &self.attention.mixing
+    }
+
     /// The residual stream (batch, time, width) after this block.
     #[track_caller]
     pub fn forward(

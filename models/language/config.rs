@@ -5,10 +5,15 @@ use super::rotary::RopeScaling;
 use crate::check;
 use crate::engine::half::Precision;
 use crate::engine::ops::rope;
+use crate::model_type::{Guard, LLAMA, ModelType};
 use crate::variant::{Keeps, Variant, VariantConfig};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Sizes and constants of a language model. Keys as in Hugging Face's `LlamaConfig`.
+///
+/// In JSON there is also [`model_type`](LanguageModelConfig::model_type), and with a variant that is
+/// not plain a `guard`, which keeps Hugging Face's own Llama from loading what it would compute
+/// wrongly.
 ///
 /// ```
 /// use neutreno_models::{LanguageModelConfig, Variant, VariantConfig};
@@ -18,9 +23,8 @@ use serde::{Deserialize, Serialize};
 /// assert_eq!(config.kv_cache_bytes_per_token(), 9 * 64 * 4);
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct LanguageModelConfig {
-    /// Always `llama`.
-    pub model_type: String,
     /// The number of different tokens.
     pub vocab_size: usize,
     /// The width of the residual stream.
@@ -82,6 +86,38 @@ fn is_one(number: &usize) -> bool {
     *number == 1
 }
 
+/// With what follows from the variant.
+#[derive(Serialize)]
+struct Written<'a> {
+    model_type: String,
+    #[serde(flatten, with = "LanguageModelConfig")]
+    config: &'a LanguageModelConfig,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guard: Option<Guard>,
+}
+
+impl Serialize for LanguageModelConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let kind = self.kind();
+        Written { model_type: kind.name(), config: self, guard: kind.guard() }.serialize(serializer)
+    }
+}
+
+#[derive(Deserialize)]
+struct Read {
+    model_type: String,
+    #[serde(flatten, with = "LanguageModelConfig")]
+    config: LanguageModelConfig,
+}
+
+impl<'de> Deserialize<'de> for LanguageModelConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Read { model_type, config } = Read::deserialize(deserializer)?;
+        config.kind().check(&model_type).map_err(de::Error::custom)?;
+        Ok(config)
+    }
+}
+
 /// In files that do not say.
 fn of_llama() -> f32 {
     0.02
@@ -99,7 +135,6 @@ impl LanguageModelConfig {
         context: usize,
     ) -> LanguageModelConfig {
         LanguageModelConfig {
-            model_type: "llama".into(),
             vocab_size: vocabulary,
             hidden_size: width,
             intermediate_size: (8 * width).div_ceil(3).next_multiple_of(32),
@@ -120,6 +155,25 @@ impl LanguageModelConfig {
             embedding_deviation: 1.0 / (width as f32).sqrt(),
             variant: VariantConfig::new(Variant::Transformer),
         }
+    }
+
+    /// What `config.json` calls the architecture: `llama` for a plain Transformer, which every program
+    /// that knows Llama computes rightly, else `neutreno_llama`, `resformer_llama` or `svformer_llama`.
+    ///
+    /// ```
+    /// use neutreno_models::{LanguageModelConfig, Variant, VariantConfig};
+    /// let mut config = LanguageModelConfig::new(50, 16, 3, 2, 8);
+    /// config.variant = VariantConfig::new(Variant::Resformer);
+    /// let json = serde_json::to_value(&config).unwrap();
+    /// assert_eq!(json["model_type"], config.model_type());
+    /// ```
+    pub fn model_type(&self) -> String {
+        self.kind().name()
+    }
+
+    pub(crate) fn kind(&self) -> ModelType {
+        let differs = (self.share_keys > 1).then_some("shared_keys");
+        ModelType { variant: self.variant.variant, plain: LLAMA, differs }
     }
 
     /// The channels of one head.
@@ -207,7 +261,7 @@ impl LanguageModelConfig {
         }
         check::above_zero("embedding_deviation", self.embedding_deviation)?;
         check::probability("dropout", self.dropout)?;
-        check::kind([&self.model_type, &self.hidden_act], ["llama", "silu"])?;
+        check::activation(&self.hidden_act, "silu")?;
         self.variant.check(self.num_hidden_layers)?;
         let mut mixing = self.variant.resformer_layers.iter().flatten();
         match mixing.find(|layer| !self.keeps(**layer).key) {
@@ -225,6 +279,7 @@ impl LanguageModelConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
 
     /// A file of before heads could have sizes of their own, biases and scaled frequencies.
     #[test]
@@ -237,6 +292,26 @@ mod tests {
         }
         assert!(["head_dim", "rope_scaling"].iter().all(|key| !keys.contains_key(*key)));
         assert_eq!(serde_json::from_value::<LanguageModelConfig>(file).unwrap(), config);
+    }
+
+    /// Others must not take a variant for a plain Llama; before, all files said that they were one.
+    #[test]
+    fn files_name_their_variant_and_older_ones_are_read() {
+        for variant in Variant::ALL.map(VariantConfig::new) {
+            let config =
+                LanguageModelConfig { variant, ..LanguageModelConfig::new(50, 16, 3, 2, 8) };
+            let mut file = serde_json::to_value(&config).unwrap();
+            let plain = config.variant.variant == Variant::Transformer;
+            assert_eq!(file["model_type"] == "llama", plain);
+            assert_eq!(file["guard"]["model_type"] == "llama", !plain);
+            let read = |file: &Value| serde_json::from_value::<LanguageModelConfig>(file.clone());
+            assert_eq!(read(&file).unwrap(), config);
+            file["model_type"] = "llama".into();
+            file.as_object_mut().unwrap().remove("guard");
+            assert_eq!(read(&file).unwrap(), config);
+            file["model_type"] = "mistral".into();
+            assert!(read(&file).unwrap_err().to_string().contains("model_type is \"mistral\""));
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use super::config::LanguageModelConfig;
 use super::rotary::RopeScaling;
 use crate::json::{Keys, short};
+use crate::model_type::{LLAMA, ModelType};
 use crate::variant::{Variant, VariantConfig};
 use serde_json::{Map, Value, json};
 
@@ -43,7 +44,7 @@ pub struct ConfigFile {
 
 /// Keys that may have one value only, or null: with another, the numbers would be others. With what
 /// can be done about it.
-fn fixed() -> [(&'static str, Value, &'static str); 13] {
+fn fixed() -> [(&'static str, Value, &'static str); 12] {
     let other_layers = "such layers are not computed here: take a plain Llama";
     [
         (
@@ -84,12 +85,6 @@ fn fixed() -> [(&'static str, Value, &'static str); 13] {
             json!(0.0),
             "dropout does not act on attention weights here; set it to 0 to go without",
         ),
-        (
-            "auto_map",
-            Value::Null,
-            "the folder's own code may compute something else, and is not run; remove the key if \
-             the model is a plain Llama",
-        ),
         ("add_cross_attention", json!(false), other_layers),
         ("is_encoder_decoder", json!(false), other_layers),
         ("pruned_heads", json!({}), other_layers),
@@ -99,7 +94,7 @@ fn fixed() -> [(&'static str, Value, &'static str); 13] {
 
 /// Keys that change nothing of what is computed: names, versions, the type that weights were kept in
 /// (the file of the weights says that itself), how `transformers` computes, and what it returns.
-const WITHOUT_EFFECT: [&str; 39] = [
+const WITHOUT_EFFECT: [&str; 40] = [
     "_attn_implementation",
     "_attn_implementation_autoset",
     "_commit_hash",
@@ -113,6 +108,7 @@ const WITHOUT_EFFECT: [&str; 39] = [
     "dtype",
     "finetuning_task",
     "gradient_checkpointing",
+    "guard",
     "id2label",
     "is_decoder",
     "is_llama_config",
@@ -153,7 +149,7 @@ impl ConfigFile {
     /// a message that names the key, its value and what can be done.
     pub fn parse(text: &[u8]) -> Result<ConfigFile, String> {
         let mut keys = Keys::parse(text)?;
-        check_kind(&mut keys)?;
+        let model_type = model_type(&mut keys)?;
         for (key, only, advice) in fixed() {
             match keys.take(key) {
                 Some(value) if !same(&value, &only) => {
@@ -165,8 +161,9 @@ impl ConfigFile {
             }
         }
         WITHOUT_EFFECT.iter().for_each(|key| drop(keys.take(key)));
-        let variant = variant(keys.part(&OF_VARIANTS))?;
+        let variant = variant(keys.part(&OF_VARIANTS), &model_type)?;
         let config = config(&mut keys, variant)?;
+        check_classes(&mut keys, &model_type, config.kind())?;
         check_layer_types(keys.take("layer_types"), config.num_hidden_layers)?;
         config.check()?;
         let begin_token = keys.tokens("bos_token_id")?.and_then(|ids| ids.first().copied());
@@ -176,44 +173,62 @@ impl ConfigFile {
     }
 }
 
-/// That the file is of a Llama for text.
-fn check_kind(keys: &mut Keys) -> Result<(), String> {
-    match keys.text("model_type")?.as_deref() {
-        Some("llama") => {}
-        Some(other) => {
-            return Err(format!(
-                "model_type is {other:?}, and only \"llama\" is known: take a model of that \
-                 architecture"
-            ));
-        }
-        None => {
-            return Err(
-                "model_type is missing: it says of which architecture the model is (\"llama\")"
-                    .into(),
-            );
-        }
+/// Which architecture the file is of: a Llama, or one of our variants of it.
+fn model_type(keys: &mut Keys) -> Result<String, String> {
+    let Some(given) = keys.text("model_type")? else {
+        return Err(
+            "model_type is missing: it says of which architecture the model is (\"llama\")".into(),
+        );
+    };
+    if of_name(&given).is_some() {
+        return Ok(given);
     }
-    let Some(architectures) = keys.take("architectures") else { return Ok(()) };
-    if architectures == json!(["LlamaForCausalLM"]) {
-        return Ok(());
-    }
+    let ours = Variant::ALL.map(|variant| format!("{:?}", llama(variant).name()));
     Err(format!(
-        "architectures is {}, and only [\"LlamaForCausalLM\"] is known: take a model that writes \
-         text",
-        short(&architectures)
+        "model_type is {given:?}, and only {} are known: take a model of that architecture",
+        ours.join(", ")
     ))
 }
 
-/// The four variants are ours; whoever does not name one has a Transformer.
-fn variant(keys: Map<String, Value>) -> Result<VariantConfig, String> {
-    if !keys.contains_key("variant") {
+fn llama(variant: Variant) -> ModelType {
+    ModelType { variant, plain: LLAMA, differs: None }
+}
+
+/// The variant that a `model_type` names.
+fn of_name(model_type: &str) -> Option<Variant> {
+    Variant::ALL.into_iter().find(|variant| llama(*variant).name() == model_type)
+}
+
+/// The four variants are ours; where none is named, `model_type` says which it is.
+fn variant(mut keys: Map<String, Value>, model_type: &str) -> Result<VariantConfig, String> {
+    let of_type = of_name(model_type).unwrap_or(Variant::Transformer);
+    if !keys.contains_key("variant") && of_type == Variant::Transformer {
         return match keys.keys().next() {
             Some(key) => Err(format!("{key} is given, and no variant that it could belong to")),
             None => Ok(VariantConfig::new(Variant::Transformer)),
         };
     }
     let names = keys.keys().cloned().collect::<Vec<_>>().join(", ");
+    keys.entry("variant").or_insert_with(|| of_type.name().into());
     serde_json::from_value(Value::Object(keys)).map_err(|error| format!("{names}: {error}"))
+}
+
+/// That what the file calls itself fits its variant, and that it names no code but ours.
+fn check_classes(keys: &mut Keys, model_type: &str, kind: ModelType) -> Result<(), String> {
+    kind.check(model_type)?;
+    if let Some(auto_map) = keys.take("auto_map") {
+        kind.check_auto_map(&auto_map)?;
+    }
+    let Some(architectures) = keys.take("architectures") else { return Ok(()) };
+    let plain = model_type == LLAMA;
+    let expected = json!([if plain { llama(Variant::Transformer) } else { kind }.architecture()]);
+    if architectures == expected {
+        return Ok(());
+    }
+    Err(format!(
+        "architectures is {}, and only {expected} is known: take a model that writes text",
+        short(&architectures)
+    ))
 }
 
 fn config(keys: &mut Keys, variant: VariantConfig) -> Result<LanguageModelConfig, String> {
@@ -416,6 +431,26 @@ mod tests {
         }
     }
 
+    /// As exported, and as older versions wrote it.
+    #[test]
+    fn our_variants_have_names_and_classes_of_their_own() {
+        let exported = json!({
+            "model_type": "resformer_llama", "architectures": ["ResformerLlamaForCausalLM"],
+            "variant": "resformer", "resformer_kind": "learnable", "guard": {"model_type": "llama"},
+            "auto_map": {
+                "AutoConfig": "modeling_neutreno.ResformerLlamaConfig",
+                "AutoModelForCausalLM": "modeling_neutreno.ResformerLlamaForCausalLM"
+            }
+        });
+        let older = json!({"variant": "resformer", "resformer_kind": "learnable"});
+        let [exported, older] = [exported, older].map(|keys| read(keys).unwrap());
+        assert_eq!(exported, older);
+        assert_eq!(exported.unknown, Vec::<String>::new());
+        assert_eq!(exported.config.variant.name(), "resformer-learnable");
+        let named = json!({"model_type": "svformer_llama", "architectures": "absent"});
+        assert_eq!(read(named).unwrap().config.variant.variant, Variant::Svformer);
+    }
+
     /// Each changes the model, and leaving it out or null gives what `transformers` gives.
     #[test]
     fn every_key_of_the_model_is_honoured() {
@@ -485,6 +520,18 @@ mod tests {
         let rope = |given: Value| json!({ "rope_parameters": given });
         for (changes, words) in [
             (json!({"model_type": "mistral"}), ["model_type is \"mistral\"", "only \"llama\""]),
+            (
+                json!({"model_type": "neutreno_llama"}),
+                ["architectures is [\"LlamaForCausalLM\"]", "NeutrenoLlamaForCausalLM"],
+            ),
+            (
+                json!({"model_type": "svformer_llama", "variant": "neutreno"}),
+                ["model_type is \"svformer_llama\"", "of a neutreno it is \"neutreno_llama\""],
+            ),
+            (
+                json!({"variant": "neutreno", "auto_map": {"AutoConfig": "x.Y"}}),
+                ["auto_map is {\"AutoConfig\":\"x.Y\"}", "NeutrenoLlamaConfig"],
+            ),
             (json!({"model_type": "absent"}), ["model_type is missing", "architecture"]),
             (
                 json!({"architectures": ["LlamaModel"]}),

@@ -5,12 +5,14 @@ use super::generation_config::GenerationConfig;
 use super::hugging_face::ConfigFile;
 use super::matrix::Source;
 use super::model::LanguageModel;
-use super::weights::{Weights, list};
 use crate::engine::half::{Half, Precision};
 use crate::engine::ops::half_matrix::HalfMatrix;
 use crate::engine::{Builder, Device, Error, Group, Parameters, Result, Shape};
 use crate::json;
+use crate::model_type::{MODELING, MODULE};
+use crate::weights::{Weights, list};
 use std::cell::RefCell;
+use std::fs;
 use std::path::Path;
 
 /// What the output layer's weights are called.
@@ -105,31 +107,10 @@ impl LanguageModel {
     /// # Errors
     /// As [`LanguageModel::load`].
     pub fn load_with(folder: &Path, device: &Device, settings: &LoadSettings) -> Result<Loaded> {
-        let path = folder.join("config.json");
-        let failed = |reason: String| Error::File { path: path.clone(), reason };
-        let ConfigFile { mut config, begin_token, end_tokens, unknown } =
-            ConfigFile::parse(&json::read(&path)?).map_err(failed)?;
-        let mut notices = Vec::new();
-        tell_unused(&path, &unknown, settings.strict, &mut notices)?;
+        let opened = Opened::open(folder, settings.strict, settings.weights)?;
+        let Opened { config, numbers, begin_token, end_tokens, mut weights, mut notices } = opened;
         let generation = read_generation(folder, settings.strict, &mut notices)?;
-        let mut weights = match settings.weights {
-            Some((file, prefix)) => Weights::open_file(file, prefix)?,
-            None => Weights::open(folder)?,
-        };
-        check_size(&config, &weights).map_err(failed)?;
-        untie(&mut config, &mut weights, &mut notices)?;
         let build = |builder: &mut _| LanguageModel::new(&config, builder);
-        // Whether the weights fit is asked before memory is taken.
-        let (_, planned) = Parameters::build(&Device::plan(), 0, build);
-        let tied = config.tie_word_embeddings;
-        weights.check(&planned, |name| is_table(name) || tied && name == HEAD)?;
-        let tables: Vec<&str> = weights.names().filter(|name| is_table(name)).collect();
-        if !tables.is_empty() {
-            notices.push(format!(
-                "tensors that are computed here, and were not used: {}",
-                list(&tables)
-            ));
-        }
         let (model, parameters) = match settings.precision.half() {
             None => Parameters::build_to_read(device, 0, settings.group, |_| false, build),
             Some(half) => build_half(&config, &mut weights, half, device)?,
@@ -138,7 +119,7 @@ impl LanguageModel {
             weights.read_into(name, tensor)?;
         }
         device.synchronize()?;
-        let [all, vectors] = [planned.count(), parameters.count()].map(|count| count as u64);
+        let [all, vectors] = [numbers, parameters.count()].map(|count| count as u64);
         let weight_bytes = 4 * vectors + settings.precision.bytes() as u64 * (all - vectors);
         let of_file = generation.as_ref();
         let begin_token = of_file.and_then(|file| file.begin_token).or(begin_token);
@@ -177,6 +158,48 @@ fn build_half(
     }
 }
 
+/// A folder's configuration and weights, which were found to fit each other. Nothing is made yet.
+pub(super) struct Opened {
+    pub config: LanguageModelConfig,
+    /// How many numbers its parameters have.
+    numbers: usize,
+    begin_token: Option<u32>,
+    end_tokens: Vec<u32>,
+    pub weights: Weights,
+    pub notices: Vec<String>,
+}
+
+impl Opened {
+    pub fn open(folder: &Path, strict: bool, file: Option<(&Path, &str)>) -> Result<Opened> {
+        let path = folder.join("config.json");
+        let failed = |reason: String| Error::File { path: path.clone(), reason };
+        let ConfigFile { mut config, begin_token, end_tokens, unknown } =
+            ConfigFile::parse(&json::read(&path)?).map_err(failed)?;
+        let mut notices = Vec::new();
+        tell_unused(&path, &unknown, strict, &mut notices)?;
+        notices.extend(other_code(folder));
+        let mut weights = match file {
+            Some((file, prefix)) => Weights::open_file(file, prefix)?,
+            None => Weights::open(folder)?,
+        };
+        check_size(&config, &weights).map_err(failed)?;
+        untie(&mut config, &mut weights, &mut notices)?;
+        // Whether the weights fit is asked before memory is taken.
+        let build = |builder: &mut _| LanguageModel::new(&config, builder);
+        let (_, planned) = Parameters::build(&Device::plan(), 0, build);
+        let tied = config.tie_word_embeddings;
+        weights.check(&planned, |name| is_table(name) || tied && name == HEAD)?;
+        let tables: Vec<&str> = weights.names().filter(|name| is_table(name)).collect();
+        if !tables.is_empty() {
+            notices.push(format!(
+                "tensors that are computed here, and were not used: {}",
+                list(&tables)
+            ));
+        }
+        Ok(Opened { config, numbers: planned.count(), begin_token, end_tokens, weights, notices })
+    }
+}
+
 /// A notice of keys that were not used, or if it is strict an error.
 fn tell_unused(
     path: &Path,
@@ -194,6 +217,14 @@ fn tell_unused(
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     notices.push(format!("{name}: {reason}"));
     Ok(())
+}
+
+/// A notice if the folder brings a changed version of the code that computes our variants elsewhere.
+fn other_code(folder: &Path) -> Option<String> {
+    let name = format!("{MODULE}.py");
+    let text = fs::read(folder.join(&name)).ok()?;
+    let other = text != MODELING.as_bytes();
+    other.then(|| format!("{name}: not the one of this version; what it computes is not run here"))
 }
 
 /// `generation_config.json`, where it is there.
@@ -222,7 +253,7 @@ fn is_table(name: &str) -> bool {
 
 /// That the model is not larger than its weights, before anything is made in its size.
 fn check_size(config: &LanguageModelConfig, weights: &Weights) -> std::result::Result<(), String> {
-    let [vocabulary, width, inner, layers, heads, key_value_heads, head_size] = [
+    let [vocabulary, width, inner, layers, heads, key_value_heads, head_size, share_keys] = [
         config.vocab_size,
         config.hidden_size,
         config.intermediate_size,
@@ -230,11 +261,14 @@ fn check_size(config: &LanguageModelConfig, weights: &Weights) -> std::result::R
         config.num_attention_heads,
         config.num_key_value_heads,
         config.head_size(),
+        config.share_keys,
     ]
     .map(|size| size as u128);
     // Without biases, norms, and values, of which one variant has less.
-    let block = (2 * heads + key_value_heads) * head_size + 3 * inner;
-    let least = layers.saturating_mul(block).saturating_add(vocabulary).saturating_mul(width);
+    let block = 2 * heads * head_size + 3 * inner;
+    let keys = layers.div_ceil(share_keys).saturating_mul(key_value_heads * head_size);
+    let least = layers.saturating_mul(block).saturating_add(keys).saturating_add(vocabulary);
+    let least = least.saturating_mul(width);
     let there = weights.elements();
     if least <= there {
         return Ok(());
@@ -273,7 +307,6 @@ mod tests {
     use crate::engine::{Ids, Tensor};
     use crate::language::LanguageModelConfig;
     use serde_json::json;
-    use std::fs;
     use std::path::PathBuf;
 
     fn write(folder: &Path, config: &LanguageModelConfig) {
@@ -386,6 +419,11 @@ mod tests {
         assert!(loaded.notices[0].contains(r#"colour ("blue")"#), "{:?}", loaded.notices);
         assert!(loaded.notices[1].contains(name), "{:?}", loaded.notices);
         assert_eq!((loaded.notices.len(), loaded.end_tokens), (2, vec![4, 5]));
+        for (code, told) in [(MODELING, 2), ("changed", 3)] {
+            fs::write(folder.path().join("modeling_neutreno.py"), code).unwrap();
+            let loaded = LanguageModel::load(folder.path(), &Device::cpu()).unwrap();
+            assert_eq!(loaded.notices.len(), told, "{:?}", loaded.notices);
+        }
         let strict = LoadSettings { strict: true, ..LoadSettings::default() };
         let Err(error) = LanguageModel::load_with(folder.path(), &Device::cpu(), &strict) else {
             panic!("it was loaded")

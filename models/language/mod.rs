@@ -10,9 +10,9 @@ mod hugging_face;
 mod load;
 mod matrix;
 mod model;
+mod origin;
 mod rotary;
 mod sampling;
-mod weights;
 
 pub use cache::KeyValueCache;
 pub use config::LanguageModelConfig;
@@ -21,5 +21,6 @@ pub use generation_config::GenerationConfig;
 pub use hugging_face::ConfigFile;
 pub use load::{LoadSettings, Loaded};
 pub use model::{LanguageModel, Pass};
+pub use origin::{Origin, Transfer};
 pub use rotary::RopeScaling;
 pub use sampling::Sampling;

@@ -91,6 +91,28 @@ impl LanguageModel {
         LanguageModel { config: config.clone(), embedding, blocks, norm, head }
     }
 
+    /// Multiplies NeuTRENO's λ with a number from 0 to 1, from now on: 0 makes it a Transformer. A model
+    /// that is trained already can so be led to λ by and by. 1 is what it is at first.
+    ///
+    /// ```
+    /// use neutreno_models::engine::{Device, Ids, Parameters};
+    /// use neutreno_models::{LanguageModel, LanguageModelConfig, Variant, VariantConfig};
+    /// let model = |variant| {
+    ///     let mut config = LanguageModelConfig::new(50, 16, 3, 2, 8);
+    ///     config.variant = VariantConfig::new(variant);
+    ///     Parameters::build(&Device::cpu(), 1, |builder| LanguageModel::new(&config, builder)).0
+    /// };
+    /// let [transformer, neutreno] = [Variant::Transformer, Variant::Neutreno].map(model);
+    /// let logits = |model: &LanguageModel| model.logits(&Ids::new(vec![1, 2, 3], [1, 3])).to_vec();
+    /// assert_ne!(logits(&neutreno)?, logits(&transformer)?);
+    /// neutreno.grow_fidelity(0.0);
+    /// assert_eq!(logits(&neutreno)?, logits(&transformer)?);
+    /// # Ok::<(), neutreno_models::engine::Error>(())
+    /// ```
+    pub fn grow_fidelity(&self, grown: f32) {
+        self.blocks.iter().for_each(|block| block.mixing().grow_fidelity(grown));
+    }
+
     /// The configuration.
     pub fn config(&self) -> &LanguageModelConfig {
         &self.config

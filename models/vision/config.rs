@@ -2,8 +2,9 @@
 //! those of the variant.
 
 use crate::check;
+use crate::model_type::{Guard, ModelType, SEGMENTER, VIT};
 use crate::variant::{Variant, VariantConfig};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::collections::BTreeMap;
 
 /// The size of an image in pixels: one number in `config.json` if it is square, else
@@ -40,6 +41,9 @@ impl ImageSize {
 
 /// Sizes and constants of a model of images. Keys as in Hugging Face's `ViTConfig`, and a few more.
 ///
+/// In JSON there is also [`model_type`](VisionConfig::model_type), and with a variant that is not plain
+/// a `guard`, which keeps Hugging Face's own ViT from loading what it would compute wrongly.
+///
 /// ```
 /// use neutreno_models::vision::VisionConfig;
 /// let config = VisionConfig::deit_tiny(&["cat".into(), "dog".into()]);
@@ -49,9 +53,8 @@ impl ImageSize {
 /// assert_eq!(config.patches(), [14, 14]);
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct VisionConfig {
-    /// `vit` for a classifier, `segmenter` for a segmenter.
-    pub model_type: String,
     /// The size of the images.
     pub image_size: ImageSize,
     /// The side of the square patches that become tokens.
@@ -80,6 +83,7 @@ pub struct VisionConfig {
     /// Whether queries, keys and values have biases.
     pub qkv_bias: bool,
     /// The classes and their names.
+    #[serde(deserialize_with = "numbered")]
     pub id2label: BTreeMap<usize, String>,
     /// Whether a class token goes through the encoder with the patches. A classifier reads it, or
     /// without it the mean of all tokens; a segmenter leaves it out after the encoder.
@@ -99,6 +103,48 @@ pub struct VisionConfig {
     /// The variant and its constants.
     #[serde(flatten)]
     pub variant: VariantConfig,
+}
+
+/// With what follows from the variant.
+#[derive(Serialize)]
+struct Written<'a> {
+    model_type: String,
+    #[serde(flatten, with = "VisionConfig")]
+    config: &'a VisionConfig,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guard: Option<Guard>,
+}
+
+impl Serialize for VisionConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let kind = self.kind();
+        Written { model_type: kind.name(), config: self, guard: kind.guard() }.serialize(serializer)
+    }
+}
+
+#[derive(Deserialize)]
+struct Read {
+    model_type: String,
+    #[serde(flatten, with = "VisionConfig")]
+    config: VisionConfig,
+}
+
+impl<'de> Deserialize<'de> for VisionConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Read { model_type, config } = Read::deserialize(deserializer)?;
+        config.kind().check(&model_type).map_err(de::Error::custom)?;
+        Ok(config)
+    }
+}
+
+/// Names by number. JSON has the numbers as texts.
+fn numbered<'de, D: Deserializer<'de>>(keys: D) -> Result<BTreeMap<usize, String>, D::Error> {
+    let by_text = BTreeMap::<String, String>::deserialize(keys)?;
+    let numbered = |(number, name): (String, String)| match number.parse() {
+        Ok(number) => Ok((number, name)),
+        Err(_) => Err(de::Error::custom(format!("id2label: {number:?} is no number of a class"))),
+    };
+    by_text.into_iter().map(numbered).collect()
 }
 
 fn usual_range() -> f32 {
@@ -129,7 +175,6 @@ impl VisionConfig {
         classes: &[String],
     ) -> VisionConfig {
         VisionConfig {
-            model_type: "vit".into(),
             image_size,
             patch_size,
             num_channels: 3,
@@ -160,11 +205,22 @@ impl VisionConfig {
     /// The same encoder for segmentation, with a mask transformer of so many layers.
     #[must_use]
     pub fn segmenting(self, decoder_layers: usize) -> VisionConfig {
-        VisionConfig {
-            model_type: "segmenter".into(),
-            num_decoder_layers: Some(decoder_layers),
-            mask_norm_eps: Some(0.01),
-            ..self
+        VisionConfig { num_decoder_layers: Some(decoder_layers), mask_norm_eps: Some(0.01), ..self }
+    }
+
+    /// What `config.json` calls the architecture: `vit` for a classifier that is a plain Transformer, which
+    /// every program that knows ViT computes rightly, `mean_pooled_vit` without a class token, else
+    /// `neutreno_vit` and so on; for a segmenter `segmenter`, `neutreno_segmenter` and so on.
+    pub fn model_type(&self) -> String {
+        self.kind().name()
+    }
+
+    pub(crate) fn kind(&self) -> ModelType {
+        let segments = self.num_decoder_layers.is_some();
+        ModelType {
+            variant: self.variant.variant,
+            plain: if segments { SEGMENTER } else { VIT },
+            differs: (!segments && !self.class_token).then_some("mean_pooled"),
         }
     }
 
@@ -231,8 +287,7 @@ impl VisionConfig {
         if !self.id2label.keys().copied().eq(0..self.classes()) {
             return Err("id2label must name the classes 0, 1, 2 and so on".into());
         }
-        let known = if self.num_decoder_layers.is_some() { "segmenter" } else { "vit" };
-        check::kind([&self.model_type, &self.hidden_act], [known, "gelu"])?;
+        check::activation(&self.hidden_act, "gelu")?;
         self.variant.check(self.num_hidden_layers)
     }
 }
@@ -240,6 +295,7 @@ impl VisionConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
 
     #[test]
     fn goes_through_json_with_either_kind_of_size() {
@@ -249,6 +305,33 @@ mod tests {
             let text = serde_json::to_string(&config).unwrap();
             assert_eq!(serde_json::from_str::<VisionConfig>(&text).unwrap(), config);
             assert_eq!(config.check(), Ok(()));
+        }
+    }
+
+    /// Others must not take a variant for a plain ViT; before, all files said that they were one.
+    #[test]
+    fn files_name_their_variant_and_older_ones_are_read() {
+        let names = ["sky".to_string(), "road".to_string()];
+        let plain = VisionConfig::new(ImageSize::new(28, 28), 4, 64, 3, 2, &names);
+        let variant = VariantConfig::of_images(Variant::Neutreno);
+        let neutreno = VisionConfig { variant, ..plain.clone() };
+        for (config, name, older, is_guarded) in [
+            (plain.clone(), "vit", "vit", false),
+            (neutreno.clone(), "neutreno_vit", "vit", true),
+            (VisionConfig { class_token: false, ..plain.clone() }, "mean_pooled_vit", "vit", true),
+            (VisionConfig { class_token: false, ..neutreno.clone() }, "neutreno_vit", "vit", true),
+            (plain.segmenting(2), "segmenter", "segmenter", false),
+            (neutreno.segmenting(2), "neutreno_segmenter", "segmenter", true),
+        ] {
+            let mut file = serde_json::to_value(&config).unwrap();
+            assert_eq!(file["model_type"], name);
+            assert_eq!(file["guard"]["model_type"] == "vit", is_guarded);
+            let read = |file: &Value| serde_json::from_value::<VisionConfig>(file.clone());
+            assert_eq!(read(&file).unwrap(), config);
+            file["model_type"] = older.into();
+            assert_eq!(read(&file).unwrap(), config);
+            file["model_type"] = "swin".into();
+            assert!(read(&file).unwrap_err().to_string().contains("model_type is \"swin\""));
         }
     }
 

@@ -10,10 +10,17 @@ mod blocks;
 mod classifier;
 mod config;
 mod encoder;
+mod hugging_face;
+mod load;
+mod positions;
+mod preprocessing;
 mod segmenter;
 
 pub use blocks::Blocks;
 pub use classifier::{ImageClassifier, SoftTargets};
 pub use config::{ImageSize, VisionConfig};
 pub use encoder::{Encoder, Pass};
+pub use hugging_face::VisionConfigFile;
+pub use load::LoadedClassifier;
+pub use preprocessing::Preprocessing;
 pub use segmenter::ImageSegmenter;

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test uses a part")]
 
+pub mod exchange;
 pub mod folder;
 pub mod programs;
 pub mod reference;

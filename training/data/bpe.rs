@@ -136,7 +136,12 @@ impl BytePairs {
         if ByteLevel::alphabet().iter().any(missing) {
             return Err("its vocabulary lacks some of the 256 bytes".into());
         }
-        let mut ids: Vec<u32> = tokenizer.get_vocab(true).into_values().collect();
+        let vocabulary = tokenizer.get_vocab(true);
+        // Ċ is the line end.
+        if vocabulary.keys().any(|token| token.strip_suffix('Ċ').unwrap_or(token).contains('Ċ')) {
+            return Err("it has tokens that go on after the end of a line".into());
+        }
+        let mut ids: Vec<u32> = vocabulary.into_values().collect();
         ids.sort_unstable();
         if ids.iter().enumerate().any(|(index, &id)| index != id as usize) {
             return Err("its token ids are not 0, 1, 2, … without a gap".into());
@@ -235,6 +240,7 @@ mod tests {
             (r#""normalizer":null"#, r#""normalizer":{"type":"NFKC"}"#, "normalizes"),
             (r#""!":0"#, r#""!!":0"#, "256 bytes"),
             (r#""!":0"#, r#""!":9999"#, "gap"),
+            (r#""!":0"#, r#""ĊĊ":280,"!":0"#, "end of a line"),
         ] {
             let changed = json.replace(from, to);
             assert_ne!(changed, json);

@@ -8,6 +8,15 @@ pub(super) fn bytes_of(token: &str) -> Vec<u8> {
     bytes.unwrap_or_else(|| token.as_bytes().to_vec())
 }
 
+/// The letters of all bytes, from 0 to 255.
+pub(super) fn letters() -> impl Iterator<Item = char> {
+    let all: Vec<char> = ('!'..='\u{143}').filter(|letter| byte_of(*letter).is_some()).collect();
+    (0..=255).map(move |byte| {
+        let found = all.iter().find(|letter| byte_of(**letter) == Some(byte));
+        *found.expect("each byte has a letter")
+    })
+}
+
 fn byte_of(letter: char) -> Option<u8> {
     match letter {
         '!'..='~' | '¡'..='¬' | '®'..='ÿ' => u8::try_from(letter).ok(),
@@ -30,6 +39,8 @@ mod tests {
         let mut bytes: Vec<u8> = ByteLevel::alphabet().into_iter().filter_map(byte_of).collect();
         bytes.sort_unstable();
         assert_eq!(bytes, (0..=255).collect::<Vec<u8>>());
+        let back: Vec<u8> = letters().filter_map(byte_of).collect();
+        assert_eq!(back, bytes);
         assert_eq!(bytes_of("ĠnaÃ¯ve"), " naïve".as_bytes());
         assert_eq!(bytes_of("<|end of text|>"), b"<|end of text|>");
     }

@@ -30,11 +30,15 @@ impl Decoder for Tokenizer {
             // 0xff occurs in no UTF-8 text.
             Tokenizer::Bytes => Some(vec![u8::try_from(id).unwrap_or(0xff)]),
             Tokenizer::BytePairs(pairs) => Some(pairs.bytes(id)),
+            Tokenizer::Pretrained(pretrained) => pretrained.bytes(id),
         }
     }
 
     fn text(&self, ids: &[u32]) -> String {
-        self.decode(ids)
+        match self {
+            Tokenizer::Pretrained(pretrained) => pretrained.text(ids),
+            _ => self.decode(ids),
+        }
     }
 }
 
@@ -157,46 +161,11 @@ pub fn decode(decoder: &impl Decoder, ids: &[u32]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pretrained::tests::sentence_piece;
     use super::*;
     use crate::data::tokenizer::TokenizerChoice;
 
     const TEXT: &str = "The naïve 東京 café 🙂🙃\n  two  spaces, „quotes“\n\n";
-
-    /// A tokenizer as SentencePiece's become: a beginning of text, `▁` for spaces, bytes for what the
-    /// vocabulary lacks.
-    fn sentence_piece() -> PretrainedTokenizer {
-        let mut vocabulary = serde_json::Map::new();
-        let tokens = ["<unk>", "<s>", "</s>"].map(str::to_owned).into_iter();
-        let bytes = (0..=255).map(|byte| format!("<0x{byte:02X}>"));
-        let letters = "▁abcdefghijklmnopqrstuvwxyzT,".chars().map(String::from);
-        for token in tokens.chain(bytes).chain(letters).chain(["▁t".to_owned()]) {
-            vocabulary.insert(token, vocabulary.len().into());
-        }
-        let special = |id: u32, content: &str| {
-            serde_json::json!({"id": id, "content": content, "single_word": false,
-                "lstrip": false, "rstrip": false, "normalized": false, "special": true})
-        };
-        let json = serde_json::json!({
-            "version": "1.0",
-            "added_tokens": [special(0, "<unk>"), special(1, "<s>"), special(2, "</s>")],
-            "normalizer": {"type": "Sequence", "normalizers": [
-                {"type": "Prepend", "prepend": "▁"},
-                {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]},
-            "pre_tokenizer": null,
-            "post_processor": {"type": "TemplateProcessing",
-                "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}},
-                    {"Sequence": {"id": "A", "type_id": 0}}],
-                "pair": [], "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}}},
-            "decoder": {"type": "Sequence", "decoders": [
-                {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
-                {"type": "ByteFallback"}, {"type": "Fuse"},
-                {"type": "Strip", "content": " ", "start": 1, "stop": 0}]},
-            "model": {"type": "BPE", "dropout": null, "unk_token": "<unk>", "fuse_unk": true,
-                "continuing_subword_prefix": null, "end_of_word_suffix": null,
-                "byte_fallback": true, "vocab": vocabulary, "merges": [["▁", "t"]]}
-        });
-        json.to_string().parse().unwrap()
-    }
 
     #[test]
     fn every_kind_gives_the_text_back() {
@@ -253,34 +222,5 @@ mod tests {
             assert_eq!(stream.push(tokenizer.id_of("▁t").unwrap()), " t", "{prompt}");
         }
         assert_eq!(TextStream::new(&tokenizer).push(tokenizer.id_of("▁t").unwrap()), "t");
-    }
-
-    #[test]
-    fn a_vocabulary_may_be_padded_and_not_cut() {
-        let tokenizer = sentence_piece();
-        let size = tokenizer.largest() as usize + 1;
-        assert_eq!(tokenizer.check(size).unwrap(), None);
-        assert!(
-            tokenizer.check(size + 3).unwrap().unwrap().contains("the last 3 stand for nothing")
-        );
-        let error = tokenizer.check(size - 1).unwrap_err().to_string();
-        assert!(error.contains(&format!("ids up to {}", size - 1)), "{error}");
-        assert!(tokenizer.is_special(2) && !tokenizer.is_special(5));
-    }
-
-    #[test]
-    fn files_that_are_no_tokenizers_are_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("tokenizer.json");
-        let refused = || PretrainedTokenizer::load(&path).unwrap_err().to_string();
-        assert!(refused().contains("reading the tokenizer"));
-        let cut_off = r#"{"decoder": {"type": "Fu"#;
-        for text in ["", "{}", "[1]", r#"{"model": {"type": "Magic"}}"#, cut_off] {
-            std::fs::write(&path, text).unwrap();
-            let said = refused();
-            assert!(said.contains("tokenizer.json is not a usable tokenizer"), "{text}: {said}");
-        }
-        std::fs::write(&path, [0xff, 0xfe]).unwrap();
-        assert!(refused().contains("utf-8"));
     }
 }

@@ -1,15 +1,18 @@
-//! From text to token ids and back: WikiText's own words, bytes, or byte-level BPE.
+//! From text to token ids and back: WikiText's own words, bytes, byte-level BPE, or the tokens of a
+//! pretrained model.
 //!
 //! A language model's loss is an average over its own tokens, so losses under two tokenizers can't
 //! be compared; perplexities a word can: exp(total nats / [`words_and_line_ends`]).
 
 use super::bpe::{self, BytePairs};
+use super::pretrained::PretrainedTokenizer;
 use super::words::Words;
 use serde_json::Value;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use thiserror::Error;
 
 /// Why a tokenizer could not be chosen, made, saved or loaded.
@@ -40,7 +43,8 @@ pub enum TokenizerError {
     },
     /// The file's content is not a tokenizer that this program can use.
     #[error(
-        "{path} is not a usable tokenizer: {reason}; use the tokenizer.json saved with the run"
+        "{path} is not a usable tokenizer: {reason}; use the tokenizer.json saved with the run, or that \
+         of the model"
     )]
     Invalid {
         /// The tokenizer's file.
@@ -142,20 +146,27 @@ pub enum Tokenizer {
     Bytes,
     /// Byte-level byte-pair encoding.
     BytePairs(Box<BytePairs>),
+    /// The tokens of a pretrained model.
+    Pretrained(Arc<PretrainedTokenizer>),
 }
 
 impl Tokenizer {
     /// The token ids of a text, each below [`Tokenizer::vocabulary`].
+    ///
+    /// Those that a pretrained model's file adds at the beginning of a text, such as `<s>`, are not
+    /// among them: windows of a text begin anywhere in it. [`PretrainedTokenizer::encode`] adds them.
     pub fn encode(&self, text: &str) -> Vec<u32> {
         match self {
             Tokenizer::Words(words) => words.encode(text),
             Tokenizer::Bytes => text.bytes().map(u32::from).collect(),
             Tokenizer::BytePairs(pairs) => pairs.encode(text),
+            Tokenizer::Pretrained(pretrained) => pretrained.encode_long(text),
         }
     }
 
     /// The text of token ids. Bytes that are not UTF-8, as a model may well write, and ids outside
-    /// the vocabulary become replacement characters (in words: `<unk>`).
+    /// the vocabulary become replacement characters (in words: `<unk>`). Special tokens of a pretrained
+    /// model are written out.
     pub fn decode(&self, ids: &[u32]) -> String {
         match self {
             Tokenizer::Words(words) => words.decode(ids),
@@ -166,15 +177,18 @@ impl Tokenizer {
                 String::from_utf8_lossy(&bytes).into_owned()
             }
             Tokenizer::BytePairs(pairs) => pairs.decode(ids),
+            Tokenizer::Pretrained(pretrained) => pretrained.decode(ids),
         }
     }
 
-    /// The number of different tokens.
+    /// The number of different tokens: one more than the largest id. A pretrained model may have more,
+    /// which stand for nothing.
     pub fn vocabulary(&self) -> usize {
         match self {
             Tokenizer::Words(words) => words.vocabulary(),
             Tokenizer::Bytes => 256,
             Tokenizer::BytePairs(pairs) => pairs.vocabulary(),
+            Tokenizer::Pretrained(pretrained) => pretrained.largest() as usize + 1,
         }
     }
 
@@ -183,6 +197,7 @@ impl Tokenizer {
         match self {
             Tokenizer::Words(words) => Some(words.unknown()),
             Tokenizer::Bytes | Tokenizer::BytePairs(_) => None,
+            Tokenizer::Pretrained(pretrained) => pretrained.unknown(),
         }
     }
 
@@ -200,29 +215,36 @@ impl Tokenizer {
         match self {
             Tokenizer::Words(words) => words.unknown_in(text),
             Tokenizer::Bytes | Tokenizer::BytePairs(_) => Vec::new(),
+            Tokenizer::Pretrained(pretrained) => pretrained.unknown_in(text),
         }
     }
 
     /// Whether the tokens hold every byte of a text, so that bits a byte can be told: words forget
-    /// the white space between them, and what is unknown.
+    /// the white space between them, and what is unknown; for a pretrained model's see
+    /// [`PretrainedTokenizer::keeps_every_byte`].
     pub fn keeps_every_byte(&self) -> bool {
-        !matches!(self, Tokenizer::Words(_))
+        match self {
+            Tokenizer::Words(_) => false,
+            Tokenizer::Bytes | Tokenizer::BytePairs(_) => true,
+            Tokenizer::Pretrained(pretrained) => pretrained.keeps_every_byte(),
+        }
     }
 
     /// `words`, `bytes` or `bpe:N`, where N is what was learnt: a short text has fewer pairs to
-    /// merge than were asked for.
+    /// merge than were asked for. `pretrained:N` for a pretrained model's.
     pub fn name(&self) -> String {
-        match self {
+        let choice = match self {
             Tokenizer::Words(_) => TokenizerChoice::Words,
             Tokenizer::Bytes => TokenizerChoice::Bytes,
             Tokenizer::BytePairs(pairs) => TokenizerChoice::BytePairs(pairs.vocabulary()),
-        }
-        .to_string()
+            Tokenizer::Pretrained(_) => return format!("pretrained:{}", self.vocabulary()),
+        };
+        choice.to_string()
     }
 
     /// Writes the tokenizer as JSON, under a temporary name first. Byte pairs are in the format of
-    /// Hugging Face's `tokenizer.json`; words and bytes as `{"kind": "words", "words": [...]}` and
-    /// `{"kind": "bytes"}`.
+    /// Hugging Face's `tokenizer.json`, a pretrained model's is the text of its own; words and bytes are
+    /// `{"kind": "words", "words": [...]}` and `{"kind": "bytes"}`.
     ///
     /// # Errors
     /// [`TokenizerError::File`] with the path; a file that was there before is then still whole.
@@ -232,6 +254,7 @@ impl Tokenizer {
             Tokenizer::Words(words) => words.to_json(),
             Tokenizer::Bytes => r#"{"kind": "bytes"}"#.to_string(),
             Tokenizer::BytePairs(pairs) => pairs.to_json(),
+            Tokenizer::Pretrained(pretrained) => pretrained.json().to_owned(),
         };
         super::files::write_whole(path, json.as_bytes()).map_err(|source| TokenizerError::File {
             action: "writing",
@@ -240,11 +263,12 @@ impl Tokenizer {
         })
     }
 
-    /// Reads what [`Tokenizer::save`] wrote.
+    /// Reads what [`Tokenizer::save`] wrote, or the `tokenizer.json` of a pretrained model. One that is
+    /// exactly as byte pairs are saved here is byte pairs, wherever it comes from.
     ///
     /// # Errors
     /// [`TokenizerError::File`] if the file can't be read; [`TokenizerError::Invalid`], with the
-    /// reason, if it isn't exactly such a tokenizer.
+    /// reason, if it is no such tokenizer.
     pub fn load(path: impl AsRef<Path>) -> Result<Tokenizer, TokenizerError> {
         let path = path.as_ref();
         let text = fs::read(path).map_err(|source| TokenizerError::File {
@@ -256,11 +280,19 @@ impl Tokenizer {
             .map_err(|reason| TokenizerError::Invalid { path: path.into(), reason })
     }
 
-    fn from_json(text: &[u8]) -> Result<Tokenizer, String> {
+    pub(super) fn from_json(text: &[u8]) -> Result<Tokenizer, String> {
         let json: Value = serde_json::from_slice(text).map_err(|error| error.to_string())?;
         let object = json.as_object().ok_or("it holds no JSON object")?;
         if object.contains_key("model") {
-            return Ok(Tokenizer::BytePairs(Box::new(BytePairs::from_json(text)?)));
+            let adds = object.get("added_tokens").and_then(Value::as_array);
+            // Byte pairs learnt here have nothing added; looking further would take time.
+            if adds.is_some_and(Vec::is_empty)
+                && let Ok(pairs) = BytePairs::from_json(text)
+            {
+                return Ok(Tokenizer::BytePairs(Box::new(pairs)));
+            }
+            let text = std::str::from_utf8(text).map_err(|error| error.to_string())?;
+            return Ok(Tokenizer::Pretrained(Arc::new(text.parse()?)));
         }
         match (object.get("kind").and_then(Value::as_str), object.len()) {
             (Some("bytes"), 1) => Ok(Tokenizer::Bytes),
@@ -339,7 +371,7 @@ mod tests {
             (r#"{"kind": "words", "words": ["a", 1]}"#, "words"),
             (r#"{"kind": "words", "words": ["a", "a", "<unk>", "<eos>"]}"#, "twice"),
             (r#"{"kind": "words", "words": ["a", "<unk>"]}"#, "<eos>"),
-            (r#"{"model": {"type": "WordLevel", "vocab": {}, "unk_token": "?"}}"#, "byte-level"),
+            (r#"{"model": {"type": "WordLevel", "vocab": {}, "unk_token": "?"}}"#, "no tokens"),
         ] {
             fs::write(&path, content).unwrap();
             let message = Tokenizer::load(&path).unwrap_err().to_string();

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use std::collections::HashMap;
 
-const UNKNOWN: &str = "<unk>";
-const LINE_END: &str = "<eos>";
+pub(super) const UNKNOWN: &str = "<unk>";
+pub(super) const LINE_END: &str = "<eos>";
 
 /// The words of a training text, the most frequent first. Every other word is `<unk>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +84,11 @@ impl Words {
     /// The number of words, `<unk>` and `<eos>` included.
     pub fn vocabulary(&self) -> usize {
         self.words.len()
+    }
+
+    /// All of them, each at the place of its id.
+    pub(super) fn words(&self) -> &[String] {
+        &self.words
     }
 
     pub(super) fn to_json(&self) -> String {

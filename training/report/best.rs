@@ -51,6 +51,13 @@ impl<'a> Best<'a> {
         } else {
             "What it learnt after that was of no use on other data"
         };
+        if *step == 0 {
+            return Some(format!(
+                "{name} was best before its first step: {} {score} then, {last_shown} at the end{of}. \
+                 It forgot more than it learnt: try a smaller --lr.",
+                measure.words,
+            ));
+        }
         Some(format!(
             "{name} was best after {} of {} steps: {} {score} then, {last_shown} at the end{of}. \
              {why}: try fewer --steps. The model of then is in checkpoints/step-{step:06}.",

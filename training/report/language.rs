@@ -2,7 +2,9 @@
 //! what they compare.
 
 use super::format::{decimals, fixed};
-use crate::run::Summary;
+use super::label;
+use super::table::INITIAL_LOSS;
+use crate::run::{Summary, VariantSummary};
 use serde_json::Value;
 
 /// The share of unknown words from which a perplexity is said not to compare with others.
@@ -34,9 +36,35 @@ pub(super) fn notes(summary: &Summary) -> Vec<String> {
     if let Some(official) = facts.get("official_words").and_then(Value::as_bool) {
         notes.push(comparable(summary, unit, official));
     }
+    notes.extend(starts(summary));
     notes
         .extend(facts.get("texts").and_then(Value::as_str).map(|texts| format!("Texts: {texts}.")));
     notes
+}
+
+/// What models took of the one that they started from, each variant once, and how much worse those began
+/// that were not as it was, where one was.
+fn starts(summary: &Summary) -> Vec<String> {
+    let as_it_was = |run: &VariantSummary| {
+        run.results.get("starts_as_it_was").and_then(Value::as_bool).unwrap_or(false)
+    };
+    let original = summary.variants.iter().find(|run| as_it_was(run));
+    let folder = summary.facts.get("from").and_then(|from| from["folder"].as_str());
+    let folder = folder.map_or_else(String::new, |folder| format!(" from {folder}"));
+    let groups = summary.groups();
+    let firsts = groups.iter().map(|group| group.runs[0]);
+    let note = |run: &VariantSummary| {
+        let start = run.results.get("start")?.as_str()?;
+        let mut note = format!("{} started{folder}: {start}", label(&run.variant));
+        let worse = original.map(|its| run.number(INITIAL_LOSS) - its.number(INITIAL_LOSS));
+        if let Some(worse) = worse.filter(|worse| worse.is_finite() && !as_it_was(run)) {
+            let (size, side) = (worse.abs(), if worse < 0.0 { "below" } else { "above" });
+            note +=
+                &format!(", and a validation loss {} nats {side} the model's own", fixed(size, 4));
+        }
+        Some(note + ".")
+    };
+    firsts.filter_map(note).collect()
 }
 
 /// With what the scores compare.
@@ -104,5 +132,27 @@ mod tests {
         assert!(!text.contains("published"), "{text}");
         let few = [("unknown_words_validation", 0.0004.into())];
         assert!(said(&few, ALL).contains("so they compare with published ones"));
+    }
+
+    #[test]
+    fn what_models_started_from_is_told_of_each_variant() {
+        let mut summary = summary(2);
+        assert!(starts(&summary).is_empty());
+        summary.facts.set("from", serde_json::json!({ "folder": "/models/one" }));
+        for run in &mut summary.variants {
+            let other = run.variant == "svformer";
+            run.results.set("start", "12 tensors are taken");
+            run.results.set("starts_as_it_was", !other);
+            run.results.set(INITIAL_LOSS, if other { 3.25 } else { 3.0 });
+        }
+        let notes = starts(&summary);
+        assert_eq!(notes.len(), 4);
+        assert_eq!(notes[0], "Transformer started from /models/one: 12 tensors are taken.");
+        let worse =
+            "12 tensors are taken, and a validation loss 0.2500 nats above the model's own.";
+        assert!(notes[3].ends_with(worse), "{}", notes[3]);
+        // Alone, there is nothing to hold it against.
+        summary.variants.retain(|run| run.variant == "svformer");
+        assert_eq!(starts(&summary), ["SVFormer started from /models/one: 12 tensors are taken."]);
     }
 }

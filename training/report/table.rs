@@ -42,6 +42,10 @@ pub(super) fn quality(summary: &Summary) -> Vec<Column> {
     for split in splits {
         columns.push(Column::new([&split.clone(), "scored"], move |group| scored(group, &split)));
     }
+    if summary.variants.iter().any(|run| run.results.get(INITIAL_LOSS).is_some()) {
+        let cell = |group: &Group| group.spread(|run| run.number(INITIAL_LOSS)).show(4);
+        columns.push(Column::new(["validation loss", "before step 1"], cell));
+    }
     if let Some(measure) = best::measured_by(summary) {
         let cell = |group: &Group| best::cell(measure, group);
         columns.push(Column::new(["best while training,", "at step"], cell));
@@ -79,6 +83,9 @@ pub(super) fn cost(summary: &Summary) -> Vec<Column> {
     columns.push(Column::new(["", "time"], time));
     columns
 }
+
+/// The validation loss of a model before its first step, where that was scored.
+pub(super) const INITIAL_LOSS: &str = "initial_validation_loss";
 
 /// The result of language models that tells what generation keeps in memory.
 pub(super) const KV_CACHE: &str = "kv_cache_bytes_per_token";

@@ -160,7 +160,7 @@ pub(super) fn remove_folder(path: &Path) -> Result<(), Error> {
 }
 
 /// The SHA-256 of a file, in hexadecimal.
-pub(super) fn hash_file(path: &Path) -> Result<String, Error> {
+pub(crate) fn hash_file(path: &Path) -> Result<String, Error> {
     let hash = || {
         let mut hash = Sha256::new();
         let mut file = File::open(path)?;

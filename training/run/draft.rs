@@ -72,6 +72,44 @@ impl Drop for Draft {
     }
 }
 
+/// Makes a folder that appears by one rename, with all that `fill` has put into it; an empty one of that
+/// name is replaced.
+///
+/// ```
+/// # use neutreno::run::{Error, write_folder, write_json};
+/// # let parent = tempfile::tempdir().unwrap();
+/// let path = parent.path().join("new");
+/// write_folder(&path, |folder| write_json(&folder.join("facts.json"), &[1, 2]))?;
+/// assert!(path.join("facts.json").is_file());
+/// let again = write_folder(&path, |_| Ok::<(), Error>(()));
+/// assert!(matches!(again, Err(Error::Taken { .. })));
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// # Errors
+/// Whatever `fill` fails with; if something of that name is there, or it cannot be written. Then nothing
+/// is left behind.
+pub fn write_folder<E: From<Error>>(
+    path: &Path,
+    fill: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<(), E> {
+    let taken = || Error::Taken { path: path.to_owned() };
+    let Some(name) = path.file_name() else { return Err(taken().into()) };
+    if !is_free(path) {
+        return Err(taken().into());
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).map_err(|source| Error::Create { path: path.to_owned(), source })?;
+    let mut draft = Draft::new(parent, name)?;
+    fill(draft.path())?;
+    // Nobody trains in it, so it needs no lock.
+    draft.lock = None;
+    let lock = lock_file(draft.path());
+    fs::remove_file(&lock).map_err(Error::file("remove", &lock))?;
+    if draft.publish(path)? { Ok(()) } else { Err(taken().into()) }
+}
+
 /// Whether there is nothing of that name, or an empty folder, which was made for us.
 pub(super) fn is_free(path: &Path) -> bool {
     let empty = || fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
@@ -121,6 +159,36 @@ mod tests {
             entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn a_folder_is_there_whole_or_not_at_all() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("deep/new");
+        let fill = |folder: &Path| {
+            fs::write(folder.join("a"), "1").unwrap();
+            Ok::<(), Error>(())
+        };
+        let failed = write_folder(&path, |folder| {
+            fill(folder)?;
+            Err(Error::NotARun { path: folder.to_owned() })
+        });
+        assert!(matches!(failed, Err(Error::NotARun { .. })));
+        assert_eq!(names(path.parent().unwrap()), [""; 0]);
+        fs::create_dir(&path).unwrap();
+        write_folder(&path, fill).unwrap();
+        assert_eq!(
+            (names(path.parent().unwrap()), names(&path)),
+            (vec!["new".into()], vec!["a".into()])
+        );
+        let file = parent.path().join("file");
+        fs::write(&file, "precious").unwrap();
+        for taken in [&path, &file, &path.join("..")] {
+            let refused = write_folder(taken, fill).unwrap_err().to_string();
+            assert!(refused.contains("is there already"), "{refused}");
+        }
+        assert_eq!(fs::read(&file).unwrap(), b"precious");
+        assert_eq!(names(parent.path()), ["deep", "file"]);
     }
 
     #[test]

@@ -27,6 +27,12 @@ pub enum Error {
         /// The folder that is there.
         path: PathBuf,
     },
+    /// Something is where a new folder was to be; it is left as it is.
+    #[error("{} is there already, and was left as it is: name another folder with --out", path.display())]
+    Taken {
+        /// What is there.
+        path: PathBuf,
+    },
     /// Another process is training in this folder.
     #[error(
         "another process{} is training in {}. Wait until it is done, or stop it",

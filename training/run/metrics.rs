@@ -13,7 +13,8 @@ pub const MEASURED: &str = "measured";
 /// (or `None`) when they are read back.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Metric {
-    /// Updates made so far, from 1.
+    /// Updates made so far, from 1; 0 for a score before the first, where this has no loss, no
+    /// learning rate and no gradient.
     pub step: u64,
     /// Training loss of this step, in nats.
     #[serde(deserialize_with = "null_is_nan")]

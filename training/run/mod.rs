@@ -3,7 +3,7 @@
 //! Everything here works on plain data, knows no tensor and no device, and can be read back:
 //!
 //! - [`RunFolder`] says what is in `runs/NAME/`, makes it and locks it;
-//! - [`write_atomically`] writes files that are never half there;
+//! - [`write_atomically`] writes files that are never half there, [`write_folder`] folders;
 //! - [`Metric`] is one line of `metrics.jsonl`, [`MetricsWriter`] adds them;
 //! - [`Summary`] is `summary.json`.
 
@@ -24,6 +24,7 @@ mod values;
 
 pub use checkpoint::{Weights, newest_weights};
 pub use disk::{write_atomically, write_json};
+pub use draft::write_folder;
 pub use error::Error;
 pub(crate) use folder::FILES;
 pub use folder::{ModelFolder, RunFolder};

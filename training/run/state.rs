@@ -51,7 +51,10 @@ pub struct LogState {
     /// The latest score.
     #[serde(default)]
     pub last: Option<f64>,
-    /// What these two are of.
+    /// The score before the first step.
+    #[serde(default)]
+    pub initial: Option<f64>,
+    /// What these are of.
     #[serde(default)]
     pub scored: Values,
 }

@@ -3,18 +3,20 @@
 pub mod evaluation;
 pub mod sampling;
 mod settings;
+mod start;
 
 pub use evaluation::{Score, TokenizedText, evaluate, evaluate_with_stride};
 pub use settings::LanguageSettings;
+pub use start::{Start, StartFolder};
 
 use crate::data::batches::{BatchError, TrainingBatches, uniform_nats, unigram_nats};
 use crate::data::corpus::Corpus;
 use crate::data::tokenizer::{Tokenizer, TokenizerChoice, TokenizerError};
 use crate::data::{Source, Splits};
 use crate::engine::random::Key;
-use crate::engine::{Builder, Device, Ids, Tensor};
+use crate::engine::{Builder, Device, Ids, Parameters, Tensor};
 use crate::error::Error;
-use crate::language::{LanguageModel, LanguageModelConfig, Pass};
+use crate::language::{LanguageModel, LanguageModelConfig, Pass, Transfer};
 use crate::measure::probe;
 use crate::run::{Data, Values, write_atomically};
 use crate::settings::Settings;
@@ -42,6 +44,8 @@ pub struct LanguageModelling {
     by_word: bool,
     /// A text that can be read only once, which the run keeps.
     passing: Option<String>,
+    /// What models start from, if not from nothing.
+    start: Option<Start>,
 }
 
 impl LanguageModelling {
@@ -77,10 +81,36 @@ impl LanguageModelling {
         tokenizer: Tokenizer,
         settings: LanguageSettings,
     ) -> LanguageModelling {
+        LanguageModelling::with_start(corpus, tokenizer, settings, None)
+    }
+
+    /// The task of learning a corpus with models that start from one that is trained already, and have its
+    /// sizes; `tokenizer` is its own.
+    pub fn starting_from(
+        start: Start,
+        corpus: &Corpus,
+        tokenizer: Tokenizer,
+        mut settings: LanguageSettings,
+    ) -> LanguageModelling {
+        start.sizes(&mut settings);
+        LanguageModelling::with_start(corpus, tokenizer, settings, Some(start))
+    }
+
+    fn with_start(
+        corpus: &Corpus,
+        tokenizer: Tokenizer,
+        settings: LanguageSettings,
+        start: Option<Start>,
+    ) -> LanguageModelling {
         let texts = corpus.splits.as_ref().map(|text| TokenizedText::new(text, &tokenizer));
         // Words are what a perplexity is counted in where the text itself says what a word is.
         let by_word = corpus.official_words || !tokenizer.keeps_every_byte();
-        let facts = facts(corpus, &tokenizer, &texts, by_word);
+        let vocabulary = start.as_ref().map(|start| start.config().vocab_size);
+        let vocabulary = vocabulary.unwrap_or(tokenizer.vocabulary());
+        let mut facts = facts(corpus, (&tokenizer, vocabulary), &texts, by_word);
+        if let Some(start) = &start {
+            facts.set(start::FROM, start.facts());
+        }
         let present = corpus.splits.as_ref().map(|text| !text.is_empty()).named();
         let hashes = corpus.hashes.clone().named().into_iter().zip(present);
         let hashes = hashes.filter(|(_, (_, present))| *present);
@@ -90,7 +120,18 @@ impl LanguageModelling {
         let data = Data { source: source.to_string(), path, name, hashes };
         let passing = matches!(corpus.source, Source::Pipe(_))
             .then(|| corpus.splits.iter().map(String::as_str).collect());
-        LanguageModelling { settings, tokenizer, texts, data, facts, by_word, passing }
+        LanguageModelling { settings, tokenizer, texts, data, facts, by_word, passing, start }
+    }
+
+    /// What models start from, if not from nothing.
+    pub fn start(&self) -> Option<&Start> {
+        self.start.as_ref()
+    }
+
+    /// What a model of this configuration takes of the one that it starts from, if it does.
+    pub fn transfer(&self, config: &LanguageModelConfig) -> Option<Transfer> {
+        let grown = if self.settings.lambda_warmup > 0 { 0.0 } else { 1.0 };
+        self.start.as_ref().map(|start| Transfer::new(start.config(), config, grown))
     }
 
     /// The scores of a text. Those of the test text carry its name.
@@ -150,11 +191,11 @@ impl From<BatchError> for Error {
 /// exp(nats / (words + line ends)), which do not depend on the tokenizer, or for each token.
 fn facts(
     corpus: &Corpus,
-    tokenizer: &Tokenizer,
+    (tokenizer, vocabulary): (&Tokenizer, usize),
     texts: &Splits<TokenizedText>,
     by_word: bool,
 ) -> Values {
-    let (validation, vocabulary) = (&texts.validation, tokenizer.vocabulary());
+    let validation = &texts.validation;
     let perplexity = |nats: f64| {
         let score = Score::new(nats, validation);
         if by_word { score.perplexity() } else { score.token_perplexity() }
@@ -216,19 +257,37 @@ impl Task for LanguageModelling {
         variant: &VariantConfig,
         device: &Device,
     ) -> Result<LanguageModelConfig, Error> {
-        let (vocabulary, width) = (self.tokenizer.vocabulary(), self.settings.width);
-        let config = self.settings.model(vocabulary, variant);
+        let context = self.settings.context;
+        let config = match &self.start {
+            None => self.settings.model(self.tokenizer.vocabulary(), variant),
+            Some(start) => {
+                let (variant, dropout) = (variant.clone(), self.settings.dropout);
+                LanguageModelConfig { variant, dropout, ..start.config().clone() }
+            }
+        };
         config.check().map_err(Error::Settings)?;
+        let (vocabulary, width) = (config.vocab_size, config.hidden_size);
         if vocabulary * width > device.largest_tensor() {
             return Err(Error::Settings(format!(
                 "{vocabulary} tokens of width {width} are more than one tensor can hold on \
                  {device}; choose a smaller --width, or fewer tokens with --tokenizer bpe:N"
             )));
         }
+        if context > config.max_position_embeddings {
+            return Err(Error::Settings(format!(
+                "--context {context} is more than the {} that the model was made for \
+                 (max_position_embeddings)",
+                config.max_position_embeddings
+            )));
+        }
         Ok(config)
     }
 
     fn memory_flags(&self) -> &'static str {
+        if self.start.is_some() {
+            return "--recompute, a smaller --batch (with a larger --accumulate the steps stay the \
+                    same), or a smaller --context";
+        }
         "--recompute, a smaller --batch (with a larger --accumulate the steps stay the same), a \
          smaller --context, or a smaller model (--layers, --width)"
     }
@@ -256,6 +315,34 @@ impl Task for LanguageModelling {
 
     fn build(&self, config: &LanguageModelConfig, builder: &mut Builder) -> LanguageModel {
         LanguageModel::new(config, builder)
+    }
+
+    fn start(
+        &self,
+        config: &LanguageModelConfig,
+        seed: u64,
+        device: &Device,
+    ) -> Result<(LanguageModel, Parameters), Error> {
+        match &self.start {
+            Some(start) => start.model(config, seed, device),
+            None => Ok(Parameters::build(device, seed, |builder| self.build(config, builder))),
+        }
+    }
+
+    fn check_start(&self) -> Result<(), Error> {
+        self.start.as_ref().map_or(Ok(()), Start::check)
+    }
+
+    /// NeuTRENO's λ grows.
+    fn at_step(&self, model: &LanguageModel, settings: &Settings, steps: u64) -> Values {
+        let warmup = self.settings.lambda_warmup.min(settings.steps);
+        let lambda = model.config().variant.neutreno_lambda.filter(|_| warmup > 0);
+        let Some(lambda) = lambda else { return Values::default() };
+        let grown = (steps as f64 / warmup as f64).min(1.0) as f32;
+        model.grow_fidelity(grown);
+        // As many digits as an f32 has.
+        let shown = (f64::from(grown * lambda) * 1e7).round() / 1e7;
+        Values::default().with("neutreno_lambda", shown)
     }
 
     fn batches(&self, seed: u64, batch: usize) -> Result<Batches<'_, [Ids; 2]>, Error> {
@@ -344,7 +431,13 @@ impl Task for LanguageModelling {
     }
 
     fn model_facts(&self, config: &LanguageModelConfig) -> Values {
-        Values::default().with("kv_cache_bytes_per_token", config.kv_cache_bytes_per_token())
+        let cache = config.kv_cache_bytes_per_token();
+        let mut facts = Values::default().with("kv_cache_bytes_per_token", cache);
+        if let Some(transfer) = self.transfer(config) {
+            facts.set("start", transfer.sentence());
+            facts.set("starts_as_it_was", transfer.change.is_none());
+        }
+        facts
     }
 
     fn save(&self, folder: &Path) -> Result<(), Error> {

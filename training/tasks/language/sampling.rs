@@ -9,9 +9,9 @@ use crate::language::{
 };
 
 /// Continues `prompt` by `count` tokens drawn from the model: at temperature 0.8, from the 40
-/// likeliest, and never the token for what is unknown, which would tell a reader nothing. It ends early
-/// where there is none to draw, as from logits that are no numbers. Beyond the model's longest context the
-/// oldest tokens are forgotten.
+/// likeliest, and never the token for what is unknown, which would tell a reader nothing, or one that the
+/// tokenizer does not have. It ends early where there is none to draw, as from logits that are no numbers.
+/// Beyond the model's longest context the oldest tokens are forgotten.
 ///
 /// # Errors
 /// If the device fails.
@@ -26,8 +26,9 @@ pub fn sample(
     key: Key,
 ) -> Result<String> {
     let context = model.config().max_position_embeddings;
+    let without_text = tokenizer.vocabulary() as u32..model.config().vocab_size as u32;
     let sampling = Sampling {
-        excluded: tokenizer.unknown().into_iter().collect(),
+        excluded: tokenizer.unknown().into_iter().chain(without_text).collect(),
         temperature: 0.8,
         top_k: Some(40),
         ..Sampling::default()

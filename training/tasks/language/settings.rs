@@ -32,6 +32,10 @@ pub struct LanguageSettings {
     /// The standard deviation of the initial embeddings; `None` for 1/√`width`.
     #[serde(default = "of_older_runs")]
     pub embedding_deviation: Option<f32>,
+    /// The steps in which NeuTRENO's λ grows from 0 in a straight line, at most all; 0 for one that is
+    /// there from the first step.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub lambda_warmup: u64,
     /// The share of the target that label smoothing gives to all tokens alike.
     pub label_smoothing: f32,
     /// Whether blocks are run again on the way back instead of keeping what they computed.
@@ -56,7 +60,30 @@ fn of_older_runs() -> Option<f32> {
     Some(0.02)
 }
 
+fn is_zero(steps: &u64) -> bool {
+    *steps == 0
+}
+
 impl LanguageSettings {
+    /// How a model that is trained already is trained on, gently. Its sizes are its own, and those here
+    /// mean nothing ([`Start::sizes`](super::Start::sizes)).
+    pub fn starting() -> (LanguageSettings, Settings) {
+        let (sizes, training) = tiny();
+        let sizes = LanguageSettings { context: 256, ..sizes };
+        let training = Settings {
+            batch: 4,
+            steps: 200,
+            learning_rate: 5e-5,
+            warmup: 20,
+            weight_decay: 0.0,
+            evaluate_every: 50,
+            evaluate_start: true,
+            sample_every: 100,
+            ..training
+        };
+        (sizes, training)
+    }
+
     /// All presets.
     pub const PRESETS: [Preset; 5] = [
         Preset { name: "tiny", purpose: "all four variants in minutes on two CPU cores" },
@@ -144,6 +171,7 @@ fn tiny() -> (LanguageSettings, Settings) {
         context: 64,
         dropout: 0.0,
         embedding_deviation: None,
+        lambda_warmup: 0,
         label_smoothing: 0.0,
         recompute: false,
         evaluation_tokens: 20_000,
@@ -163,6 +191,7 @@ fn tiny() -> (LanguageSettings, Settings) {
         clip: 1.0,
         average: None,
         evaluate_every: 100,
+        evaluate_start: false,
         measure_every: 0,
         sample_every: 100,
         schedules: Vec::new(),

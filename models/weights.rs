@@ -16,13 +16,15 @@ const WHOLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
 /// The open files of a folder's weights, which were found to be whole and to have what the index says.
-pub(super) struct Weights {
+pub(crate) struct Weights {
     /// What is named where something is wrong with all of it.
     path: PathBuf,
     files: Vec<Checkpoint>,
     tensors: BTreeMap<String, Place>,
     /// What stands before the names in the files.
     prefix: String,
+    /// All files that this is read from.
+    paths: Vec<PathBuf>,
 }
 
 struct Place {
@@ -50,8 +52,13 @@ impl Weights {
                 "of the {all} files that it names these are not beside it: {missing}; get them too"
             )));
         }
-        let (files, tensors) = (Vec::new(), BTreeMap::new());
-        let mut weights = Weights { path: index.clone(), files, tensors, prefix: String::new() };
+        let mut weights = Weights {
+            path: index.clone(),
+            files: Vec::new(),
+            tensors: BTreeMap::new(),
+            prefix: String::new(),
+            paths: vec![index.clone()],
+        };
         let mut problems = Vec::new();
         for (name, mut expected) in of_file {
             let file = Checkpoint::open(&folder.join(&name))?;
@@ -67,6 +74,7 @@ impl Weights {
                 |tensor: String| format!("{name} lacks {tensor}, which the index says it has");
             problems.extend(expected.into_iter().map(lacks));
             weights.files.push(file);
+            weights.paths.push(folder.join(&name));
         }
         match problems.is_empty() {
             true => Ok(weights),
@@ -97,7 +105,9 @@ impl Weights {
             Some((name.to_owned(), Place { file: 0, shape: shape.to_vec() }))
         };
         let tensors = file.tensors().filter_map(place).collect();
-        Ok(Weights { path: path.into(), files: vec![file], tensors, prefix: prefix.into() })
+        let (path, prefix) = (PathBuf::from(path), prefix.to_owned());
+        let paths = vec![path.clone()];
+        Ok(Weights { path, files: vec![file], tensors, prefix, paths })
     }
 
     /// The name of a tensor in its file.
@@ -161,6 +171,22 @@ impl Weights {
         self.files[file].read_into(&name, tensor)
     }
 
+    /// The numbers of a tensor, which must be there.
+    ///
+    /// # Errors
+    /// If it is of a type that cannot be read, or reading fails.
+    pub fn numbers(&mut self, name: &str) -> engine::Result<Vec<f32>> {
+        let Place { file, shape } = &self.tensors[name];
+        let (file, count) = (*file, shape.iter().product());
+        let name = self.in_file(name);
+        self.files[file].read_range(&name, 0..count)
+    }
+
+    /// The files that all of this is read from.
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
     /// A matrix, kept in half precision.
     ///
     /// # Errors
@@ -174,6 +200,18 @@ impl Weights {
         let file = self.tensors.get(name).map_or(0, |place| place.file);
         let name = self.in_file(name);
         self.files[file].read_half(&name, half, device)
+    }
+
+    /// The numbers of a tensor.
+    ///
+    /// # Errors
+    /// If there is none of that name that can be read, or reading fails.
+    pub fn read(&mut self, name: &str) -> engine::Result<Vec<f32>> {
+        let (file, elements) = self
+            .tensors
+            .get(name)
+            .map_or((0, 0), |place| (place.file, place.shape.iter().product()));
+        self.files[file].read_range(name, 0..elements)
     }
 
     /// Whether two tensors of one shape have the same numbers.
@@ -240,7 +278,7 @@ fn is_plain_name(name: &str) -> bool {
 }
 
 /// The first few of a list, and how many more there are.
-pub(super) fn list<T: AsRef<str>>(items: &[T]) -> String {
+pub(crate) fn list<T: AsRef<str>>(items: &[T]) -> String {
     const MOST: usize = 8;
     let first: Vec<&str> = items.iter().take(MOST).map(AsRef::as_ref).collect();
     let more = match items.len().saturating_sub(MOST) {
@@ -290,6 +328,8 @@ mod tests {
         let x = Tensor::zeros([2], &Device::cpu());
         weights.read_into("c", &x).unwrap();
         assert_eq!(x.to_vec().unwrap(), [1.0, 1.0]);
+        assert_eq!(weights.read("d").unwrap(), [1.0, 1.0]);
+        assert!(weights.read("e").unwrap_err().to_string().contains("e is missing"));
         assert!(weights.read_into("e", &x).unwrap_err().to_string().contains("e [2] is missing"));
     }
 
