@@ -159,6 +159,15 @@ const TRAINING: &[Row] = &[
 
 const TEXT: &[Row] = &[
     ("--kv-heads", &[("1", Works), ("0", Refused("--kv-heads")), ("3", Refused("--kv-heads"))]),
+    (
+        "--share-keys",
+        &[
+            ("1", Works),
+            ("2", Works),
+            ("0", Refused("--share-keys")),
+            ("99", Refused("--share-keys 99")),
+        ],
+    ),
     ("--untied", &[("", Works)]),
     (
         "--context",

@@ -133,6 +133,7 @@ mod tests {
             dropout: 0.1,
             ..plain.clone()
         };
+        let sharing = LanguageModelConfig { share_keys: 2, ..plain.clone() };
         variants
             .flat_map(|variant| {
                 [&plain, &everything]
@@ -208,7 +209,7 @@ mod tests {
             let file = ConfigFile::parse(json.to_string().as_bytes()).unwrap();
             assert_eq!((file.config, file.unknown), (config.clone(), Vec::new()));
             assert_eq!((file.begin_token, file.end_tokens), (Some(1), vec![2, 3]));
-            let plain = config.variant.variant == Variant::Transformer;
+            let plain = config.model_type() == "llama";
             assert_eq!(json["architectures"] == json!(["LlamaForCausalLM"]), plain);
             assert_eq!(json["auto_map"].is_object(), !plain);
             assert_eq!(

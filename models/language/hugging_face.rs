@@ -183,10 +183,11 @@ fn model_type(keys: &mut Keys) -> Result<String, String> {
     if of_name(&given).is_some() {
         return Ok(given);
     }
-    let ours = Variant::ALL.map(|variant| format!("{:?}", llama(variant).name()));
+    let mut known: Vec<String> = Variant::ALL.map(|variant| llama(variant).name()).into();
+    known.push(SHARED_KEYS.into());
     Err(format!(
         "model_type is {given:?}, and only {} are known: take a model of that architecture",
-        ours.join(", ")
+        known.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
     ))
 }
 
@@ -194,8 +195,14 @@ fn llama(variant: Variant) -> ModelType {
     ModelType { variant, plain: LLAMA, differs: None }
 }
 
+/// A plain Transformer in which layers share keys.
+const SHARED_KEYS: &str = "shared_keys_llama";
+
 /// The variant that a `model_type` names.
 fn of_name(model_type: &str) -> Option<Variant> {
+    if model_type == SHARED_KEYS {
+        return Some(Variant::Transformer);
+    }
     Variant::ALL.into_iter().find(|variant| llama(*variant).name() == model_type)
 }
 
@@ -449,6 +456,11 @@ mod tests {
         assert_eq!(exported.config.variant.name(), "resformer-learnable");
         let named = json!({"model_type": "svformer_llama", "architectures": "absent"});
         assert_eq!(read(named).unwrap().config.variant.variant, Variant::Svformer);
+        let shared =
+            LanguageModelConfig { share_keys: 2, ..LanguageModelConfig::new(61, 32, 4, 4, 64) };
+        assert_eq!(shared.model_type(), "shared_keys_llama");
+        let found = ConfigFile::parse(&serde_json::to_vec(&shared).unwrap()).unwrap();
+        assert_eq!(found.config, shared);
     }
 
     /// Each changes the model, and leaving it out or null gives what `transformers` gives.

@@ -128,8 +128,13 @@ impl Sampling {
                 }
             }
         }
-        tokens
-            .retain(|(token, logit)| *logit > f64::NEG_INFINITY && !self.excluded.contains(token));
+        for token in &self.excluded {
+            if let Some((_, logit)) = tokens.get_mut(*token as usize) {
+                *logit = f64::NEG_INFINITY;
+            }
+        }
+        // Numbers alone: what is none compares with nothing.
+        tokens.retain(|(_, logit)| *logit > f64::NEG_INFINITY);
         tokens
     }
 

@@ -1,8 +1,8 @@
 //! A classifier of images, with what pictures become before it sees them.
 
 use super::card::About;
+use super::model::{Model, load_weights, pretty, unfinished};
 use super::source::{OfRun, Source};
-use super::{Model, load_weights, pretty, unfinished};
 use crate::engine::half::Half;
 use crate::engine::{Device, Parameters};
 use crate::error::Error;

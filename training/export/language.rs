@@ -1,8 +1,8 @@
 //! A language model with its tokenizer.
 
 use super::card::About;
+use super::model::{Model, load_weights, pretty, unfinished};
 use super::source::{OfRun, Source};
-use super::{Model, load_weights, pretty, unfinished};
 use crate::data::tokenizer::Tokenizer;
 use crate::engine::half::Half;
 use crate::engine::{Device, Parameters};

@@ -4,22 +4,24 @@
 mod card;
 mod classifier;
 mod language;
+mod model;
 mod source;
 
+use crate::engine::Device;
 use crate::engine::half::Half;
-use crate::engine::optim::Average;
-use crate::engine::{Device, Parameters};
 use crate::error::Error;
 use crate::exchange;
 use crate::report::label;
 use crate::run::disk::replace_file;
-use crate::run::{Weights, write_atomically, write_folder, write_json};
-use crate::variant::VariantConfig;
-use card::{About, card};
+use crate::run::{write_atomically, write_folder, write_json};
+use card::card;
+use model::Model;
 use serde_json::Value;
 use source::{OfRun, Source};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+pub use model::load_weights;
 
 /// Files that a folder of Hugging Face's may have beside its weights, and that go along as they are.
 const GO_ALONG: [&str; 17] = [
@@ -152,51 +154,6 @@ impl Export {
         }
         Ok(())
     }
-}
-
-/// A model with its weights, and what stands beside them.
-struct Model {
-    /// Its `config.json`.
-    json: Value,
-    /// The class of `transformers` that loads it.
-    class: &'static str,
-    variant: VariantConfig,
-    parameters: Parameters,
-    about: About,
-    /// Files, each with its text, where none of that name went along.
-    files: Vec<(&'static str, String)>,
-    notices: Vec<String>,
-}
-
-/// A notice of weights that are not the final ones.
-fn unfinished(weights: &Weights) -> String {
-    format!("it is not trained to its end: this is its checkpoint of step {}", weights.step)
-}
-
-/// A value as indented JSON.
-fn pretty(value: &Value) -> String {
-    let text = serde_json::to_string_pretty(value).expect("a value is JSON");
-    text + "\n"
-}
-
-/// Puts a model's trained weights, the final ones or those of a checkpoint, in place of its parameters.
-///
-/// # Errors
-/// If the file cannot be read or is of another model.
-pub fn load_weights(weights: &Weights, parameters: &Parameters) -> Result<(), Error> {
-    let Weights { path, average, .. } = weights;
-    if !average {
-        parameters.load(path)?;
-        return Ok(());
-    }
-    let mut average = Average::new(parameters, 0.0);
-    average.load(parameters, path)?;
-    let read = || parameters.iter().map(|(_, tensor)| tensor.to_vec()).collect();
-    let numbers: Result<Vec<Vec<f32>>, _> = average.with(parameters, read);
-    for ((_, tensor), numbers) in parameters.iter().zip(numbers?) {
-        tensor.overwrite(&numbers);
-    }
-    Ok(())
 }
 
 /// Copies what a folder of Hugging Face's has beside its weights.

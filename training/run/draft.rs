@@ -103,10 +103,11 @@ pub fn write_folder<E: From<Error>>(
     fs::create_dir_all(parent).map_err(|source| Error::Create { path: path.to_owned(), source })?;
     let mut draft = Draft::new(parent, name)?;
     fill(draft.path())?;
-    // Nobody trains in it, so it needs no lock.
-    draft.lock = None;
+    // Nobody trains in it, so it needs no lock. With the file that goes first there is no moment in which
+    // it looks like what a killed process left.
     let lock = lock_file(draft.path());
     fs::remove_file(&lock).map_err(Error::file("remove", &lock))?;
+    draft.lock = None;
     if draft.publish(path)? { Ok(()) } else { Err(taken().into()) }
 }
 
@@ -132,7 +133,8 @@ fn remove_leftovers(parent: &Path) {
         let is_its_own = fs::read_to_string(&lock).is_ok_and(|id| id == process);
         let opened = File::options().read(true).write(true).open(&lock);
         let Some(file) = opened.ok().filter(|_| is_its_own) else { continue };
-        if disk::try_lock(&file, &lock).is_ok() {
+        // A file that was removed meanwhile is no lock of a folder that is there.
+        if disk::try_lock(&file, &lock).is_ok() && lock.is_file() {
             if cfg!(windows) {
                 drop(file);
             }
@@ -189,6 +191,30 @@ mod tests {
         }
         assert_eq!(fs::read(&file).unwrap(), b"precious");
         assert_eq!(names(parent.path()), ["deep", "file"]);
+    }
+
+    /// Each makes room by removing what was left, which must not be what another one is about to name.
+    #[test]
+    fn folders_that_are_made_at_once_do_not_remove_each_other() {
+        let parent = tempfile::tempdir().unwrap();
+        let make = |thread: usize| {
+            for number in 0..100 {
+                let path = parent.path().join(format!("{thread}-{number}"));
+                let fill = |folder: &Path| {
+                    for name in ["a", "b", "c"] {
+                        fs::write(folder.join(name), "1").unwrap();
+                    }
+                    Ok::<(), Error>(())
+                };
+                write_folder(&path, fill).unwrap();
+            }
+        };
+        std::thread::scope(|scope| {
+            (0..4).for_each(|thread| drop(scope.spawn(move || make(thread))));
+        });
+        let made = names(parent.path());
+        assert_eq!(made.len(), 400);
+        assert!(made.iter().all(|name| names(&parent.path().join(name)) == ["a", "b", "c"]));
     }
 
     #[test]
