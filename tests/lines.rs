@@ -2,10 +2,12 @@
 
 use neutreno::engine::autograd::{GradientContext, Op, Saved, Saves, apply};
 use neutreno::engine::device::{View, ViewMut};
+use neutreno::engine::half::Precision;
 use neutreno::engine::optim::{AdamW, AdamWSettings, Average, Optimizer, Sgd, SgdSettings};
 use neutreno::engine::optim::{clip, clip_values};
 use neutreno::engine::random::Key;
 use neutreno::engine::{Builder, Device, Ids, Initial, Kernel, Parameters, Shape, Tensor};
+use neutreno::language::{Generation, GenerationSettings, KeyValueCache, Sampling};
 use neutreno::language::{LanguageModel, LanguageModelConfig, Pass};
 use neutreno::vision::{
     self, ImageClassifier, ImageSegmenter, ImageSize, SoftTargets, VisionConfig,
@@ -209,6 +211,27 @@ fn of_training() {
     names_its_line(|| parameters.gradients().and(parameters.gradients()));
 }
 
+fn of_generation(model: &LanguageModel, device: &Device) {
+    let cache = || KeyValueCache::new(model.config(), 2, 4, Precision::F32, device).unwrap();
+    let settings = GenerationSettings::default;
+    let mut generation = Generation::new(model, cache(), settings(), Key::new(1));
+    let sampling = Sampling { top_p: 2.0, ..Sampling::default() };
+    let wrong = GenerationSettings { sampling, ..settings() };
+    let made = [cache(), cache()];
+    let [one, other] = made;
+    names_its_line(|| Generation::new(model, one, wrong, Key::new(1)));
+    names_its_line(|| Generation::with_keys(model, other, settings(), [Key::new(1)]));
+    names_its_line(|| generation.add(&[&[1]]));
+    names_its_line(|| generation.add(&[&[1], &[1, 2, 3, 4, 5]]));
+    names_its_line(|| generation.replace(0, &[]));
+    names_its_line(|| generation.replace(1, &[1, 2, 3, 4, 5]));
+    names_its_line(|| generation.replace(2, &[1]));
+    names_its_line(|| generation.stop(2));
+    names_its_line(|| generation.room(2));
+    names_its_line(|| generation.end(2));
+    names_its_line(|| generation.tokens(2).len());
+}
+
 fn of_models() {
     let device = Device::cpu();
     let config = LanguageModelConfig::new(20, 16, 2, 2, 8);
@@ -225,6 +248,7 @@ fn of_models() {
     names_its_line(|| model.logits(&good.reshape([2])));
     names_its_line(|| model.forward(&bad, &pass));
     names_its_line(|| model.trace(&bad));
+    of_generation(&model, &device);
 
     let classes = ["sky".to_owned(), "road".to_owned()];
     let config = VisionConfig::new(ImageSize::new(8, 12), 4, 16, 2, 2, &classes).segmenting(1);

@@ -150,7 +150,7 @@ fn terminal() -> [File; 2] {
     // SAFETY: all that is pointed to outlives the call, which returns two open descriptors that nobody
     // else has.
     unsafe {
-        assert_eq!(libc::openpty(&mut ours, &mut theirs, null_mut(), null_mut(), &mut size), 0);
+        assert_eq!(libc::openpty(&mut ours, &mut theirs, null_mut(), null_mut(), &raw mut size), 0);
         [File::from_raw_fd(ours), File::from_raw_fd(theirs)]
     }
 }
