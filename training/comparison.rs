@@ -226,6 +226,9 @@ impl<'a, T: Task> Comparison<'a, T> {
                 forecast,
                 growing: Some((self.show_every, &show)),
             };
+            // The pieces of another variant's model have other sizes: what it leaves idle would stay
+            // beside this one's.
+            device.trim();
             device.reset_peak();
             match device.install(|| training.run(config, observer)) {
                 Err(Error::Engine(error)) if error.is_of_device() => {

@@ -81,6 +81,20 @@ fn train_and_show(
     comparison.run(observer).map(|(summary, _)| summary)
 }
 
+/// Models of different sizes, one after another, take as much from the system as the largest.
+#[test]
+fn a_model_leaves_nothing_to_the_next() {
+    let (parent, device, task) = (tempfile::tempdir().unwrap(), Device::cpu(), task());
+    let open = || Ok(device.clone());
+    let variants = [Variant::Transformer, Variant::Svformer].map(VariantConfig::new);
+    let comparison = comparison(&task, parent.path(), device.clone(), &open);
+    let (summary, _) = Comparison { variants: &variants, ..comparison }.run(&mut Silent).unwrap();
+    let [_, last] = &summary.variants[..] else { panic!("two models") };
+    let reserved = device.memory().reserved;
+    let most = last.peak_memory_bytes + last.peak_memory_bytes / 4;
+    assert!(reserved <= most, "{reserved} of {}", last.peak_memory_bytes);
+}
+
 /// One small model.
 fn comparison<'a>(
     task: &'a LanguageModelling,
