@@ -588,11 +588,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.safetensors");
         let below_f16 = 65_519.0;
-        let numbers = [1.0 / 3.0, -1.001953125, below_f16, f32::NEG_INFINITY, f32::NAN];
+        // Two steps above 1 in f16, and a quarter of a step in bf16.
+        let step = 1.0 + 1.0 / 512.0_f32;
+        let numbers = [1.0 / 3.0, -step, below_f16, f32::NEG_INFINITY, f32::NAN];
         let x = tensor(&numbers, [5]);
         for (half, expected) in [
-            (Half::Bf16, [0.333984375, -1.0, 65_536.0, f32::NEG_INFINITY]),
-            (Half::F16, [0.33325195, -1.001953125, 65_504.0, f32::NEG_INFINITY]),
+            (Half::Bf16, [171.0 / 512.0, -1.0, 65_536.0, f32::NEG_INFINITY]),
+            (Half::F16, [0.33325195, -step, 65_504.0, f32::NEG_INFINITY]),
         ] {
             let chunks = chunks_as(Some(half), vec![("x".into(), x.clone())], &Metadata::new());
             fs::write(&path, chunks.collect::<Result<Vec<_>>>().unwrap().concat()).unwrap();
