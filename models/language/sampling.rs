@@ -86,8 +86,7 @@ impl Sampling {
             panic!("sampling: {problem}");
         }
         let mut tokens = self.candidates(logits, seen);
-        let (likeliest, largest) =
-            tokens.iter().copied().min_by(|one, other| likelier(one, other))?;
+        let (likeliest, largest) = tokens.iter().copied().min_by(likelier)?;
         if self.temperature == 0.0 {
             return Some(likeliest);
         }

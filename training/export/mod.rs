@@ -1,5 +1,5 @@
 //! Trained models for other programs: a folder that Hugging Face's `transformers` loads, version 4 as
-//! well as 5. [`exchange`](crate::exchange) says what is in it.
+//! well as 5. [`exchange`] says what is in it.
 
 mod card;
 mod classifier;

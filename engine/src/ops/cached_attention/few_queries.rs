@@ -156,8 +156,8 @@ impl<F: Format> Part<'_, F> {
         for key in 0..self.count {
             let key_words = &self.keys[(self.first + key) * words..][..words];
             let products = dots::<F, S, N, R>(simd, q, key_words);
-            for row in 0..R {
-                self.scores[(start + row) * PART + key] = products[row] * scale;
+            for (row, product) in products.iter().enumerate() {
+                self.scores[(start + row) * PART + key] = product * scale;
             }
         }
         let head = 2 + self.room;
@@ -193,10 +193,10 @@ impl<F: Format> Part<'_, F> {
         let (head, part) = (2 + self.room, self.room / F::NUMBERS);
         let place = |row: usize, which: usize| (start + row) * head + 2 + which * part + begin;
         let mut totals = [[[simd.splat_f32s(0.0); N]; 2]; R];
-        for row in 0..R {
-            for which in 0..F::NUMBERS {
+        for (row, totals) in totals.iter_mut().enumerate() {
+            for (which, totals) in totals.iter_mut().enumerate().take(F::NUMBERS) {
                 let sums = &self.sums[place(row, which)..][..LANES];
-                totals[row][which].copy_from_slice(S::as_simd_f32s(sums).0);
+                totals.copy_from_slice(S::as_simd_f32s(sums).0);
             }
         }
         let mut last = [0; LANES];
@@ -213,18 +213,18 @@ impl<F: Format> Part<'_, F> {
             for which in 0..F::NUMBERS {
                 for n in 0..N {
                     let numbers = F::numbers(simd, value[n], which);
-                    for row in 0..R {
+                    for (row, totals) in totals.iter_mut().enumerate() {
                         let weight = simd.splat_f32s(self.scores[(start + row) * PART + key]);
-                        let total = totals[row][which][n];
-                        totals[row][which][n] = simd.mul_add_e_f32s(numbers, weight, total);
+                        let total = &mut totals[which][n];
+                        *total = simd.mul_add_e_f32s(numbers, weight, *total);
                     }
                 }
             }
         }
-        for row in 0..R {
-            for which in 0..F::NUMBERS {
+        for (row, totals) in totals.iter().enumerate() {
+            for (which, totals) in totals.iter().enumerate().take(F::NUMBERS) {
                 let sums = &mut self.sums[place(row, which)..][..LANES];
-                S::as_mut_simd_f32s(sums).0.copy_from_slice(&totals[row][which]);
+                S::as_mut_simd_f32s(sums).0.copy_from_slice(totals);
             }
         }
     }
