@@ -136,7 +136,7 @@ mod tests {
         let sharing = LanguageModelConfig { share_keys: 2, ..plain.clone() };
         variants
             .flat_map(|variant| {
-                [&plain, &everything]
+                [&plain, &everything, &sharing]
                     .map(|sizes| LanguageModelConfig { variant: variant.clone(), ..sizes.clone() })
             })
             .collect()
