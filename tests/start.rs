@@ -343,6 +343,7 @@ fn what_cannot_start_is_refused() {
         "--width 24",
         "--heads 2",
         "--kv-heads 2",
+        "--share-keys 2",
         "--feed-forward 64",
         "--untied",
         "--embedding-deviation 0.1",

@@ -203,6 +203,7 @@ impl Arguments {
             ("--heads", self.sizes.heads.is_some(), "sizes"),
             ("--feed-forward", self.sizes.feed_forward.is_some(), "sizes"),
             ("--kv-heads", self.kv_heads.is_some(), "sizes"),
+            ("--share-keys", self.share_keys.is_some(), "layers"),
             ("--untied", self.untied, "layers"),
             ("--embedding-deviation", self.embedding_deviation.is_some(), "embeddings"),
             ("--tokenizer", self.tokenizer.is_some(), "a tokenizer"),

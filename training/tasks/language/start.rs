@@ -150,6 +150,7 @@ impl Start {
         settings.feed_forward = Some(config.intermediate_size);
         settings.heads = config.num_attention_heads;
         settings.key_value_heads = Some(config.num_key_value_heads);
+        settings.share_keys = config.share_keys;
         settings.tied = config.tie_word_embeddings;
     }
 
