@@ -2,12 +2,12 @@
 //! token, beside how fast this machine reads memory, which is what bounds the latter.
 
 use clap::Parser;
-use neutreno::LanguageModel;
 use neutreno::engine::device::KernelTime;
 use neutreno::engine::half::Precision;
 use neutreno::engine::random::Key;
-use neutreno::engine::{Device, Tensor};
+use neutreno::engine::{Device, Parameters, Tensor};
 use neutreno::language::{KeyValueCache, LoadSettings, Sampling};
+use neutreno::{LanguageModel, LanguageModelConfig};
 use rayon::prelude::*;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -89,6 +89,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         decoding.push((tokens - 1) as f64 / start.elapsed().as_secs_f64());
     }
     let peak = peak_memory();
+    let dispatches = dispatches_of_a_token(config)?;
     for _ in 0..rounds {
         bandwidth.push(device.install(read_memory));
     }
@@ -109,7 +110,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let line = json!({
             "prefill_tok_s": prefill, "decode_tok_s": decoding, "first_token_s": first_token,
             "read_gb_s": bandwidth / 1e9, "of_bound": share, "weight_bytes": loaded.weight_bytes,
-            "cache_bytes": cache.bytes(), "peak_rss_mib": peak,
+            "cache_bytes": cache.bytes(), "peak_rss_mib": peak, "gpu_dispatches": dispatches,
         });
         println!("{line}");
         return Ok(());
@@ -126,10 +127,25 @@ fn main() -> Result<(), Box<dyn Error>> {
         bandwidth / 1e9
     );
     println!("from the start to the first token: {:.2} s", first_token.unwrap_or_default());
+    println!(
+        "a GPU would be sent {dispatches} dispatches a token, {:.1} a layer",
+        dispatches as f64 / config.num_hidden_layers as f64
+    );
     if let Some(peak) = peak {
         println!("at most {peak} MiB in memory");
     }
     Ok(())
+}
+
+/// How many dispatches a GPU would be sent for one token, found out without one.
+fn dispatches_of_a_token(config: &LanguageModelConfig) -> Result<usize, Box<dyn Error>> {
+    let device = Device::plan_for_gpu(false);
+    let build = |builder: &mut _| LanguageModel::new(config, builder);
+    let (model, _) = Parameters::build(&device, 0, build);
+    let mut cache = KeyValueCache::new(config, 1, 2, Precision::F32, &device)?;
+    device.planned_dispatches();
+    model.extend(&mut cache, &[&[0]]);
+    Ok(device.planned_dispatches().len())
 }
 
 /// Launches and time of each kind of kernel for a token, the longest first.
