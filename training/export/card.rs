@@ -137,7 +137,8 @@ fn formula(variant: &VariantConfig, plain: &str, differs: bool) -> String {
     };
     let constants = Values::of(variant);
     let constants = constants.iter().filter(|(name, _)| *name != "variant");
-    let constants: Vec<String> = constants.map(|(name, value)| format!("{name} {value}")).collect();
+    let constants = constants.map(|(name, value)| format!("{name} {}", short(value)));
+    let constants: Vec<String> = constants.collect();
     let constants = match constants.is_empty() {
         true => String::new(),
         false => format!(", with {}", constants.join(", ")),
@@ -300,6 +301,12 @@ mod tests {
         ] {
             assert_eq!(number(value), expected);
         }
+    }
+
+    #[test]
+    fn constants_stand_as_they_were_given() {
+        let text = formula(&VariantConfig::new(Variant::Neutreno), "Llama", false);
+        assert!(text.contains("with neutreno_lambda 0.4. `modeling"), "{text}");
     }
 
     #[test]
