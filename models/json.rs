@@ -95,6 +95,25 @@ impl Keys {
         keys.iter().filter_map(found).collect()
     }
 
+    /// Takes keys that may have one value only, or be absent: with another, the numbers would be others.
+    /// Each comes with that value, and with what can be done about another.
+    pub fn take_fixed<const N: usize>(
+        &mut self,
+        fixed: [(&str, Value, &str); N],
+    ) -> Result<(), String> {
+        for (key, only, advice) in fixed {
+            let Some(value) = self.take(key) else { continue };
+            // 1 and 1.0 are the same.
+            let numbers = value.as_f64().zip(only.as_f64());
+            if numbers.map_or_else(|| value != only, |(one, other)| one != other) {
+                let known = if only.is_null() { "null".into() } else { short(&only) };
+                let value = short(&value);
+                return Err(format!("{key} is {value}, and only {known} is known: {advice}"));
+            }
+        }
+        Ok(())
+    }
+
     /// What is left, in the order of the names.
     pub fn rest(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.0.iter().map(|(key, value)| (key.as_str(), value))

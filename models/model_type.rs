@@ -1,8 +1,8 @@
 //! What `config.json` says of a model's architecture, so that no other program takes one of our variants
 //! for the plain model that its layers are made like.
 
-use crate::json::short;
-use crate::variant::Variant;
+use crate::json::{Keys, short};
+use crate::variant::{Variant, VariantConfig};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -118,6 +118,30 @@ impl ModelType {
             self.plain
         ))
     }
+}
+
+/// The variant of a configuration, which has keys of its own; where none is named, it is the one that
+/// `model_type` says.
+///
+/// # Errors
+/// If they do not fit together: a message that names them.
+pub fn variant(keys: &mut Keys, of_type: Variant) -> Result<VariantConfig, String> {
+    let mut keys = keys.part(&[
+        "variant",
+        "neutreno_lambda",
+        "resformer_kind",
+        "resformer_lambda",
+        "resformer_layers",
+    ]);
+    if !keys.contains_key("variant") && of_type == Variant::Transformer {
+        return match keys.keys().next() {
+            Some(key) => Err(format!("{key} is given, and no variant that it could belong to")),
+            None => Ok(VariantConfig::new(Variant::Transformer)),
+        };
+    }
+    let names = keys.keys().cloned().collect::<Vec<_>>().join(", ");
+    keys.entry("variant").or_insert_with(|| of_type.name().into());
+    serde_json::from_value(Value::Object(keys)).map_err(|error| format!("{names}: {error}"))
 }
 
 /// What stops a plain class from loading a variant.

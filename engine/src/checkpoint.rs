@@ -119,22 +119,12 @@ pub fn chunks_as(
         let numbers = tensor.to_vec()?;
         match precision {
             None => Ok(numbers.iter().flat_map(|number| number.to_le_bytes()).collect()),
-            Some(half) => halves(half, &numbers),
+            Some(half) => {
+                Ok(nearest(&numbers, half)?.into_iter().flat_map(u16::to_le_bytes).collect())
+            }
         }
     };
     std::iter::once(Ok([&length[..], &header].concat())).chain(tensors.into_iter().map(numbers))
-}
-
-fn halves(half: Half, numbers: &[f32]) -> Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(2 * numbers.len());
-    for number in numbers {
-        let bits = half.nearest(*number);
-        if number.is_finite() && !half.value(bits).is_finite() {
-            return Err(Error::TooLarge { number: *number, format: half.name() });
-        }
-        bytes.extend(bits.to_le_bytes());
-    }
-    Ok(bytes)
 }
 
 /// Loads all tensors of a file, in the order of their places in it.
@@ -315,12 +305,7 @@ impl Checkpoint {
     /// If the tensor has fewer numbers.
     #[track_caller]
     pub fn read_range(&mut self, name: &str, range: Range<usize>) -> Result<Vec<f32>> {
-        let Some(info) = self.info(name).cloned() else {
-            return Err(self.misfit(vec![format!("{name} is missing")]));
-        };
-        if let Some(problem) = unreadable((name, &info)) {
-            return Err(self.misfit(vec![problem]));
-        }
+        let info = self.readable(name)?;
         let elements: usize = info.shape.iter().product();
         let within = range.start <= range.end && range.end <= elements;
         assert!(within, "numbers {range:?} of {name}, which has {elements}");
@@ -347,16 +332,10 @@ impl Checkpoint {
     /// # Ok::<(), neutreno_engine::Error>(())
     /// ```
     pub fn read_half(&mut self, name: &str, half: Half, device: &Device) -> Result<HalfMatrix> {
-        let Some(info) = self.info(name).cloned() else {
-            return Err(self.misfit(vec![format!("{name} is missing")]));
-        };
-        let problem = unreadable((name, &info));
+        let info = self.readable(name)?;
         let Ok([rows, columns]) = <[usize; 2]>::try_from(info.shape.as_slice()) else {
             return Err(self.misfit(vec![format!("{name} is {:?}, no matrix", info.shape)]));
         };
-        if let Some(problem) = problem {
-            return Err(self.misfit(vec![problem]));
-        }
         let matrix = HalfMatrix::zeros([rows, columns], half, device);
         let at_once = (PIECE / columns.max(1)).max(1);
         for first in (0..rows).step_by(at_once) {
@@ -371,6 +350,17 @@ impl Checkpoint {
             matrix.overwrite_rows(first, &bits);
         }
         Ok(matrix)
+    }
+
+    /// Of a tensor whose numbers can be read.
+    fn readable(&self, name: &str) -> Result<TensorInfo> {
+        let Some(info) = self.info(name) else {
+            return Err(self.misfit(vec![format!("{name} is missing")]));
+        };
+        match unreadable((name, info)) {
+            Some(problem) => Err(self.misfit(vec![problem])),
+            None => Ok(info.clone()),
+        }
     }
 
     fn info(&self, name: &str) -> Option<&TensorInfo> {

@@ -5,9 +5,9 @@
 use super::config::LanguageModelConfig;
 use super::rotary::RopeScaling;
 use crate::json::{Keys, short};
-use crate::model_type::{LLAMA, ModelType};
+use crate::model_type::{LLAMA, ModelType, variant};
 use crate::variant::{Variant, VariantConfig};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// What a `config.json` says.
 ///
@@ -137,10 +137,6 @@ const WITHOUT_EFFECT: [&str; 40] = [
     "unsloth_version",
 ];
 
-/// The keys of the variants.
-const OF_VARIANTS: [&str; 5] =
-    ["variant", "neutreno_lambda", "resformer_kind", "resformer_lambda", "resformer_layers"];
-
 impl ConfigFile {
     /// Reads the text of a `config.json`.
     ///
@@ -150,18 +146,10 @@ impl ConfigFile {
     pub fn parse(text: &[u8]) -> Result<ConfigFile, String> {
         let mut keys = Keys::parse(text)?;
         let model_type = model_type(&mut keys)?;
-        for (key, only, advice) in fixed() {
-            match keys.take(key) {
-                Some(value) if !same(&value, &only) => {
-                    let known = if only.is_null() { "null".into() } else { short(&only) };
-                    let value = short(&value);
-                    return Err(format!("{key} is {value}, and only {known} is known: {advice}"));
-                }
-                _ => {}
-            }
-        }
+        keys.take_fixed(fixed())?;
         WITHOUT_EFFECT.iter().for_each(|key| drop(keys.take(key)));
-        let variant = variant(keys.part(&OF_VARIANTS), &model_type)?;
+        let of_type = of_name(&model_type).unwrap_or(Variant::Transformer);
+        let variant = variant(&mut keys, of_type)?;
         let config = config(&mut keys, variant)?;
         check_classes(&mut keys, &model_type, config.kind())?;
         check_layer_types(keys.take("layer_types"), config.num_hidden_layers)?;
@@ -204,20 +192,6 @@ fn of_name(model_type: &str) -> Option<Variant> {
         return Some(Variant::Transformer);
     }
     Variant::ALL.into_iter().find(|variant| llama(*variant).name() == model_type)
-}
-
-/// The four variants are ours; where none is named, `model_type` says which it is.
-fn variant(mut keys: Map<String, Value>, model_type: &str) -> Result<VariantConfig, String> {
-    let of_type = of_name(model_type).unwrap_or(Variant::Transformer);
-    if !keys.contains_key("variant") && of_type == Variant::Transformer {
-        return match keys.keys().next() {
-            Some(key) => Err(format!("{key} is given, and no variant that it could belong to")),
-            None => Ok(VariantConfig::new(Variant::Transformer)),
-        };
-    }
-    let names = keys.keys().cloned().collect::<Vec<_>>().join(", ");
-    keys.entry("variant").or_insert_with(|| of_type.name().into());
-    serde_json::from_value(Value::Object(keys)).map_err(|error| format!("{names}: {error}"))
 }
 
 /// That what the file calls itself fits its variant, and that it names no code but ours.
@@ -359,12 +333,6 @@ fn check_layer_types(types: Option<Value>, layers: usize) -> Result<(), String> 
         "layer_types is {}, and only \"full_attention\" for each of the {layers} layers is known",
         short(&types)
     ))
-}
-
-/// Whether two values are the same; 1 and 1.0 are.
-fn same(one: &Value, other: &Value) -> bool {
-    let numbers = one.as_f64().zip(other.as_f64());
-    numbers.map_or_else(|| one == other, |(one, other)| one == other)
 }
 
 #[cfg(test)]

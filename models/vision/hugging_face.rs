@@ -4,9 +4,9 @@
 
 use super::config::{ImageSize, VisionConfig};
 use crate::json::{Keys, short};
-use crate::model_type::{ModelType, VIT};
+use crate::model_type::{ModelType, VIT, variant};
 use crate::variant::{Variant, VariantConfig};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// What the `config.json` of a classifier says.
@@ -78,10 +78,6 @@ const WITHOUT_EFFECT: [&str; 20] = [
     "transformers_version",
 ];
 
-/// The keys of the variants.
-const OF_VARIANTS: [&str; 5] =
-    ["variant", "neutreno_lambda", "resformer_kind", "resformer_lambda", "resformer_layers"];
-
 impl VisionConfigFile {
     /// Reads the text of a `config.json`.
     ///
@@ -91,18 +87,10 @@ impl VisionConfigFile {
     pub fn parse(text: &[u8]) -> Result<VisionConfigFile, String> {
         let mut keys = Keys::parse(text)?;
         let model_type = model_type(&mut keys)?;
-        for (key, only, advice) in fixed() {
-            if let Some(value) = keys.take(key)
-                && value != only
-                && value.as_f64().zip(only.as_f64()).is_none_or(|(one, other)| one != other)
-            {
-                let known = if only.is_null() { "null".into() } else { short(&only) };
-                let value = short(&value);
-                return Err(format!("{key} is {value}, and only {known} is known: {advice}"));
-            }
-        }
+        keys.take_fixed(fixed())?;
         WITHOUT_EFFECT.iter().for_each(|key| drop(keys.take(key)));
-        let variant = variant(keys.part(&OF_VARIANTS), &model_type)?;
+        let of_type = of_name(&model_type).unwrap_or(Variant::Transformer);
+        let variant = variant(&mut keys, of_type)?;
         let config = config(&mut keys, variant, model_type != MEAN_POOLED)?;
         config.check()?;
         check_classes(&mut keys, &model_type, config.kind())?;
@@ -149,19 +137,6 @@ fn model_type(keys: &mut Keys) -> Result<String, String> {
         "model_type is {given:?}, and only {} are known: take a model of that architecture",
         known.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
     ))
-}
-
-fn variant(mut keys: Map<String, Value>, model_type: &str) -> Result<VariantConfig, String> {
-    let of_type = of_name(model_type).unwrap_or(Variant::Transformer);
-    if !keys.contains_key("variant") && of_type == Variant::Transformer {
-        return match keys.keys().next() {
-            Some(key) => Err(format!("{key} is given, and no variant that it could belong to")),
-            None => Ok(VariantConfig::new(Variant::Transformer)),
-        };
-    }
-    let names = keys.keys().cloned().collect::<Vec<_>>().join(", ");
-    keys.entry("variant").or_insert_with(|| of_type.name().into());
-    serde_json::from_value(Value::Object(keys)).map_err(|error| format!("{names}: {error}"))
 }
 
 /// That what the file calls itself fits what it says, and that it names no code but ours.
