@@ -180,9 +180,7 @@ impl Kernel for CachedAttention {
     }
 
     fn scratch(&self, inputs: &[Shape], threads: usize) -> Option<usize> {
-        let of_span = |span: &Span| {
-            cpu::scratch(&self.sizes(&inputs[0], span), threads)
-        };
+        let of_span = |span: &Span| cpu::scratch(&self.sizes(&inputs[0], span), threads);
         Some(self.places.spans().iter().map(of_span).max().unwrap_or(0))
     }
 
@@ -195,8 +193,8 @@ impl Kernel for CachedAttention {
             let sizes = self.sizes(&shape, span);
             let context = self.places.context();
             let sequence = context * self.kv_heads * words(self.half, sizes.head_size);
-            let [k, v] = [1, 2]
-                .map(|memory| &inputs[memory].data[span.sequence * sequence..][..sequence]);
+            let [k, v] =
+                [1, 2].map(|memory| &inputs[memory].data[span.sequence * sequence..][..sequence]);
             let (queries, rest) = q.split_at(span.tokens * row);
             q = rest;
             let output = cut(&mut o, span.tokens * row);
@@ -340,8 +338,7 @@ fn cases() -> Vec<Case> {
     let fidelities = [None, Some(Some(0.4)), Some(None)];
     let mut cases = Vec::new();
     let all = [one, several, long, long_and_short, around, many, full, wide];
-    for (index, ([sequences, context, heads, kv_heads, size], spans)) in
-        all.into_iter().enumerate()
+    for (index, ([sequences, context, heads, kv_heads, size], spans)) in all.into_iter().enumerate()
     {
         let spans: Vec<Span> = spans.into_iter().map(span).collect();
         let places = Places::new(&spans, context);

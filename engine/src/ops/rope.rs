@@ -140,7 +140,6 @@ impl Rope {
         Rope { offset: 0, places: Some(places.clone()), back: false, frequencies, table }
     }
 
-
     /// How many times, and how large a row of all heads and one head are.
     fn sizes(&self, x: &Shape) -> [usize; 3] {
         [x[1], x[2] * x[3], x[3]]

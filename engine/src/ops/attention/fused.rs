@@ -32,12 +32,7 @@ pub(super) fn record(
 }
 
 /// The same for plain attention of which only the output is wanted.
-pub fn record_plain(
-    sizes: &Sizes,
-    [q, k, v]: [&Binding; 3],
-    output: &Binding,
-    gpu: &mut Recorder,
-) {
+pub fn record_plain(sizes: &Sizes, [q, k, v]: [&Binding; 3], output: &Binding, gpu: &mut Recorder) {
     let log_sums = gpu.scratch(sizes.rows());
     record(sizes, Coefficients::PLAIN, [q, k, v, v, q], [output, &log_sums], gpu);
 }
