@@ -43,7 +43,7 @@ struct Arguments {
     /// One line of JSON
     #[arg(long, conflicts_with = "profile")]
     json: bool,
-    /// Show what each kind of kernel takes of a token
+    /// Show what each kind of kernel takes of the prompt, and of a token
     #[arg(long)]
     profile: bool,
 }
@@ -94,12 +94,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         bandwidth.push(device.install(read_memory));
     }
     if arguments.profile {
-        cache.truncate(0, prompt);
+        cache.truncate(0, 0);
+        device.start_profile();
+        model.extend(&mut cache, &[&ids]).to_vec()?;
+        show_profile(&device.stop_profile(), "the prompt", 1);
         device.start_profile();
         for _ in 1..tokens {
             model.extend(&mut cache, &[&[1]]).to_vec()?;
         }
-        show_profile(&device.stop_profile(), tokens - 1);
+        show_profile(&device.stop_profile(), "a token", tokens - 1);
     }
     let [prefill, decoding, bandwidth] = [prefill, decoding, bandwidth].map(median);
     // Each token reads all weights, but for the embedding where that is not the output layer too, and
@@ -148,24 +151,25 @@ fn dispatches_of_a_token(config: &LanguageModelConfig) -> Result<usize, Box<dyn 
     Ok(device.planned_dispatches().len())
 }
 
-/// Launches and time of each kind of kernel for a token, the longest first.
-fn show_profile(times: &[KernelTime], tokens: usize) {
+/// Launches and time of each kind of kernel, the longest first, for each of `count` times that something
+/// was done.
+fn show_profile(times: &[KernelTime], what: &str, count: usize) {
     let mut kinds: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
     for time in times {
         let (launches, seconds) = kinds.entry(time.name).or_default();
-        *launches += time.launches as f64 / tokens as f64;
-        *seconds += time.time.as_secs_f64() / tokens as f64;
+        *launches += time.launches as f64 / count as f64;
+        *seconds += time.time.as_secs_f64() / count as f64;
     }
     let mut kinds: Vec<_> = kinds.into_iter().collect();
     kinds.sort_by(|one, other| other.1.1.total_cmp(&one.1.1));
-    println!("{:24} {:>8} {:>10}", "kernel", "launches", "ms a token");
+    println!("{:24} {:>8} {:>14}", "kernel", "launches", format!("ms {what}"));
     for (name, (launches, seconds)) in &kinds {
-        println!("{name:24} {launches:8.1} {:10.3}", 1e3 * seconds);
+        println!("{name:24} {launches:8.1} {:14.3}", 1e3 * seconds);
     }
     let [launches, seconds] = kinds
         .iter()
         .fold([0.0, 0.0], |[launches, seconds], (_, kind)| [launches + kind.0, seconds + kind.1]);
-    println!("{:24} {launches:8.1} {:10.3}", "together", 1e3 * seconds);
+    println!("{:24} {launches:8.1} {:14.3}", "together", 1e3 * seconds);
 }
 
 fn bytes(count: u64) -> String {

@@ -96,6 +96,7 @@ shaders! {
     resize_bilinear,
     rms_norm,
     rope,
+    rope_and_cache,
     scale,
     sgd,
     sigmoid,

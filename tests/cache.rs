@@ -298,3 +298,29 @@ fn models_that_share_keys_learn_all_parameters() {
         }
     }
 }
+
+/// A model of so many layers, for one token on a GPU: how many dispatches it takes.
+fn dispatches(config: &LanguageModelConfig, layers: usize) -> usize {
+    let config = LanguageModelConfig { num_hidden_layers: layers, ..config.clone() };
+    let device = Device::plan_for_gpu(false);
+    let model = build(&config, &device);
+    let mut cache = KeyValueCache::new(&config, 1, CONTEXT, Precision::F32, &device).unwrap();
+    model.extend(&mut cache, &[&[1]]);
+    device.planned_dispatches();
+    model.extend(&mut cache, &[&[2]]);
+    device.planned_dispatches().len()
+}
+
+/// On a GPU small steps take as long as their dispatches: a layer has seven, and what mixes values or keeps
+/// them faithful at most three more.
+#[test]
+fn a_token_takes_few_dispatches() {
+    let of_a_layer = |variant: VariantConfig| {
+        let mut config = LanguageModelConfig::new(VOCABULARY, 32, 5, 4, CONTEXT);
+        config.variant = variant;
+        let [few, many] = [5, 9].map(|layers| dispatches(&config, layers));
+        (many - few) as f64 / 4.0
+    };
+    let found = Variant::ALL.map(|variant| of_a_layer(VariantConfig::new(variant)));
+    assert_eq!(found, [7.0, 8.0, 10.0, 7.0], "{:?}", Variant::ALL);
+}

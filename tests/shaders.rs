@@ -13,6 +13,7 @@ use neutreno::engine::gpu::Word;
 use neutreno::engine::half::Precision;
 use neutreno::engine::ops::OPS;
 use neutreno::engine::ops::cache::{Cache, Places, Span};
+use neutreno::engine::ops::rope_and_cache::Keep;
 use neutreno::engine::optim::{
     AdamW, AdamWSettings, Average, Optimizer, Sgd, SgdSettings, clip, clip_values,
 };
@@ -176,8 +177,14 @@ fn keep(device: &Device) {
     let places = Places::new(&[Span { sequence: 1, position: 2, tokens: 3 }], 5);
     for precision in Precision::ALL {
         let cache = Cache::new([2, 5, 3, 4], precision, device);
-        cache.write(&Tensor::zeros([3, 3, 4], device), &places);
+        let rows = Tensor::zeros([3, 3, 4], device);
+        cache.write(&rows, &places);
         cache.read(1, 4);
+        let values = Cache::new([2, 5, 3, 4], precision, device);
+        let [keys, values] = [&cache, &values].map(|cache| Keep { rows: &rows, cache });
+        for values in [None, Some(values)] {
+            rows.rope_and_cache(keys, values, &places, &[1.0, 0.5]);
+        }
     }
 }
 

@@ -146,6 +146,15 @@ fn rounded(bits: u32, count: u32) -> u32 {
     (bits + half + (bits >> count & 1)) >> count
 }
 
+/// Which format shaders are told that numbers are in: 0 for f32, 1 for bf16, 2 for f16.
+pub(crate) fn format_number(half: Option<Half>) -> usize {
+    match half {
+        None => 0,
+        Some(Half::Bf16) => 1,
+        Some(Half::F16) => 2,
+    }
+}
+
 /// The words that hold a matrix's numbers: two in each, those of a row from a word of its own on.
 pub(crate) fn packed(bits: &[u16], columns: usize) -> Vec<u32> {
     let word = |pair: &[u16]| u32::from(pair[0]) | pair.get(1).map_or(0, |b| u32::from(*b) << 16);

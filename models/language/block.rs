@@ -4,6 +4,8 @@
 use super::cache::{LayerCache, New};
 use super::config::LanguageModelConfig;
 use super::matrix::{Matrix, Source};
+use crate::engine::ops::fused_linear::{LinearLayer, RmsNorm};
+use crate::engine::ops::rope_and_cache::Keep;
 use crate::engine::random::Key;
 use crate::engine::{Initial, Tensor};
 use crate::trace::Trace;
@@ -73,10 +75,9 @@ impl Block {
     /// keeps of them.
     #[track_caller]
     pub fn extend(&self, x: &Tensor, new: &mut New, cache: &LayerCache) -> Tensor {
-        let normed = x.rms_norm(&self.input_norm, self.epsilon);
-        let x = x.add(&self.attention.extend(&normed, new, cache));
-        let normed = x.rms_norm(&self.post_attention_norm, self.epsilon);
-        x.add(&self.feed_forward.forward(&normed))
+        let norm = |weight| RmsNorm { weight, epsilon: self.epsilon };
+        let x = self.attention.extend(x, norm(&self.input_norm), new, cache);
+        self.feed_forward.extend(&x, norm(&self.post_attention_norm))
     }
 }
 
@@ -103,9 +104,14 @@ impl Linear {
         Linear { weight, bias: bias.then(&mut make) }
     }
 
+    /// It as the engine takes it.
+    fn layer(&self) -> LinearLayer<'_> {
+        LinearLayer { weight: self.weight.weight(), bias: self.bias.as_ref() }
+    }
+
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        self.weight.linear(x, self.bias.as_ref())
+        self.layer().forward(x)
     }
 }
 
@@ -174,24 +180,32 @@ impl Attention {
         self.output.forward(&attended.reshape([batch, time, usize::MAX]))
     }
 
-    /// The same for new tokens (rows, width), over all that is kept of their sequences.
+    /// x + what attention makes of norm(x), for new tokens (rows, width), over all that is kept of their
+    /// sequences.
     #[track_caller]
-    fn extend(&self, x: &Tensor, new: &mut New, cache: &LayerCache) -> Tensor {
+    fn extend(&self, x: &Tensor, norm: RmsNorm, new: &mut New, cache: &LayerCache) -> Tensor {
         let rows = x.shape()[0];
-        let heads = |linear: &Linear| linear.forward(x).reshape([rows, usize::MAX, self.head_size]);
-        let query = heads(&self.query).rope_at(new.places, &self.frequencies);
-        if let Some(key) = &self.key {
-            cache.keys.write(&heads(key).rope_at(new.places, &self.frequencies), new.places);
-            let own = self.value.as_ref().map(heads);
-            let values = new.first_value.of_layer(own, &self.mixing);
-            if self.value.is_some() {
-                cache.values.write(&values.mixed(), new.places);
+        let linear = [&self.query].into_iter().chain(&self.key).chain(&self.value);
+        let layers: Vec<LinearLayer> = linear.map(Linear::layer).collect();
+        let made = x.norm_linear(norm, &layers).into_iter();
+        let mut heads = made.map(|made| made.reshape([rows, usize::MAX, self.head_size]));
+        let query = heads.next().expect("a query");
+        let query = match heads.next() {
+            None => query.rope_at(new.places, &self.frequencies),
+            Some(key) => {
+                let own = heads.next();
+                let has_own = own.is_some();
+                let values = new.first_value.of_layer(own, &self.mixing);
+                let mixed = has_own.then(|| values.mixed());
+                new.values = Some(values);
+                let keys = Keep { rows: &key, cache: &cache.keys };
+                let values = mixed.as_ref().map(|rows| Keep { rows, cache: &cache.values });
+                query.rope_and_cache(keys, values, new.places, &self.frequencies)
             }
-            new.values = Some(values);
-        }
+        };
         let values = new.values.as_ref().expect("the first layer has values");
         let attended = values.attend_cached(&query, &cache.keys, &cache.values, new.places);
-        self.output.forward(&attended.reshape([rows, usize::MAX]))
+        attended.reshape([rows, usize::MAX]).linear_add(self.output.layer(), x)
     }
 }
 
@@ -219,6 +233,13 @@ impl FeedForward {
     fn forward(&self, x: &Tensor) -> Tensor {
         let gate = self.gate.forward(x);
         self.down.forward(&gate.swiglu(&self.up.forward(x)))
+    }
+
+    /// x + what it makes of norm(x), for new tokens (rows, width).
+    #[track_caller]
+    fn extend(&self, x: &Tensor, norm: RmsNorm) -> Tensor {
+        let inner = x.norm_linear_swiglu(norm, self.gate.layer(), self.up.layer());
+        inner.linear_add(self.down.layer(), x)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Matrices of weights: parameters, or in half precision for models that are only read.
 
+use crate::engine::ops::fused_linear::{LinearLayer, Weight};
 use crate::engine::ops::half_matrix::HalfMatrix;
 use crate::engine::{Builder, Device, Ids, Initial, Shape, Tensor};
 
@@ -10,12 +11,17 @@ pub(super) enum Matrix {
 }
 
 impl Matrix {
-    /// x Wᵀ + b.
+    /// x Wᵀ.
     #[track_caller]
-    pub fn linear(&self, x: &Tensor, bias: Option<&Tensor>) -> Tensor {
+    pub fn linear(&self, x: &Tensor) -> Tensor {
+        LinearLayer { weight: self.weight(), bias: None }.forward(x)
+    }
+
+    /// It as the engine takes it.
+    pub fn weight(&self) -> Weight<'_> {
         match self {
-            Matrix::Full(weight) => x.linear(weight, bias),
-            Matrix::Half(weight) => x.linear_half(weight, bias),
+            Matrix::Full(weight) => Weight::Full(weight),
+            Matrix::Half(weight) => Weight::Half(weight),
         }
     }
 

@@ -258,7 +258,7 @@ impl LanguageModel {
 
     /// The logits of what the output layer sees.
     pub(super) fn output(&self, states: &Tensor) -> Tensor {
-        self.output_weight().linear(states, None)
+        self.output_weight().linear(states)
     }
 
     /// The sizes of a batch of tokens. Positions are rotations, which can be computed of any, but beyond

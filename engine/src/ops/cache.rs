@@ -9,8 +9,8 @@ use crate::device::cpu::half::unpack;
 use crate::device::cpu::tasks::Tasks;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
-use crate::half::{Half, Precision};
-use crate::tensor::{launch, launch_into};
+use crate::half::{Half, Precision, format_number};
+use crate::tensor::{check_devices, launch, launch_into};
 use crate::{Device, Ids, Shape, Tensor, uniforms};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -99,8 +99,13 @@ impl Places {
         self.column(0)
     }
 
+    /// Which row of a memory with so many heads is that of a head at a slot.
+    pub(super) fn row_of_memory(&self, slot: usize, head: usize, heads: usize) -> usize {
+        (slot / self.context * heads + head) * self.context + slot % self.context
+    }
+
     /// The slot of each row.
-    fn slots(&self) -> impl ExactSizeIterator<Item = usize> {
+    pub(super) fn slots(&self) -> impl ExactSizeIterator<Item = usize> {
         self.column(1)
     }
 
@@ -147,7 +152,7 @@ impl Places {
 /// assert_eq!(cache.bytes(), 4 * 2 * 4);
 /// # Ok::<(), neutreno_engine::Error>(())
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Cache {
     /// Sequences, positions, heads, and the channels of a head.
     shape: [usize; 4],
@@ -195,18 +200,7 @@ impl Cache {
     /// If the shapes do not fit or a place is not in the cache.
     #[track_caller]
     pub fn write(&self, rows: &Tensor, places: &Places) {
-        let [_, context, heads, size] = self.shape;
-        let shape = rows.shape();
-        let fits = shape == [places.rows(), heads, size].into() && places.context == context;
-        assert!(
-            fits,
-            "cache: rows of {shape} for {} places in a cache of {:?}",
-            places.rows(),
-            self.shape
-        );
-        if let Err(problem) = places.check(self.memory.shape()[0] / heads) {
-            panic!("cache: {problem}");
-        }
+        self.check_rows(rows, places);
         if places.rows() > 0 {
             let (half, memory) = (self.precision.half(), self.memory.shape());
             let kernel = CacheWrite { half, memory, places: places.clone() };
@@ -229,17 +223,31 @@ impl Cache {
         rows
     }
 
+    /// That rows can be put in these places.
+    #[track_caller]
+    pub(super) fn check_rows(&self, rows: &Tensor, places: &Places) {
+        let [_, context, heads, size] = self.shape;
+        let shape = rows.shape();
+        let fits = shape == [places.rows(), heads, size].into() && places.context == context;
+        assert!(
+            fits,
+            "cache: rows of {shape} for {} places in a cache of {:?}",
+            places.rows(),
+            self.shape
+        );
+        check_devices("cache", rows.device(), self.memory.device());
+        if let Err(problem) = places.check(self.memory.shape()[0] / heads) {
+            panic!("cache: {problem}");
+        }
+    }
+
+    /// Whether both are handles to one memory.
+    pub(super) fn is_same(&self, other: &Cache) -> bool {
+        self.memory.shares_memory(&other.memory)
+    }
+
     pub(super) fn memory(&self) -> &Tensor {
         &self.memory
-    }
-}
-
-/// Which of the formats shaders are given: 0 for f32, 1 for bf16, 2 for f16.
-pub(super) fn format_number(half: Option<Half>) -> usize {
-    match half {
-        None => 0,
-        Some(Half::Bf16) => 1,
-        Some(Half::F16) => 2,
     }
 }
 
@@ -271,12 +279,11 @@ impl Kernel for CacheWrite {
 
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let [heads, size] = [inputs[0].shape[1], inputs[0].shape[2]];
-        let (context, length) = (self.places.context(), words(self.half, size));
+        let length = words(self.half, size);
         let rows = inputs[0].data.chunks_exact(heads * size);
         for (slot, row) in self.places.slots().zip(rows) {
-            let (sequence, slot) = (slot / context, slot % context);
             for (head, numbers) in row.chunks_exact(size).enumerate() {
-                let at = ((sequence * heads + head) * context + slot) * length;
+                let at = self.places.row_of_memory(slot, head, heads) * length;
                 pack(self.half, numbers, &mut outputs[0].data[at..at + length]);
             }
         }
@@ -294,7 +301,7 @@ impl Kernel for CacheWrite {
 }
 
 /// Numbers as words.
-fn pack(half: Option<Half>, numbers: &[f32], words: &mut [f32]) {
+pub(super) fn pack(half: Option<Half>, numbers: &[f32], words: &mut [f32]) {
     let Some(half) = half else { return words.copy_from_slice(numbers) };
     for (word, pair) in words.iter_mut().zip(numbers.as_chunks::<2>().0) {
         let [low, high] = pair.map(|number| u32::from(half.nearest_finite(number)));

@@ -18,12 +18,12 @@ use few_queries::PART;
 
 use super::attention::Coefficient;
 use super::attention::fused::{self, Sizes};
-use super::cache::{Cache, CacheRead, Places, Span, format_number, words};
+use super::cache::{Cache, CacheRead, Places, Span, words};
 use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::cpu::scratch::cut;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
-use crate::half::Half;
+use crate::half::{Half, format_number};
 use crate::proof::{Array64, Case, Proven};
 use crate::{Shape, Tensor, uniforms};
 

@@ -22,7 +22,7 @@ use crate::{Device, Error, Ids, Result, Shape, Tensor};
 /// assert_eq!(x.linear_half(&weight, None).to_vec()?, [31.0, 64.0]);
 /// # Ok::<(), neutreno_engine::Error>(())
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct HalfMatrix {
     half: Half,
     shape: [usize; 2],
@@ -113,6 +113,11 @@ impl HalfMatrix {
     /// The format of its numbers.
     pub fn half(&self) -> Half {
         self.half
+    }
+
+    /// The words of its rows.
+    pub(super) fn words(&self) -> &Tensor {
+        &self.words
     }
 
     /// Rows and columns.

@@ -12,11 +12,11 @@
 use super::matmul::MatMul;
 use super::sum::Sum;
 use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
-use crate::device::cpu::few_rows::{self, MOST_ROWS, Single, Weight};
+use crate::device::cpu::few_rows::{self, Add, MOST_ROWS, Product, Single, Weight};
 use crate::device::cpu::products::{self, MatrixMut};
 use crate::device::cpu::simd;
-use crate::device::gpu::few_rows::FewRows;
-use crate::device::gpu::products::{Matrix, Product, Tiling};
+use crate::device::gpu::few_rows::{Extra, FewRows};
+use crate::device::gpu::products::{self as gpu_products, Matrix, Tiling};
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::proof::{Array64, Case, Proven};
@@ -89,7 +89,13 @@ impl Kernel for Linear {
         if rows <= MOST_ROWS {
             let words = bytemuck::cast_slice(inputs[1].data);
             let weight = Weight { words, outputs: count, inputs: width };
-            return few_rows::multiply::<Single>(y, inputs[0].data, weight, bias, scratch);
+            let product = Product { y, weight, add: bias.map_or(Add::Nothing, Add::Bias) };
+            return few_rows::multiply::<Single>(
+                vec![product],
+                inputs[0].data,
+                [rows, width],
+                scratch,
+            );
         }
         let x = products::Matrix::new(inputs[0].data, rows, width);
         let weight = products::Matrix::new(inputs[1].data, count, width).transposed();
@@ -105,15 +111,17 @@ impl Kernel for Linear {
         let count = inputs[1].shape[0];
         let bias = inputs.get(2);
         if self.tiling == Tiling::Suitable && FewRows::are_few(rows, gpu) {
-            let [x, weight, y] = [&inputs[0], &inputs[1], &outputs[0]];
-            return FewRows { x, weight, half: None, bias, y, sizes: [rows, count, width] }
-                .record(gpu);
+            let (x, extra) = (&inputs[0], bias.map_or(Extra::Nothing, Extra::Bias));
+            let (matrices, y) = (&[&inputs[1]], &[&outputs[0]]);
+            let sizes = [rows, width];
+            return FewRows { x, sizes, matrices, half: None, extra, swiglu: false, y }.record(gpu);
         }
         let x = Matrix::new(&inputs[0], rows, width);
         let weight = Matrix::new(&inputs[1], count, width).transposed_if(true);
         let y = Matrix::new(&outputs[0], rows, count);
         let tiling = self.tiling;
-        Product { bias, tiling, ..Product::new(y, x, weight) }.record(gpu);
+        let product = gpu_products::Product::new(y, x, weight);
+        gpu_products::Product { bias, tiling, ..product }.record(gpu);
     }
 }
 

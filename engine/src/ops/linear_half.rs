@@ -9,13 +9,13 @@ use super::half_rows::{HalfRows, case_words, reference_rows};
 use super::linear::{fill_rows, output};
 use crate::Shape;
 use crate::autograd::{GradientContext, Op, Saved, Saves};
-use crate::device::cpu::few_rows::{self, MOST_ROWS, Weight};
+use crate::device::cpu::few_rows::{self, Add, MOST_ROWS, Weight};
 use crate::device::cpu::half::{Bf16, F16, unpack};
 use crate::device::cpu::products::{self, MatrixMut};
 use crate::device::cpu::scratch::cut;
 use crate::device::cpu::simd;
 use crate::device::cpu::tasks::Tasks;
-use crate::device::gpu::few_rows::FewRows;
+use crate::device::gpu::few_rows::{Extra, FewRows};
 use crate::device::gpu::products::{Matrix, Product};
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
@@ -79,10 +79,13 @@ impl Kernel for LinearHalf {
         let [y, scratch] = outputs else { unreachable!("y and the working memory") };
         if rows <= MOST_ROWS {
             let weight = Weight { words, outputs: count, inputs: self.inputs };
-            return match self.half {
-                Half::Bf16 => few_rows::multiply::<Bf16>(y, x, weight, bias, scratch),
-                Half::F16 => few_rows::multiply::<F16>(y, x, weight, bias, scratch),
+            let add = bias.map_or(Add::Nothing, Add::Bias);
+            let products = vec![few_rows::Product { y, weight, add }];
+            let multiply = match self.half {
+                Half::Bf16 => few_rows::multiply::<Bf16>,
+                Half::F16 => few_rows::multiply::<F16>,
             };
+            return multiply(products, x, [rows, self.inputs], scratch);
         }
         if let Some(bias) = bias {
             fill_rows(y, bias);
@@ -93,10 +96,10 @@ impl Kernel for LinearHalf {
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
         let (rows, count) = (inputs[0].shape.rows(), inputs[1].shape[0]);
         let (x, bias, y) = (&inputs[0], inputs.get(2), &outputs[0]);
-        let sizes = [rows, count, self.inputs];
         if FewRows::are_few(rows, gpu) {
-            let weight = &inputs[1];
-            return FewRows { x, weight, half: Some(self.half), bias, y, sizes }.record(gpu);
+            let (extra, half) = (bias.map_or(Extra::Nothing, Extra::Bias), Some(self.half));
+            let (sizes, matrices, y) = ([rows, self.inputs], &[&inputs[1]], &[y]);
+            return FewRows { x, sizes, matrices, half, extra, swiglu: false, y }.record(gpu);
         }
         let weight = gpu.scratch([count, self.inputs]);
         let all = HalfRows { half: self.half, columns: self.inputs, ids: None };

@@ -5,6 +5,7 @@ pub mod cache;
 pub mod elementwise;
 pub mod half_matrix;
 mod operators;
+pub mod rope_and_cache;
 mod row_function;
 mod rows;
 mod shapes;
@@ -59,6 +60,7 @@ ops! {
     dropout: dropout::Dropout,
     exp: Elementwise<exp::Exp>,
     fill: fill::Fill,
+    fused_linear: fused_linear::FusedLinear,
     gather: gather::Gather,
     gelu: Elementwise<gelu::Gelu>,
     gelu_tanh: Elementwise<gelu_tanh::GeluTanh>,

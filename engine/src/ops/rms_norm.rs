@@ -65,13 +65,7 @@ impl Kernel for RmsNorm {
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let [x, weight] = [inputs[0].data, inputs[1].data];
         let [y, inverse] = outputs else { unreachable!("y and 1/r") };
-        let width = weight.len();
-        let rows = simd::rows_per_task(width);
-        let tasks = y.par_chunks_mut(rows * width).zip(inverse.par_chunks_mut(rows));
-        tasks.enumerate().each(|(task, (y, inverse))| {
-            let x = &x[task * rows * width..];
-            simd::vectorized(Forward { x, weight, epsilon: self.epsilon, y, inverse });
-        });
+        normalize(x, weight, self.epsilon, y, inverse);
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
@@ -85,6 +79,23 @@ impl Kernel for RmsNorm {
         let (inputs, outputs) = ([x, weight], [y, inverse]);
         gpu.dispatch_rows("rms_norm_forward", &inputs, &outputs, uniforms, shape.rows());
     }
+}
+
+/// y and 1/r of some rows x.
+pub(super) fn normalize(
+    x: &[f32],
+    weight: &[f32],
+    epsilon: f32,
+    y: &mut [f32],
+    inverse: &mut [f32],
+) {
+    let width = weight.len();
+    let rows = simd::rows_per_task(width);
+    let tasks = y.par_chunks_mut(rows * width).zip(inverse.par_chunks_mut(rows));
+    tasks.enumerate().each(|(task, (y, inverse))| {
+        let x = &x[task * rows * width..];
+        simd::vectorized(Forward { x, weight, epsilon, y, inverse });
+    });
 }
 
 /// Some rows.

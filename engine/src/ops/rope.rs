@@ -140,6 +140,11 @@ impl Rope {
         Rope { offset: 0, places: Some(places.clone()), back: false, frequencies, table }
     }
 
+    /// The cosines and sines of all positions.
+    pub(super) fn table(&self) -> Ids {
+        self.table.clone()
+    }
+
     /// How many times, and how large a row of all heads and one head are.
     fn sizes(&self, x: &Shape) -> [usize; 3] {
         [x[1], x[2] * x[3], x[3]]
@@ -277,7 +282,13 @@ impl simd::Rows for Rotation<'_> {
 
 /// One head.
 #[inline(always)]
-fn rotate(x: &[f32], y: &mut [f32], (cosines, sines): (&[f32], &[f32]), sign: f32, add: bool) {
+pub(super) fn rotate(
+    x: &[f32],
+    y: &mut [f32],
+    (cosines, sines): (&[f32], &[f32]),
+    sign: f32,
+    add: bool,
+) {
     let half = cosines.len();
     let (x1, x2) = x.split_at(half);
     let (y1, y2) = y.split_at_mut(half);

@@ -1,4 +1,4 @@
-//! Products of a few rows by a matrix whose every row makes one output: y = x Wᵀ + b. They take the time
+//! Products of a few rows by matrices whose every row makes one output: y = x Wᵀ + b. They take the time
 //! that it takes to read W, so that is read once, as it lies in memory, and each of its rows is
 //! multiplied with all rows of x while it is at hand.
 //!
@@ -67,24 +67,36 @@ pub fn prepare<F: Format>(x: &[f32], prepared: &mut [f32]) {
     }
 }
 
-/// y = x Wᵀ + b, with x of (rows, inputs) and y of (rows, outputs).
+/// y = x Wᵀ + what is added, for one of several matrices that the same rows are multiplied with.
+#[derive(Debug)]
+pub struct Product<'a> {
+    /// (rows, outputs).
+    pub y: &'a mut [f32],
+    pub weight: Weight<'a>,
+    pub add: Add<'a>,
+}
+
+/// What is added to products.
+#[derive(Clone, Copy, Debug)]
+pub enum Add<'a> {
+    Nothing,
+    /// The same to each row.
+    Bias(&'a [f32]),
+    /// To each row its own.
+    Rows(&'a [f32]),
+}
+
+/// Makes all of some products of `count` rows of x. Their tasks are shared out together: handing work over
+/// takes as long as much of it.
 ///
 /// # Panics
 /// If there are more than [`MOST_ROWS`] rows.
 pub fn multiply<F: Format>(
-    y: &mut [f32],
+    products: Vec<Product>,
     x: &[f32],
-    weight: Weight,
-    bias: Option<&[f32]>,
+    [count, inputs]: [usize; 2],
     mut scratch: &mut [f32],
 ) {
-    /// What one task reads of W, in words: enough to pay for the task.
-    const WORDS: usize = if cfg!(miri) { 64 } else { 32 << 10 };
-    let Weight { outputs, inputs, .. } = weight;
-    if outputs == 0 || y.is_empty() {
-        return;
-    }
-    let count = y.len() / outputs;
     assert!(count <= MOST_ROWS, "{count} rows are not few");
     let mut ordered: [&[f32]; MOST_ROWS] = [&[]; MOST_ROWS];
     for (row, ordered) in ordered.iter_mut().take(count).enumerate() {
@@ -92,19 +104,31 @@ pub fn multiply<F: Format>(
         prepare::<F>(&x[row * inputs..][..inputs], memory);
         *ordered = memory;
     }
+    let tasks = products.into_iter().flat_map(|product| stretches::<F>(product, ordered, count));
+    tasks.collect::<Vec<_>>().into_par_iter().each(|task| with_vectors(task));
+}
+
+/// The parts of a product of `count` rows.
+fn stretches<'a, F: Format>(
+    product: Product<'a>,
+    x: [&'a [f32]; MOST_ROWS],
+    count: usize,
+) -> impl Iterator<Item = Stretch<'a, F>> {
+    /// What one task reads of W, in words: enough to pay for the task.
+    const WORDS: usize = if cfg!(miri) { 64 } else { 32 << 10 };
+    let Product { y, weight: Weight { words, outputs, inputs }, add } = product;
     let stride = inputs.div_ceil(F::NUMBERS);
     let length = (WORDS / stride.max(1)).max(1);
-    let mut rows: Vec<_> = y.chunks_exact_mut(outputs).map(|y| y.chunks_mut(length)).collect();
-    let mut part = |row: usize| rows.get_mut(row).and_then(Iterator::next).unwrap_or_default();
-    let tasks: Vec<[&mut [f32]; MOST_ROWS]> =
-        (0..outputs.div_ceil(length)).map(|_| from_fn(&mut part)).collect();
-    tasks.into_par_iter().enumerate().each(|(index, y)| {
+    let parts = if count == 0 { 0 } else { outputs.div_ceil(length) };
+    let mut rows: Vec<_> =
+        y.chunks_exact_mut(outputs.max(1)).map(|y| y.chunks_mut(length)).collect();
+    (0..parts).map(move |index| {
         let first = index * length;
-        let words = &weight.words[first * stride..];
-        let bias = bias.map(|bias| &bias[first..]);
-        let format = PhantomData::<F>;
-        with_vectors(Stretch { words, stride, x: ordered, bias, count, y, format });
-    });
+        let mut part = |row: usize| rows.get_mut(row).and_then(Iterator::next).unwrap_or_default();
+        let y = from_fn(&mut part);
+        let words = &words[first * stride..];
+        Stretch { words, stride, x, add, first, outputs, count, y, format: PhantomData }
+    })
 }
 
 /// Rows of x that are multiplied at once at most: their totals stay in registers.
@@ -117,8 +141,10 @@ struct Stretch<'a, F> {
     stride: usize,
     /// As [`prepare`] leaves them.
     x: [&'a [f32]; MOST_ROWS],
-    /// From the first output on.
-    bias: Option<&'a [f32]>,
+    add: Add<'a>,
+    /// The number of the first of these outputs, and of all that a row has.
+    first: usize,
+    outputs: usize,
     /// Of rows.
     count: usize,
     y: [&'a mut [f32]; MOST_ROWS],
@@ -161,9 +187,13 @@ impl<F: Format> Stretch<'_, F> {
         for output in 0..self.y[start].len() {
             let words = &self.words[output * self.stride..][..self.stride];
             let sums = dots::<F, S, N, R>(simd, x, words);
-            let bias = self.bias.map_or(0.0, |bias| bias[output]);
-            for (y, sum) in self.y[start..].iter_mut().zip(sums) {
-                y[output] = sum + bias;
+            let at = self.first + output;
+            for (row, (y, sum)) in (start..).zip(self.y[start..].iter_mut().zip(sums)) {
+                y[output] = match self.add {
+                    Add::Nothing => sum,
+                    Add::Bias(bias) => sum + bias[at],
+                    Add::Rows(rows) => sum + rows[row * self.outputs + at],
+                };
             }
         }
     }
@@ -248,7 +278,9 @@ mod tests {
         let mut y = vec![f32::NAN; rows * outputs];
         let weight = Weight { words: bytemuck::cast_slice(w), outputs, inputs };
         let mut memory = vec![f32::NAN; scratch::<Single>(rows, inputs)];
-        multiply::<Single>(&mut y, x, weight, bias, &mut memory);
+        let add = bias.map_or(Add::Nothing, Add::Bias);
+        let product = Product { y: &mut y, weight, add };
+        multiply::<Single>(vec![product], x, [rows, inputs], &mut memory);
         y
     }
 
