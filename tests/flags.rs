@@ -124,6 +124,7 @@ const TRAINING: &[Row] = &[
         ],
     ),
     ("--threads", &[("0", Works), ("1", Works), ("1025", Refused("--threads"))]),
+    ("--as-hardware", &[("", Refused("the CPU is no GPU"))]),
     ("--list-devices", &[("", Works)]),
     (
         "--checkpoint-every",
@@ -431,6 +432,7 @@ fn of_efficiency() {
         ("--quiet", &[("", Works)]),
         ("--device", &[("cpu", Works), ("x", Refused("at least three letters"))]),
         ("--threads", &[("0", Works), ("1025", Refused("--threads"))]),
+        ("--as-hardware", &[("", Refused("the CPU is no GPU"))]),
         ("--list-devices", &[("", Works)]),
     ];
     check("efficiency", &[ROWS], |flags| run("efficiency", usual, &text, flags));
@@ -515,6 +517,7 @@ fn of_measure() {
         ("--quiet", &[("", Works)]),
         ("--device", &[("cpu", Works), ("x", Refused("at least three letters"))]),
         ("--threads", &[("0", Works), ("1025", Refused("--threads"))]),
+        ("--as-hardware", &[("", Refused("the CPU is no GPU"))]),
         ("--list-devices", &[("", Works)]),
     ];
     let folder = tempfile::tempdir().unwrap();
@@ -549,6 +552,7 @@ const MODELS: &[Row] = &[
     ("--quiet", &[("", Works)]),
     ("--device", &[("cpu", Works), ("x", Refused("at least three letters"))]),
     ("--threads", &[("0", Works), ("1025", Refused("--threads"))]),
+    ("--as-hardware", &[("", Refused("the CPU is no GPU"))]),
     ("--list-devices", &[("", Works)]),
 ];
 

@@ -143,7 +143,12 @@ fn of_tensors() {
     names_its_line(|| x.linear_cross_entropy_rows(&x, &ids));
     names_its_line(|| apply::<2>(Softplus, &[&x]));
     names_its_line(|| apply::<1>(Softplus, &[&x, &Tensor::zeros([1], &Device::cpu())]));
-    names_its_line(|| apply::<1>(Softplus, &[&Tensor::zeros([1], &Device::plan_for_gpu(false))]));
+    names_its_line(|| {
+        apply::<1>(
+            Softplus,
+            &[&Tensor::zeros([1], &Device::plan_for_gpu(neutreno::engine::gpu::Class::HARDWARE))],
+        )
+    });
 }
 
 /// On the CPU alone, and without a derivative.

@@ -35,7 +35,7 @@ pub use view::{View, ViewMut};
 use crate::Result;
 use crate::computation::Computation;
 use failure::Failure;
-use gpu::GpuLimits;
+use gpu::{Class, GpuLimits};
 use plan::PlannedDevice;
 use profile::Profiler;
 use std::fmt;
@@ -139,26 +139,25 @@ impl Device {
     pub fn plan_for(&self) -> Device {
         Device::planning(match &self.0.backend {
             Backend::Cpu(cpu) => PlannedDevice::Cpu { threads: cpu.threads() },
-            Backend::Gpu(gpu) => {
-                PlannedDevice::Gpu { software: gpu.is_software(), limits: gpu.limits() }
-            }
+            Backend::Gpu(gpu) => PlannedDevice::Gpu { class: gpu.class(), limits: gpu.limits() },
             Backend::Plan(plan) => plan.planned(),
         })
     }
 
-    /// The planning device ([`Device::plan`]) for a GPU, of which there need not be any: a card, or
-    /// an adapter that is a program on the CPU. It also keeps all dispatches until they are asked for.
+    /// The planning device ([`Device::plan`]) for a GPU of a class, of which there need not be any. It
+    /// also keeps all dispatches until they are asked for.
     ///
     /// ```
+    /// use neutreno_engine::gpu::Class;
     /// use neutreno_engine::{Device, Tensor};
-    /// let device = Device::plan_for_gpu(false);
+    /// let device = Device::plan_for_gpu(Class::HARDWARE);
     /// let x = Tensor::zeros([10], &device);
     /// device.planned_dispatches();
     /// x.exp();
     /// assert_eq!(device.planned_dispatches()[0].entry_point, "exp_forward");
     /// ```
-    pub fn plan_for_gpu(software: bool) -> Device {
-        Device::plan_for_limited_gpu(software, GpuLimits::NONE)
+    pub fn plan_for_gpu(class: Class) -> Device {
+        Device::plan_for_limited_gpu(class, GpuLimits::NONE)
     }
 
     /// The same for a GPU whose driver has these limits. Where a tensor is too large for them, or for the
@@ -166,10 +165,10 @@ impl Device {
     /// [`Error::OutOfMemory`].
     ///
     /// ```
-    /// use neutreno_engine::gpu::GpuLimits;
+    /// use neutreno_engine::gpu::{Class, GpuLimits};
     /// use neutreno_engine::{Device, Error, Tensor};
     /// let limits = GpuLimits { largest_binding: 128 << 20, largest_buffer: 256 << 20 };
-    /// let device = Device::plan_for_limited_gpu(false, limits);
+    /// let device = Device::plan_for_limited_gpu(Class::HARDWARE, limits);
     /// assert_eq!(device.largest_tensor(), 32 << 20);
     /// assert!(Tensor::zeros([32 << 20], &device).to_vec().is_ok());
     /// let error = Tensor::zeros([32 << 20, 2], &device).to_vec().unwrap_err();
@@ -177,8 +176,8 @@ impl Device {
     /// ```
     ///
     /// [`Error::OutOfMemory`]: crate::Error::OutOfMemory
-    pub fn plan_for_limited_gpu(software: bool, limits: GpuLimits) -> Device {
-        Device::planning(PlannedDevice::Gpu { software, limits })
+    pub fn plan_for_limited_gpu(class: Class, limits: GpuLimits) -> Device {
+        Device::planning(PlannedDevice::Gpu { class, limits })
     }
 
     fn planning(planned: PlannedDevice) -> Device {

@@ -4,7 +4,8 @@ use super::driver::Driver;
 use crate::memory_use::MemoryUse;
 use crate::{Error, Result};
 use std::fmt;
-use wgpu::{Adapter, Backend, DeviceType};
+pub(crate) use wgpu::Adapter;
+use wgpu::{Backend, DeviceType};
 
 /// The adapters that can run our shaders, the best first. GL is asked only where nothing better is
 /// there: loading it has side effects, such as messages where there is no display.

@@ -5,6 +5,7 @@
 
 mod adapter;
 mod binding;
+mod class;
 mod download;
 mod driver;
 pub(crate) mod few_rows;
@@ -19,8 +20,9 @@ mod shader;
 mod uniforms;
 
 pub use adapter::DeviceDescription;
-pub(crate) use adapter::{adapters, describe};
+pub(crate) use adapter::{Adapter, adapters, describe};
 pub use binding::Binding;
+pub use class::{Class, Speed};
 pub(crate) use download::Download;
 pub use limits::GpuLimits;
 pub(crate) use memory::Block;
@@ -36,7 +38,6 @@ use crate::memory_use::MemoryUse;
 use crate::{Ids, Shape};
 use driver::Driver;
 use memory::{Buffer, Pool, Purpose};
-use pace::Speed;
 use queue::Queue;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -46,27 +47,27 @@ pub(crate) struct Gpu {
     /// Those of ids.
     copies: Copies,
     description: DeviceDescription,
+    class: Class,
     driver: Driver,
     pool: Arc<Pool>,
     queue: Mutex<Queue>,
 }
 
 impl Gpu {
-    /// Opens an adapter.
+    /// Opens an adapter, as what it is or, if given, as one of another class.
     ///
     /// # Errors
     /// If its driver refuses.
-    pub fn open(adapter: &wgpu::Adapter) -> crate::Result<Gpu> {
+    pub fn open(adapter: &wgpu::Adapter, class: Option<Class>) -> crate::Result<Gpu> {
         let description = describe(adapter);
+        let class = class.unwrap_or(Class::of(description.is_software()));
         let driver = adapter::open(adapter)?;
-        // On CPU drivers a barrier costs in proportion to the workgroup's size.
-        let (lanes, speed) =
-            if description.is_software() { (8, Speed::SOFTWARE) } else { (64, Speed::HARDWARE) };
         Ok(Gpu {
             copies: Copies::new(),
             description,
+            class,
             pool: Arc::new(Pool::new(driver.clone())),
-            queue: Mutex::new(Queue::new(&driver.device, lanes, speed)),
+            queue: Mutex::new(Queue::new(&driver.device, class)),
             driver,
         })
     }
@@ -76,12 +77,15 @@ impl Gpu {
         self.queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    pub fn is_software(&self) -> bool {
-        self.description.is_software()
+    pub fn class(&self) -> Class {
+        self.class
     }
 
     pub fn name(&self) -> String {
-        format!("{}, {}", self.description.name, self.description.interface)
+        let DeviceDescription { name, interface, .. } = &self.description;
+        let is_forced = self.class != Class::of(self.description.is_software());
+        let note = if is_forced { ", as hardware" } else { "" };
+        format!("{name}, {interface}{note}")
     }
 
     pub fn memory(&self) -> MemoryUse {
@@ -234,8 +238,8 @@ impl Sending<'_> {
 }
 
 impl Target for Sending<'_> {
-    fn is_software(&self) -> bool {
-        self.gpu.is_software()
+    fn class(&self) -> Class {
+        self.gpu.class()
     }
 
     fn dispatch(&mut self, dispatch: &Recorded) {
@@ -284,7 +288,7 @@ mod tests {
         let expected = std::env::var_os("NEUTRENO_EXPECT_GPU").is_some();
         assert!(!found.is_empty() || !expected, "NEUTRENO_EXPECT_GPU is set, and there is none");
         for adapter in found {
-            let gpu = Gpu::open(&adapter).unwrap();
+            let gpu = Gpu::open(&adapter, None).unwrap();
             let pool = Arc::downgrade(&gpu.pool);
             let device = Device::from_gpu(gpu);
             let ids = Ids::new(vec![1, 0], [2]);

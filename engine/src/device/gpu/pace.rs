@@ -3,7 +3,6 @@
 //! stands still meanwhile. How long a dispatch takes is not known beforehand, so it is estimated for
 //! hardware that is slow.
 
-use crate::device::cost::Cost;
 use std::time::Duration;
 
 /// The longest that a dispatch may be estimated to take, unless told otherwise. A batch of them
@@ -12,29 +11,6 @@ pub(super) const LONGEST: Duration = Duration::from_millis(200);
 
 /// The widest that a grid may be.
 pub(super) const MOST_GROUPS: usize = 65_535;
-
-/// What slow hardware does in a second.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Speed {
-    flops: f64,
-    bytes: f64,
-}
-
-impl Speed {
-    /// For adapters that are programs on the CPU, which no system takes away for being slow: between
-    /// what products reach on two cores (6 billion operations) and what attention does (1 billion).
-    pub const SOFTWARE: Speed = Speed { flops: 3e9, bytes: 2e9 };
-    /// For GPUs: graphics that were built into processors of 2012 do 300 billion operations and
-    /// move 20 billion bytes at best; a sixth and a fourth of it are left for kernels and drivers
-    /// that do not suit them.
-    pub const HARDWARE: Speed = Speed { flops: 50e9, bytes: 5e9 };
-
-    /// The time that slow hardware takes.
-    pub fn time(self, work: Cost) -> Duration {
-        let seconds = work.flops as f64 / self.flops + work.bytes as f64 / self.bytes;
-        Duration::from_secs_f64(seconds)
-    }
-}
 
 /// Cuts `groups` workgroups, which take `time` together, into pieces that take at most `longest`:
 /// the first of each, how many, and the time. A workgroup is not cut. Grids wider than
@@ -79,12 +55,5 @@ mod tests {
         for (_, _, time) in pieces(1_000, Duration::from_secs(7), limit) {
             assert!(time <= limit);
         }
-    }
-
-    #[test]
-    fn what_takes_time_is_computing_or_moving() {
-        let speed = Speed { flops: 1e9, bytes: 1e8 };
-        assert_eq!(speed.time(Cost { flops: 2_000_000_000, bytes: 0 }), Duration::from_secs(2));
-        assert_eq!(speed.time(Cost { flops: 0, bytes: 50_000_000 }), Duration::from_millis(500));
     }
 }

@@ -117,7 +117,7 @@ impl<'a> Product<'a> {
     /// Records the dispatches.
     pub fn record(&self, gpu: &mut Recorder) {
         let shared = match self.tiling {
-            Tiling::Suitable => !gpu.is_software(),
+            Tiling::Suitable => gpu.class().shared_tiles,
             forced => forced == Tiling::Shared,
         };
         let parts = if shared { self.parts() } else { 1 };
@@ -177,7 +177,7 @@ impl<'a> Product<'a> {
 
     /// The length of a part.
     fn length(&self, parts: usize) -> usize {
-        self.left.columns.div_ceil(parts).next_multiple_of(16)
+        self.left.columns.div_ceil(parts).max(1).next_multiple_of(16)
     }
 
     /// The entry point for software adapters, by which operands are transposed (t) or not (n);

@@ -1,9 +1,10 @@
 //! What waits to be sent to a GPU: dispatches go there in batches, each one compute pass.
 
 use super::binding::Slice;
+use super::class::{Class, Speed};
 use super::driver::Driver;
 use super::memory::Pool;
-use super::pace::{LONGEST, MOST_GROUPS, Speed, pieces};
+use super::pace::{LONGEST, MOST_GROUPS, pieces};
 use super::pipelines::{Pipeline, Pipelines};
 use super::recorder::Recorded;
 use super::uniforms::{Uniform, Word};
@@ -48,7 +49,7 @@ struct Command {
 }
 
 impl Queue {
-    pub fn new(device: &wgpu::Device, lanes: u32, speed: Speed) -> Queue {
+    pub fn new(device: &wgpu::Device, class: Class) -> Queue {
         let uniforms = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("uniforms"),
             size: (BATCH * UNIFORM_BYTES) as u64,
@@ -58,7 +59,7 @@ impl Queue {
         Queue {
             pipelines: Pipelines::new(
                 device.clone(),
-                lanes,
+                class.lanes,
                 uniforms.clone(),
                 UNIFORM_BYTES as u64,
             ),
@@ -66,7 +67,7 @@ impl Queue {
             uniforms,
             uniform_data: Vec::new(),
             in_flight: VecDeque::new(),
-            speed,
+            speed: class.speed,
             limit: LONGEST,
             estimate: Duration::ZERO,
             longest: Duration::ZERO,
