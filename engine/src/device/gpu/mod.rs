@@ -48,6 +48,8 @@ pub(crate) struct Gpu {
     copies: Copies,
     description: DeviceDescription,
     class: Class,
+    /// Whether that is another class than the adapter's own.
+    is_forced: bool,
     driver: Driver,
     pool: Arc<Pool>,
     queue: Mutex<Queue>,
@@ -60,12 +62,15 @@ impl Gpu {
     /// If its driver refuses.
     pub fn open(adapter: &wgpu::Adapter, class: Option<Class>) -> crate::Result<Gpu> {
         let description = describe(adapter);
-        let class = class.unwrap_or(Class::of(description.is_software()));
-        let driver = adapter::open(adapter)?;
+        let offered = adapter.limits().max_compute_invocations_per_workgroup;
+        let own = Class::of(description.is_software(), offered);
+        let class = class.map_or(own, |class| class.within(offered));
+        let driver = adapter::open(adapter, class)?;
         Ok(Gpu {
             copies: Copies::new(),
             description,
             class,
+            is_forced: class != own,
             pool: Arc::new(Pool::new(driver.clone())),
             queue: Mutex::new(Queue::new(&driver.device, class)),
             driver,
@@ -83,8 +88,7 @@ impl Gpu {
 
     pub fn name(&self) -> String {
         let DeviceDescription { name, interface, .. } = &self.description;
-        let is_forced = self.class != Class::of(self.description.is_software());
-        let note = if is_forced { ", as hardware" } else { "" };
+        let note = if self.is_forced { ", as hardware" } else { "" };
         format!("{name}, {interface}{note}")
     }
 
@@ -279,6 +283,22 @@ mod tests {
     use super::*;
     use crate::{Device, Tensor};
     use std::sync::Weak;
+
+    /// The limit is asked of the driver, which then takes no larger workgroup.
+    #[test]
+    fn a_device_of_small_workgroups_multiplies_large_matrices() {
+        for adapter in adapters() {
+            let gpu = Gpu::open(&adapter, Some(Class::HARDWARE.within(128))).unwrap();
+            let device = Device::from_gpu(gpu);
+            let numbers: Vec<f32> = (0..256 * 2048).map(|i| (i % 7) as f32 - 3.0).collect();
+            let product = |device: &Device| {
+                let [a, b] =
+                    [[2048, 256], [256, 2048]].map(|sizes| Tensor::new(&numbers, sizes, device));
+                a.matmul(&b).to_vec()
+            };
+            assert!(product(&device).unwrap() == product(&Device::cpu()).unwrap());
+        }
+    }
 
     /// A table that outlives every device (that of `rope`), and ids that a program keeps, have copies on
     /// the GPU; they do not keep its memory.

@@ -1,6 +1,7 @@
 //! Matrix products on a GPU: how `matmul.wgsl` is dispatched.
 
 use super::binding::Binding;
+use super::class::Class;
 use super::recorder::Recorder;
 use super::uniforms::Uniform;
 use crate::uniforms;
@@ -133,7 +134,7 @@ impl<'a> Product<'a> {
 
     /// Records the dispatches.
     pub fn record(&self, gpu: &mut Recorder) {
-        let tiling = self.suitable(gpu.class().shared_tiles);
+        let tiling = self.suitable(gpu.class());
         let parts = self.parts(tiling);
         if parts == 1 {
             return self.record_sums(gpu, tiling, 1);
@@ -182,20 +183,21 @@ impl<'a> Product<'a> {
     }
 
     /// The tiling, where `Suitable` stands for what suits the device and the sizes.
-    fn suitable(&self, shared: bool) -> Tiling {
+    fn suitable(&self, class: Class) -> Tiling {
         let Batch { left, right, .. } = self.batch;
         let fit = self.left.has_vectors(left)
             && self.right.has_vectors(right)
             && self.output.offset.is_multiple_of(4);
         match self.tiling {
-            Tiling::Suitable if !shared => Tiling::Registers,
+            Tiling::Suitable if !class.shared_tiles => Tiling::Registers,
             Tiling::Suitable | Tiling::Squares(_) if !fit => Tiling::Shared,
             Tiling::Suitable => {
-                let sides = [128, 64, 32].map(Tiling::Squares);
-                sides
-                    .into_iter()
-                    .max_by(|a, b| self.score(*a).total_cmp(&self.score(*b)))
-                    .expect("there are three")
+                // A square of 128 is made by 256 invocations.
+                let sides: &[usize] =
+                    if class.invocations < 256 { &[64, 32] } else { &[128, 64, 32] };
+                let by_score = |a: &Tiling, b: &Tiling| self.score(*a).total_cmp(&self.score(*b));
+                let squares = sides.iter().copied().map(Tiling::Squares);
+                squares.max_by(by_score).expect("there are some")
             }
             forced => forced,
         }
