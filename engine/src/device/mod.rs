@@ -327,6 +327,15 @@ impl Device {
         self.check()
     }
 
+    /// Waits until all work is done. Returns how long it took by a GPU's own clock, while kernels are timed by
+    /// it.
+    fn wait_and_time(&self) -> Option<Duration> {
+        match &self.0.backend {
+            Backend::Gpu(gpu) => gpu.wait_and_time(),
+            Backend::Cpu(_) | Backend::Plan(_) => None,
+        }
+    }
+
     /// Waits until all work is done, and leaves what goes wrong to be told later.
     fn wait(&self) {
         if let Backend::Gpu(gpu) = &self.0.backend {
@@ -412,9 +421,12 @@ impl Device {
     }
 
     /// Starts to measure how long each kernel takes; what was measured before is forgotten. While
-    /// it lasts, every kernel is waited for, so on a GPU the whole is slower, and the time of a
-    /// kernel includes the way there and back.
+    /// it lasts, every kernel is waited for, so on a GPU the whole is slower. A GPU's own clock tells how
+    /// long a kernel took; where it has none, the time includes the way there and back.
     pub fn start_profile(&self) {
+        if let Backend::Gpu(gpu) = &self.0.backend {
+            gpu.time_kernels(true);
+        }
         self.0.profiler.start();
     }
 
@@ -432,6 +444,9 @@ impl Device {
     /// assert_eq!(times[0].cost.flops, 2 * 2 * 64 * 64 * 64);
     /// ```
     pub fn stop_profile(&self) -> Vec<KernelTime> {
+        if let Backend::Gpu(gpu) = &self.0.backend {
+            gpu.time_kernels(false);
+        }
         self.0.profiler.stop()
     }
 

@@ -118,6 +118,7 @@ pub(super) fn open(adapter: &Adapter, class: Class) -> Result<Driver> {
     };
     let device = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
         label: Some("neutreno"),
+        required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
         required_limits: limits,
         memory_hints: wgpu::MemoryHints::Performance,
         ..Default::default()

@@ -17,6 +17,7 @@ pub(crate) mod products;
 mod queue;
 mod recorder;
 mod shader;
+mod timestamps;
 mod uniforms;
 
 pub use adapter::DeviceDescription;
@@ -41,6 +42,7 @@ use memory::{Buffer, Pool, Purpose};
 use queue::Queue;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
+use timestamps::Timestamps;
 
 /// An open GPU.
 pub(crate) struct Gpu {
@@ -114,6 +116,18 @@ impl Gpu {
 
     pub fn split_dispatches(&self, limit: Duration) {
         self.lock().limit = limit;
+    }
+
+    /// Whether kernels are timed by the device's own clock, from now on, where it has one.
+    pub fn time_kernels(&self, on: bool) {
+        self.wait();
+        self.lock().timestamps = if on { Timestamps::new(&self.driver) } else { None };
+    }
+
+    /// Waits until all work is done. Returns how long it took by the device's own clock, if that is known.
+    pub fn wait_and_time(&self) -> Option<Duration> {
+        self.wait();
+        self.lock().timestamps.as_mut().and_then(Timestamps::take)
     }
 
     pub fn limits(&self) -> GpuLimits {
@@ -297,6 +311,25 @@ mod tests {
                 a.matmul(&b).to_vec()
             };
             assert!(product(&device).unwrap() == product(&Device::cpu()).unwrap());
+        }
+    }
+
+    /// The device's own clock tells times that can be, for each kernel.
+    #[test]
+    fn a_profile_tells_the_time_of_each_kernel() {
+        for adapter in adapters() {
+            let device = Device::from_gpu(Gpu::open(&adapter, None).unwrap());
+            let x = Tensor::full(0.5, [128, 128], &device);
+            x.matmul(&x).to_vec().unwrap();
+            let started = std::time::Instant::now();
+            device.start_profile();
+            for _ in 0..3 {
+                x.matmul(&x).exp();
+            }
+            let times = device.stop_profile();
+            assert_eq!(times.iter().map(|time| time.launches).sum::<u64>(), 6);
+            let total: Duration = times.iter().map(|time| time.time).sum();
+            assert!(times.iter().all(|time| !time.time.is_zero()) && total < started.elapsed());
         }
     }
 

@@ -7,6 +7,7 @@ use super::memory::Pool;
 use super::pace::{LONGEST, MOST_GROUPS, pieces};
 use super::pipelines::{Pipeline, Pipelines};
 use super::recorder::Recorded;
+use super::timestamps::Timestamps;
 use super::uniforms::{Uniform, Word};
 use crate::device::cost::Cost;
 use crate::device::failure::Fault;
@@ -37,6 +38,8 @@ pub(super) struct Queue {
     /// The longest estimate for a dispatch so far.
     pub longest: Duration,
     pub dispatches: u64,
+    /// While kernels are timed by the device's own clock.
+    pub timestamps: Option<Timestamps>,
     /// The time that the driver took for accepting batches, and that was waited for it.
     pub waited: Duration,
 }
@@ -72,6 +75,7 @@ impl Queue {
             estimate: Duration::ZERO,
             longest: Duration::ZERO,
             dispatches: 0,
+            timestamps: None,
             waited: Duration::ZERO,
         }
     }
@@ -91,8 +95,12 @@ impl Queue {
         self.uniform_data.clear();
         self.estimate = Duration::ZERO;
         let mut encoder = driver.device.create_command_encoder(&Default::default());
+        let timed = if self.commands.is_empty() { None } else { self.timestamps.as_mut() };
         if !self.commands.is_empty() {
-            let mut pass = encoder.begin_compute_pass(&Default::default());
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                label: None,
+                timestamp_writes: timed.as_ref().map(|timestamps| timestamps.writes()),
+            });
             for command in self.commands.drain(..) {
                 let [x, y] = command.grid;
                 pass.set_pipeline(&command.pipeline.raw);
@@ -103,10 +111,16 @@ impl Queue {
         if pool.gave_back() {
             self.pipelines.forget_groups();
         }
+        if let Some(timestamps) = &timed {
+            timestamps.resolve(&mut encoder);
+        }
         last(&mut encoder);
         let commands = encoder.finish();
         let start = Instant::now();
         let index = driver.queue.submit([commands]);
+        if let Some(timestamps) = timed {
+            timestamps.add(driver, index.clone());
+        }
         self.in_flight.push_back(index.clone());
         if self.in_flight.len() > BATCHES_IN_FLIGHT
             && let Some(oldest) = self.in_flight.pop_front()
