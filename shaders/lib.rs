@@ -67,6 +67,7 @@ shaders! {
     argmax,
     attention,
     attention_backward,
+    attention_tiles,
     attention_values,
     average,
     broadcast,
