@@ -67,6 +67,7 @@ shaders! {
     argmax,
     attention,
     attention_backward,
+    attention_backward_tiles,
     attention_tiles,
     attention_values,
     average,
