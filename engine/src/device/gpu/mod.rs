@@ -24,6 +24,7 @@ pub use binding::Binding;
 pub(crate) use download::Download;
 pub use limits::GpuLimits;
 pub(crate) use memory::Block;
+pub(super) use pace::Pieces;
 pub use recorder::Recorder;
 pub(super) use recorder::{Recorded, Target};
 pub use shader::Shader;
@@ -36,7 +37,6 @@ use crate::memory_use::MemoryUse;
 use crate::{Ids, Shape};
 use driver::Driver;
 use memory::{Buffer, Pool, Purpose};
-use pace::Speed;
 use queue::Queue;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -60,13 +60,13 @@ impl Gpu {
         let description = describe(adapter);
         let driver = adapter::open(adapter)?;
         // On CPU drivers a barrier costs in proportion to the workgroup's size.
-        let (lanes, speed) =
-            if description.is_software() { (8, Speed::SOFTWARE) } else { (64, Speed::HARDWARE) };
+        let lanes = if description.is_software() { 8 } else { 64 };
+        let pieces = Pieces::of(description.is_software());
         Ok(Gpu {
             copies: Copies::new(),
             description,
             pool: Arc::new(Pool::new(driver.clone())),
-            queue: Mutex::new(Queue::new(&driver.device, lanes, speed)),
+            queue: Mutex::new(Queue::new(&driver.device, lanes, pieces)),
             driver,
         })
     }
@@ -105,7 +105,7 @@ impl Gpu {
     }
 
     pub fn split_dispatches(&self, limit: Duration) {
-        self.lock().limit = limit;
+        self.lock().pieces.longest = limit;
     }
 
     pub fn limits(&self) -> GpuLimits {
