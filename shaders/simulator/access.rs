@@ -23,6 +23,7 @@ impl Machine<'_, '_> {
                 self.load_memory(access, variable, to, &places, inside);
             }
         }
+        self.places = places;
     }
 
     /// Stores a value from registers.
@@ -47,11 +48,14 @@ impl Machine<'_, '_> {
                 self.store_memory(access, variable, from, &places, inside);
             }
         }
+        self.places = places;
     }
 
     /// The words that lanes go to, from the root's start, and which lanes stay inside.
     fn places(&mut self, access: &Access, mask: Mask) -> (Vec<u32>, Mask) {
-        let mut places = vec![access.offset; self.lanes];
+        let mut places = std::mem::take(&mut self.places);
+        places.clear();
+        places.resize(self.lanes, access.offset);
         let mut inside = mask;
         for index in &access.indices {
             let length = index.length.unwrap_or_else(|| match access.root {
@@ -135,12 +139,12 @@ impl Machine<'_, '_> {
             let start = (to as usize + part) * self.lanes;
             let registers = &mut self.registers[start..start + self.lanes];
             if cells.is_empty() {
-                for lane in inside.lanes() {
+                inside.each(|lane| {
                     registers[lane] = words[(places[lane] + component) as usize];
-                }
+                });
                 continue;
             }
-            for lane in inside.lanes() {
+            inside.each(|lane| {
                 let at = (places[lane] + component) as usize;
                 registers[lane] = words[at];
                 let cell = &mut cells[at];
@@ -150,7 +154,7 @@ impl Machine<'_, '_> {
                 if let Some(conflict) = cell.read(lane as u16, now) {
                     conflicts.push((lane, at, conflict));
                 }
-            }
+            });
         }
         if let Some((lane, at)) = unwritten {
             self.find(Fault::Unwritten, access.line, || {
@@ -173,13 +177,13 @@ impl Machine<'_, '_> {
         for (from, component) in from.iter().zip(&access.components) {
             let start = *from as usize * self.lanes;
             let registers = &self.registers[start..start + self.lanes];
-            for lane in inside.lanes() {
+            inside.each(|lane| {
                 let at = (places[lane] + component) as usize;
                 words[at] = registers[lane];
                 if let Some(conflict) = cells[at].write(lane as u16, now) {
                     conflicts.push((lane, at, conflict));
                 }
-            }
+            });
         }
         self.report(access, "writes", &conflicts);
     }

@@ -39,16 +39,18 @@ impl Machine<'_, '_> {
         if !any_fails(operation, x, y) {
             return;
         }
-        let fails = |wanted: Failure| -> Mask {
-            mask.lanes().filter(|lane| failure(operation, x[*lane], y[*lane]) == Some(wanted)).collect()
-        };
-        let wraps = fails(Failure::Wraps);
-        let faults = [
-            (Fault::DivisionByZero, fails(Failure::DivisionByZero), "a division by zero"),
-            (Fault::Shift, fails(Failure::ShiftTooFar), "a shift by 32 bits or more"),
-        ];
+        let (mut wraps, mut divides, mut shifts) = (Mask::NONE, Mask::NONE, Mask::NONE);
+        mask.each(|lane| match failure(operation, x[lane], y[lane]) {
+            Some(Failure::Wraps) => wraps.insert(lane),
+            Some(Failure::DivisionByZero) => divides.insert(lane),
+            Some(Failure::ShiftTooFar) => shifts.insert(lane),
+            None => {}
+        });
         self.wrapped.note(to, wraps, line);
-        for (fault, wrong, what) in faults {
+        for (fault, wrong, what) in [
+            (Fault::DivisionByZero, divides, "a division by zero"),
+            (Fault::Shift, shifts, "a shift by 32 bits or more"),
+        ] {
             if !wrong.is_empty() {
                 self.find(fault, line, || format!("{what}, in {}", lanes(wrong)));
             }

@@ -17,6 +17,8 @@ pub struct Machine<'p, 'm> {
     pub lanes: usize,
     /// All of them.
     all: Mask,
+    /// Where the lanes go with an access; kept, since there are many accesses.
+    pub places: Vec<u32>,
     /// Register after register, lane after lane.
     pub registers: Vec<u32>,
     /// Which of them come from arithmetic that wrapped.
@@ -47,6 +49,7 @@ impl<'p, 'm> Machine<'p, 'm> {
             program,
             lanes,
             all: Mask::first(lanes),
+            places: Vec::new(),
             registers: vec![0; program.registers as usize * lanes],
             wrapped: Wrapped::new(program.registers),
             memory,
@@ -262,9 +265,7 @@ impl<'p, 'm> Machine<'p, 'm> {
         }
         for part in 0..count as usize {
             let [to, from] = [to, from].map(|first| (first as usize + part) * self.lanes);
-            for lane in mask.lanes() {
-                self.registers[to + lane] = self.registers[from + lane];
-            }
+            mask.each(|lane| self.registers[to + lane] = self.registers[from + lane]);
         }
         self.wrapped.copy(to, from, count, mask);
     }
