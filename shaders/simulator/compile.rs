@@ -15,7 +15,8 @@ use std::collections::{HashMap, HashSet};
 
 /// A shader that was read and found valid.
 pub struct Source {
-    pub name: String,
+    /// The file's.
+    name: String,
     pub module: Module,
     info: ModuleInfo,
     /// Where lines begin.
@@ -33,7 +34,8 @@ impl Source {
             .map_err(|error| format!("shader {name} is not valid\n{}", error.emit_to_string(text)))?;
         let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         let lines = std::iter::once(0).chain(breaks.map(|(at, _)| at + 1)).collect();
-        Ok(Source { name: name.into(), module, info, lines })
+        let name = if name.ends_with(".wgsl") { name.into() } else { format!("{name}.wgsl") };
+        Ok(Source { name, module, info, lines })
     }
 
     fn line(&self, span: Span) -> u32 {
@@ -284,7 +286,7 @@ impl<'a> Compiler<'a> {
             let line = self.source.line(*span);
             self.statement(frame, statement, line, steps)
                 .map_err(|what| if what.contains(".wgsl:") { what } else {
-                    format!("{}.wgsl:{line}: {what}", self.source.name)
+                    format!("{}:{line}: {what}", self.source.name)
                 })?;
         }
         Ok(())

@@ -35,7 +35,7 @@ pub enum Fault {
 pub struct Finding {
     /// Of what kind.
     pub fault: Fault,
-    /// The shader's name.
+    /// The shader's file.
     pub shader: String,
     /// The entry point that was run.
     pub entry_point: String,
@@ -50,7 +50,7 @@ pub struct Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let Finding { shader, line, entry_point, what, times, .. } = self;
-        write!(f, "{shader}.wgsl:{line}: {what} (in {entry_point}, {times} times)")
+        write!(f, "{shader}:{line}: {what} (in {entry_point}, {times} times)")
     }
 }
 

@@ -96,7 +96,7 @@ impl Simulator {
 impl Execute for Simulator {
     fn execute(&self, execution: Execution) {
         let wrong = |what: String| -> ! {
-            panic!("{}.wgsl, {}: {what}", execution.shader.name, execution.entry_point)
+            panic!("shader {}, {}: {what}", execution.shader.name, execution.entry_point)
         };
         let program = self.program(&execution).unwrap_or_else(|what| wrong(what));
         let place = (program.file.as_str(), program.entry_point.as_str());
@@ -105,7 +105,7 @@ impl Execute for Simulator {
         let (grid, uniforms) = (execution.grid, execution.uniforms);
         let name = execution.entry_point.to_owned();
         let memory = Memory::new(&program, execution);
-        let memory = memory.unwrap_or_else(|what| panic!("{}.wgsl, {name}: {what}", program.file));
+        let memory = memory.unwrap_or_else(|what| panic!("{}, {name}: {what}", program.file));
         let mut machine = Machine::new(&program, memory, &mut findings, self.is_counting);
         machine.run(grid, uniforms);
         let counted = machine.counts.unwrap_or_default();

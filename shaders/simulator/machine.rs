@@ -209,7 +209,7 @@ impl<'p, 'm> Machine<'p, 'm> {
                 return left;
             }
         }
-        panic!("{}.wgsl:{line}: a loop that does not end", self.program.file);
+        panic!("{}:{line}: a loop that does not end", self.program.file);
     }
 
     fn barrier(&mut self, workgroup: bool, storage: bool, line: u32, mask: Mask) {

@@ -8,7 +8,7 @@ pub type Register = u32;
 
 /// A compiled entry point.
 pub struct Program {
-    /// The name of the shader, and of the entry point.
+    /// The shader's file, and the name of the entry point.
     pub file: String,
     pub entry_point: String,
     /// The invocations of a workgroup in x, y and z.
