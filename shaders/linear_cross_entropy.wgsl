@@ -91,7 +91,9 @@ fn linear_cross_entropy_rows(
     total = sum_over_lanes(lane, total);
     let wanted = targets[uniforms.first + row];
     let counts = wanted < uniforms.vocabulary;
-    if lane == 0u {
+    // The lane that overwrites the target's logit below reads it here: no other may. Where there is no
+    // target that is one lane as well.
+    if lane == wanted % lanes {
         var loss = 0.0;
         if counts {
             loss = log(sum) - share * (logits[start + wanted] - largest) - spread * total;
@@ -101,8 +103,6 @@ fn linear_cross_entropy_rows(
     if uniforms.has_gradient == 0u {
         return;
     }
-    // The target's logit was read above, and is about to be overwritten.
-    workgroupBarrier();
     let scale = select(0.0, uniforms.scale, counts);
     for (var i = lane; i < uniforms.vocabulary; i += lanes) {
         let aim = spread + select(0.0, share, i == wanted);

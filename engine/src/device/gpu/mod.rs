@@ -27,6 +27,7 @@ pub use class::{Class, Speed};
 pub(crate) use download::Download;
 pub use limits::GpuLimits;
 pub(crate) use memory::Block;
+pub(super) use pace::Pieces;
 pub use recorder::Recorder;
 pub(super) use recorder::{Recorded, Target};
 pub use shader::Shader;
@@ -115,7 +116,7 @@ impl Gpu {
     }
 
     pub fn split_dispatches(&self, limit: Duration) {
-        self.lock().limit = limit;
+        self.lock().pieces.longest = limit;
     }
 
     /// Whether kernels are timed by the device's own clock, from now on, where it has one.
