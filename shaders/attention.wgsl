@@ -183,16 +183,18 @@ fn add_values(
     }
 }
 
-// o = o / total + c (v1 - v).
-fn finish(lane: u32, batch: u32, head: u32, row: u32, total: vec4<f32>) {
+// o = o / total + c (v1 - v), for 32 channels. The parts are those of add_values, so that each element is
+// still the same invocation's: no barrier orders what others wrote there.
+fn finish(lane: u32, batch: u32, head: u32, row: u32, channel: u32, total: vec4<f32>) {
     let rows = lane % 8u;
     let ahead = uniforms.keys - uniforms.queries;
-    for (var channel = lane / 8u * 4u; channel < uniforms.head_size; channel += lanes / 8u * 4u) {
+    for (var part = lane / 8u; part < 8u; part += lanes / 8u) {
+        let c = channel + part * 4u;
         for (var i = 0u; i < 4u; i += 1u) {
             let r = row + rows * 4u + i;
             let start = query_at(batch, head, r);
             let own = key_at(batch, head, r + ahead);
-            for (var j = channel; j < min(channel + 4u, uniforms.head_size); j += 1u) {
+            for (var j = c; j < min(c + 4u, uniforms.head_size); j += 1u) {
                 if r < uniforms.queries {
                     var result = o[start + j] / total[i];
                     if uniforms.has_fidelity != 0u {
@@ -258,7 +260,9 @@ fn attention_forward(
             workgroupBarrier();
         }
     }
-    finish(lane, batch, head, row, total);
+    for (var channel = 0u; channel < uniforms.head_size; channel += 32u) {
+        finish(lane, batch, head, row, channel, total);
+    }
     if lane < 8u {
         for (var i = 0u; i < 4u; i += 1u) {
             let r = row + rows * 4u + i;

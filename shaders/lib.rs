@@ -91,6 +91,7 @@ shaders! {
     linear_cross_entropy,
     log,
     matmul,
+    matmul_squares,
     max,
     permute,
     power,

@@ -124,7 +124,7 @@ const TRAINING: &[Row] = &[
         ],
     ),
     ("--threads", &[("0", Works), ("1", Works), ("1025", Refused("--threads"))]),
-    ("--as-hardware", &[("", Refused("the CPU is no GPU"))]),
+    ("--as-hardware", &[(ALONE, Refused("the CPU is no GPU"))]),
     ("--list-devices", &[("", Works)]),
     (
         "--checkpoint-every",
@@ -432,7 +432,7 @@ fn of_efficiency() {
         ("--quiet", &[("", Works)]),
         ("--device", &[("cpu", Works), ("x", Refused("at least three letters"))]),
         ("--threads", &[("0", Works), ("1025", Refused("--threads"))]),
-        ("--as-hardware", &[("", Refused("the CPU is no GPU"))]),
+        ("--as-hardware", &[(ALONE, Refused("the CPU is no GPU"))]),
         ("--list-devices", &[("", Works)]),
     ];
     check("efficiency", &[ROWS], |flags| run("efficiency", usual, &text, flags));
@@ -448,6 +448,7 @@ fn of_efficiency() {
 #[test]
 fn of_bench_training() {
     const ROWS: &[Row] = &[
+        ("--as-hardware", &[(ALONE, Refused("the CPU is no GPU"))]),
         ("--size", &[("s", Works), ("L", Refused("--size"))]),
         ("--layers", &[("1", Works), ("0", Refused("--layers")), (BIG, Refused("--layers"))]),
         ("--width", &[("2", Works), ("0", Refused("--width")), ("2147483646", Refused("--width"))]),
@@ -491,6 +492,21 @@ fn of_bench_training() {
     });
 }
 
+#[test]
+fn of_hardware() {
+    let flags = ["--device", "--as-hardware", "--quick", "--beside", "--out"];
+    assert_eq!(flags_of("hardware"), flags.map(String::from).into());
+    for (given, words) in [
+        ("--device=cpu", "and no GPU"),
+        ("--device=x", "at least three letters"),
+        ("--beside=/no/such/file", "/no/such/file"),
+        ("--bogus", "--bogus"),
+    ] {
+        let output = program("hardware").arg(given).output().unwrap();
+        assert!(!output.status.success() && said(&output).contains(words), "{}", said(&output));
+    }
+}
+
 /// Looking for help does not begin the whole check, and a flag that is not there is named.
 #[test]
 fn of_doctor() {
@@ -517,7 +533,7 @@ fn of_measure() {
         ("--quiet", &[("", Works)]),
         ("--device", &[("cpu", Works), ("x", Refused("at least three letters"))]),
         ("--threads", &[("0", Works), ("1025", Refused("--threads"))]),
-        ("--as-hardware", &[("", Refused("the CPU is no GPU"))]),
+        ("--as-hardware", &[(ALONE, Refused("the CPU is no GPU"))]),
         ("--list-devices", &[("", Works)]),
     ];
     let folder = tempfile::tempdir().unwrap();
@@ -552,7 +568,7 @@ const MODELS: &[Row] = &[
     ("--quiet", &[("", Works)]),
     ("--device", &[("cpu", Works), ("x", Refused("at least three letters"))]),
     ("--threads", &[("0", Works), ("1025", Refused("--threads"))]),
-    ("--as-hardware", &[("", Refused("the CPU is no GPU"))]),
+    ("--as-hardware", &[(ALONE, Refused("the CPU is no GPU"))]),
     ("--list-devices", &[("", Works)]),
 ];
 

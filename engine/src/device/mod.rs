@@ -13,6 +13,7 @@ mod kernel;
 mod missing;
 mod plan;
 mod profile;
+mod simulated;
 mod storage;
 mod view;
 
@@ -28,6 +29,7 @@ pub use kernel::Kernel;
 pub(crate) use kernel::Origin;
 pub use plan::Dispatch;
 pub use profile::KernelTime;
+pub use simulated::{Bound, Execute, Execution};
 pub use storage::Reading;
 pub(crate) use storage::{Destination, Operand, Storage};
 pub use view::{View, ViewMut};
@@ -87,6 +89,7 @@ struct Inner {
 enum Backend {
     Cpu(cpu::Cpu),
     Gpu(Box<gpu::Gpu>),
+    Simulated(Box<simulated::Simulated>),
     Plan(plan::Plan),
 }
 
@@ -140,6 +143,9 @@ impl Device {
         Device::planning(match &self.0.backend {
             Backend::Cpu(cpu) => PlannedDevice::Cpu { threads: cpu.threads() },
             Backend::Gpu(gpu) => PlannedDevice::Gpu { class: gpu.class(), limits: gpu.limits() },
+            Backend::Simulated(gpu) => {
+                PlannedDevice::Gpu { class: gpu.class(), limits: GpuLimits::NONE }
+            }
             Backend::Plan(plan) => plan.planned(),
         })
     }
@@ -180,6 +186,32 @@ impl Device {
         Device::planning(PlannedDevice::Gpu { class, limits })
     }
 
+    /// A GPU of a class that is simulated, for checks of shaders: its memory is the host's, and `executor`
+    /// does what each dispatch says. The member `shaders/simulator` of the workspace has an executor that
+    /// looks for faults, such as data races.
+    ///
+    /// ```
+    /// use neutreno_engine::device::{Execute, Execution};
+    /// use neutreno_engine::gpu::Class;
+    /// use neutreno_engine::{Device, Tensor};
+    /// struct Zeros;
+    /// impl Execute for Zeros {
+    ///     fn execute(&self, execution: Execution) {
+    ///         let Execution { mut memory, bindings, .. } = execution;
+    ///         for bound in bindings.iter().filter(|bound| bound.is_output) {
+    ///             memory[bound.buffer][bound.offset..][..bound.size].fill(0);
+    ///         }
+    ///     }
+    /// }
+    /// let device = Device::simulated(Zeros, Class::HARDWARE);
+    /// assert_eq!(Tensor::new(&[1.0, 2.0], [2], &device).exp().to_vec()?, [0.0, 0.0]);
+    /// # Ok::<(), neutreno_engine::Error>(())
+    /// ```
+    pub fn simulated(executor: impl Execute, class: Class) -> Device {
+        let gpu = simulated::Simulated::new(Box::new(executor), class);
+        Device::new(Backend::Simulated(Box::new(gpu)))
+    }
+
     fn planning(planned: PlannedDevice) -> Device {
         Device::new(Backend::Plan(plan::Plan::new(planned)))
     }
@@ -201,11 +233,12 @@ impl Device {
         Device(Arc::new(Inner { backend, profiler: Profiler::default() }))
     }
 
-    /// What kind of device it is: "cpu", "gpu" or "plan".
+    /// What kind of device it is: "cpu", "gpu", "simulated" or "plan".
     pub fn kind(&self) -> &'static str {
         match &self.0.backend {
             Backend::Cpu(_) => "cpu",
             Backend::Gpu(_) => "gpu",
+            Backend::Simulated(_) => "simulated",
             Backend::Plan(_) => "plan",
         }
     }
@@ -215,6 +248,7 @@ impl Device {
         match &self.0.backend {
             Backend::Cpu(cpu) => cpu.name(),
             Backend::Gpu(gpu) => gpu.name(),
+            Backend::Simulated(gpu) => gpu.name(),
             Backend::Plan(_) => "plan".into(),
         }
     }
@@ -227,7 +261,7 @@ impl Device {
     pub fn adapter(&self) -> Option<String> {
         match &self.0.backend {
             Backend::Gpu(gpu) => Some(gpu.name()),
-            Backend::Cpu(_) | Backend::Plan(_) => None,
+            Backend::Cpu(_) | Backend::Simulated(_) | Backend::Plan(_) => None,
         }
     }
 
@@ -236,6 +270,7 @@ impl Device {
         match &self.0.backend {
             Backend::Cpu(cpu) => cpu.memory(),
             Backend::Gpu(gpu) => gpu.memory(),
+            Backend::Simulated(gpu) => gpu.memory(),
             Backend::Plan(plan) => plan.memory(),
         }
     }
@@ -251,7 +286,7 @@ impl Device {
     pub fn total_memory(&self) -> Option<u64> {
         match &self.0.backend {
             Backend::Cpu(_) => cpu::machine_memory(),
-            Backend::Gpu(_) | Backend::Plan(_) => None,
+            Backend::Gpu(_) | Backend::Simulated(_) | Backend::Plan(_) => None,
         }
     }
 
@@ -260,6 +295,7 @@ impl Device {
         match &self.0.backend {
             Backend::Cpu(cpu) => cpu.reset_peak(),
             Backend::Gpu(gpu) => gpu.reset_peak(),
+            Backend::Simulated(gpu) => gpu.reset_peak(),
             Backend::Plan(plan) => plan.reset_peak(),
         }
     }
@@ -277,6 +313,7 @@ impl Device {
         match &self.0.backend {
             Backend::Cpu(cpu) => cpu.launches(),
             Backend::Gpu(gpu) => gpu.dispatches(),
+            Backend::Simulated(gpu) => gpu.dispatches(),
             Backend::Plan(plan) => plan.launches(),
         }
     }
@@ -303,8 +340,10 @@ impl Device {
     /// Sets how long a dispatch on a GPU may take by the estimate for slow hardware (200 ms unless
     /// told) before it is split, and a batch of them before it is sent. Results do not depend on it.
     pub fn split_dispatches(&self, limit: Duration) {
-        if let Backend::Gpu(gpu) = &self.0.backend {
-            gpu.split_dispatches(limit);
+        match &self.0.backend {
+            Backend::Gpu(gpu) => gpu.split_dispatches(limit),
+            Backend::Simulated(gpu) => gpu.split_dispatches(limit),
+            Backend::Cpu(_) | Backend::Plan(_) => {}
         }
     }
 
@@ -312,6 +351,7 @@ impl Device {
     pub fn largest_tensor(&self) -> usize {
         match &self.0.backend {
             Backend::Gpu(gpu) => gpu.limits().most_elements(),
+            Backend::Simulated(_) => GpuLimits::NONE.most_elements(),
             Backend::Plan(plan) => plan.limits().map_or(usize::MAX / 8, GpuLimits::most_elements),
             Backend::Cpu(_) => usize::MAX / 8,
         }
@@ -325,6 +365,15 @@ impl Device {
     pub fn synchronize(&self) -> Result<()> {
         self.wait();
         self.check()
+    }
+
+    /// Waits until all work is done. Returns how long it took by a GPU's own clock, while kernels are timed by
+    /// it.
+    fn wait_and_time(&self) -> Option<Duration> {
+        match &self.0.backend {
+            Backend::Gpu(gpu) => gpu.wait_and_time(),
+            Backend::Cpu(_) | Backend::Simulated(_) | Backend::Plan(_) => None,
+        }
     }
 
     /// Waits until all work is done, and leaves what goes wrong to be told later.
@@ -357,6 +406,7 @@ impl Device {
         match &self.0.backend {
             Backend::Cpu(cpu) => cpu.trim(),
             Backend::Gpu(gpu) => gpu.trim(),
+            Backend::Simulated(gpu) => gpu.trim(),
             Backend::Plan(plan) => plan.trim(),
         }
     }
@@ -381,6 +431,7 @@ impl Device {
         match &self.0.backend {
             Backend::Cpu(cpu) => cpu.set_memory_limit(bytes),
             Backend::Gpu(gpu) => gpu.set_memory_limit(bytes),
+            Backend::Simulated(gpu) => gpu.set_memory_limit(bytes),
             Backend::Plan(_) => {}
         }
     }
@@ -407,14 +458,18 @@ impl Device {
         match &self.0.backend {
             Backend::Cpu(cpu) => cpu.failure(),
             Backend::Gpu(gpu) => gpu.failure(),
+            Backend::Simulated(gpu) => gpu.failure(),
             Backend::Plan(plan) => plan.failure(),
         }
     }
 
     /// Starts to measure how long each kernel takes; what was measured before is forgotten. While
-    /// it lasts, every kernel is waited for, so on a GPU the whole is slower, and the time of a
-    /// kernel includes the way there and back.
+    /// it lasts, every kernel is waited for, so on a GPU the whole is slower. A GPU's own clock tells how
+    /// long a kernel took; where it has none, the time includes the way there and back.
     pub fn start_profile(&self) {
+        if let Backend::Gpu(gpu) = &self.0.backend {
+            gpu.time_kernels(true);
+        }
         self.0.profiler.start();
     }
 
@@ -432,6 +487,9 @@ impl Device {
     /// assert_eq!(times[0].cost.flops, 2 * 2 * 64 * 64 * 64);
     /// ```
     pub fn stop_profile(&self) -> Vec<KernelTime> {
+        if let Backend::Gpu(gpu) = &self.0.backend {
+            gpu.time_kernels(false);
+        }
         self.0.profiler.stop()
     }
 

@@ -4,7 +4,7 @@ use super::account::ALIGNMENT;
 use super::failure::Refusal;
 use super::kernel::{Kernel, Origin};
 use super::missing::Missing;
-use super::{Backend, Device, cpu, gpu, plan};
+use super::{Backend, Device, cpu, gpu, plan, simulated};
 use crate::{Result, Shape};
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ impl Device {
         let block = match &self.0.backend {
             Backend::Cpu(cpu) => cpu.allocate(elements).map(Block::Cpu),
             Backend::Gpu(gpu) => gpu.allocate(elements).map(Block::Gpu),
+            Backend::Simulated(gpu) => gpu.allocate(elements).map(Block::Simulated),
             Backend::Plan(plan) => plan.allocate(elements).map(Block::Plan),
         };
         let (block, missing) = match block {
@@ -34,6 +35,9 @@ impl Device {
             (Backend::Cpu(_), Block::Cpu(block)) => block.write(to.offset, data),
             (Backend::Gpu(gpu), Block::Gpu(block)) => {
                 gpu.upload(block, to.offset, bytemuck::cast_slice(data));
+            }
+            (Backend::Simulated(_), Block::Simulated(block)) => {
+                block.write(to.offset, bytemuck::cast_slice(data));
             }
             _ => {}
         }
@@ -57,6 +61,9 @@ impl Device {
             }
             (Backend::Gpu(gpu), Block::Gpu(block)) => {
                 Pending::Gpu(gpu.read(block, from.offset, elements)?)
+            }
+            (Backend::Simulated(_), Block::Simulated(block)) => {
+                Pending::Ready(block.read(from.offset, elements))
             }
             (Backend::Plan(plan), _) => Pending::Planned(elements, plan.read(elements)?),
             _ => unreachable!("a tensor of another device"),
@@ -97,10 +104,12 @@ impl Device {
         let work = || match &self.0.backend {
             Backend::Cpu(cpu) => run_on_cpu(cpu, kernel, inputs, outputs).map(|()| true),
             Backend::Gpu(gpu) => {
-                let inputs: Vec<_> = inputs.iter().map(|input| input.binding(false)).collect();
-                let outputs: Vec<_> =
-                    outputs.iter().map(|output| output.operand.binding(output.add)).collect();
+                let (inputs, outputs) = bindings(inputs, outputs);
                 gpu.record(origin, |recorder| kernel.gpu(&inputs, &outputs, recorder))
+            }
+            Backend::Simulated(gpu) => {
+                let (inputs, outputs) = bindings(inputs, outputs);
+                gpu.record(|recorder| kernel.gpu(&inputs, &outputs, recorder))
             }
             Backend::Plan(plan) => {
                 let shape = |output: &Destination| (output.operand.shape, output.add);
@@ -109,7 +118,7 @@ impl Device {
             }
         };
         let shapes = inputs.iter().map(|input| input.shape);
-        self.0.profiler.time(kernel, shapes, work, || self.wait())
+        self.0.profiler.time(kernel, shapes, work, || self.wait_and_time())
     }
 }
 
@@ -138,6 +147,12 @@ fn run_on_cpu(
     Ok(())
 }
 
+fn bindings(inputs: &[Operand], outputs: &[Destination]) -> (Vec<gpu::Binding>, Vec<gpu::Binding>) {
+    let inputs = inputs.iter().map(|input| input.binding(false));
+    let outputs = outputs.iter().map(|output| output.operand.binding(output.add));
+    (inputs.collect(), outputs.collect())
+}
+
 /// That no number that a kernel needs is missing, and no memory that it writes.
 fn check(inputs: &[Operand], outputs: &[Destination]) -> Granted<()> {
     inputs.iter().try_for_each(|input| input.storage.check(input.shape.elements()))?;
@@ -162,6 +177,7 @@ pub(crate) struct Memory {
 enum Block {
     Cpu(cpu::Block),
     Gpu(gpu::Block),
+    Simulated(simulated::Block),
     Plan(#[expect(dead_code, reason = "held for its Drop, which counts the memory")] plan::Block),
     /// There was no room.
     None,
@@ -235,13 +251,6 @@ impl Storage {
             _ => unreachable!("a tensor of another device"),
         }
     }
-
-    fn gpu(&self) -> &gpu::Block {
-        match &self.memory.block {
-            Block::Gpu(block) => block,
-            _ => unreachable!("a tensor of another device"),
-        }
-    }
 }
 
 /// A kernel's argument.
@@ -258,7 +267,12 @@ impl<'a> Operand<'a> {
     }
 
     fn binding(&self, add: bool) -> gpu::Binding {
-        gpu::Binding::new(self.storage.gpu(), self.storage.offset, self.shape, add)
+        let offset = self.storage.offset;
+        match &self.storage.memory.block {
+            Block::Gpu(block) => gpu::Binding::new(block, offset, self.shape, add),
+            Block::Simulated(block) => gpu::Binding::simulated(block, offset, self.shape, add),
+            _ => unreachable!("a tensor of another device"),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::memory::{Block, Buffer};
 use crate::Shape;
+use crate::device::simulated;
 use std::sync::Arc;
 
 /// A kernel's argument on a GPU: a slice of a buffer with its shape.
@@ -11,8 +12,16 @@ pub struct Binding {
     pub shape: Shape,
     /// For an output, whether the result is to be added to what is there.
     pub add: bool,
-    /// `None` on the planning device, where there are no buffers.
-    pub(super) slice: Option<Slice>,
+    memory: Memory,
+}
+
+/// Where a binding's numbers are.
+#[derive(Clone, Debug)]
+enum Memory {
+    /// On the planning device there are none.
+    None,
+    Buffer(Slice),
+    Host(simulated::Slice),
 }
 
 /// The part of a buffer that one binding of a shader sees.
@@ -28,22 +37,51 @@ pub(super) struct Slice {
 impl Binding {
     /// A tensor that begins `offset` elements in.
     pub(in crate::device) fn new(block: &Block, offset: usize, shape: Shape, add: bool) -> Binding {
-        // Nothing is bound as the first vec4 of its buffer, as shaders may read in vec4.
-        let (offset, size) = match 4 * shape.elements() as u64 {
-            0 => (0, 16),
-            size => (4 * offset as u64, size),
-        };
-        let slice = Slice { buffer: block.buffer.clone(), offset, size };
-        Binding { shape, add, slice: Some(slice) }
+        let (offset, size) = words(offset, shape);
+        let (offset, size) = (4 * offset as u64, 4 * size as u64);
+        let memory = Memory::Buffer(Slice { buffer: block.buffer.clone(), offset, size });
+        Binding { shape, add, memory }
+    }
+
+    /// The same on a simulated GPU.
+    pub(in crate::device) fn simulated(
+        block: &simulated::Block,
+        offset: usize,
+        shape: Shape,
+        add: bool,
+    ) -> Binding {
+        let (offset, size) = words(offset, shape);
+        let memory = Memory::Host(simulated::Slice { words: block.words.clone(), offset, size });
+        Binding { shape, add, memory }
     }
 
     /// A tensor of the planning device.
     pub(in crate::device) fn planned(shape: Shape, add: bool) -> Binding {
-        Binding { shape, add, slice: None }
+        Binding { shape, add, memory: Memory::None }
     }
 
     /// The slice of a binding that a GPU made.
     pub(super) fn slice(&self) -> &Slice {
-        self.slice.as_ref().expect("the bindings of a GPU's kernels have buffers")
+        let Memory::Buffer(slice) = &self.memory else {
+            panic!("the bindings of a GPU's kernels have buffers");
+        };
+        slice
+    }
+
+    /// The slice of a binding that a simulated GPU made.
+    pub(in crate::device) fn host(&self) -> &simulated::Slice {
+        let Memory::Host(slice) = &self.memory else {
+            panic!("the bindings of a simulated GPU's kernels have memory of the host's");
+        };
+        slice
+    }
+}
+
+/// The words that are bound of a block: where they begin, and how many. Nothing is bound as the first
+/// vec4 of its block, as shaders may read in vec4.
+fn words(offset: usize, shape: Shape) -> (usize, usize) {
+    match shape.elements() {
+        0 => (0, 4),
+        size => (offset, size),
     }
 }

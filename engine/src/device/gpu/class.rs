@@ -17,6 +17,8 @@ pub struct Class {
     pub lanes: u32,
     /// Whether products are made of tiles in workgroup memory, and not in registers alone.
     pub shared_tiles: bool,
+    /// The most invocations of a workgroup: 256, or on lesser devices 128.
+    pub invocations: u32,
     /// With so many rows or fewer, products are made row by row.
     pub few_rows: usize,
     /// How long dispatches are taken to be.
@@ -25,17 +27,34 @@ pub struct Class {
 
 impl Class {
     /// GPUs that are hardware, discrete, integrated or virtual.
-    pub const HARDWARE: Class =
-        Class { lanes: 64, shared_tiles: true, few_rows: 8, speed: Speed::HARDWARE };
+    pub const HARDWARE: Class = Class {
+        lanes: 64,
+        shared_tiles: true,
+        invocations: 256,
+        few_rows: 8,
+        speed: Speed::HARDWARE,
+    };
 
     /// Adapters that are programs on the CPU. There a barrier costs in proportion to the workgroup's size,
     /// and products are made in tiles of eight rows.
-    pub const SOFTWARE: Class =
-        Class { lanes: 8, shared_tiles: false, few_rows: 2, speed: Speed::SOFTWARE };
+    pub const SOFTWARE: Class = Class {
+        lanes: 8,
+        shared_tiles: false,
+        invocations: 256,
+        few_rows: 2,
+        speed: Speed::SOFTWARE,
+    };
 
-    /// That of an adapter.
-    pub(super) fn of(is_software: bool) -> Class {
-        if is_software { Class::SOFTWARE } else { Class::HARDWARE }
+    /// That of an adapter, with so many invocations in a workgroup at most.
+    pub(super) fn of(is_software: bool, invocations: u32) -> Class {
+        let class = if is_software { Class::SOFTWARE } else { Class::HARDWARE };
+        class.within(invocations)
+    }
+
+    /// The same where a workgroup can have only so many invocations: without the largest squares of products,
+    /// which is all that has more than 64.
+    pub fn within(self, invocations: u32) -> Class {
+        Class { invocations: self.invocations.min(invocations), ..self }
     }
 }
 

@@ -17,6 +17,7 @@ pub(crate) mod products;
 mod queue;
 mod recorder;
 mod shader;
+mod timestamps;
 mod uniforms;
 
 pub use adapter::DeviceDescription;
@@ -26,6 +27,7 @@ pub use class::{Class, Speed};
 pub(crate) use download::Download;
 pub use limits::GpuLimits;
 pub(crate) use memory::Block;
+pub(super) use pace::Pieces;
 pub use recorder::Recorder;
 pub(super) use recorder::{Recorded, Target};
 pub use shader::Shader;
@@ -41,6 +43,7 @@ use memory::{Buffer, Pool, Purpose};
 use queue::Queue;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
+use timestamps::Timestamps;
 
 /// An open GPU.
 pub(crate) struct Gpu {
@@ -48,6 +51,8 @@ pub(crate) struct Gpu {
     copies: Copies,
     description: DeviceDescription,
     class: Class,
+    /// Whether that is another class than the adapter's own.
+    is_forced: bool,
     driver: Driver,
     pool: Arc<Pool>,
     queue: Mutex<Queue>,
@@ -60,12 +65,15 @@ impl Gpu {
     /// If its driver refuses.
     pub fn open(adapter: &wgpu::Adapter, class: Option<Class>) -> crate::Result<Gpu> {
         let description = describe(adapter);
-        let class = class.unwrap_or(Class::of(description.is_software()));
-        let driver = adapter::open(adapter)?;
+        let offered = adapter.limits().max_compute_invocations_per_workgroup;
+        let own = Class::of(description.is_software(), offered);
+        let class = class.map_or(own, |class| class.within(offered));
+        let driver = adapter::open(adapter, class)?;
         Ok(Gpu {
             copies: Copies::new(),
             description,
             class,
+            is_forced: class != own,
             pool: Arc::new(Pool::new(driver.clone())),
             queue: Mutex::new(Queue::new(&driver.device, class)),
             driver,
@@ -83,8 +91,7 @@ impl Gpu {
 
     pub fn name(&self) -> String {
         let DeviceDescription { name, interface, .. } = &self.description;
-        let is_forced = self.class != Class::of(self.description.is_software());
-        let note = if is_forced { ", as hardware" } else { "" };
+        let note = if self.is_forced { ", as hardware" } else { "" };
         format!("{name}, {interface}{note}")
     }
 
@@ -109,7 +116,19 @@ impl Gpu {
     }
 
     pub fn split_dispatches(&self, limit: Duration) {
-        self.lock().limit = limit;
+        self.lock().pieces.longest = limit;
+    }
+
+    /// Whether kernels are timed by the device's own clock, from now on, where it has one.
+    pub fn time_kernels(&self, on: bool) {
+        self.wait();
+        self.lock().timestamps = if on { Timestamps::new(&self.driver) } else { None };
+    }
+
+    /// Waits until all work is done. Returns how long it took by the device's own clock, if that is known.
+    pub fn wait_and_time(&self) -> Option<Duration> {
+        self.wait();
+        self.lock().timestamps.as_mut().and_then(Timestamps::take)
     }
 
     pub fn limits(&self) -> GpuLimits {
@@ -279,6 +298,41 @@ mod tests {
     use super::*;
     use crate::{Device, Tensor};
     use std::sync::Weak;
+
+    /// The limit is asked of the driver, which then takes no larger workgroup.
+    #[test]
+    fn a_device_of_small_workgroups_multiplies_large_matrices() {
+        for adapter in adapters() {
+            let gpu = Gpu::open(&adapter, Some(Class::HARDWARE.within(128))).unwrap();
+            let device = Device::from_gpu(gpu);
+            let numbers: Vec<f32> = (0..256 * 2048).map(|i| (i % 7) as f32 - 3.0).collect();
+            let product = |device: &Device| {
+                let [a, b] =
+                    [[2048, 256], [256, 2048]].map(|sizes| Tensor::new(&numbers, sizes, device));
+                a.matmul(&b).to_vec()
+            };
+            assert!(product(&device).unwrap() == product(&Device::cpu()).unwrap());
+        }
+    }
+
+    /// The device's own clock tells times that can be, for each kernel.
+    #[test]
+    fn a_profile_tells_the_time_of_each_kernel() {
+        for adapter in adapters() {
+            let device = Device::from_gpu(Gpu::open(&adapter, None).unwrap());
+            let x = Tensor::full(0.5, [128, 128], &device);
+            x.matmul(&x).to_vec().unwrap();
+            let started = std::time::Instant::now();
+            device.start_profile();
+            for _ in 0..3 {
+                x.matmul(&x).exp();
+            }
+            let times = device.stop_profile();
+            assert_eq!(times.iter().map(|time| time.launches).sum::<u64>(), 6);
+            let total: Duration = times.iter().map(|time| time.time).sum();
+            assert!(times.iter().all(|time| !time.time.is_zero()) && total < started.elapsed());
+        }
+    }
 
     /// A table that outlives every device (that of `rope`), and ids that a program keeps, have copies on
     /// the GPU; they do not keep its memory.

@@ -3,19 +3,51 @@
 //! stands still meanwhile. How long a dispatch takes is not known beforehand, so it is estimated for
 //! hardware that is slow.
 
+use super::class::{Class, Speed};
+use crate::device::cost::Cost;
 use std::time::Duration;
 
 /// The longest that a dispatch may be estimated to take, unless told otherwise. A batch of them
 /// takes less than twice that: a fifth of the two seconds.
-pub(super) const LONGEST: Duration = Duration::from_millis(200);
+const LONGEST: Duration = Duration::from_millis(200);
 
 /// The widest that a grid may be.
-pub(super) const MOST_GROUPS: usize = 65_535;
+const MOST_GROUPS: usize = 65_535;
+
+/// How a device's dispatches are cut.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::device) struct Pieces {
+    speed: Speed,
+    /// The longest that one may be estimated to take.
+    pub longest: Duration,
+}
+
+impl Pieces {
+    /// For GPUs of a class.
+    pub fn of(class: Class) -> Pieces {
+        Pieces { speed: class.speed, longest: LONGEST }
+    }
+
+    /// The pieces of a dispatch of so many workgroups, which does so many operations and moves so many
+    /// bytes: the first workgroup of each, its grid in x and y, and the estimate of its time.
+    pub fn cut(
+        self,
+        groups: usize,
+        flops: u64,
+        bytes: u64,
+    ) -> impl Iterator<Item = (usize, [u32; 2], Duration)> {
+        let time = self.speed.time(Cost { flops, bytes });
+        pieces(groups, time, self.longest).map(|(first, count, time)| {
+            let x = count.min(MOST_GROUPS);
+            (first, [x, count.div_ceil(x)].map(|size| size as u32), time)
+        })
+    }
+}
 
 /// Cuts `groups` workgroups, which take `time` together, into pieces that take at most `longest`:
 /// the first of each, how many, and the time. A workgroup is not cut. Grids wider than
 /// [`MOST_GROUPS`] continue in y, so a piece is narrower than that or whole rows of it.
-pub(super) fn pieces(
+fn pieces(
     groups: usize,
     time: Duration,
     longest: Duration,

@@ -1,14 +1,13 @@
 //! What waits to be sent to a GPU: dispatches go there in batches, each one compute pass.
 
 use super::binding::Slice;
-use super::class::{Class, Speed};
+use super::class::Class;
 use super::driver::Driver;
 use super::memory::Pool;
-use super::pace::{LONGEST, MOST_GROUPS, pieces};
+use super::pace::Pieces;
 use super::pipelines::{Pipeline, Pipelines};
 use super::recorder::Recorded;
-use super::uniforms::{Uniform, Word};
-use crate::device::cost::Cost;
+use super::timestamps::Timestamps;
 use crate::device::failure::Fault;
 use crate::device::kernel::Origin;
 use std::collections::VecDeque;
@@ -29,14 +28,15 @@ pub(super) struct Queue {
     uniforms: wgpu::Buffer,
     uniform_data: Vec<u8>,
     in_flight: VecDeque<wgpu::SubmissionIndex>,
-    speed: Speed,
-    /// The longest that a dispatch may be estimated to take, or all of a batch but the last.
-    pub limit: Duration,
+    /// How dispatches are cut. All of a batch but the last may take as long as one of the pieces.
+    pub pieces: Pieces,
     /// The estimate for what waits.
     estimate: Duration,
     /// The longest estimate for a dispatch so far.
     pub longest: Duration,
     pub dispatches: u64,
+    /// While kernels are timed by the device's own clock.
+    pub timestamps: Option<Timestamps>,
     /// The time that the driver took for accepting batches, and that was waited for it.
     pub waited: Duration,
 }
@@ -67,11 +67,11 @@ impl Queue {
             uniforms,
             uniform_data: Vec::new(),
             in_flight: VecDeque::new(),
-            speed: class.speed,
-            limit: LONGEST,
+            pieces: Pieces::of(class),
             estimate: Duration::ZERO,
             longest: Duration::ZERO,
             dispatches: 0,
+            timestamps: None,
             waited: Duration::ZERO,
         }
     }
@@ -91,8 +91,12 @@ impl Queue {
         self.uniform_data.clear();
         self.estimate = Duration::ZERO;
         let mut encoder = driver.device.create_command_encoder(&Default::default());
+        let timed = if self.commands.is_empty() { None } else { self.timestamps.as_mut() };
         if !self.commands.is_empty() {
-            let mut pass = encoder.begin_compute_pass(&Default::default());
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                label: None,
+                timestamp_writes: timed.as_ref().map(|timestamps| timestamps.writes()),
+            });
             for command in self.commands.drain(..) {
                 let [x, y] = command.grid;
                 pass.set_pipeline(&command.pipeline.raw);
@@ -103,10 +107,16 @@ impl Queue {
         if pool.gave_back() {
             self.pipelines.forget_groups();
         }
+        if let Some(timestamps) = &timed {
+            timestamps.resolve(&mut encoder);
+        }
         last(&mut encoder);
         let commands = encoder.finish();
         let start = Instant::now();
         let index = driver.queue.submit([commands]);
+        if let Some(timestamps) = timed {
+            timestamps.add(driver, index.clone());
+        }
         self.in_flight.push_back(index.clone());
         if self.in_flight.len() > BATCHES_IN_FLIGHT
             && let Some(oldest) = self.in_flight.pop_front()
@@ -135,29 +145,23 @@ impl Queue {
         let group = self.pipelines.group(&pipeline, signature, &slices);
         assert!(4 * (1 + uniforms.len()) <= UNIFORM_BYTES, "{entry_point}: too many uniforms");
         let bytes = slices.iter().map(|slice| slice.size).sum();
-        let time = self.speed.time(Cost { flops, bytes });
-        for (first_group, count, time) in pieces(groups, time, self.limit) {
-            let x = count.min(MOST_GROUPS);
-            let grid = [x, count.div_ceil(x)].map(|size| size as u32);
-            let uniform_offset = self.add_uniforms(first_group, uniforms);
+        for (first_group, grid, time) in self.pieces.cut(groups, flops, bytes) {
+            let uniform_offset = self.add_uniforms(&dispatch.words(first_group));
             let (pipeline, group) = (pipeline.clone(), group.clone());
             self.commands.push(Command { pipeline, group, uniform_offset, grid });
             self.dispatches += 1;
             self.longest = self.longest.max(time);
             self.estimate += time;
-            if self.commands.len() == BATCH || self.estimate >= self.limit {
+            if self.commands.len() == BATCH || self.estimate >= self.pieces.longest {
                 self.submit(driver, pool, |_| {});
             }
         }
     }
 
     /// Notes the uniforms of a command, and returns where.
-    fn add_uniforms(&mut self, first_group: usize, rest: &[Uniform]) -> u32 {
+    fn add_uniforms(&mut self, words: &[u32]) -> u32 {
         let offset = self.uniform_data.len();
-        self.uniform_data.extend(Word::from(first_group).bytes());
-        for (_, word) in rest {
-            self.uniform_data.extend(word.bytes());
-        }
+        self.uniform_data.extend(words.iter().flat_map(|word| word.to_le_bytes()));
         self.uniform_data.resize(offset + UNIFORM_BYTES, 0);
         offset as u32
     }

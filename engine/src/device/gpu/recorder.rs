@@ -3,7 +3,7 @@
 use super::binding::Binding;
 use super::class::Class;
 use super::shader::{Given, Shader, check};
-use super::uniforms::Uniform;
+use super::uniforms::{Uniform, Word};
 use crate::{Ids, Shape, uniforms};
 
 /// Where a kernel records its dispatches.
@@ -43,6 +43,12 @@ pub(in crate::device) struct Recorded<'a> {
 }
 
 impl Recorded<'_> {
+    /// The words of the uniform structure of the piece that begins with this workgroup.
+    pub fn words(&self, first_group: usize) -> Vec<u32> {
+        let words = self.uniforms.iter().map(|(_, word)| *word);
+        std::iter::once(Word::from(first_group)).chain(words).map(Word::bits).collect()
+    }
+
     /// The shader whose entry point it is. If it is none of the engine's own, it is checked that it
     /// takes what it is given; for those tests do that.
     ///

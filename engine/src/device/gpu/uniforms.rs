@@ -10,10 +10,10 @@ pub enum Word {
 }
 
 impl Word {
-    pub(super) fn bytes(self) -> [u8; 4] {
+    pub(super) fn bits(self) -> u32 {
         match self {
-            Word::U32(value) => value.to_le_bytes(),
-            Word::F32(value) => value.to_le_bytes(),
+            Word::U32(value) => value,
+            Word::F32(value) => value.to_bits(),
         }
     }
 }
