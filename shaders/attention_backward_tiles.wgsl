@@ -42,11 +42,10 @@ var<workgroup> right: array<vec4<f32>, 256>;
 // What a column gives to four rows: P, or dS.
 var<workgroup> weights: array<vec4<f32>, 256>;
 
-// What the invocations of a workgroup have in common.
-struct QueryHead {
-    batch: u32,
-    // Of the queries; the kv head follows from it.
-    head: u32,
+// A query head and its kv head: the rows of the first query and of the first key.
+struct Head {
+    first_query: u32,
+    first_key: u32,
 }
 
 // Sums of the rows 4 * (lane / 8).. in channels 4 * (lane % 8).. of 32, and of the next 32: a vector
@@ -74,68 +73,87 @@ fn place(row: u32, vector: u32) -> u32 {
     return row * 8u + (vector + row / 4u) % 8u;
 }
 
-// The index of a vector of a query, and of a key; of the last ones for those past the end.
-fn query_vector(query_head: QueryHead, position: u32, vector: u32) -> u32 {
-    let query = min(position, uniforms.queries - 1u);
-    let row = (query_head.batch * uniforms.queries + query) * uniforms.heads + query_head.head;
-    let vectors = uniforms.head_size / 4u;
-    return row * vectors + min(vector, vectors - 1u);
+fn head_at(batch: u32, head: u32) -> Head {
+    let kv_head = head / (uniforms.heads / uniforms.kv_heads);
+    return Head(
+        batch * uniforms.queries * uniforms.heads + head,
+        batch * uniforms.keys * uniforms.kv_heads + kv_head,
+    );
 }
 
-fn key_vector(query_head: QueryHead, position: u32, vector: u32) -> u32 {
-    let kv_head = query_head.head / (uniforms.heads / uniforms.kv_heads);
-    let key = min(position, uniforms.keys - 1u);
-    let row = (query_head.batch * uniforms.keys + key) * uniforms.kv_heads + kv_head;
+// The row of a query; of the last one for those past the end.
+fn query_row(head: Head, position: u32) -> u32 {
+    return head.first_query + min(position, uniforms.queries - 1u) * uniforms.heads;
+}
+
+// The index of a vector of a query, and of a key; of the last ones for those past the end.
+fn query_vector(head: Head, position: u32, vector: u32) -> u32 {
     let vectors = uniforms.head_size / 4u;
+    return query_row(head, position) * vectors + min(vector, vectors - 1u);
+}
+
+fn key_vector(head: Head, position: u32, vector: u32) -> u32 {
+    let vectors = uniforms.head_size / 4u;
+    let row = head.first_key + min(position, uniforms.keys - 1u) * uniforms.kv_heads;
     return row * vectors + min(vector, vectors - 1u);
 }
 
 // Eight vectors of 32 rows, from the positions and `vector` on: the factors of scores, and of g v^T.
-fn load_q_and_k(lane: u32, query_head: QueryHead, query: u32, key: u32, vector: u32) {
-    for (var i = lane; i < 256u; i += LANES) {
-        let at = place(i / 8u, i % 8u);
-        left[at] = q[query_vector(query_head, query + i / 8u, vector + i % 8u)];
-        right[at] = k[key_vector(query_head, key + i / 8u, vector + i % 8u)];
+fn load_q_and_k(lane: u32, head: Head, query: u32, key: u32, vector: u32) {
+    for (var i = 0u; i < 32u; i += LANES / 8u) {
+        let j = i + lane / 8u;
+        let at = place(j, lane % 8u);
+        left[at] = q[query_vector(head, query + j, vector + lane % 8u)];
+        right[at] = k[key_vector(head, key + j, vector + lane % 8u)];
     }
 }
 
-fn load_g_and_v(lane: u32, query_head: QueryHead, query: u32, key: u32, vector: u32) {
-    for (var i = lane; i < 256u; i += LANES) {
-        let at = place(i / 8u, i % 8u);
-        left[at] = g[query_vector(query_head, query + i / 8u, vector + i % 8u)];
-        right[at] = v[key_vector(query_head, key + i / 8u, vector + i % 8u)];
+fn load_g_and_v(lane: u32, head: Head, query: u32, key: u32, vector: u32) {
+    for (var i = 0u; i < 32u; i += LANES / 8u) {
+        let j = i + lane / 8u;
+        let at = place(j, lane % 8u);
+        left[at] = g[query_vector(head, query + j, vector + lane % 8u)];
+        right[at] = v[key_vector(head, key + j, vector + lane % 8u)];
     }
 }
 
 // Eight vectors, or twice eight, to be weighed.
-fn load_k(lane: u32, query_head: QueryHead, key: u32, vector: u32, both: bool) {
-    for (var i = lane; i < 256u; i += LANES) {
-        let at = place(i / 8u, i % 8u);
-        right[at] = k[key_vector(query_head, key + i / 8u, vector + i % 8u)];
+fn load_k(lane: u32, head: Head, key: u32, vector: u32, both: bool) {
+    for (var i = 0u; i < 32u; i += LANES / 8u) {
+        let j = i + lane / 8u;
+        let at = place(j, lane % 8u);
+        right[at] = k[key_vector(head, key + j, vector + lane % 8u)];
         if both {
-            left[at] = k[key_vector(query_head, key + i / 8u, vector + 8u + i % 8u)];
+            left[at] = k[key_vector(head, key + j, vector + 8u + lane % 8u)];
         }
     }
 }
 
-fn load_q(lane: u32, query_head: QueryHead, query: u32, vector: u32, both: bool) {
-    for (var i = lane; i < 256u; i += LANES) {
-        let at = place(i / 8u, i % 8u);
-        right[at] = q[query_vector(query_head, query + i / 8u, vector + i % 8u)];
+fn load_q(lane: u32, head: Head, query: u32, vector: u32, both: bool) {
+    for (var i = 0u; i < 32u; i += LANES / 8u) {
+        let j = i + lane / 8u;
+        let at = place(j, lane % 8u);
+        right[at] = q[query_vector(head, query + j, vector + lane % 8u)];
         if both {
-            left[at] = q[query_vector(query_head, query + i / 8u, vector + 8u + i % 8u)];
+            left[at] = q[query_vector(head, query + j, vector + 8u + lane % 8u)];
         }
     }
 }
 
-fn load_g(lane: u32, query_head: QueryHead, query: u32, vector: u32, both: bool) {
-    for (var i = lane; i < 256u; i += LANES) {
-        let at = place(i / 8u, i % 8u);
-        right[at] = g[query_vector(query_head, query + i / 8u, vector + i % 8u)];
+fn load_g(lane: u32, head: Head, query: u32, vector: u32, both: bool) {
+    for (var i = 0u; i < 32u; i += LANES / 8u) {
+        let j = i + lane / 8u;
+        let at = place(j, lane % 8u);
+        right[at] = g[query_vector(head, query + j, vector + lane % 8u)];
         if both {
-            left[at] = g[query_vector(query_head, query + i / 8u, vector + 8u + i % 8u)];
+            left[at] = g[query_vector(head, query + j, vector + 8u + lane % 8u)];
         }
     }
+}
+
+// Sums and the products of four rows (a vector for each channel) and one: each is one instruction.
+fn added(sums: vec4<f32>, rows: mat4x4<f32>, row: vec4<f32>) -> vec4<f32> {
+    return sums + rows[0] * row.x + rows[1] * row.y + rows[2] * row.z + rows[3] * row.w;
 }
 
 // Adds the products of rows of `left` and rows of `right`: a vector for each of the latter.
@@ -145,12 +163,12 @@ fn multiply(lane: u32, vectors: u32, sums: mat4x4<f32>) -> mat4x4<f32> {
     var result = sums;
     for (var vector = 0u; vector < vectors; vector += 1u) {
         let l = place(4u * rows, vector);
-        let a = mat4x4(left[l], left[l + 8u], left[l + 16u], left[l + 24u]);
+        let a = transpose(mat4x4(left[l], left[l + 8u], left[l + 16u], left[l + 24u]));
         let r = place(4u * columns, vector);
-        result[0] += right[r] * a;
-        result[1] += right[r + 8u] * a;
-        result[2] += right[r + 16u] * a;
-        result[3] += right[r + 24u] * a;
+        result[0] = added(result[0], a, right[r]);
+        result[1] = added(result[1], a, right[r + 8u]);
+        result[2] = added(result[2], a, right[r + 16u]);
+        result[3] = added(result[3], a, right[r + 24u]);
     }
     return result;
 }
@@ -160,34 +178,37 @@ fn add_weighted(lane: u32, both: bool, sums: Sums) -> Sums {
     let rows = lane / 8u;
     let columns = lane % 8u;
     var result = sums;
-    for (var row = 0u; row < 32u; row += 1u) {
-        let a = weights[place(row, rows)];
-        let at = place(row, columns);
-        let b = right[at];
-        result.first[0] += a * b.x;
-        result.first[1] += a * b.y;
-        result.first[2] += a * b.z;
-        result.first[3] += a * b.w;
-        if both {
-            let c = left[at];
-            result.second[0] += a * c.x;
-            result.second[1] += a * c.y;
-            result.second[2] += a * c.z;
-            result.second[3] += a * c.w;
+    for (var row = 0u; row < 32u; row += 4u) {
+        let from_weights = place(row, rows);
+        let from_rows = place(row, columns);
+        for (var i = 0u; i < 32u; i += 8u) {
+            let a = weights[from_weights + i];
+            let b = right[from_rows + i];
+            result.first[0] += a * b.x;
+            result.first[1] += a * b.y;
+            result.first[2] += a * b.z;
+            result.first[3] += a * b.w;
+            if both {
+                let c = left[from_rows + i];
+                result.second[0] += a * c.x;
+                result.second[1] += a * c.y;
+                result.second[2] += a * c.z;
+                result.second[3] += a * c.w;
+            }
         }
     }
     return result;
 }
 
 // What is known of four queries; of the last one for those past the end.
-fn row_numbers(query_head: QueryHead, row: u32) -> RowNumbers {
-    let last = vec4(uniforms.queries - 1u);
-    let positions = min(vec4(row) + vec4(0u, 1u, 2u, 3u), last);
-    let lines = vec4(query_head.batch * uniforms.queries) + positions;
-    let at = lines * uniforms.heads + vec4(query_head.head);
+fn row_numbers(head: Head, row: u32) -> RowNumbers {
+    let a = query_row(head, row);
+    let b = query_row(head, row + 1u);
+    let c = query_row(head, row + 2u);
+    let d = query_row(head, row + 3u);
     return RowNumbers(
-        vec4(log_sums[at.x], log_sums[at.y], log_sums[at.z], log_sums[at.w]),
-        vec4(row_sums[at.x], row_sums[at.y], row_sums[at.z], row_sums[at.w]),
+        vec4(log_sums[a], log_sums[b], log_sums[c], log_sums[d]),
+        vec4(row_sums[a], row_sums[b], row_sums[c], row_sums[d]),
     );
 }
 
@@ -205,19 +226,19 @@ fn probabilities(scores: vec4<f32>, logarithms: vec4<f32>, query: u32, key: u32)
 }
 
 // P and dS of this invocation's queries and keys, in the tile that begins at `query` and `key`.
-fn slopes(lane: u32, query_head: QueryHead, query: u32, key: u32, rows: RowNumbers) -> Slopes {
+fn slopes(lane: u32, head: Head, query: u32, key: u32, rows: RowNumbers) -> Slopes {
     let vectors = uniforms.head_size / 4u;
     var dp = mat4x4<f32>();
     for (var vector = 0u; vector < vectors; vector += 8u) {
         workgroupBarrier();
-        load_g_and_v(lane, query_head, query, key, vector);
+        load_g_and_v(lane, head, query, key, vector);
         workgroupBarrier();
         dp = multiply(lane, min(vectors - vector, 8u), dp);
     }
     var scores = mat4x4<f32>();
     for (var vector = 0u; vector < vectors; vector += 8u) {
         workgroupBarrier();
-        load_q_and_k(lane, query_head, query, key, vector);
+        load_q_and_k(lane, head, query, key, vector);
         workgroupBarrier();
         scores = multiply(lane, min(vectors - vector, 8u), scores);
     }
@@ -247,11 +268,11 @@ fn share_weights(column: u32, rows: u32, block: mat4x4<f32>) {
     weights[at + 24u] = block[3];
 }
 
-fn store_dq(query_head: QueryHead, row: u32, vector: u32, sum: vec4<f32>) {
+fn store_dq(head: Head, row: u32, vector: u32, sum: vec4<f32>) {
     if row >= uniforms.queries || vector >= uniforms.head_size / 4u {
         return;
     }
-    let at = query_vector(query_head, row, vector);
+    let at = query_vector(head, row, vector);
     if (uniforms.adds & 1u) != 0u {
         dq[at] += sum;
     } else {
@@ -260,19 +281,19 @@ fn store_dq(query_head: QueryHead, row: u32, vector: u32, sum: vec4<f32>) {
 }
 
 // Four channels of four rows.
-fn store_block_of_dq(query_head: QueryHead, row: u32, vector: u32, block: mat4x4<f32>) {
+fn store_block_of_dq(head: Head, row: u32, vector: u32, block: mat4x4<f32>) {
     let lines = transpose(block);
-    store_dq(query_head, row, vector, lines[0]);
-    store_dq(query_head, row + 1u, vector, lines[1]);
-    store_dq(query_head, row + 2u, vector, lines[2]);
-    store_dq(query_head, row + 3u, vector, lines[3]);
+    store_dq(head, row, vector, lines[0]);
+    store_dq(head, row + 1u, vector, lines[1]);
+    store_dq(head, row + 2u, vector, lines[2]);
+    store_dq(head, row + 3u, vector, lines[3]);
 }
 
-fn store_dk_and_dv(query_head: QueryHead, row: u32, vector: u32, to_k: vec4<f32>, to_v: vec4<f32>) {
+fn store_dk_and_dv(head: Head, row: u32, vector: u32, to_k: vec4<f32>, to_v: vec4<f32>) {
     if row >= uniforms.keys || vector >= uniforms.head_size / 4u {
         return;
     }
-    let at = key_vector(query_head, row, vector);
+    let at = key_vector(head, row, vector);
     if (uniforms.adds & 1u) != 0u {
         dk[at] += to_k;
     } else {
@@ -286,7 +307,7 @@ fn store_dk_and_dv(query_head: QueryHead, row: u32, vector: u32, to_k: vec4<f32>
 }
 
 fn store_blocks_of_dk_and_dv(
-    query_head: QueryHead,
+    head: Head,
     row: u32,
     vector: u32,
     to_k: mat4x4<f32>,
@@ -294,10 +315,10 @@ fn store_blocks_of_dk_and_dv(
 ) {
     let k_lines = transpose(to_k);
     let v_lines = transpose(to_v);
-    store_dk_and_dv(query_head, row, vector, k_lines[0], v_lines[0]);
-    store_dk_and_dv(query_head, row + 1u, vector, k_lines[1], v_lines[1]);
-    store_dk_and_dv(query_head, row + 2u, vector, k_lines[2], v_lines[2]);
-    store_dk_and_dv(query_head, row + 3u, vector, k_lines[3], v_lines[3]);
+    store_dk_and_dv(head, row, vector, k_lines[0], v_lines[0]);
+    store_dk_and_dv(head, row + 1u, vector, k_lines[1], v_lines[1]);
+    store_dk_and_dv(head, row + 2u, vector, k_lines[2], v_lines[2]);
+    store_dk_and_dv(head, row + 3u, vector, k_lines[3], v_lines[3]);
 }
 
 // dq of tile `number` of all heads, whose channels are `parts` times 32 at most: 1, 2 or 4, which is
@@ -309,11 +330,11 @@ fn differentiate_queries(number: u32, lane: u32, parts: u32) {
     }
     // The last rows, which see most, begin first.
     let row = (tiles - 1u - number % tiles) * 32u;
-    let query_head = QueryHead(number / tiles / uniforms.heads, number / tiles % uniforms.heads);
+    let head = head_at(number / tiles / uniforms.heads, number / tiles % uniforms.heads);
     let vectors = uniforms.head_size / 4u;
     let rows = lane / 8u;
     let columns = lane % 8u;
-    let numbers = row_numbers(query_head, row + 4u * rows);
+    let numbers = row_numbers(head, row + 4u * rows);
     // Channels below 64, and those from there on.
     var near = Sums();
     var far = Sums();
@@ -322,30 +343,30 @@ fn differentiate_queries(number: u32, lane: u32, parts: u32) {
         end = min(end, row + 32u + uniforms.keys - uniforms.queries);
     }
     for (var key = 0u; key < end; key += 32u) {
-        let made = slopes(lane, query_head, row, key, numbers);
+        let made = slopes(lane, head, row, key, numbers);
         share_weights(4u * columns, rows, made.ds);
         // Keys of 32 channels are still in `right`.
         if parts > 1u {
             workgroupBarrier();
-            load_k(lane, query_head, key, 0u, true);
+            load_k(lane, head, key, 0u, true);
         }
         workgroupBarrier();
         near = add_weighted(lane, parts > 1u, near);
         if parts > 2u {
             workgroupBarrier();
-            load_k(lane, query_head, key, 16u, vectors > 24u);
+            load_k(lane, head, key, 16u, vectors > 24u);
             workgroupBarrier();
             far = add_weighted(lane, vectors > 24u, far);
         }
     }
     let own_row = row + 4u * rows;
-    store_block_of_dq(query_head, own_row, columns, near.first);
+    store_block_of_dq(head, own_row, columns, near.first);
     if parts > 1u {
-        store_block_of_dq(query_head, own_row, 8u + columns, near.second);
+        store_block_of_dq(head, own_row, 8u + columns, near.second);
     }
     if parts > 2u {
-        store_block_of_dq(query_head, own_row, 16u + columns, far.first);
-        store_block_of_dq(query_head, own_row, 24u + columns, far.second);
+        store_block_of_dq(head, own_row, 16u + columns, far.first);
+        store_block_of_dq(head, own_row, 24u + columns, far.second);
     }
 }
 
@@ -374,35 +395,35 @@ fn differentiate_keys(number: u32, lane: u32, parts: u32) {
         begin = (row - ahead) / 32u * 32u;
     }
     for (var member = 0u; member < members; member += 1u) {
-        let query_head = QueryHead(batch, kv_head * members + member);
+        let head = head_at(batch, kv_head * members + member);
         for (var query = begin; query < uniforms.queries; query += 32u) {
-            let numbers = row_numbers(query_head, query + 4u * rows);
-            let made = slopes(lane, query_head, query, row, numbers);
+            let numbers = row_numbers(head, query + 4u * rows);
+            let made = slopes(lane, head, query, row, numbers);
             share_weights(4u * rows, columns, transpose(made.p));
             workgroupBarrier();
-            load_g(lane, query_head, query, 0u, parts > 1u);
+            load_g(lane, head, query, 0u, parts > 1u);
             workgroupBarrier();
             near_v = add_weighted(lane, parts > 1u, near_v);
             if parts > 2u {
                 workgroupBarrier();
-                load_g(lane, query_head, query, 16u, vectors > 24u);
+                load_g(lane, head, query, 16u, vectors > 24u);
                 workgroupBarrier();
                 far_v = add_weighted(lane, vectors > 24u, far_v);
             }
             workgroupBarrier();
             share_weights(4u * rows, columns, transpose(made.ds));
-            load_q(lane, query_head, query, 0u, parts > 1u);
+            load_q(lane, head, query, 0u, parts > 1u);
             workgroupBarrier();
             near_k = add_weighted(lane, parts > 1u, near_k);
             if parts > 2u {
                 workgroupBarrier();
-                load_q(lane, query_head, query, 16u, vectors > 24u);
+                load_q(lane, head, query, 16u, vectors > 24u);
                 workgroupBarrier();
                 far_k = add_weighted(lane, vectors > 24u, far_k);
             }
         }
     }
-    let own = QueryHead(batch, kv_head * members);
+    let own = head_at(batch, kv_head * members);
     let own_row = row + 4u * rows;
     store_blocks_of_dk_and_dv(own, own_row, columns, near_k.first, near_v.first);
     if parts > 1u {

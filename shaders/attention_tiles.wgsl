@@ -47,11 +47,10 @@ var<workgroup> weights: array<vec4<f32>, 256>;
 // What each invocation found of its rows.
 var<workgroup> found: array<vec4<f32>, 64>;
 
-// What the invocations of a workgroup have in common.
-struct QueryHead {
-    batch: u32,
-    // Of the queries; the kv head follows from it.
-    head: u32,
+// A query head and its kv head: the rows of the first query and of the first key.
+struct Head {
+    first_query: u32,
+    first_key: u32,
 }
 
 // Sums of the rows 4 * (lane / 8).. in channels 4 * (lane % 8).. of 32, and of the next 32: a vector
@@ -67,19 +66,28 @@ fn place(row: u32, vector: u32) -> u32 {
     return row * 8u + (vector + row / 4u) % 8u;
 }
 
-// The index of a vector of a query, and of a key; of the last ones for those past the end.
-fn query_vector(query_head: QueryHead, position: u32, vector: u32) -> u32 {
-    let query = min(position, uniforms.queries - 1u);
-    let row = (query_head.batch * uniforms.queries + query) * uniforms.heads + query_head.head;
-    let vectors = uniforms.head_size / 4u;
-    return row * vectors + min(vector, vectors - 1u);
+fn head_at(batch: u32, head: u32) -> Head {
+    let kv_head = head / (uniforms.heads / uniforms.kv_heads);
+    return Head(
+        batch * uniforms.queries * uniforms.heads + head,
+        batch * uniforms.keys * uniforms.kv_heads + kv_head,
+    );
 }
 
-fn key_vector(query_head: QueryHead, position: u32, vector: u32) -> u32 {
-    let kv_head = query_head.head / (uniforms.heads / uniforms.kv_heads);
-    let key = min(position, uniforms.keys - 1u);
-    let row = (query_head.batch * uniforms.keys + key) * uniforms.kv_heads + kv_head;
+// The row of a query; of the last one for those past the end.
+fn query_row(head: Head, position: u32) -> u32 {
+    return head.first_query + min(position, uniforms.queries - 1u) * uniforms.heads;
+}
+
+// The index of a vector of a query, and of a key; of the last ones for those past the end.
+fn query_vector(head: Head, position: u32, vector: u32) -> u32 {
     let vectors = uniforms.head_size / 4u;
+    return query_row(head, position) * vectors + min(vector, vectors - 1u);
+}
+
+fn key_vector(head: Head, position: u32, vector: u32) -> u32 {
+    let vectors = uniforms.head_size / 4u;
+    let row = head.first_key + min(position, uniforms.keys - 1u) * uniforms.kv_heads;
     return row * vectors + min(vector, vectors - 1u);
 }
 
@@ -96,26 +104,34 @@ fn exponential(x: vec4<f32>) -> vec4<f32> {
 }
 
 // Eight vectors of 32 queries, from `row` and `vector` on; the same of keys and of values.
-fn load_queries(lane: u32, query_head: QueryHead, row: u32, vector: u32) {
-    for (var i = lane; i < 256u; i += LANES) {
-        left[place(i / 8u, i % 8u)] = q[query_vector(query_head, row + i / 8u, vector + i % 8u)];
+fn load_queries(lane: u32, head: Head, row: u32, vector: u32) {
+    for (var i = 0u; i < 32u; i += LANES / 8u) {
+        let j = i + lane / 8u;
+        left[place(j, lane % 8u)] = q[query_vector(head, row + j, vector + lane % 8u)];
     }
 }
 
-fn load_keys(lane: u32, query_head: QueryHead, key: u32, vector: u32) {
-    for (var i = lane; i < 256u; i += LANES) {
-        right[place(i / 8u, i % 8u)] = k[key_vector(query_head, key + i / 8u, vector + i % 8u)];
+fn load_keys(lane: u32, head: Head, key: u32, vector: u32) {
+    for (var i = 0u; i < 32u; i += LANES / 8u) {
+        let j = i + lane / 8u;
+        right[place(j, lane % 8u)] = k[key_vector(head, key + j, vector + lane % 8u)];
     }
 }
 
-fn load_mixed_values(lane: u32, query_head: QueryHead, key: u32, vector: u32, both: bool) {
-    for (var i = lane; i < 256u; i += LANES) {
-        let at = place(i / 8u, i % 8u);
-        right[at] = mixed_value(key_vector(query_head, key + i / 8u, vector + i % 8u));
+fn load_mixed_values(lane: u32, head: Head, key: u32, vector: u32, both: bool) {
+    for (var i = 0u; i < 32u; i += LANES / 8u) {
+        let j = i + lane / 8u;
+        let at = place(j, lane % 8u);
+        right[at] = mixed_value(key_vector(head, key + j, vector + lane % 8u));
         if both {
-            left[at] = mixed_value(key_vector(query_head, key + i / 8u, vector + 8u + i % 8u));
+            left[at] = mixed_value(key_vector(head, key + j, vector + 8u + lane % 8u));
         }
     }
+}
+
+// Sums and the products of four rows (a vector for each channel) and one: each is one instruction.
+fn added(sums: vec4<f32>, rows: mat4x4<f32>, row: vec4<f32>) -> vec4<f32> {
+    return sums + rows[0] * row.x + rows[1] * row.y + rows[2] * row.z + rows[3] * row.w;
 }
 
 // Adds the products of rows of `left` and rows of `right`: a vector for each of the latter.
@@ -125,12 +141,12 @@ fn multiply(lane: u32, vectors: u32, sums: mat4x4<f32>) -> mat4x4<f32> {
     var result = sums;
     for (var vector = 0u; vector < vectors; vector += 1u) {
         let l = place(4u * rows, vector);
-        let a = mat4x4(left[l], left[l + 8u], left[l + 16u], left[l + 24u]);
+        let a = transpose(mat4x4(left[l], left[l + 8u], left[l + 16u], left[l + 24u]));
         let r = place(4u * columns, vector);
-        result[0] += right[r] * a;
-        result[1] += right[r + 8u] * a;
-        result[2] += right[r + 16u] * a;
-        result[3] += right[r + 24u] * a;
+        result[0] = added(result[0], a, right[r]);
+        result[1] = added(result[1], a, right[r + 8u]);
+        result[2] = added(result[2], a, right[r + 16u]);
+        result[3] = added(result[3], a, right[r + 24u]);
     }
     return result;
 }
@@ -140,20 +156,23 @@ fn add_weighted(lane: u32, both: bool, sums: Sums) -> Sums {
     let rows = lane / 8u;
     let columns = lane % 8u;
     var result = sums;
-    for (var row = 0u; row < 32u; row += 1u) {
-        let a = weights[place(row, rows)];
-        let at = place(row, columns);
-        let b = right[at];
-        result.first[0] += a * b.x;
-        result.first[1] += a * b.y;
-        result.first[2] += a * b.z;
-        result.first[3] += a * b.w;
-        if both {
-            let c = left[at];
-            result.second[0] += a * c.x;
-            result.second[1] += a * c.y;
-            result.second[2] += a * c.z;
-            result.second[3] += a * c.w;
+    for (var row = 0u; row < 32u; row += 4u) {
+        let from_weights = place(row, rows);
+        let from_rows = place(row, columns);
+        for (var i = 0u; i < 32u; i += 8u) {
+            let a = weights[from_weights + i];
+            let b = right[from_rows + i];
+            result.first[0] += a * b.x;
+            result.first[1] += a * b.y;
+            result.first[2] += a * b.z;
+            result.first[3] += a * b.w;
+            if both {
+                let c = left[from_rows + i];
+                result.second[0] += a * c.x;
+                result.second[1] += a * c.y;
+                result.second[2] += a * c.z;
+                result.second[3] += a * c.w;
+            }
         }
     }
     return result;
@@ -177,31 +196,32 @@ fn masked(scores: vec4<f32>, row: u32, key: u32) -> vec4<f32> {
 }
 
 // Four channels of a row: with the fidelity term.
-fn store_vector(query_head: QueryHead, row: u32, vector: u32, result: vec4<f32>) {
+fn store_vector(head: Head, row: u32, vector: u32, result: vec4<f32>) {
     if row >= uniforms.queries || vector >= uniforms.head_size / 4u {
         return;
     }
     var whole = result;
     if uniforms.has_fidelity != 0u {
-        let own = key_vector(query_head, row + uniforms.keys - uniforms.queries, vector);
+        let own = key_vector(head, row + uniforms.keys - uniforms.queries, vector);
         whole += coefficients[2] * (v1[own] - v[own]);
     }
-    o[query_vector(query_head, row, vector)] = whole;
+    o[query_vector(head, row, vector)] = whole;
 }
 
 // Four channels of four rows.
-fn store_block(query_head: QueryHead, row: u32, vector: u32, block: mat4x4<f32>) {
+fn store_block(head: Head, row: u32, vector: u32, block: mat4x4<f32>) {
     let lines = transpose(block);
-    store_vector(query_head, row, vector, lines[0]);
-    store_vector(query_head, row + 1u, vector, lines[1]);
-    store_vector(query_head, row + 2u, vector, lines[2]);
-    store_vector(query_head, row + 3u, vector, lines[3]);
+    store_vector(head, row, vector, lines[0]);
+    store_vector(head, row + 1u, vector, lines[1]);
+    store_vector(head, row + 2u, vector, lines[2]);
+    store_vector(head, row + 3u, vector, lines[3]);
 }
 
-fn store_log_sums(query_head: QueryHead, row: u32, values: vec4<f32>) {
-    for (var i = 0u; i < min(4u, uniforms.queries - min(row, uniforms.queries)); i += 1u) {
-        let line = query_head.batch * uniforms.queries + row + i;
-        log_sums[line * uniforms.heads + query_head.head] = values[i];
+fn store_log_sums(head: Head, row: u32, values: vec4<f32>) {
+    for (var i = 0u; i < 4u; i += 1u) {
+        if row + i < uniforms.queries {
+            log_sums[query_row(head, row + i)] = values[i];
+        }
     }
 }
 
@@ -214,7 +234,7 @@ fn attend(number: u32, lane: u32, parts: u32) {
     }
     // The last rows, which see most, begin first.
     let row = (tiles - 1u - number % tiles) * 32u;
-    let query_head = QueryHead(number / tiles / uniforms.heads, number / tiles % uniforms.heads);
+    let head = head_at(number / tiles / uniforms.heads, number / tiles % uniforms.heads);
     let vectors = uniforms.head_size / 4u;
     let rows = lane / 8u;
     let columns = lane % 8u;
@@ -234,9 +254,9 @@ fn attend(number: u32, lane: u32, parts: u32) {
             workgroupBarrier();
             // Values of 32 channels leave the queries where they are.
             if parts > 1u || key == 0u {
-                load_queries(lane, query_head, row, vector);
+                load_queries(lane, head, row, vector);
             }
-            load_keys(lane, query_head, key, vector);
+            load_keys(lane, head, key, vector);
             workgroupBarrier();
             scores = multiply(lane, min(vectors - vector, 8u), scores);
         }
@@ -265,12 +285,12 @@ fn attend(number: u32, lane: u32, parts: u32) {
         weights[at + 8u] = p[1];
         weights[at + 16u] = p[2];
         weights[at + 24u] = p[3];
-        load_mixed_values(lane, query_head, key, 0u, parts > 1u);
+        load_mixed_values(lane, head, key, 0u, parts > 1u);
         workgroupBarrier();
         near = add_weighted(lane, parts > 1u, shrunk(near, shrink));
         if parts > 2u {
             workgroupBarrier();
-            load_mixed_values(lane, query_head, key, 16u, vectors > 24u);
+            load_mixed_values(lane, head, key, 16u, vectors > 24u);
             workgroupBarrier();
             far = add_weighted(lane, vectors > 24u, shrunk(far, shrink));
         }
@@ -283,17 +303,17 @@ fn attend(number: u32, lane: u32, parts: u32) {
     }
     let own_row = row + 4u * rows;
     near = shrunk(near, 1.0 / total);
-    store_block(query_head, own_row, columns, near.first);
+    store_block(head, own_row, columns, near.first);
     if parts > 1u {
-        store_block(query_head, own_row, 8u + columns, near.second);
+        store_block(head, own_row, 8u + columns, near.second);
     }
     if parts > 2u {
         far = shrunk(far, 1.0 / total);
-        store_block(query_head, own_row, 16u + columns, far.first);
-        store_block(query_head, own_row, 24u + columns, far.second);
+        store_block(head, own_row, 16u + columns, far.first);
+        store_block(head, own_row, 24u + columns, far.second);
     }
     if columns == 0u {
-        store_log_sums(query_head, own_row, largest + log(total));
+        store_log_sums(head, own_row, largest + log(total));
     }
 }
 
