@@ -82,13 +82,14 @@ fn query_row(head: Head, position: u32) -> u32 {
 // The index of a vector of a query, and of a key; of the last ones for those past the end.
 fn query_vector(head: Head, position: u32, vector: u32) -> u32 {
     let vectors = uniforms.head_size / 4u;
-    return query_row(head, position) * vectors + min(vector, vectors - 1u);
+    let steps = min(position, uniforms.queries - 1u) * (uniforms.heads * vectors);
+    return head.first_query * vectors + steps + min(vector, vectors - 1u);
 }
 
 fn key_vector(head: Head, position: u32, vector: u32) -> u32 {
     let vectors = uniforms.head_size / 4u;
-    let row = head.first_key + min(position, uniforms.keys - 1u) * uniforms.kv_heads;
-    return row * vectors + min(vector, vectors - 1u);
+    let steps = min(position, uniforms.keys - 1u) * (uniforms.kv_heads * vectors);
+    return head.first_key * vectors + steps + min(vector, vectors - 1u);
 }
 
 fn mixed_value(index: u32) -> vec4<f32> {

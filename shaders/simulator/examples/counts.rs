@@ -78,9 +78,12 @@ const ROWS: &[Row] = &[
     Row { what: "256³", entry_points: "matmul_registers_tn", software: true, units: PRODUCT, run: |d| multiply(d, [true, false]) },
     Row { what: "1 row of 1024 to 256, f32", entry_points: "few_rows_vectors", software: false, units: 1024 * 256, run: few_rows },
     Row { what: "1 row of 1024 to 256, bf16", entry_points: "few_rows_vectors", software: false, units: 1024 * 256, run: few_rows_half },
-    Row { what: "256 tokens, 2 × 64", entry_points: "attention_forward", software: false, units: 2 * SCORES, run: attend },
-    Row { what: "256 tokens, 2 × 64", entry_points: "attention_backward_queries", software: false, units: 3 * SCORES, run: attend },
-    Row { what: "256 tokens, 2 × 64", entry_points: "attention_backward_keys", software: false, units: 4 * SCORES, run: attend },
+    Row { what: "256 tokens, 2 × 64", entry_points: "attention_tiles_64", software: false, units: 2 * SCORES, run: attend },
+    Row { what: "256 tokens, 2 × 64", entry_points: "attention_forward", software: true, units: 2 * SCORES, run: attend },
+    Row { what: "256 tokens, 2 × 64", entry_points: "attention_backward_tiles_queries_64", software: false, units: 3 * SCORES, run: attend },
+    Row { what: "256 tokens, 2 × 64", entry_points: "attention_backward_queries", software: true, units: 3 * SCORES, run: attend },
+    Row { what: "256 tokens, 2 × 64", entry_points: "attention_backward_tiles_keys_64", software: false, units: 4 * SCORES, run: attend },
+    Row { what: "256 tokens, 2 × 64", entry_points: "attention_backward_keys", software: true, units: 4 * SCORES, run: attend },
     Row { what: "64 rows of 1024", entry_points: "linear_cross_entropy_rows", software: false, units: LINES, run: loss },
     Row { what: "64 × 128 × 1024, all 3", entry_points: "matmul_shared", software: false, units: 3 * 64 * 128 * 1024, run: loss },
     Row { what: "64 rows of 1024", entry_points: "layer_norm_forward", software: false, units: LINES, run: normalize },
@@ -100,7 +103,7 @@ fn main() {
          asks a bank again.\n"
     );
     println!(
-        "{:<27}{:<28}{:>7}{:>7}{:>7}{:>7}{:>9}{:>8}{:>8}{:>9}{:>8}{:>9}",
+        "{:<37}{:<28}{:>7}{:>7}{:>7}{:>7}{:>9}{:>8}{:>8}{:>9}{:>8}{:>9}",
         "entry point",
         "work",
         "lanes",
@@ -134,7 +137,7 @@ fn print(row: &Row) {
     let each = |count: u64| 32.0 * count as f64 / row.units as f64;
     let ratio = |count: u64, of: u64| count as f64 / of.max(1) as f64;
     println!(
-        "{:<27}{:<28}{:>7}{:>7}{:>7.2}{:>7.2}{:>9.2}{:>8.3}{:>8.2}{:>9.3}{:>8.2}{:>9.1}",
+        "{:<37}{:<28}{:>7}{:>7}{:>7.2}{:>7.2}{:>9.2}{:>8.3}{:>8.2}{:>9.3}{:>8.2}{:>9.1}",
         row.entry_points,
         row.what,
         class.lanes,

@@ -99,8 +99,8 @@ impl Sizes {
         match self.head_size {
             size if !class.shared_tiles || size % 4 != 0 => Blocks::Memory,
             ..=32 => Blocks::Registers32,
-            ..=64 => Blocks::Registers64,
-            ..=128 => Blocks::Registers128,
+            33..=64 => Blocks::Registers64,
+            65..=128 => Blocks::Registers128,
             _ => Blocks::Memory,
         }
     }
