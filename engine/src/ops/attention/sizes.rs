@@ -138,3 +138,30 @@ impl Sizes {
         *uniforms! { batch, queries, keys, heads, kv_heads, head_size, causal, scale }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registers_are_for_hardware_and_for_heads_of_whole_vectors_that_fit() {
+        let blocks = |head_size: usize, class| {
+            let shape = Shape::from([1, 1, 1, head_size]);
+            Sizes::new(&shape, &shape, false).blocks(class)
+        };
+        for (head_size, expected) in [
+            (1, Blocks::Memory),
+            (4, Blocks::Registers32),
+            (32, Blocks::Registers32),
+            (34, Blocks::Memory),
+            (36, Blocks::Registers64),
+            (64, Blocks::Registers64),
+            (80, Blocks::Registers128),
+            (128, Blocks::Registers128),
+            (132, Blocks::Memory),
+        ] {
+            assert_eq!(blocks(head_size, Class::HARDWARE), expected, "{head_size}");
+            assert_eq!(blocks(head_size, Class::SOFTWARE), Blocks::Memory, "{head_size}");
+        }
+    }
+}
