@@ -85,6 +85,6 @@ sort -k2,2 -k3,3 "$lines" | awk '
             printf "%-9s %-16s %10.1f %10.1f %12.2f %9.0f %9s %10.2f %10.2f\n", p, n,
                 median(values[key, 4], count[key]), median(values[key, 5], count[key]),
                 median(values[key, 6], count[key]), median(values[key, 7], count[key]),
-                median(values[key, 8], count[key]), ratio[4], ratio[5]
+                sprintf("%.0f %%", 100 * median(values[key, 8], count[key])), ratio[4], ratio[5]
         }
     }'

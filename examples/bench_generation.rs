@@ -3,6 +3,7 @@
 
 use clap::Parser;
 use neutreno::engine::device::KernelTime;
+use neutreno::engine::gpu::Class;
 use neutreno::engine::half::Precision;
 use neutreno::engine::random::Key;
 use neutreno::engine::{Device, Parameters, Tensor};
@@ -31,6 +32,9 @@ struct Arguments {
     /// Threads of the CPU; 0 for all
     #[arg(long, default_value_t = 0)]
     threads: usize,
+    /// Let a software GPU that --device names run exactly what a card runs
+    #[arg(long)]
+    as_hardware: bool,
     /// Tokens of the prompt
     #[arg(long, default_value_t = 512)]
     prompt: usize,
@@ -51,7 +55,10 @@ struct Arguments {
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
     let Arguments { precision, prompt, tokens, rounds, .. } = arguments;
-    let device = Device::open(&arguments.device, arguments.threads)?;
+    let device = match arguments.as_hardware {
+        true => Device::open_as(&arguments.device, Class::HARDWARE),
+        false => Device::open(&arguments.device, arguments.threads),
+    }?;
     let started = Instant::now();
     let settings = LoadSettings { precision, ..LoadSettings::default() };
     let loaded = LanguageModel::load_with(&arguments.model, &device, &settings)?;
@@ -142,7 +149,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// How many dispatches a GPU would be sent for one token, found out without one.
 fn dispatches_of_a_token(config: &LanguageModelConfig) -> Result<usize, Box<dyn Error>> {
-    let device = Device::plan_for_gpu(false);
+    let device = Device::plan_for_gpu(Class::HARDWARE);
     let build = |builder: &mut _| LanguageModel::new(config, builder);
     let (model, _) = Parameters::build(&device, 0, build);
     let mut cache = KeyValueCache::new(config, 1, 2, Precision::F32, &device)?;

@@ -4,6 +4,8 @@
 struct Uniforms {
     first_group: u32,
     elements: u32,
+    // Whether a and b are as large as y: then nothing is divided.
+    are_equal: u32,
     // For each of six axes: the size of y, and how far apart neighbours lie in a and b
     // (0 where an operand is repeated).
     size_0: u32, size_1: u32, size_2: u32, size_3: u32, size_4: u32, size_5: u32,
@@ -18,6 +20,9 @@ struct Uniforms {
 
 // The positions in a and b of element i of y.
 fn positions(i: u32) -> vec2<u32> {
+    if uniforms.are_equal != 0u {
+        return vec2(i);
+    }
     var rest = i;
     var at = (rest % uniforms.size_5) * vec2(uniforms.a_5, uniforms.b_5);
     rest /= uniforms.size_5;

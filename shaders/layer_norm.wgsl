@@ -9,25 +9,29 @@ struct Forward {
     epsilon: f32,
 }
 
-struct BackwardInput {
+struct Backward {
     first_group: u32,
     rows: u32,
     width: u32,
+    // The rows that a workgroup takes.
+    block: u32,
     // Whether dx is added to what is there.
     add: u32,
 }
 
-struct BackwardWeight {
+struct Sums {
     first_group: u32,
-    rows: u32,
-    width: u32,
-    // The rows that a part of dw and db is summed over.
-    block: u32,
+    // Of dw and db, one of them after the other.
+    columns: u32,
+    blocks: u32,
+    // Whether a result is added to what is there.
+    add_weight: u32,
+    add_bias: u32,
 }
 
 @group(0) @binding(0) var<uniform> forward: Forward;
-@group(0) @binding(0) var<uniform> backward_input: BackwardInput;
-@group(0) @binding(0) var<uniform> backward_weight: BackwardWeight;
+@group(0) @binding(0) var<uniform> backward: Backward;
+@group(0) @binding(0) var<uniform> of_sums: Sums;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> weight: array<f32>;
 
@@ -41,9 +45,13 @@ struct BackwardWeight {
 @group(0) @binding(4) var<storage, read> dy: array<f32>;
 @group(0) @binding(5) var<storage, read_write> dx: array<f32>;
 
-// Backward, the parts of the other two:
-@group(0) @binding(5) var<storage, read_write> dw: array<f32>;
-@group(0) @binding(6) var<storage, read_write> db: array<f32>;
+// Of each block a row of parts of dw, and one of db.
+@group(0) @binding(6) var<storage, read_write> parts: array<f32>;
+
+// The sums of these.
+@group(0) @binding(1) var<storage, read> all_parts: array<f32>;
+@group(0) @binding(2) var<storage, read_write> whole_dw: array<f32>;
+@group(0) @binding(3) var<storage, read_write> whole_db: array<f32>;
 
 var<workgroup> shared_values: array<f32, 256>;
 
@@ -92,60 +100,65 @@ fn layer_norm_forward(
     }
 }
 
+// dx of a block of rows, and their parts of dw and db.
 @compute @workgroup_size(lanes)
-fn layer_norm_backward_input(
+fn layer_norm_backward(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let row = backward_input.first_group + group.x + group.y * groups.x;
-    if row >= backward_input.rows {
+    let number = backward.first_group + group.x + group.y * groups.x;
+    let width = backward.width;
+    let first = number * backward.block;
+    if first >= backward.rows {
         return;
     }
-    let start = row * backward_input.width;
-    let mean = statistics[2u * row];
-    let inverse = statistics[2u * row + 1u];
-    var sum = 0.0;
-    var products = 0.0;
-    for (var j = lane; j < backward_input.width; j += lanes) {
-        let weighted = weight[j] * dy[start + j];
-        sum += weighted;
-        products += weighted * ((x[start + j] - mean) * inverse);
-    }
-    let shift = sum_over_lanes(lane, sum) / f32(backward_input.width);
-    let slope = sum_over_lanes(lane, products) / f32(backward_input.width);
-    for (var j = lane; j < backward_input.width; j += lanes) {
-        let at = start + j;
-        let centred = (x[at] - mean) * inverse;
-        let term = (weight[j] * dy[at] - shift - centred * slope) * inverse;
-        if backward_input.add != 0u {
-            dx[at] += term;
-        } else {
-            dx[at] = term;
+    let end = min(first + backward.block, backward.rows);
+    for (var row = first; row < end; row += 1u) {
+        let start = row * width;
+        let mean = statistics[2u * row];
+        let inverse = statistics[2u * row + 1u];
+        var sum = 0.0;
+        var products = 0.0;
+        for (var j = lane; j < width; j += lanes) {
+            let weighted = weight[j] * dy[start + j];
+            sum += weighted;
+            products += weighted * ((x[start + j] - mean) * inverse);
+        }
+        let shift = sum_over_lanes(lane, sum) / f32(width);
+        let slope = sum_over_lanes(lane, products) / f32(width);
+        for (var j = lane; j < width; j += lanes) {
+            let at = start + j;
+            let centred = (x[at] - mean) * inverse;
+            let term = (weight[j] * dy[at] - shift - centred * slope) * inverse;
+            dx[at] = term + select(0.0, dx[at], backward.add != 0u);
+            let of_weight = 2u * number * width + j;
+            let of_bias = of_weight + width;
+            parts[of_weight] = dy[at] * centred + select(0.0, parts[of_weight], row > first);
+            parts[of_bias] = dy[at] + select(0.0, parts[of_bias], row > first);
         }
     }
 }
 
-// A block's parts of dw and db in one column: an invocation each.
+// dw and db from their parts: an invocation for each column.
 @compute @workgroup_size(64)
-fn layer_norm_backward_weight(
+fn layer_norm_sums(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let i = id.x + (backward_weight.first_group + id.y * groups.x) * 64u;
-    let first = i / backward_weight.width * backward_weight.block;
-    if first >= backward_weight.rows {
+    let i = id.x + (of_sums.first_group + id.y * groups.x) * 64u;
+    if i >= of_sums.columns {
         return;
     }
-    let end = min(first + backward_weight.block, backward_weight.rows);
-    var products = 0.0;
-    var sum = 0.0;
-    for (var row = first; row < end; row++) {
-        let at = row * backward_weight.width + i % backward_weight.width;
-        let centred = (x[at] - statistics[2u * row]) * statistics[2u * row + 1u];
-        products += dy[at] * centred;
-        sum += dy[at];
+    var total = 0.0;
+    for (var block = 0u; block < of_sums.blocks; block += 1u) {
+        total += all_parts[block * of_sums.columns + i];
     }
-    dw[i] = products;
-    db[i] = sum;
+    let width = of_sums.columns / 2u;
+    if i < width {
+        whole_dw[i] = total + select(0.0, whole_dw[i], of_sums.add_weight != 0u);
+    } else {
+        let j = i - width;
+        whole_db[j] = total + select(0.0, whole_db[j], of_sums.add_bias != 0u);
+    }
 }

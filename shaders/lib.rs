@@ -89,6 +89,7 @@ shaders! {
     linear_cross_entropy,
     log,
     matmul,
+    matmul_squares,
     max,
     permute,
     power,

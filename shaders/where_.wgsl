@@ -3,6 +3,8 @@
 struct Uniforms {
     first_group: u32,
     elements: u32,
+    // Whether a, b and c are as large as y: then nothing is divided.
+    are_equal: u32,
     // For each of six axes: the size of y, and how far apart neighbours lie in a, b and c
     // (0 where an operand is repeated).
     size_0: u32, size_1: u32, size_2: u32, size_3: u32, size_4: u32, size_5: u32,
@@ -19,6 +21,9 @@ struct Uniforms {
 
 // The positions in a, b and c of element i of y.
 fn positions_of_three(i: u32) -> vec3<u32> {
+    if uniforms.are_equal != 0u {
+        return vec3(i);
+    }
     var rest = i;
     var at = (rest % uniforms.size_5) * vec3(uniforms.a_5, uniforms.b_5, uniforms.c_5);
     rest /= uniforms.size_5;

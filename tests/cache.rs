@@ -4,6 +4,7 @@
 mod common;
 
 use common::devices;
+use neutreno::engine::gpu::Class;
 use neutreno::engine::half::{Half, Precision};
 use neutreno::engine::ops::cache::{Cache, Places, Span};
 use neutreno::engine::random::Key;
@@ -302,7 +303,7 @@ fn models_that_share_keys_learn_all_parameters() {
 /// A model of so many layers, for one token on a GPU: how many dispatches it takes.
 fn dispatches(config: &LanguageModelConfig, layers: usize) -> usize {
     let config = LanguageModelConfig { num_hidden_layers: layers, ..config.clone() };
-    let device = Device::plan_for_gpu(false);
+    let device = Device::plan_for_gpu(Class::HARDWARE);
     let model = build(&config, &device);
     let mut cache = KeyValueCache::new(&config, 1, CONTEXT, Precision::F32, &device).unwrap();
     model.extend(&mut cache, &[&[1]]);

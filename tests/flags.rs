@@ -124,6 +124,7 @@ const TRAINING: &[Row] = &[
         ],
     ),
     ("--threads", &[("0", Works), ("1", Works), ("1025", Refused("--threads"))]),
+    ("--as-hardware", &[(ALONE, Refused("the CPU is no GPU"))]),
     ("--list-devices", &[("", Works)]),
     (
         "--checkpoint-every",
@@ -431,6 +432,7 @@ fn of_efficiency() {
         ("--quiet", &[("", Works)]),
         ("--device", &[("cpu", Works), ("x", Refused("at least three letters"))]),
         ("--threads", &[("0", Works), ("1025", Refused("--threads"))]),
+        ("--as-hardware", &[(ALONE, Refused("the CPU is no GPU"))]),
         ("--list-devices", &[("", Works)]),
     ];
     check("efficiency", &[ROWS], |flags| run("efficiency", usual, &text, flags));
@@ -446,6 +448,7 @@ fn of_efficiency() {
 #[test]
 fn of_bench_training() {
     const ROWS: &[Row] = &[
+        ("--as-hardware", &[(ALONE, Refused("the CPU is no GPU"))]),
         ("--size", &[("s", Works), ("L", Refused("--size"))]),
         ("--layers", &[("1", Works), ("0", Refused("--layers")), (BIG, Refused("--layers"))]),
         ("--width", &[("2", Works), ("0", Refused("--width")), ("2147483646", Refused("--width"))]),
@@ -515,6 +518,7 @@ fn of_measure() {
         ("--quiet", &[("", Works)]),
         ("--device", &[("cpu", Works), ("x", Refused("at least three letters"))]),
         ("--threads", &[("0", Works), ("1025", Refused("--threads"))]),
+        ("--as-hardware", &[(ALONE, Refused("the CPU is no GPU"))]),
         ("--list-devices", &[("", Works)]),
     ];
     let folder = tempfile::tempdir().unwrap();
@@ -549,6 +553,7 @@ const MODELS: &[Row] = &[
     ("--quiet", &[("", Works)]),
     ("--device", &[("cpu", Works), ("x", Refused("at least three letters"))]),
     ("--threads", &[("0", Works), ("1025", Refused("--threads"))]),
+    ("--as-hardware", &[(ALONE, Refused("the CPU is no GPU"))]),
     ("--list-devices", &[("", Works)]),
 ];
 

@@ -100,8 +100,8 @@ fn segmentation_trains_all_variants_and_leaves_a_whole_folder() {
 }
 
 /// The loss of every step of a run with one variant.
-fn losses(name: &str, folder: &Path, device: &str) -> Vec<f64> {
-    let output = run(name, folder, &["--device", device, "--variant", "neutreno"]);
+fn losses(name: &str, folder: &Path, device: &[&str]) -> Vec<f64> {
+    let output = run(name, folder, &[&["--variant", "neutreno", "--device"], device].concat());
     assert!(output.status.success(), "{}", said(&output));
     let metrics = folder.join("run/neutreno-seed1/metrics.jsonl");
     let metrics = fs::read_to_string(metrics).unwrap();
@@ -110,21 +110,29 @@ fn losses(name: &str, folder: &Path, device: &str) -> Vec<f64> {
     metrics.lines().map(loss).collect()
 }
 
-/// On every GPU of this machine.
+/// On every GPU of this machine, software ones as hardware too.
 #[test]
 fn a_gpu_trains_as_the_cpu_does() {
-    let gpus = common::devices().len() - 1;
+    common::devices();
+    let gpus = neutreno::engine::device::list();
     for (name, make) in
         [("image_classification", digits as fn(&Path)), ("image_segmentation", scenes)]
     {
         let folder = tempfile::tempdir().unwrap();
         make(&folder.path().join("data"));
-        let on_cpu = losses(name, folder.path(), "cpu");
-        for gpu in 0..gpus {
-            let on_gpu = losses(name, folder.path(), &format!("gpu:{gpu}"));
+        let on_cpu = losses(name, folder.path(), &["cpu"]);
+        let check = |device: &[&str]| {
+            let on_gpu = losses(name, folder.path(), device);
             assert_eq!(on_gpu.len(), on_cpu.len());
             for (a, b) in on_cpu.iter().zip(&on_gpu) {
                 assert!((a - b).abs() < 1e-3, "{name}: {on_cpu:?} and {on_gpu:?}");
+            }
+        };
+        for (number, gpu) in gpus.iter().enumerate() {
+            let device = format!("gpu:{number}");
+            check(&[&device]);
+            if gpu.is_software() {
+                check(&[&device, "--as-hardware"]);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use neutreno::engine::autograd::{GradientContext, Op, Saved, Saves, apply};
 use neutreno::engine::device::{View, ViewMut};
+use neutreno::engine::gpu::Class;
 use neutreno::engine::half::Precision;
 use neutreno::engine::optim::{AdamW, AdamWSettings, Average, Optimizer, Sgd, SgdSettings};
 use neutreno::engine::optim::{clip, clip_values};
@@ -143,7 +144,7 @@ fn of_tensors() {
     names_its_line(|| x.linear_cross_entropy_rows(&x, &ids));
     names_its_line(|| apply::<2>(Softplus, &[&x]));
     names_its_line(|| apply::<1>(Softplus, &[&x, &Tensor::zeros([1], &Device::cpu())]));
-    names_its_line(|| apply::<1>(Softplus, &[&Tensor::zeros([1], &Device::plan_for_gpu(false))]));
+    names_its_line(|| apply::<1>(Softplus, &[&Tensor::zeros([1], &gpu_to_plan_for())]));
 }
 
 /// On the CPU alone, and without a derivative.
@@ -266,4 +267,8 @@ fn of_models() {
     names_its_line(|| segmenter.logits(&images));
     names_its_line(|| segmenter.forward(&images, &pass));
     names_its_line(|| segmenter.trace(&images));
+}
+
+fn gpu_to_plan_for() -> Device {
+    Device::plan_for_gpu(Class::HARDWARE)
 }

@@ -6,6 +6,7 @@ use common::devices;
 use common::programs::{program, said};
 use neutreno::engine::autograd::{GradientContext, Op, Saved, Saves, apply};
 use neutreno::engine::device::{View, ViewMut};
+use neutreno::engine::gpu::Class;
 use neutreno::engine::gpu::{Binding, Recorder, Shader};
 use neutreno::engine::{Device, Kernel, Shape, Tensor, uniforms};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -124,7 +125,7 @@ fn an_op_from_outside_runs_forward_and_backward_everywhere() {
 #[test]
 fn a_kernel_without_a_shader_says_so_on_a_gpu() {
     let gpus = devices().into_iter().filter(|(_, device)| device.kind() == "gpu");
-    for (name, device) in gpus.chain([("plan".into(), Device::plan_for_gpu(false))]) {
+    for (name, device) in gpus.chain([("plan".into(), Device::plan_for_gpu(Class::HARDWARE))]) {
         let x = Tensor::new(&[1.0], [1], &device);
         let said = panic_of(|| apply::<1>(OnTheCpu, &[&x]));
         assert!(said.contains("on the CPU: it has no shader"), "{name}: {said}");
@@ -190,7 +191,7 @@ fn what_is_wrong_with_a_shader_is_said() {
         ),
     ];
     let gpus = devices().into_iter().filter(|(_, device)| device.kind() == "gpu");
-    for (name, device) in gpus.chain([("plan".into(), Device::plan_for_gpu(false))]) {
+    for (name, device) in gpus.chain([("plan".into(), Device::plan_for_gpu(Class::HARDWARE))]) {
         let x = Tensor::new(&[1.0, -2.0], [2], &device);
         for (dispatches, words) in wrong {
             let said = panic_of(|| apply::<1>(Stretch(Some(dispatches)), &[&x]));

@@ -9,7 +9,7 @@ use naga::{
 };
 use neutreno::engine::autograd::apply_boxed;
 use neutreno::engine::device::Dispatch;
-use neutreno::engine::gpu::Word;
+use neutreno::engine::gpu::{Class, Word};
 use neutreno::engine::half::Precision;
 use neutreno::engine::ops::OPS;
 use neutreno::engine::ops::cache::{Cache, Places, Span};
@@ -139,8 +139,8 @@ fn dispatches_fit_their_shaders() {
     let entry_points: BTreeMap<String, EntryPoint> =
         SHADERS.iter().flat_map(entry_points_of).collect();
     let mut unused: BTreeSet<&str> = entry_points.keys().map(String::as_str).collect();
-    for software in [false, true] {
-        let device = Device::plan_for_gpu(software);
+    for class in [Class::HARDWARE, Class::SOFTWARE] {
+        let device = Device::plan_for_gpu(class);
         for op in OPS {
             for case in op.cases() {
                 run(&case, &device);

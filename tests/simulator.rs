@@ -3,7 +3,7 @@
 //! for hardware with 32, with 64, and with 128 that no device has as yet. No driver is needed.
 
 use neutreno::engine::autograd::{Saves, apply};
-use neutreno::engine::gpu::{Shader, Uniform};
+use neutreno::engine::gpu::{Class, Shader, Uniform};
 use neutreno::engine::half::Precision;
 use neutreno::engine::ops::OPS;
 use neutreno::engine::ops::cache::{Cache, Places, Span};
@@ -23,12 +23,12 @@ use std::time::Duration;
 
 /// Proves all ops on simulated devices, and runs optimisers and caches, without a fault; and every entry
 /// point of every shader is run.
-fn check(software: bool, lanes: u32) {
+fn check(class: Class) {
     let simulator = Arc::new(Simulator::new());
     let open = || {
-        let device = Device::simulated(simulator.clone(), software, lanes);
+        let device = Device::simulated(simulator.clone(), class);
         // Also in pieces, which begin at other workgroups than the first.
-        if lanes == 32 {
+        if class.lanes == 32 {
             device.split_dispatches(Duration::from_micros(20));
         }
         device
@@ -96,24 +96,25 @@ fn optimize(device: &Device) -> Result<Vec<f32>> {
 
 #[test]
 fn software_with_8_lanes() {
-    check(true, 8);
+    check(Class::SOFTWARE);
 }
 
 #[test]
 fn hardware_with_32_lanes() {
-    check(false, 32);
+    check(Class { lanes: 32, ..Class::HARDWARE });
 }
 
 #[test]
 fn hardware_with_64_lanes() {
-    check(false, 64);
+    check(Class::HARDWARE);
 }
 
 /// No device has so many as yet. But no shader may rely on that.
 #[test]
 fn attention_with_128_lanes() {
     let simulator = Arc::new(Simulator::new());
-    let device = Device::simulated(simulator.clone(), false, 128);
+    let class = Class { lanes: 128, ..Class::HARDWARE };
+    let device = Device::simulated(simulator.clone(), class);
     let op = OPS.iter().find(|op| op.name == "attention").unwrap();
     for case in op.cases().iter().filter(|case| case.input_shapes()[0].last() > 32) {
         prove(case, &device).unwrap();
@@ -161,7 +162,7 @@ fn shifted_forward(@builtin(global_invocation_id) id: vec3<u32>) {
 #[test]
 fn shaders_of_programs_are_looked_at_too() {
     let simulator = Arc::new(Simulator::new());
-    let device = Device::simulated(simulator.clone(), false, 64);
+    let device = Device::simulated(simulator.clone(), Class::HARDWARE);
     let x = Tensor::new(&[1.0, 2.0, 3.0], [3], &device);
     let [y] = apply(Elementwise(Shifted), &[&x]);
     assert_eq!(y.to_vec().unwrap()[1..], [2.0, 4.0]);

@@ -450,7 +450,7 @@ mod tests {
         for largest in [1 << 27, (1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 40, 1_000_003] {
             for (largest_binding, largest_buffer) in [(largest, u64::MAX), (u64::MAX, largest)] {
                 let limits = GpuLimits { largest_binding, largest_buffer };
-                let device = Device::plan_for_limited_gpu(false, limits);
+                let device = Device::plan_for_limited_gpu(crate::gpu::Class::HARDWARE, limits);
                 let most = device.largest_tensor();
                 assert!(4 * most as u64 <= largest && most.is_multiple_of(ALIGNMENT), "{most}");
                 let sizes = [most / 2, most / 2, 1, most / 16 * 15, most, most - 63, 5];

@@ -14,6 +14,7 @@ use common::arguments::{few, positive};
 use common::show;
 use common::sizes::{check_heads, check_numbers, check_room, check_windows};
 use measure::Measurement;
+use neutreno::engine::gpu::Class;
 use neutreno::engine::{Device, Error};
 use neutreno::report::{bytes, thousands};
 use neutreno::{Variant, VariantConfig};
@@ -64,6 +65,9 @@ struct Arguments {
     /// Threads on the CPU; 0 for one a core
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1024))]
     threads: u16,
+    /// Let a software GPU that --device names run exactly what a card runs
+    #[arg(long)]
+    as_hardware: bool,
     /// Steps to make; the first three are not timed
     #[arg(long, default_value_t = 31, value_parser = clap::value_parser!(u64).range(5..))]
     steps: u64,
@@ -174,7 +178,11 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         sizes.config(config.clone()).check()?;
     }
     let failed = |error: Error| error.to_string();
-    let device = Device::open(&arguments.device, arguments.threads.into()).map_err(failed)?;
+    let device = match arguments.as_hardware {
+        true => Device::open_as(&arguments.device, Class::HARDWARE),
+        false => Device::open(&arguments.device, arguments.threads.into()),
+    }
+    .map_err(failed)?;
     let planned = configs.iter().map(|config| measure::planned_bytes(&sizes, config, &device));
     let planned: Vec<u64> = planned.collect::<Result<_, _>>().map_err(failed)?;
     check_machine(planned.iter().sum(), &device)?;

@@ -3,7 +3,9 @@
 use super::safeguards::Safeguards;
 use clap::builder::{PathBufValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, ValueEnum};
+use neutreno::engine::gpu::Class;
 use neutreno::engine::optim::Curve;
+use neutreno::engine::{Device, Error};
 use neutreno::training::{Longer, Preset, Settings};
 use neutreno::{ResformerKind, Variant, VariantConfig};
 use std::path::{Path, PathBuf};
@@ -110,9 +112,25 @@ pub struct Machine {
     /// Threads on the CPU, for the data of a GPU too; 0 for one a core. Results do not depend on it
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1024), help_heading = "Machine")]
     pub threads: u16,
+    /// Let a software GPU that --device names run exactly what a card runs: slow, for tests of kernels
+    #[arg(long, help_heading = "Machine")]
+    pub as_hardware: bool,
     /// List the devices and stop
     #[arg(long, help_heading = "Machine")]
     pub list_devices: bool,
+}
+
+impl Machine {
+    /// Opens the device that was asked for.
+    ///
+    /// # Errors
+    /// If there is no such device, or it cannot be opened.
+    pub fn open(&self) -> Result<Device, Error> {
+        match self.as_hardware {
+            true => Device::open_as(&self.device, Class::HARDWARE),
+            false => Device::open(&self.device, self.threads.into()),
+        }
+    }
 }
 
 /// What to leave behind and to show.
@@ -122,7 +140,7 @@ pub struct Output {
     #[arg(long, value_name = "DIR", value_parser = place(), help_heading = "Output")]
     pub out: Option<PathBuf>,
     /// Go on with a run, from its latest checkpoint. No other flag is needed; some may be changed:
-    /// --steps (with --longer), --threads, --device, and those under Safeguards and Output
+    /// --steps (with --longer), those under Machine, and those under Safeguards and Output
     #[arg(long, value_name = "RUN", conflicts_with = "out", value_parser = place(), help_heading = "Output")]
     pub resume: Option<PathBuf>,
     /// Validate every so many steps; 0 for only at the end

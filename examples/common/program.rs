@@ -83,7 +83,7 @@ pub fn open_device(machine: &Machine, progress: &Progress) -> Result<Device> {
         )
         .into());
     }
-    let device = Device::open(&machine.device, machine.threads.into())?;
+    let device = machine.open()?;
     let fallback = machine.device.eq_ignore_ascii_case("auto") && device.kind() == "cpu";
     let why = if fallback { "; there is no GPU that is real hardware" } else { "" };
     progress.line(&format!("device: {device}{why}"));
@@ -113,7 +113,7 @@ pub fn train(
         settings,
         minutes,
         device,
-        open: &|| Device::open(&common.machine.device, common.machine.threads.into()),
+        open: &|| common.machine.open(),
         parent,
         name,
         resume: common.output.resume.clone(),

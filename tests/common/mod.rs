@@ -10,8 +10,10 @@ pub mod training;
 pub mod trials;
 
 use neutreno::engine::Device;
+use neutreno::engine::gpu::Class;
 
-/// The CPU and every GPU adapter found here, each with its name.
+/// The CPU and every GPU adapter found here, each with its name. A software adapter is there twice, once as
+/// what it is and once as hardware, since that runs other kernels.
 ///
 /// # Panics
 /// Where `NEUTRENO_EXPECT_GPU` is set and no adapter is found, so that no run can pass by leaving
@@ -23,7 +25,7 @@ pub fn devices() -> Vec<(String, Device)> {
     devices
 }
 
-/// The CPU and every GPU adapter, if any, each with its name. `NEUTRENO_EXPECT_GPU` may say a part
+/// The CPU and every GPU adapter, if any, each with its name, software also as hardware. `NEUTRENO_EXPECT_GPU` may say a part
 /// of a name, instead of 1: then such an adapter must be among them.
 fn open_devices() -> Vec<(String, Device)> {
     let mut devices = vec![("cpu".to_string(), Device::cpu())];
@@ -31,6 +33,11 @@ fn open_devices() -> Vec<(String, Device)> {
         let device = Device::open(&format!("gpu:{index}"), 0).expect("a listed adapter opens");
         let name = found.name.split(" (").next().unwrap_or_default();
         devices.push((format!("{} {name}", found.interface), device));
+        if found.is_software() {
+            let device = Device::open_as(&format!("gpu:{index}"), Class::HARDWARE);
+            let device = device.expect("a listed adapter opens as hardware");
+            devices.push((format!("{} {name}, as hardware", found.interface), device));
+        }
     }
     let expected = std::env::var("NEUTRENO_EXPECT_GPU").unwrap_or_default();
     let found = expected == "1" || devices.iter().any(|(name, _)| name.contains(&expected));

@@ -1,7 +1,7 @@
 //! Choosing a device by what the user typed.
 
 use super::{Device, gpu};
-use crate::gpu::DeviceDescription;
+use crate::gpu::{Class, DeviceDescription};
 use crate::{Error, Result};
 
 /// The GPUs of this machine, the best first; software ones last.
@@ -33,25 +33,59 @@ impl Device {
         if asked.eq_ignore_ascii_case("cpu") {
             return Device::open_cpu(threads);
         }
-        let adapters = gpu::adapters();
-        let found: Vec<DeviceDescription> = adapters.iter().map(gpu::describe).collect();
-        let lower = asked.trim().to_lowercase();
-        let hardware = found.iter().position(|device| !device.is_software());
-        let index = match lower.as_str() {
-            "auto" if hardware.is_none() => return Device::open_cpu(threads),
-            "auto" | "gpu" => hardware,
-            _ => match lower.strip_prefix("gpu:").map(str::parse::<usize>) {
-                Some(number) => number.ok().filter(|number| *number < found.len()),
-                // Fewer letters are in many names by chance.
-                None if lower.chars().count() < 3 => None,
-                None => found.iter().position(|device| device.name.to_lowercase().contains(&lower)),
-            },
-        };
-        let Some(index) = index else {
-            return Err(Error::NoDevice { asked: asked.into(), reason: why_not(&lower, &found) });
-        };
-        Ok(Device::from_gpu(gpu::Gpu::open(&adapters[index])?))
+        match find(asked)? {
+            Some(adapter) => Ok(Device::from_gpu(gpu::Gpu::open(&adapter, None)?)),
+            None => Device::open_cpu(threads),
+        }
     }
+
+    /// Opens the GPU that `asked` names, as for [`Device::open`], and lets it run exactly what one of another
+    /// class runs. A software adapter that is opened as [`Class::HARDWARE`] is slow, and shows what a card
+    /// would compute: for tests of kernels, and for whoever has no card.
+    ///
+    /// # Errors
+    /// If there is no such GPU, or it can not be opened.
+    ///
+    /// ```
+    /// use neutreno_engine::Device;
+    /// use neutreno_engine::gpu::Class;
+    /// let error = Device::open_as("cpu", Class::HARDWARE).unwrap_err().to_string();
+    /// assert!(error.contains("the CPU is no GPU"), "{error}");
+    /// ```
+    pub fn open_as(asked: &str, class: Class) -> Result<Device> {
+        let adapter = match asked.eq_ignore_ascii_case("cpu") {
+            true => None,
+            false => find(asked)?,
+        };
+        let Some(adapter) = adapter else {
+            let reason = "the CPU is no GPU, which could be opened as one of another class; name a \
+                software adapter, as llvmpipe";
+            return Err(Error::NoDevice { asked: asked.into(), reason: reason.into() });
+        };
+        Ok(Device::from_gpu(gpu::Gpu::open(&adapter, Some(class))?))
+    }
+}
+
+/// The adapter that is asked for; none where that is the CPU, since there is no hardware.
+fn find(asked: &str) -> Result<Option<gpu::Adapter>> {
+    let adapters = gpu::adapters();
+    let found: Vec<DeviceDescription> = adapters.iter().map(gpu::describe).collect();
+    let lower = asked.trim().to_lowercase();
+    let hardware = found.iter().position(|device| !device.is_software());
+    let index = match lower.as_str() {
+        "auto" if hardware.is_none() => return Ok(None),
+        "auto" | "gpu" => hardware,
+        _ => match lower.strip_prefix("gpu:").map(str::parse::<usize>) {
+            Some(number) => number.ok().filter(|number| *number < found.len()),
+            // Fewer letters are in many names by chance.
+            None if lower.chars().count() < 3 => None,
+            None => found.iter().position(|device| device.name.to_lowercase().contains(&lower)),
+        },
+    };
+    let Some(index) = index else {
+        return Err(Error::NoDevice { asked: asked.into(), reason: why_not(&lower, &found) });
+    };
+    Ok(adapters.into_iter().nth(index))
 }
 
 fn why_not(asked: &str, found: &[DeviceDescription]) -> String {

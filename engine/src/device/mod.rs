@@ -37,7 +37,7 @@ pub use view::{View, ViewMut};
 use crate::Result;
 use crate::computation::Computation;
 use failure::Failure;
-use gpu::GpuLimits;
+use gpu::{Class, GpuLimits};
 use plan::PlannedDevice;
 use profile::Profiler;
 use std::fmt;
@@ -142,29 +142,28 @@ impl Device {
     pub fn plan_for(&self) -> Device {
         Device::planning(match &self.0.backend {
             Backend::Cpu(cpu) => PlannedDevice::Cpu { threads: cpu.threads() },
-            Backend::Gpu(gpu) => {
-                PlannedDevice::Gpu { software: gpu.is_software(), limits: gpu.limits() }
-            }
+            Backend::Gpu(gpu) => PlannedDevice::Gpu { class: gpu.class(), limits: gpu.limits() },
             Backend::Simulated(gpu) => {
-                PlannedDevice::Gpu { software: gpu.is_software(), limits: GpuLimits::NONE }
+                PlannedDevice::Gpu { class: gpu.class(), limits: GpuLimits::NONE }
             }
             Backend::Plan(plan) => plan.planned(),
         })
     }
 
-    /// The planning device ([`Device::plan`]) for a GPU, of which there need not be any: a card, or
-    /// an adapter that is a program on the CPU. It also keeps all dispatches until they are asked for.
+    /// The planning device ([`Device::plan`]) for a GPU of a class, of which there need not be any. It
+    /// also keeps all dispatches until they are asked for.
     ///
     /// ```
+    /// use neutreno_engine::gpu::Class;
     /// use neutreno_engine::{Device, Tensor};
-    /// let device = Device::plan_for_gpu(false);
+    /// let device = Device::plan_for_gpu(Class::HARDWARE);
     /// let x = Tensor::zeros([10], &device);
     /// device.planned_dispatches();
     /// x.exp();
     /// assert_eq!(device.planned_dispatches()[0].entry_point, "exp_forward");
     /// ```
-    pub fn plan_for_gpu(software: bool) -> Device {
-        Device::plan_for_limited_gpu(software, GpuLimits::NONE)
+    pub fn plan_for_gpu(class: Class) -> Device {
+        Device::plan_for_limited_gpu(class, GpuLimits::NONE)
     }
 
     /// The same for a GPU whose driver has these limits. Where a tensor is too large for them, or for the
@@ -172,10 +171,10 @@ impl Device {
     /// [`Error::OutOfMemory`].
     ///
     /// ```
-    /// use neutreno_engine::gpu::GpuLimits;
+    /// use neutreno_engine::gpu::{Class, GpuLimits};
     /// use neutreno_engine::{Device, Error, Tensor};
     /// let limits = GpuLimits { largest_binding: 128 << 20, largest_buffer: 256 << 20 };
-    /// let device = Device::plan_for_limited_gpu(false, limits);
+    /// let device = Device::plan_for_limited_gpu(Class::HARDWARE, limits);
     /// assert_eq!(device.largest_tensor(), 32 << 20);
     /// assert!(Tensor::zeros([32 << 20], &device).to_vec().is_ok());
     /// let error = Tensor::zeros([32 << 20, 2], &device).to_vec().unwrap_err();
@@ -183,17 +182,18 @@ impl Device {
     /// ```
     ///
     /// [`Error::OutOfMemory`]: crate::Error::OutOfMemory
-    pub fn plan_for_limited_gpu(software: bool, limits: GpuLimits) -> Device {
-        Device::planning(PlannedDevice::Gpu { software, limits })
+    pub fn plan_for_limited_gpu(class: Class, limits: GpuLimits) -> Device {
+        Device::planning(PlannedDevice::Gpu { class, limits })
     }
 
     /// A GPU that is simulated, for checks of shaders: its memory is the host's, and `executor` does what
-    /// each dispatch says. Kernels choose as for an adapter that is a program on the CPU (`software`) or
-    /// for a card, and `override lanes` is set to `lanes`; real devices have 8 lanes and 64. The member
-    /// `shaders/simulator` of the workspace has an executor that looks for faults, such as data races.
+    /// each dispatch says. Kernels choose as on a device of the class, which can be one that no device has.
+    /// The member `shaders/simulator` of the workspace has an executor that looks for faults, such as data
+    /// races.
     ///
     /// ```
     /// use neutreno_engine::device::{Execute, Execution};
+    /// use neutreno_engine::gpu::Class;
     /// use neutreno_engine::{Device, Tensor};
     /// struct Zeros;
     /// impl Execute for Zeros {
@@ -204,12 +204,12 @@ impl Device {
     ///         }
     ///     }
     /// }
-    /// let device = Device::simulated(Zeros, false, 64);
+    /// let device = Device::simulated(Zeros, Class::HARDWARE);
     /// assert_eq!(Tensor::new(&[1.0, 2.0], [2], &device).exp().to_vec()?, [0.0, 0.0]);
     /// # Ok::<(), neutreno_engine::Error>(())
     /// ```
-    pub fn simulated(executor: impl Execute, software: bool, lanes: u32) -> Device {
-        let gpu = simulated::Simulated::new(Box::new(executor), software, lanes);
+    pub fn simulated(executor: impl Execute, class: Class) -> Device {
+        let gpu = simulated::Simulated::new(Box::new(executor), class);
         Device::new(Backend::Simulated(Box::new(gpu)))
     }
 
@@ -368,6 +368,15 @@ impl Device {
         self.check()
     }
 
+    /// Waits until all work is done. Returns how long it took by a GPU's own clock, while kernels are timed by
+    /// it.
+    fn wait_and_time(&self) -> Option<Duration> {
+        match &self.0.backend {
+            Backend::Gpu(gpu) => gpu.wait_and_time(),
+            Backend::Cpu(_) | Backend::Simulated(_) | Backend::Plan(_) => None,
+        }
+    }
+
     /// Waits until all work is done, and leaves what goes wrong to be told later.
     fn wait(&self) {
         if let Backend::Gpu(gpu) = &self.0.backend {
@@ -456,9 +465,12 @@ impl Device {
     }
 
     /// Starts to measure how long each kernel takes; what was measured before is forgotten. While
-    /// it lasts, every kernel is waited for, so on a GPU the whole is slower, and the time of a
-    /// kernel includes the way there and back.
+    /// it lasts, every kernel is waited for, so on a GPU the whole is slower. A GPU's own clock tells how
+    /// long a kernel took; where it has none, the time includes the way there and back.
     pub fn start_profile(&self) {
+        if let Backend::Gpu(gpu) = &self.0.backend {
+            gpu.time_kernels(true);
+        }
         self.0.profiler.start();
     }
 
@@ -476,6 +488,9 @@ impl Device {
     /// assert_eq!(times[0].cost.flops, 2 * 2 * 64 * 64 * 64);
     /// ```
     pub fn stop_profile(&self) -> Vec<KernelTime> {
+        if let Backend::Gpu(gpu) = &self.0.backend {
+            gpu.time_kernels(false);
+        }
         self.0.profiler.stop()
     }
 

@@ -3,7 +3,7 @@
 use super::account::{Account, rounded_bytes};
 use super::cost::Cost;
 use super::failure::{Failure, Refusal};
-use super::gpu::{Binding, GpuLimits, Recorded, Recorder, Target, Uniform};
+use super::gpu::{Binding, Class, GpuLimits, Recorded, Recorder, Target, Uniform};
 use super::kernel::Kernel;
 use crate::ids::Copies;
 use crate::memory_use::MemoryUse;
@@ -20,10 +20,10 @@ pub(crate) struct Plan {
 }
 
 /// The device that is planned for: kernels take other working memory on each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum PlannedDevice {
     Cpu { threads: usize },
-    Gpu { software: bool, limits: GpuLimits },
+    Gpu { class: Class, limits: GpuLimits },
 }
 
 #[derive(Default)]
@@ -118,13 +118,13 @@ impl Plan {
                 scratch.map(|elements| self.allocate(elements)).transpose()?;
                 Ok(true)
             }
-            PlannedDevice::Gpu { software, .. } => {
+            PlannedDevice::Gpu { class, .. } => {
                 let inputs: Vec<Binding> =
                     inputs.iter().map(|shape| Binding::planned(*shape, false)).collect();
                 let outputs: Vec<Binding> =
                     outputs.iter().map(|(shape, add)| Binding::planned(*shape, *add)).collect();
                 let (scratch, refused) = (Vec::new(), None);
-                let mut target = Counting { plan: self, software, scratch, refused };
+                let mut target = Counting { plan: self, class, scratch, refused };
                 let mut recorder = Recorder::new(&mut target);
                 kernel.gpu(&inputs, &outputs, &mut recorder);
                 let has_shader = recorder.has_shader();
@@ -173,7 +173,7 @@ fn lock(totals: &Mutex<Totals>) -> MutexGuard<'_, Totals> {
 /// Dispatches that nobody sends.
 struct Counting<'a> {
     plan: &'a Plan,
-    software: bool,
+    class: Class,
     /// Kept until the kernel has recorded all its dispatches.
     scratch: Vec<Block>,
     /// Why the kernel could not have some of its memory.
@@ -181,8 +181,8 @@ struct Counting<'a> {
 }
 
 impl Target for Counting<'_> {
-    fn is_software(&self) -> bool {
-        self.software
+    fn class(&self) -> Class {
+        self.class
     }
 
     fn dispatch(&mut self, dispatch: &Recorded) {

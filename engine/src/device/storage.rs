@@ -118,7 +118,7 @@ impl Device {
             }
         };
         let shapes = inputs.iter().map(|input| input.shape);
-        self.0.profiler.time(kernel, shapes, work, || self.wait())
+        self.0.profiler.time(kernel, shapes, work, || self.wait_and_time())
     }
 }
 

@@ -162,11 +162,13 @@ const STRIDES: [[&str; MAX_RANK]; 3] = [
     ["c_0", "c_1", "c_2", "c_3", "c_4", "c_5"],
 ];
 
-/// The uniforms of a broadcasting shader: elements, then for each of six axes its size, and the
+/// The uniforms of a broadcasting shader: elements, whether
+/// all operands have as many, then for each of six axes its size, and the
 /// strides of each operand.
 fn uniforms(shape: &Shape, operands: &[&Binding]) -> Vec<Uniform> {
     let missing = MAX_RANK - shape.rank();
-    let mut uniforms = uniforms! { elements: shape.elements() }.to_vec();
+    let are_equal = operands.iter().all(|operand| operand.shape == *shape);
+    let mut uniforms = uniforms! { elements: shape.elements(), are_equal }.to_vec();
     let mut push = |names: &[&'static str; MAX_RANK], along: &Shape, beyond: usize| {
         let size = |axis: usize| axis.checked_sub(missing).map_or(beyond, |axis| along[axis]);
         uniforms.extend(names.iter().enumerate().map(|(axis, name)| (*name, size(axis).into())));

@@ -190,24 +190,19 @@ impl Kernel for LayerNormBackward {
         let (count, width) = (shape.rows(), shape.last());
         let inputs: Vec<&Binding> = inputs.iter().collect();
         let [dx, dw, db] = rows::needed(self.needs, outputs);
-        if let Some(dx) = dx {
-            let uniforms = uniforms! { rows: count, width, add: dx.add };
-            gpu.dispatch_rows("layer_norm_backward_input", &inputs, &[dx], uniforms, count);
-        }
+        let dx = dx.cloned().unwrap_or_else(|| gpu.scratch(shape));
+        let (block, blocks) = (rows::BLOCK, count.div_ceil(rows::BLOCK));
+        let parts = gpu.scratch([blocks, 2 * width]);
+        let uniforms = uniforms! { rows: count, width, block, add: dx.add };
+        gpu.dispatch_rows("layer_norm_backward", &inputs, &[&dx, &parts], uniforms, blocks);
         if dw.is_none() && db.is_none() {
             return;
         }
-        let blocks = count.div_ceil(rows::BLOCK);
-        let [dw_parts, db_parts] = [(); 2].map(|()| gpu.scratch([blocks, width]));
-        let uniforms = uniforms! { rows: count, width, block: rows::BLOCK };
-        let parts = [&dw_parts, &db_parts];
-        let entry_point = "layer_norm_backward_weight";
-        gpu.dispatch_elements(entry_point, &inputs, &parts, uniforms, blocks * width);
-        for (output, parts) in [dw, db].into_iter().zip(parts) {
-            if let Some(output) = output {
-                rows::record_sum_parts(parts, output, gpu);
-            }
-        }
+        let [dw, db] = [dw, db].map(|d| d.cloned().unwrap_or_else(|| gpu.scratch([width])));
+        let columns = 2 * width;
+        let uniforms = uniforms! { columns, blocks, add_weight: dw.add, add_bias: db.add };
+        let entry_point = "layer_norm_sums";
+        gpu.dispatch_elements(entry_point, &[&parts], &[&dw, &db], uniforms, columns);
     }
 }
 

@@ -198,6 +198,11 @@ impl Proven for Linear {
             cases.push(case("many rows").input([3, 400, 5]).input([9, 5]).input([9]));
             cases.push(case("long rows").input([3, 1100]).input([65, 1100]).input([65]));
         }
+        for side in [32, 64, 128] {
+            let tiling = Tiling::Squares(side);
+            let case = Case::new(format!("a bias, {tiling:?}"), Linear { tiling });
+            cases.push(case.input([140, 36]).input([132, 36]).input([132]));
+        }
         for rows in [1, 2, 3, 5, 8] {
             for (count, width) in [(4, 1), (5, 31), (21, 64), (3, 259), (130, 1028)] {
                 let case = Case::new(format!("{rows} of {width} to {count}"), Linear::default());

@@ -302,6 +302,24 @@ impl Proven for MatMul {
                 cases.push(Case::new(label, MatMul { transpose, tiling }).input(a).input(b));
             }
         }
+        for side in [32, 64, 128] {
+            let tiling = Tiling::Squares(side);
+            for (transpose, [m, n, k]) in
+                transposes.into_iter().zip([[132, 68, 40], [4, 4, 4], [36, 300, 20], [196, 12, 8]])
+            {
+                let a = if transpose[0] { [k, m] } else { [m, k] };
+                let b = if transpose[1] { [n, k] } else { [k, n] };
+                let label = format!("{m}×{k} by {k}×{n}, transposed {transpose:?}, {tiling:?}");
+                cases.push(Case::new(label, MatMul { transpose, tiling }).input(a).input(b));
+            }
+            let case = |label: &str, transpose| {
+                Case::new(format!("{label}, {tiling:?}"), MatMul { transpose, tiling })
+            };
+            cases.push(case("long sums", [true, false]).input([2100, 8]).input([2100, 12]));
+            cases.push(case("a batch", [false, true]).input([3, 36, 8]).input([3, 12, 8]));
+            cases.push(case("repeated", [false, false]).input([2, 3, 4, 8]).input([2, 1, 8, 12]));
+            cases.push(case("no vectors", [false, false]).input([5, 8]).input([8, 12]));
+        }
         for tiling in tilings {
             let case = |label: &str, transpose| {
                 Case::new(format!("{label}, {tiling:?}"), MatMul { transpose, tiling })

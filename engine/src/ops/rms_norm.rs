@@ -9,6 +9,7 @@
 //! summed in the order of the blocks.
 
 use super::rows;
+use super::sum::record_columns;
 use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::cpu::scratch::{Slots, cut};
 use crate::device::cpu::simd;
@@ -189,17 +190,13 @@ impl Kernel for RmsNormBackward {
         let (count, width) = (shape.rows(), shape.last());
         let inputs: Vec<&Binding> = inputs.iter().collect();
         let [dx, dw] = rows::needed(self.needs, outputs);
-        if let Some(dx) = dx {
-            let uniforms = uniforms! { rows: count, width, add: dx.add };
-            gpu.dispatch_rows("rms_norm_backward_input", &inputs, &[dx], uniforms, count);
-        }
+        let dx = dx.cloned().unwrap_or_else(|| gpu.scratch(shape));
+        let (block, blocks) = (rows::BLOCK, count.div_ceil(rows::BLOCK));
+        let parts = gpu.scratch([blocks, width]);
+        let uniforms = uniforms! { rows: count, width, block, add: dx.add };
+        gpu.dispatch_rows("rms_norm_backward", &inputs, &[&dx, &parts], uniforms, blocks);
         if let Some(dw) = dw {
-            let parts = gpu.scratch([count.div_ceil(rows::BLOCK), width]);
-            let uniforms = uniforms! { rows: count, width, block: rows::BLOCK };
-            let elements = parts.shape.elements();
-            let entry_point = "rms_norm_backward_weight";
-            gpu.dispatch_elements(entry_point, &inputs, &[&parts], uniforms, elements);
-            rows::record_sum_parts(&parts, dw, gpu);
+            record_columns(&parts, [1, blocks, width], dw, gpu);
         }
     }
 }

@@ -4,12 +4,11 @@
 use super::sum::{columns_scratch, sum_columns};
 use crate::device::ViewMut;
 use crate::device::cpu::scratch::cut;
-use crate::gpu::{Binding, Recorder};
 use crate::proof::{Case, Proven};
-use crate::{Shape, Tensor, uniforms};
+use crate::{Shape, Tensor};
 
-/// The rows that one part of a weight's gradient is summed over on a GPU.
-pub(super) const BLOCK: usize = 64;
+/// The rows of a workgroup on a GPU, over which one part of a weight's gradient is summed.
+pub(super) const BLOCK: usize = 8;
 
 /// Runs `body`, which works along the last axis, along `axis` instead.
 #[track_caller]
@@ -72,24 +71,6 @@ pub(super) fn sum_parts(parts: &[f32], y: &mut ViewMut, mut scratch: &mut [f32])
 /// The working memory of [`sum_parts`].
 pub(super) fn parts_scratch(parts: usize, width: usize) -> usize {
     width + columns_scratch(parts, width)
-}
-
-/// The same on a GPU, for parts of shape (parts, width).
-pub(super) fn record_sum_parts(parts: &Binding, y: &Binding, gpu: &mut Recorder) {
-    let (count, width) = (parts.shape[0], parts.shape[1]);
-    let uniforms = uniforms! { outputs: width, count, after: width, length: count };
-    if !y.add {
-        return gpu.dispatch_rows("sum_forward", &[parts], &[y], uniforms, width);
-    }
-    let total = gpu.scratch([width]);
-    gpu.dispatch_rows("sum_forward", &[parts], &[&total], uniforms, width);
-    gpu.dispatch_elements(
-        "copy_forward",
-        &[&total],
-        &[y],
-        uniforms! { elements: width, add: true },
-        width,
-    );
 }
 
 /// The problem with a tensor that an op on rows can not take.

@@ -170,6 +170,9 @@ impl Kernel for Sum {
         let (before, count, after) = inputs[0].shape.around(1);
         let outputs_count = before * after;
         let [x, y] = [&inputs[0], &outputs[0]];
+        if after > 1 {
+            return record_columns(x, [before, count, after], y, gpu);
+        }
         // A long sum is cut into parts for many workgroups, and the parts are summed in turn.
         let parts = if outputs_count < 64 { count.div_ceil(4096).clamp(1, 1024) } else { 1 };
         if parts == 1 {
@@ -185,6 +188,30 @@ impl Kernel for Sum {
         let uniforms = uniforms! { outputs: outputs_count, count: parts, after, length: parts };
         gpu.dispatch_rows("sum_forward", &[&partial], &[y], uniforms, outputs_count);
     }
+}
+
+/// Sums of x (before, count, after) over the middle axis, where neighbours in memory are summed apart: y, or y
+/// += where it says so. What is long is summed in parts, and these in turn.
+pub(super) fn record_columns(
+    x: &Binding,
+    [before, count, after]: [usize; 3],
+    y: &Binding,
+    gpu: &mut Recorder,
+) {
+    const LENGTH: usize = 64;
+    let sum = |x: &Binding, count: usize, length: usize, y: &Binding, gpu: &mut Recorder| {
+        let elements = before * count.div_ceil(length) * after;
+        let uniforms = uniforms! { elements, count, after, length, add: y.add };
+        gpu.dispatch_elements("sum_columns", &[x], &[y], uniforms, elements);
+    };
+    if count <= 4 * LENGTH {
+        return sum(x, count, count.max(1), y, gpu);
+    }
+    let length = LENGTH.max(count.div_ceil(LENGTH));
+    let parts = count.div_ceil(length);
+    let partial = gpu.scratch([before, parts, after]);
+    sum(x, count, length, &partial, gpu);
+    sum(&partial, parts, parts, y, gpu);
 }
 
 /// The working memory for each i.

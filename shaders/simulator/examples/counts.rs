@@ -2,6 +2,7 @@
 //! is small but like those that matter. `cargo run -p neutreno-simulator --example counts`.
 
 use neutreno_engine::half::Half;
+use neutreno_engine::gpu::Class;
 use neutreno_engine::ops::half_matrix::HalfMatrix;
 use neutreno_engine::random::Key;
 use neutreno_engine::{Device, Ids, Tensor, no_grad};
@@ -109,9 +110,9 @@ fn main() {
 }
 
 fn print(row: &Row) {
-    let lanes = if row.software { 8 } else { 64 };
+    let class = if row.software { Class::SOFTWARE } else { Class::HARDWARE };
     let simulator = Arc::new(Simulator::counting());
-    (row.run)(&Device::simulated(simulator.clone(), row.software, lanes));
+    (row.run)(&Device::simulated(simulator.clone(), class));
     let mut counts = Counts::default();
     for (name, counted) in simulator.take_counts() {
         if name.contains(row.entry_points) {
@@ -126,7 +127,7 @@ fn print(row: &Row) {
         "{:<27}{:<28}{:>7}{:>7}{:>7.2}{:>7.2}{:>9.2}{:>8.3}{:>8.2}{:>9.3}{:>8.2}{:>9.1}",
         row.entry_points,
         row.what,
-        lanes,
+        class.lanes,
         counts.workgroups,
         each(counts.fused),
         each(counts.real),

@@ -1,10 +1,12 @@
 //! Finding the GPUs of this machine.
 
+use super::class::Class;
 use super::driver::Driver;
 use crate::memory_use::MemoryUse;
 use crate::{Error, Result};
 use std::fmt;
-use wgpu::{Adapter, Backend, DeviceType};
+pub(crate) use wgpu::Adapter;
+use wgpu::{Backend, DeviceType};
 
 /// The adapters that can run our shaders, the best first. GL is asked only where nothing better is
 /// there: loading it has side effects, such as messages where there is no display.
@@ -97,8 +99,8 @@ pub(crate) fn describe(adapter: &Adapter) -> DeviceDescription {
     }
 }
 
-/// Opens an adapter with all that it offers of the limits that we can use.
-pub(super) fn open(adapter: &Adapter) -> Result<Driver> {
+/// Opens an adapter with all that it offers of the limits that we can use, as far as the class does.
+pub(super) fn open(adapter: &Adapter, class: Class) -> Result<Driver> {
     let description = describe(adapter);
     let offered = adapter.limits();
     let limits = wgpu::Limits {
@@ -110,10 +112,13 @@ pub(super) fn open(adapter: &Adapter) -> Result<Driver> {
     };
     let limits = wgpu::Limits {
         max_storage_buffers_per_shader_stage: offered.max_storage_buffers_per_shader_stage.min(8),
+        max_compute_invocations_per_workgroup: class.invocations,
+        max_compute_workgroup_size_x: class.invocations,
         ..limits
     };
     let device = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
         label: Some("neutreno"),
+        required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
         required_limits: limits,
         memory_hints: wgpu::MemoryHints::Performance,
         ..Default::default()

@@ -42,10 +42,9 @@ pub enum Extra<'a> {
 }
 
 impl FewRows<'_> {
-    /// Whether so many rows are few: whether this is faster than a product in tiles. What is a program
-    /// on the CPU makes tiles of eight rows.
+    /// Whether so many rows are few: whether this is faster than a product in tiles.
     pub fn are_few(rows: usize, gpu: &Recorder) -> bool {
-        rows <= if gpu.is_software() { 2 } else { 8 }
+        rows <= gpu.class().few_rows
     }
 
     /// Records the dispatch.

@@ -5,6 +5,7 @@
 
 mod adapter;
 mod binding;
+mod class;
 mod download;
 mod driver;
 pub(crate) mod few_rows;
@@ -16,11 +17,13 @@ pub(crate) mod products;
 mod queue;
 mod recorder;
 mod shader;
+mod timestamps;
 mod uniforms;
 
 pub use adapter::DeviceDescription;
-pub(crate) use adapter::{adapters, describe};
+pub(crate) use adapter::{Adapter, adapters, describe};
 pub use binding::Binding;
+pub use class::{Class, Speed};
 pub(crate) use download::Download;
 pub use limits::GpuLimits;
 pub(crate) use memory::Block;
@@ -40,33 +43,39 @@ use memory::{Buffer, Pool, Purpose};
 use queue::Queue;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
+use timestamps::Timestamps;
 
 /// An open GPU.
 pub(crate) struct Gpu {
     /// Those of ids.
     copies: Copies,
     description: DeviceDescription,
+    class: Class,
+    /// Whether that is another class than the adapter's own.
+    is_forced: bool,
     driver: Driver,
     pool: Arc<Pool>,
     queue: Mutex<Queue>,
 }
 
 impl Gpu {
-    /// Opens an adapter.
+    /// Opens an adapter, as what it is or, if given, as one of another class.
     ///
     /// # Errors
     /// If its driver refuses.
-    pub fn open(adapter: &wgpu::Adapter) -> crate::Result<Gpu> {
+    pub fn open(adapter: &wgpu::Adapter, class: Option<Class>) -> crate::Result<Gpu> {
         let description = describe(adapter);
-        let driver = adapter::open(adapter)?;
-        // On CPU drivers a barrier costs in proportion to the workgroup's size.
-        let lanes = if description.is_software() { 8 } else { 64 };
-        let pieces = Pieces::of(description.is_software());
+        let offered = adapter.limits().max_compute_invocations_per_workgroup;
+        let own = Class::of(description.is_software(), offered);
+        let class = class.map_or(own, |class| class.within(offered));
+        let driver = adapter::open(adapter, class)?;
         Ok(Gpu {
             copies: Copies::new(),
             description,
+            class,
+            is_forced: class != own,
             pool: Arc::new(Pool::new(driver.clone())),
-            queue: Mutex::new(Queue::new(&driver.device, lanes, pieces)),
+            queue: Mutex::new(Queue::new(&driver.device, class)),
             driver,
         })
     }
@@ -76,12 +85,14 @@ impl Gpu {
         self.queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    pub fn is_software(&self) -> bool {
-        self.description.is_software()
+    pub fn class(&self) -> Class {
+        self.class
     }
 
     pub fn name(&self) -> String {
-        format!("{}, {}", self.description.name, self.description.interface)
+        let DeviceDescription { name, interface, .. } = &self.description;
+        let note = if self.is_forced { ", as hardware" } else { "" };
+        format!("{name}, {interface}{note}")
     }
 
     pub fn memory(&self) -> MemoryUse {
@@ -106,6 +117,18 @@ impl Gpu {
 
     pub fn split_dispatches(&self, limit: Duration) {
         self.lock().pieces.longest = limit;
+    }
+
+    /// Whether kernels are timed by the device's own clock, from now on, where it has one.
+    pub fn time_kernels(&self, on: bool) {
+        self.wait();
+        self.lock().timestamps = if on { Timestamps::new(&self.driver) } else { None };
+    }
+
+    /// Waits until all work is done. Returns how long it took by the device's own clock, if that is known.
+    pub fn wait_and_time(&self) -> Option<Duration> {
+        self.wait();
+        self.lock().timestamps.as_mut().and_then(Timestamps::take)
     }
 
     pub fn limits(&self) -> GpuLimits {
@@ -234,8 +257,8 @@ impl Sending<'_> {
 }
 
 impl Target for Sending<'_> {
-    fn is_software(&self) -> bool {
-        self.gpu.is_software()
+    fn class(&self) -> Class {
+        self.gpu.class()
     }
 
     fn dispatch(&mut self, dispatch: &Recorded) {
@@ -276,6 +299,41 @@ mod tests {
     use crate::{Device, Tensor};
     use std::sync::Weak;
 
+    /// The limit is asked of the driver, which then takes no larger workgroup.
+    #[test]
+    fn a_device_of_small_workgroups_multiplies_large_matrices() {
+        for adapter in adapters() {
+            let gpu = Gpu::open(&adapter, Some(Class::HARDWARE.within(128))).unwrap();
+            let device = Device::from_gpu(gpu);
+            let numbers: Vec<f32> = (0..256 * 2048).map(|i| (i % 7) as f32 - 3.0).collect();
+            let product = |device: &Device| {
+                let [a, b] =
+                    [[2048, 256], [256, 2048]].map(|sizes| Tensor::new(&numbers, sizes, device));
+                a.matmul(&b).to_vec()
+            };
+            assert!(product(&device).unwrap() == product(&Device::cpu()).unwrap());
+        }
+    }
+
+    /// The device's own clock tells times that can be, for each kernel.
+    #[test]
+    fn a_profile_tells_the_time_of_each_kernel() {
+        for adapter in adapters() {
+            let device = Device::from_gpu(Gpu::open(&adapter, None).unwrap());
+            let x = Tensor::full(0.5, [128, 128], &device);
+            x.matmul(&x).to_vec().unwrap();
+            let started = std::time::Instant::now();
+            device.start_profile();
+            for _ in 0..3 {
+                x.matmul(&x).exp();
+            }
+            let times = device.stop_profile();
+            assert_eq!(times.iter().map(|time| time.launches).sum::<u64>(), 6);
+            let total: Duration = times.iter().map(|time| time.time).sum();
+            assert!(times.iter().all(|time| !time.time.is_zero()) && total < started.elapsed());
+        }
+    }
+
     /// A table that outlives every device (that of `rope`), and ids that a program keeps, have copies on
     /// the GPU; they do not keep its memory.
     #[test]
@@ -284,7 +342,7 @@ mod tests {
         let expected = std::env::var_os("NEUTRENO_EXPECT_GPU").is_some();
         assert!(!found.is_empty() || !expected, "NEUTRENO_EXPECT_GPU is set, and there is none");
         for adapter in found {
-            let gpu = Gpu::open(&adapter).unwrap();
+            let gpu = Gpu::open(&adapter, None).unwrap();
             let pool = Arc::downgrade(&gpu.pool);
             let device = Device::from_gpu(gpu);
             let ids = Ids::new(vec![1, 0], [2]);

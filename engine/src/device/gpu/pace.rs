@@ -3,6 +3,7 @@
 //! stands still meanwhile. How long a dispatch takes is not known beforehand, so it is estimated for
 //! hardware that is slow.
 
+use super::class::Speed;
 use crate::device::cost::Cost;
 use std::time::Duration;
 
@@ -13,29 +14,6 @@ const LONGEST: Duration = Duration::from_millis(200);
 /// The widest that a grid may be.
 const MOST_GROUPS: usize = 65_535;
 
-/// What slow hardware does in a second.
-#[derive(Clone, Copy, Debug)]
-struct Speed {
-    flops: f64,
-    bytes: f64,
-}
-
-impl Speed {
-    /// For adapters that are programs on the CPU, which no system takes away for being slow: between
-    /// what products reach on two cores (6 billion operations) and what attention does (1 billion).
-    pub const SOFTWARE: Speed = Speed { flops: 3e9, bytes: 2e9 };
-    /// For GPUs: graphics that were built into processors of 2012 do 300 billion operations and
-    /// move 20 billion bytes at best; a sixth and a fourth of it are left for kernels and drivers
-    /// that do not suit them.
-    pub const HARDWARE: Speed = Speed { flops: 50e9, bytes: 5e9 };
-
-    /// The time that slow hardware takes.
-    pub fn time(self, work: Cost) -> Duration {
-        let seconds = work.flops as f64 / self.flops + work.bytes as f64 / self.bytes;
-        Duration::from_secs_f64(seconds)
-    }
-}
-
 /// How a device's dispatches are cut.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::device) struct Pieces {
@@ -45,9 +23,8 @@ pub(in crate::device) struct Pieces {
 }
 
 impl Pieces {
-    /// For adapters that are programs on the CPU, or for GPUs.
-    pub fn of(software: bool) -> Pieces {
-        let speed = if software { Speed::SOFTWARE } else { Speed::HARDWARE };
+    /// For a device of this speed.
+    pub fn new(speed: Speed) -> Pieces {
         Pieces { speed, longest: LONGEST }
     }
 
@@ -110,12 +87,5 @@ mod tests {
         for (_, _, time) in pieces(1_000, Duration::from_secs(7), limit) {
             assert!(time <= limit);
         }
-    }
-
-    #[test]
-    fn what_takes_time_is_computing_or_moving() {
-        let speed = Speed { flops: 1e9, bytes: 1e8 };
-        assert_eq!(speed.time(Cost { flops: 2_000_000_000, bytes: 0 }), Duration::from_secs(2));
-        assert_eq!(speed.time(Cost { flops: 0, bytes: 50_000_000 }), Duration::from_millis(500));
     }
 }

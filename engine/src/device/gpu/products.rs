@@ -1,6 +1,7 @@
 //! Matrix products on a GPU: how `matmul.wgsl` is dispatched.
 
 use super::binding::Binding;
+use super::class::Class;
 use super::recorder::Recorder;
 use super::uniforms::Uniform;
 use crate::uniforms;
@@ -56,11 +57,28 @@ pub enum Tiling {
     /// As suits the adapter.
     #[default]
     Suitable,
-    /// Tiles in workgroup memory: for GPUs.
+    /// Tiles in workgroup memory, of any matrices: for GPUs.
     Shared,
+    /// Squares of so many rows and columns, 32, 64 or 128, from tiles in workgroup memory; where matrices
+    /// are no whole vectors of four, `Shared`.
+    Squares(usize),
     /// Sums in registers and nothing shared: for adapters that are programs on the CPU.
     Registers,
 }
+
+impl Tiling {
+    /// The rows and columns that a workgroup makes.
+    fn tile(self) -> [usize; 2] {
+        match self {
+            Tiling::Squares(side) => [side; 2],
+            Tiling::Shared => [64, 64],
+            Tiling::Suitable | Tiling::Registers => [8, 64],
+        }
+    }
+}
+
+/// As many workgroups keep a large GPU busy.
+const ENOUGH_GROUPS: usize = 256;
 
 /// How far apart the matrices of a batch lie along each of four axes of the sizes given; 0 along
 /// an axis on which an operand is repeated.
@@ -116,20 +134,17 @@ impl<'a> Product<'a> {
 
     /// Records the dispatches.
     pub fn record(&self, gpu: &mut Recorder) {
-        let shared = match self.tiling {
-            Tiling::Suitable => !gpu.is_software(),
-            forced => forced == Tiling::Shared,
-        };
-        let parts = if shared { self.parts() } else { 1 };
+        let tiling = self.suitable(gpu.class());
+        let parts = self.parts(tiling);
         if parts == 1 {
-            return self.record_sums(gpu, shared, 1);
+            return self.record_sums(gpu, tiling, 1);
         }
         let Matrix { rows, columns, .. } = self.output;
         let batches = self.batches();
         let partial = gpu.scratch([parts, batches, rows, columns]);
         let output = Matrix::new(&partial, rows, columns);
         let sums = Product { output, bias: None, scale: 1.0, add: false, ..*self };
-        sums.record_sums(gpu, shared, parts);
+        sums.record_sums(gpu, tiling, parts);
         let elements = batches * rows * columns;
         let uniforms = uniforms! {
             elements,
@@ -145,13 +160,16 @@ impl<'a> Product<'a> {
         gpu.dispatch_elements("matmul_combine", &inputs, &outputs, uniforms, elements);
     }
 
-    fn record_sums(&self, gpu: &mut Recorder, shared: bool, parts: usize) {
-        let (entry_point, [height, width]) = match shared {
-            true => ("matmul_shared", [64, 64]),
-            false => (self.registers(), [8, 64]),
+    fn record_sums(&self, gpu: &mut Recorder, tiling: Tiling, parts: usize) {
+        let entry_point = match tiling {
+            Tiling::Squares(128) => "matmul_squares_128",
+            Tiling::Squares(64) => "matmul_squares_64",
+            Tiling::Squares(_) => "matmul_squares_32",
+            Tiling::Shared => "matmul_shared",
+            Tiling::Suitable | Tiling::Registers => self.registers(),
         };
-        let tiles = self.output.rows.div_ceil(height) * self.output.columns.div_ceil(width);
-        let groups = tiles * self.batches() * parts;
+        let [height, width] = tiling.tile();
+        let groups = self.groups(tiling) * parts;
         let flops = 2 * groups as u64 * (height * width * self.length(parts)) as u64;
         let inputs =
             [self.left.binding, self.right.binding, self.bias.unwrap_or(self.right.binding)];
@@ -164,20 +182,64 @@ impl<'a> Product<'a> {
         self.batch.sizes.iter().product()
     }
 
+    /// The tiling, where `Suitable` stands for what suits the device and the sizes.
+    fn suitable(&self, class: Class) -> Tiling {
+        let Batch { left, right, .. } = self.batch;
+        let fit = self.left.has_vectors(left)
+            && self.right.has_vectors(right)
+            && self.output.offset.is_multiple_of(4);
+        match self.tiling {
+            Tiling::Suitable if !class.shared_tiles => Tiling::Registers,
+            Tiling::Suitable | Tiling::Squares(_) if !fit => Tiling::Shared,
+            Tiling::Suitable => {
+                // A square of 128 is made by 256 invocations.
+                let sides: &[usize] =
+                    if class.invocations < 256 { &[64, 32] } else { &[128, 64, 32] };
+                let by_score = |a: &Tiling, b: &Tiling| self.score(*a).total_cmp(&self.score(*b));
+                let squares = sides.iter().copied().map(Tiling::Squares);
+                squares.max_by(by_score).expect("there are some")
+            }
+            forced => forced,
+        }
+    }
+
+    /// How well squares do, against the best that can be: by what of them is used, by how little they read
+    /// for each operation, and by whether there are enough to keep a large GPU busy.
+    fn score(&self, tiling: Tiling) -> f64 {
+        let (side, reuse) = match tiling {
+            Tiling::Squares(128) => (128, 1.0),
+            Tiling::Squares(64) => (64, 0.8),
+            _ => (32, 0.5),
+        };
+        let Matrix { rows, columns, .. } = self.output;
+        let made = rows.next_multiple_of(side) * columns.next_multiple_of(side);
+        let groups = self.groups(tiling) * self.parts(tiling);
+        let busy = (groups as f64 / ENOUGH_GROUPS as f64).min(1.0);
+        rows as f64 * columns as f64 / made.max(1) as f64 * reuse * busy
+    }
+
+    /// The workgroups for each part.
+    fn groups(&self, tiling: Tiling) -> usize {
+        let [height, width] = tiling.tile();
+        let Matrix { rows, columns, .. } = self.output;
+        rows.div_ceil(height) * columns.div_ceil(width) * self.batches()
+    }
+
     /// How many parts a sum is cut into: several where there are too few tiles to keep a GPU
     /// busy and the sums are long.
-    fn parts(&self) -> usize {
-        const ENOUGH_GROUPS: usize = 256;
+    fn parts(&self, tiling: Tiling) -> usize {
         const SHORTEST: usize = 256;
-        let tiles = self.output.rows.div_ceil(64) * self.output.columns.div_ceil(64);
-        let wanted = ENOUGH_GROUPS / (tiles * self.batches()).max(1);
+        if tiling == Tiling::Registers {
+            return 1;
+        }
+        let wanted = ENOUGH_GROUPS.div_ceil(self.groups(tiling).max(1));
         let parts = wanted.min(self.left.columns / SHORTEST).max(1);
         self.left.columns.div_ceil(self.length(parts)).max(1)
     }
 
     /// The length of a part.
     fn length(&self, parts: usize) -> usize {
-        self.left.columns.div_ceil(parts).next_multiple_of(16)
+        self.left.columns.div_ceil(parts).max(1).next_multiple_of(16)
     }
 
     /// The entry point for software adapters, by which operands are transposed (t) or not (n);

@@ -1,11 +1,13 @@
 //! What waits to be sent to a GPU: dispatches go there in batches, each one compute pass.
 
 use super::binding::Slice;
+use super::class::Class;
 use super::driver::Driver;
 use super::memory::Pool;
 use super::pace::Pieces;
 use super::pipelines::{Pipeline, Pipelines};
 use super::recorder::Recorded;
+use super::timestamps::Timestamps;
 use crate::device::failure::Fault;
 use crate::device::kernel::Origin;
 use std::collections::VecDeque;
@@ -33,6 +35,8 @@ pub(super) struct Queue {
     /// The longest estimate for a dispatch so far.
     pub longest: Duration,
     pub dispatches: u64,
+    /// While kernels are timed by the device's own clock.
+    pub timestamps: Option<Timestamps>,
     /// The time that the driver took for accepting batches, and that was waited for it.
     pub waited: Duration,
 }
@@ -45,7 +49,7 @@ struct Command {
 }
 
 impl Queue {
-    pub fn new(device: &wgpu::Device, lanes: u32, pieces: Pieces) -> Queue {
+    pub fn new(device: &wgpu::Device, class: Class) -> Queue {
         let uniforms = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("uniforms"),
             size: (BATCH * UNIFORM_BYTES) as u64,
@@ -55,7 +59,7 @@ impl Queue {
         Queue {
             pipelines: Pipelines::new(
                 device.clone(),
-                lanes,
+                class.lanes,
                 uniforms.clone(),
                 UNIFORM_BYTES as u64,
             ),
@@ -63,10 +67,11 @@ impl Queue {
             uniforms,
             uniform_data: Vec::new(),
             in_flight: VecDeque::new(),
-            pieces,
+            pieces: Pieces::new(class.speed),
             estimate: Duration::ZERO,
             longest: Duration::ZERO,
             dispatches: 0,
+            timestamps: None,
             waited: Duration::ZERO,
         }
     }
@@ -86,8 +91,12 @@ impl Queue {
         self.uniform_data.clear();
         self.estimate = Duration::ZERO;
         let mut encoder = driver.device.create_command_encoder(&Default::default());
+        let timed = if self.commands.is_empty() { None } else { self.timestamps.as_mut() };
         if !self.commands.is_empty() {
-            let mut pass = encoder.begin_compute_pass(&Default::default());
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                label: None,
+                timestamp_writes: timed.as_ref().map(|timestamps| timestamps.writes()),
+            });
             for command in self.commands.drain(..) {
                 let [x, y] = command.grid;
                 pass.set_pipeline(&command.pipeline.raw);
@@ -98,10 +107,16 @@ impl Queue {
         if pool.gave_back() {
             self.pipelines.forget_groups();
         }
+        if let Some(timestamps) = &timed {
+            timestamps.resolve(&mut encoder);
+        }
         last(&mut encoder);
         let commands = encoder.finish();
         let start = Instant::now();
         let index = driver.queue.submit([commands]);
+        if let Some(timestamps) = timed {
+            timestamps.add(driver, index.clone());
+        }
         self.in_flight.push_back(index.clone());
         if self.in_flight.len() > BATCHES_IN_FLIGHT
             && let Some(oldest) = self.in_flight.pop_front()

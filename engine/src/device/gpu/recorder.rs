@@ -1,6 +1,7 @@
 //! Recording dispatches: how a kernel says what a GPU is to do.
 
 use super::binding::Binding;
+use super::class::Class;
 use super::shader::{Given, Shader, check};
 use super::uniforms::{Uniform, Word};
 use crate::{Ids, Shape, uniforms};
@@ -15,8 +16,8 @@ pub struct Recorder<'a> {
 
 /// What becomes of the dispatches: they are sent to a GPU, or counted.
 pub(in crate::device) trait Target {
-    /// Whether they are for an adapter that is a program on the CPU.
-    fn is_software(&self) -> bool;
+    /// What suits the GPU that they are for.
+    fn class(&self) -> Class;
 
     /// Takes a dispatch.
     fn dispatch(&mut self, dispatch: &Recorded);
@@ -96,10 +97,9 @@ impl<'a> Recorder<'a> {
         self.has_shader
     }
 
-    /// Whether the adapter is a program on the CPU, where barriers are dear and workgroup memory
-    /// gains nothing.
-    pub fn is_software(&self) -> bool {
-        self.target.is_software()
+    /// What suits the GPU: what a kernel decides by it and by shapes, it decides everywhere alike.
+    pub fn class(&self) -> Class {
+        self.target.class()
     }
 
     /// Records a dispatch of `groups` workgroups that compute `flops` operations together; 0 where

@@ -10,7 +10,7 @@ pub(crate) use memory::Block;
 pub(in crate::device) use memory::Slice;
 
 use super::failure::{Failure, Refusal};
-use super::gpu::{Binding, Pieces, Recorded, Recorder, Target};
+use super::gpu::{Binding, Class, Pieces, Recorded, Recorder, Target};
 use crate::ids::Copies;
 use crate::memory_use::MemoryUse;
 use crate::{Ids, Shape};
@@ -23,8 +23,7 @@ pub(crate) struct Simulated {
     /// Those of ids.
     copies: Copies,
     executor: Box<dyn Execute>,
-    software: bool,
-    lanes: u32,
+    class: Class,
     pool: Pool,
     state: Mutex<State>,
 }
@@ -36,19 +35,18 @@ struct State {
 }
 
 impl Simulated {
-    pub fn new(executor: Box<dyn Execute>, software: bool, lanes: u32) -> Simulated {
-        let state = State { pieces: Pieces::of(software), dispatches: 0 };
+    pub fn new(executor: Box<dyn Execute>, class: Class) -> Simulated {
+        let state = State { pieces: Pieces::new(class.speed), dispatches: 0 };
         let (copies, pool) = (Copies::new(), Pool::default());
-        Simulated { copies, executor, software, lanes, pool, state: Mutex::new(state) }
+        Simulated { copies, executor, class, pool, state: Mutex::new(state) }
     }
 
-    pub fn is_software(&self) -> bool {
-        self.software
+    pub fn class(&self) -> Class {
+        self.class
     }
 
     pub fn name(&self) -> String {
-        let kind = if self.software { "software" } else { "hardware" };
-        format!("simulated {kind}, {} lanes", self.lanes)
+        format!("simulated, {} lanes", self.class.lanes)
     }
 
     pub fn allocate(&self, elements: usize) -> Result<Block, Refusal> {
@@ -118,7 +116,7 @@ impl Simulated {
                 memory: locked.iter_mut().map(|words| words.as_mut_slice()).collect(),
                 bindings: bindings.clone(),
                 grid,
-                lanes: self.lanes,
+                lanes: self.class.lanes,
             });
             state.dispatches += 1;
         }
@@ -148,8 +146,8 @@ impl Executing<'_> {
 }
 
 impl Target for Executing<'_> {
-    fn is_software(&self) -> bool {
-        self.device.software
+    fn class(&self) -> Class {
+        self.device.class
     }
 
     fn dispatch(&mut self, dispatch: &Recorded) {
