@@ -37,10 +37,8 @@ fn check(class: Class) {
         let problem = prove(&case, &open()).err()?;
         Some(format!("{name}, {}: {problem}", case.label))
     };
-    let cases: Vec<(&str, Case)> = OPS
-        .iter()
-        .flat_map(|op| op.cases().into_iter().map(|case| (op.name, case)))
-        .collect();
+    let cases: Vec<(&str, Case)> =
+        OPS.iter().flat_map(|op| op.cases().into_iter().map(|case| (op.name, case))).collect();
     let mut problems: Vec<String> = cases.into_par_iter().filter_map(prove).collect();
     for run in [keep, optimize] {
         let [got, expected] = [open(), Device::cpu()].map(|device| run(&device).unwrap());
@@ -168,6 +166,7 @@ fn shaders_of_programs_are_looked_at_too() {
     assert_eq!(y.to_vec().unwrap()[1..], [2.0, 4.0]);
     let [found] = &simulator.take_findings()[..] else { panic!("not found") };
     assert_eq!((found.fault, found.line), (Fault::OutOfBounds, 8));
-    let text = "shifted.wgsl:8: index 3 into 3 elements of y, in lane 2 (in shifted_forward, 1 times)";
+    let text =
+        "shifted.wgsl:8: index 3 into 3 elements of y, in lane 2 (in shifted_forward, 1 times)";
     assert_eq!(found.to_string(), text);
 }

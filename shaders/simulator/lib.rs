@@ -4,6 +4,7 @@ mod access;
 mod arithmetic;
 mod checks;
 mod compile;
+mod compiler;
 mod counts;
 mod expressions;
 mod findings;
@@ -11,14 +12,19 @@ mod layout;
 mod machine;
 mod mask;
 mod memory;
+mod operations;
 mod program;
+mod run;
 mod shadow;
+mod source;
+mod statements;
+mod values;
 mod wrapping;
 
 pub use counts::Counts;
 pub use findings::{Fault, Finding};
 
-use compile::Source;
+use compile::compile;
 use findings::Findings;
 use machine::Machine;
 use mask::Mask;
@@ -26,6 +32,7 @@ use memory::Memory;
 use neutreno_engine::device::{Execute, Execution};
 use neutreno_engine::gpu::Shader;
 use program::Program;
+use source::Source;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -82,7 +89,8 @@ impl Simulator {
             return Ok(known.clone());
         }
         let source = Source::parse(shader.name, shader.source)?;
-        let program = source.compile(entry_point, lanes).map_err(|what| format!("not supported: {what}"))?;
+        let program = compile(&source, entry_point, lanes)
+            .map_err(|what| format!("not supported: {what}"))?;
         let size: u32 = program.size.iter().product();
         if size as usize > Mask::MOST {
             return Err(format!("not supported: workgroups of {size} invocations"));

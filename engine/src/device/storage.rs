@@ -147,10 +147,7 @@ fn run_on_cpu(
     Ok(())
 }
 
-fn bindings(
-    inputs: &[Operand],
-    outputs: &[Destination],
-) -> (Vec<gpu::Binding>, Vec<gpu::Binding>) {
+fn bindings(inputs: &[Operand], outputs: &[Destination]) -> (Vec<gpu::Binding>, Vec<gpu::Binding>) {
     let inputs = inputs.iter().map(|input| input.binding(false));
     let outputs = outputs.iter().map(|output| output.operand.binding(output.add));
     (inputs.collect(), outputs.collect())
@@ -254,7 +251,6 @@ impl Storage {
             _ => unreachable!("a tensor of another device"),
         }
     }
-
 }
 
 /// A kernel's argument.

@@ -1,8 +1,8 @@
 //! Prints what the main shaders cost, counted by the simulator: a row for each entry point, at a shape that
 //! is small but like those that matter. `cargo run -p neutreno-simulator --example counts`.
 
-use neutreno_engine::half::Half;
 use neutreno_engine::gpu::Class;
+use neutreno_engine::half::Half;
 use neutreno_engine::ops::half_matrix::HalfMatrix;
 use neutreno_engine::random::Key;
 use neutreno_engine::{Device, Ids, Tensor, no_grad};
@@ -101,8 +101,18 @@ fn main() {
     );
     println!(
         "{:<27}{:<28}{:>7}{:>7}{:>7}{:>7}{:>9}{:>8}{:>8}{:>9}{:>8}{:>9}",
-        "entry point", "work", "lanes", "groups", "fused", "real", "whole", "global", "sectors",
-        "shared", "again", "barriers"
+        "entry point",
+        "work",
+        "lanes",
+        "groups",
+        "fused",
+        "real",
+        "whole",
+        "global",
+        "sectors",
+        "shared",
+        "again",
+        "barriers"
     );
     for row in ROWS {
         print(row);

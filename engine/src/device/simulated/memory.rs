@@ -70,7 +70,11 @@ impl Pool {
         account.admit(bytes, &self.failure)?;
         account.handed_out(bytes);
         let words = vec![NOTHING; (bytes / 4) as usize];
-        Ok(Block { words: Arc::new(Words(Mutex::new(words))), bytes, account: self.account.clone() })
+        Ok(Block {
+            words: Arc::new(Words(Mutex::new(words))),
+            bytes,
+            account: self.account.clone(),
+        })
     }
 
     pub fn trim(&self) {
