@@ -7,7 +7,7 @@ use super::mask::Mask;
 use super::program::{BuiltIn, Case, Class, Compute, Register, Step};
 
 /// More rounds than any loop of a shader takes: it does not end.
-const MOST_ROUNDS: u64 = 1 << 24;
+const MOST_ROUNDS: u64 = 1 << 22;
 
 impl<'p> Machine<'p, '_> {
     /// Runs all workgroups of a grid.
