@@ -3,7 +3,7 @@
 //! stands still meanwhile. How long a dispatch takes is not known beforehand, so it is estimated for
 //! hardware that is slow.
 
-use super::class::{Class, Speed};
+use super::class::Speed;
 use crate::device::cost::Cost;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -24,9 +24,9 @@ pub(in crate::device) struct Pieces {
 }
 
 impl Pieces {
-    /// For GPUs of a class.
-    pub fn of(class: Class) -> Pieces {
-        Pieces { speed: class.speed, longest: LONGEST }
+    /// For a device of this speed.
+    pub fn new(speed: Speed) -> Pieces {
+        Pieces { speed, longest: LONGEST }
     }
 
     /// The pieces of a dispatch of so many workgroups, which does so many operations and moves so many

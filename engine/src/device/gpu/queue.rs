@@ -79,7 +79,7 @@ impl Queue {
             in_flight: VecDeque::new(),
             calibration: Calibration::default(),
             finished: Instant::now(),
-            pieces: Pieces::of(class),
+            pieces: Pieces::new(class.speed),
             estimate: Duration::ZERO,
             longest: Duration::ZERO,
             dispatches: 0,
