@@ -112,9 +112,9 @@ const ROWS: &[Row] = &[
     }),
     hardware("few_rows", "1 row of 1024 to 256, f32", 1024 * 256, few_rows),
     hardware("few_rows", "1 row of 1024 to 256, bf16", 1024 * 256, few_rows_half),
-    hardware("attention_forward", "256 tokens, 2 × 64", 2 * SCORES, attend),
-    hardware("attention_backward_queries", "256 tokens, 2 × 64", 3 * SCORES, attend),
-    hardware("attention_backward_keys", "256 tokens, 2 × 64", 4 * SCORES, attend),
+    hardware("attention_tiles", "256 tokens, 2 × 64", 2 * SCORES, attend),
+    hardware("attention_backward_tiles_queries", "256 tokens, 2 × 64", 3 * SCORES, attend),
+    hardware("attention_backward_tiles_keys", "256 tokens, 2 × 64", 4 * SCORES, attend),
     hardware("linear_cross_entropy_rows", "64 rows of 1024", LINES, loss),
     hardware("matmul", "its 3 products, 64 × 128 × 1024", 3 * 128 * LINES, loss),
     hardware("layer_norm_forward", "64 rows of 1024", LINES, normalize),
@@ -141,7 +141,7 @@ fn main() {
          again; barriers of a workgroup.\n"
     );
     println!(
-        "{:<27}{:<33}{:>6}{:>8}{:>7}{:>7}{:>7}{:>8}{:>9}{:>10}{:>7}{:>9}",
+        "{:<37}{:<33}{:>6}{:>8}{:>7}{:>7}{:>7}{:>8}{:>9}{:>10}{:>7}{:>9}",
         "entry point",
         "work",
         "lanes",
@@ -175,7 +175,7 @@ fn print(row: &Row) {
     let each = |count: u64| 32.0 * count as f64 / row.units as f64;
     let ratio = |count: u64, of: u64| count as f64 / of.max(1) as f64;
     println!(
-        "{name:<27}{:<33}{:>6}{:>8}{:>7.2}{:>7.2}{:>7.2}{:>8.3}{:>9.2}{:>10.3}{:>7.2}{:>9.1}",
+        "{name:<37}{:<33}{:>6}{:>8}{:>7.2}{:>7.2}{:>7.2}{:>8.3}{:>9.2}{:>10.3}{:>7.2}{:>9.1}",
         row.what,
         class.lanes,
         counts.workgroups,
