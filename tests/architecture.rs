@@ -16,9 +16,10 @@ use words::words_of;
 
 /// The crates, from the ground up: the folder, the first file, and the names in `Cargo.toml` of those
 /// of ours that it uses.
-const CRATES: [(&str, &str, &[&str]); 4] = [
+const CRATES: [(&str, &str, &[&str]); 5] = [
     ("shaders", "shaders/lib.rs", &[]),
     ("engine", "engine/src/lib.rs", &["neutreno-shaders"]),
+    ("shaders/simulator", "shaders/simulator/lib.rs", &["neutreno-engine"]),
     ("models", "models/lib.rs", &["neutreno-engine"]),
     (".", "training/lib.rs", &["neutreno-models"]),
 ];

@@ -113,7 +113,8 @@ fn hardware_with_64_lanes() {
 #[test]
 fn attention_with_128_lanes() {
     let simulator = Arc::new(Simulator::new());
-    let device = Device::simulated(simulator.clone(), Class { lanes: 128, ..Class::HARDWARE });
+    let class = Class { lanes: 128, ..Class::HARDWARE };
+    let device = Device::simulated(simulator.clone(), class);
     let op = OPS.iter().find(|op| op.name == "attention").unwrap();
     for case in op.cases().iter().filter(|case| case.input_shapes()[0].last() > 32) {
         prove(case, &device).unwrap();

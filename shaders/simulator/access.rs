@@ -38,7 +38,8 @@ impl Machine<'_, '_> {
                         let to = first + places[lane] + component;
                         let word = self.register(*from)[lane];
                         self.registers[to as usize * self.lanes + lane] = word;
-                        let (one, (wrapped, line)) = (Mask::from_iter([lane]), self.wrapped.of(*from));
+                        let (one, (wrapped, line)) =
+                            (Mask::from_iter([lane]), self.wrapped.of(*from));
                         self.wrapped.put(to, one, wrapped, line);
                     }
                 }
@@ -211,7 +212,14 @@ impl Machine<'_, '_> {
     }
 
     /// Counts an access as instructions of up to four words.
-    fn count(&mut self, access: &Access, variable: u32, places: &[u32], inside: Mask, stores: bool) {
+    fn count(
+        &mut self,
+        access: &Access,
+        variable: u32,
+        places: &[u32],
+        inside: Mask,
+        stores: bool,
+    ) {
         let Some(counts) = &mut self.counts else { return };
         let start = self.memory.start(variable);
         let is_workgroup = self.memory.is_workgroup(variable);
@@ -229,9 +237,10 @@ impl Machine<'_, '_> {
                     counts.bank_conflicts += bank_conflicts(&begins, parts.len() as u32);
                     continue;
                 }
-                let words = begins.iter().flatten().flat_map(|begin| {
-                    parts.iter().map(move |part| begin + part - parts[0])
-                });
+                let words = begins
+                    .iter()
+                    .flatten()
+                    .flat_map(|begin| parts.iter().map(move |part| begin + part - parts[0]));
                 let (moved, fewest) = sectors(&mut words.collect());
                 counts.sectors += moved;
                 counts.fewest_sectors += fewest;

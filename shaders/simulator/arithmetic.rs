@@ -39,9 +39,28 @@ impl Operation {
     pub fn can_be_not_finite(self) -> bool {
         matches!(
             self,
-            AddF | SubtractF | MultiplyF | DivideF | RemainderF | Power | Atan2 | FusedF | Exp
-                | Exp2 | Log | Log2 | Sqrt | InverseSqrt | Sin | Cos | Tan | Sinh | Cosh | Tanh
-                | Asin | Acos | Atan
+            AddF | SubtractF
+                | MultiplyF
+                | DivideF
+                | RemainderF
+                | Power
+                | Atan2
+                | FusedF
+                | Exp
+                | Exp2
+                | Log
+                | Log2
+                | Sqrt
+                | InverseSqrt
+                | Sin
+                | Cos
+                | Tan
+                | Sinh
+                | Cosh
+                | Tanh
+                | Asin
+                | Acos
+                | Atan
         )
     }
 
@@ -49,8 +68,20 @@ impl Operation {
     pub fn can_fail(self) -> bool {
         matches!(
             self,
-            AddU | SubtractU | MultiplyU | AddI | SubtractI | MultiplyI | NegateI | AbsI | DivideU
-                | RemainderU | DivideI | RemainderI | ShiftLeft | ShiftRightU | ShiftRightI
+            AddU | SubtractU
+                | MultiplyU
+                | AddI
+                | SubtractI
+                | MultiplyI
+                | NegateI
+                | AbsI
+                | DivideU
+                | RemainderU
+                | DivideI
+                | RemainderI
+                | ShiftLeft
+                | ShiftRightU
+                | ShiftRightI
         )
     }
 
@@ -247,8 +278,21 @@ mod tests {
     fn what_fails_in_one_lane_fails_in_all_of_them() {
         let words = [0, 1, 7, 31, 32, 1 << 16, i32::MAX as u32, 1 << 31, u32::MAX];
         for operation in [
-            AddU, SubtractU, MultiplyU, AddI, SubtractI, MultiplyI, NegateI, AbsI, DivideU,
-            RemainderU, DivideI, RemainderI, ShiftLeft, ShiftRightU, ShiftRightI,
+            AddU,
+            SubtractU,
+            MultiplyU,
+            AddI,
+            SubtractI,
+            MultiplyI,
+            NegateI,
+            AbsI,
+            DivideU,
+            RemainderU,
+            DivideI,
+            RemainderI,
+            ShiftLeft,
+            ShiftRightU,
+            ShiftRightI,
         ] {
             let mut failures = 0;
             for x in words {

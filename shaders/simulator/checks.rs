@@ -17,10 +17,10 @@ impl Machine<'_, '_> {
             return;
         }
         let used = &operands[..operation.operands()];
-        let finite = |register: &Register, lane: usize| !is_not_finite(self.register(*register)[lane]);
-        let is_wrong = |lane: &usize| {
-            !finite(&to, *lane) && used.iter().all(|operand| finite(operand, *lane))
-        };
+        let finite =
+            |register: &Register, lane: usize| !is_not_finite(self.register(*register)[lane]);
+        let is_wrong =
+            |lane: &usize| !finite(&to, *lane) && used.iter().all(|operand| finite(operand, *lane));
         let wrong: Mask = mask.lanes().filter(is_wrong).collect();
         let Some(lane) = wrong.lanes().next() else { return };
         let real = |register: Register| f32::from_bits(self.register(register)[lane]);

@@ -92,11 +92,9 @@ impl Layout {
         let member = &members[index as usize];
         let offset = match self {
             Layout::Memory => member.offset / 4,
-            Layout::Registers => {
-                members[..index as usize].iter().try_fold(0, |sum, member| {
-                    Known::Ok(sum + self.words(module, inner(module, member.ty))?)
-                })?
-            }
+            Layout::Registers => members[..index as usize].iter().try_fold(0, |sum, member| {
+                Known::Ok(sum + self.words(module, inner(module, member.ty))?)
+            })?,
         };
         Ok((offset, inner(module, member.ty).clone()))
     }

@@ -1,9 +1,68 @@
-//! Runs the shaders.
+//! Runs the WGSL shaders of neutreno on the host, looks for faults that no compiler sees, and counts what
+//! they cost.
+//!
+//! A GPU runs thousands of invocations of a shader at once, in workgroups. Within a workgroup they can wait
+//! for each other, at a barrier; apart from that nothing says which comes first. A shader that relies on more
+//! may give the right numbers for years on one device, and wrong ones on the next. So results prove little,
+//! and this looks at every access instead.
+//!
+//! # How it is used
+//!
+//! [`Device::simulated`](neutreno_engine::Device::simulated) makes a device of a [`Simulator`]. Its dispatches
+//! come from the kernels themselves, as those of every GPU do: there is no second description of any.
+//!
+//! ```
+//! use neutreno_engine::gpu::Class;
+//! use neutreno_engine::{Device, Tensor};
+//! use neutreno_simulator::Simulator;
+//! use std::sync::Arc;
+//! let simulator = Arc::new(Simulator::new());
+//! let device = Device::simulated(simulator.clone(), Class::HARDWARE);
+//! let x = Tensor::new(&[1.0, 2.0, 3.0], [3], &device);
+//! assert_eq!((&x + &x).to_vec()?, [2.0, 4.0, 6.0]);
+//! assert!(simulator.take_findings().is_empty());
+//! # Ok::<(), neutreno_engine::Error>(())
+//! ```
+//!
+//! # What happens before what
+//!
+//! Lanes, the invocations of a workgroup, run in step here: each statement for all of them, before the next
+//! one. That is one order of many that a GPU may take, so it is not relied on: whether two accesses are
+//! ordered is read from the barriers between them.
+//!
+//! - What one lane does is ordered.
+//! - What two lanes of a workgroup do is ordered by a barrier between, for the memory that the barrier is
+//!   for: `workgroupBarrier` for `var<workgroup>`, `storageBarrier` for `var<storage>`, and
+//!   `workgroupUniformLoad` as the first. A `workgroupBarrier` promises nothing of storage.
+//! - What two workgroups of a dispatch do is never ordered. Dispatches are.
+//!
+//! Two accesses to a word that are not ordered, one of them a write, are a data race, even if they write the
+//! same. Each word has a cell that knows who wrote it last, who read it and when, counted in barriers.
+//!
+//! # What is found
+//!
+//! [`Fault`] lists it: data races within a workgroup and between workgroups; bindings that see the same
+//! memory; indices outside of bindings, arrays and vectors; workgroup memory that is read before it is
+//! written (WGSL has it zero, but the engine asks for no zeroing, which costs time); barriers that some
+//! lanes do not come to; indices that come from sums or products too large for 32 bits; shifts too far and
+//! divisions by zero; infinities and what is no number, where operands were finite. Memory that nobody wrote
+//! holds what is no number, so a result shows if it was read.
+//!
+//! # What is not found
+//!
+//! - What depends on data is found for the data that is run: a race behind a branch that no case takes is
+//!   not. So every case of every op is run, and every entry point.
+//! - Where WGSL leaves something open, the plain thing is done: a product and a sum are rounded one after the
+//!   other, small numbers stay what they are, elementary functions are the host's.
+//! - That an index wrapped is not followed through memory, nor through branches that it decides.
+//! - Uniformity is looked at as it happens; naga's own check reads it from the text.
+//! - Atomics, textures and subgroups are refused ("not supported"), as is all else that no shader here uses.
 
 mod access;
 mod arithmetic;
 mod checks;
 mod compile;
+mod compiler;
 mod counts;
 mod expressions;
 mod findings;
@@ -11,14 +70,19 @@ mod layout;
 mod machine;
 mod mask;
 mod memory;
+mod operations;
 mod program;
+mod run;
 mod shadow;
+mod source;
+mod statements;
+mod values;
 mod wrapping;
 
 pub use counts::Counts;
 pub use findings::{Fault, Finding};
 
-use compile::Source;
+use compile::compile;
 use findings::Findings;
 use machine::Machine;
 use mask::Mask;
@@ -26,10 +90,15 @@ use memory::Memory;
 use neutreno_engine::device::{Execute, Execution};
 use neutreno_engine::gpu::Shader;
 use program::Program;
+use source::Source;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Executes dispatches, notes what is wrong with them, and counts if it is to.
+///
+/// # Panics
+/// Where a shader is not valid, does what the simulator does not know, is not given what it takes, or has a
+/// loop that does not end.
 #[derive(Default)]
 pub struct Simulator {
     is_counting: bool,
@@ -50,16 +119,26 @@ impl Simulator {
     }
 
     /// One that counts.
+    ///
+    /// ```
+    /// use neutreno_engine::gpu::Class;
+    /// use neutreno_engine::{Device, Tensor};
+    /// use neutreno_simulator::Simulator;
+    /// use std::sync::Arc;
+    /// let simulator = Arc::new(Simulator::counting());
+    /// let device = Device::simulated(simulator.clone(), Class::HARDWARE);
+    /// Tensor::zeros([640], &device).exp();
+    /// // 640 numbers are 20 warps of 32 lanes; each loads and stores 4 sectors of 32 bytes.
+    /// let counts = simulator.take_counts()["exp_forward"];
+    /// assert_eq!((counts.workgroups, counts.loads, counts.stores), (10, 20, 20));
+    /// assert_eq!((counts.sectors, counts.fewest_sectors), (160, 160));
+    /// ```
     pub fn counting() -> Simulator {
         Simulator { is_counting: true, ..Simulator::default() }
     }
 
-    /// What was found so far.
-    pub fn findings(&self) -> Vec<Finding> {
-        self.notes().findings.list().to_vec()
-    }
-
-    /// What was found since this was asked last.
+    /// What was found since this was asked last. What happens again at a line of an entry point is counted
+    /// there, and told once.
     pub fn take_findings(&self) -> Vec<Finding> {
         std::mem::take(&mut self.notes().findings).list().to_vec()
     }
@@ -82,7 +161,8 @@ impl Simulator {
             return Ok(known.clone());
         }
         let source = Source::parse(shader.name, shader.source)?;
-        let program = source.compile(entry_point, lanes).map_err(|what| format!("not supported: {what}"))?;
+        let program = compile(&source, entry_point, lanes)
+            .map_err(|what| format!("not supported: {what}"))?;
         let size: u32 = program.size.iter().product();
         if size as usize > Mask::MOST {
             return Err(format!("not supported: workgroups of {size} invocations"));

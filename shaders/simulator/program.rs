@@ -104,20 +104,55 @@ pub struct Compute {
 pub enum Step {
     Compute(Compute),
     /// Sets registers that nobody else uses yet; so it does not matter in which lanes.
-    Copy { to: Register, from: Register, count: u32 },
+    Copy {
+        to: Register,
+        from: Register,
+        count: u32,
+    },
     /// Sets registers of a variable, in the lanes that come here.
-    Set { to: Register, from: Register, count: u32 },
+    Set {
+        to: Register,
+        from: Register,
+        count: u32,
+    },
     /// Loads the components into registers from `to` on.
-    Load { access: u32, to: Register },
-    Store { access: u32, from: Vec<Register> },
+    Load {
+        access: u32,
+        to: Register,
+    },
+    Store {
+        access: u32,
+        from: Vec<Register>,
+    },
     /// The elements of an array that a binding holds.
-    Length { to: Register, variable: u32, from: u32, stride: u32 },
-    If { condition: Register, accept: Vec<Step>, reject: Vec<Step> },
-    Switch { selector: Register, cases: Vec<Case> },
-    Loop { body: Vec<Step>, continuing: Vec<Step>, break_if: Option<Register>, line: u32 },
+    Length {
+        to: Register,
+        variable: u32,
+        from: u32,
+        stride: u32,
+    },
+    If {
+        condition: Register,
+        accept: Vec<Step>,
+        reject: Vec<Step>,
+    },
+    Switch {
+        selector: Register,
+        cases: Vec<Case>,
+    },
+    Loop {
+        body: Vec<Step>,
+        continuing: Vec<Step>,
+        break_if: Option<Register>,
+        line: u32,
+    },
     /// The body of a function: a return leads behind it.
     Call(Vec<Step>),
-    Barrier { workgroup: bool, storage: bool, line: u32 },
+    Barrier {
+        workgroup: bool,
+        storage: bool,
+        line: u32,
+    },
     Break,
     Continue,
     Return,

@@ -186,9 +186,10 @@ impl Device {
         Device::planning(PlannedDevice::Gpu { class, limits })
     }
 
-    /// A GPU of a class that is simulated, for checks of shaders: its memory is the host's, and `executor`
-    /// does what each dispatch says. The member `shaders/simulator` of the workspace has an executor that
-    /// looks for faults, such as data races.
+    /// A GPU that is simulated, for checks of shaders: its memory is the host's, and `executor` does what
+    /// each dispatch says. Kernels choose as on a device of the class, which can be one that no device has.
+    /// The member `shaders/simulator` of the workspace has an executor that looks for faults, such as data
+    /// races.
     ///
     /// ```
     /// use neutreno_engine::device::{Execute, Execution};

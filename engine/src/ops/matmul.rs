@@ -271,17 +271,20 @@ impl Proven for MatMul {
             let [lead, sizes] = [shape.padded(4), array.shape.padded(4)];
             index / lead[1] % sizes[0] * sizes[1] + index % lead[1] % sizes[1]
         };
-        let element = |array: &Array64, matrix: usize, [i, j]: [usize; 2], transpose: bool| {
+        let element = |array: &Array64, first: usize, [i, j]: [usize; 2], transpose: bool| {
             let [i, j] = if transpose { [j, i] } else { [i, j] };
-            let size = array.shape.last() * array.shape[array.shape.rank() - 2];
-            array.data[batch(array, matrix) * size + i * array.shape.last() + j]
+            array.data[first + i * array.shape.last() + j]
         };
         let y = Array64::from_fn(shape, |index| {
             let (matrix, row, column) =
                 (index / (rows * columns), index / columns % rows, index % columns);
+            let [of_a, of_b] = [a, b].map(|array| {
+                let size = array.shape.last() * array.shape[array.shape.rank() - 2];
+                batch(array, matrix) * size
+            });
             let term = |k: usize| {
-                element(a, matrix, [row, k], self.transpose[0])
-                    * element(b, matrix, [k, column], self.transpose[1])
+                element(a, of_a, [row, k], self.transpose[0])
+                    * element(b, of_b, [k, column], self.transpose[1])
             };
             (0..depth).map(term).sum()
         });

@@ -62,7 +62,8 @@ fn arithmetic() {
     let two = counts("sums[lane] = real[0] * real[1] + real[2] * real[3];");
     assert_eq!((two.fused, two.real), (1, 1));
     // A product that is used again is one of its own.
-    let again = counts("let p = real[0] * real[1]; sums[lane] = p + real[2]; sums[lane + 32u] = p;");
+    let again =
+        counts("let p = real[0] * real[1]; sums[lane] = p + real[2]; sums[lane + 32u] = p;");
     assert_eq!((again.fused, again.real), (0, 2));
     assert_eq!(counts("sums[lane] = dot(fours[0], fours[1]);").fused, 4);
     let product = "let m = mat4x4(fours[0], fours[1], fours[2], fours[3]);

@@ -29,7 +29,11 @@ fn races_in_workgroup_memory() {
         s[lane] = t;";
     Dispatch::new(text).is_clean();
     // Lanes that write the same do not agree on who does.
-    Dispatch::new("s[0] = 1u;").has(Fault::Race, "s[0]", "lane 1 of workgroup (0, 0) writes word 0");
+    Dispatch::new("s[0] = 1u;").has(
+        Fault::Race,
+        "s[0]",
+        "lane 1 of workgroup (0, 0) writes word 0",
+    );
     Dispatch::new("if lane == 5u { s[0] = 1u; }").is_clean();
     // Through branches, loops and functions.
     let text = "fn put(at: u32) { s[at] = 7u; }
@@ -107,11 +111,8 @@ fn indices_outside() {
 
 #[test]
 fn workgroup_memory_that_was_not_written() {
-    Dispatch::new("if lane > 0u { s[lane] = lane; }\n workgroupBarrier();\n y[lane] = s[lane];").has(
-        Fault::Unwritten,
-        "y[lane] = s[lane]",
-        "lane 0 reads word 0 of s",
-    );
+    Dispatch::new("if lane > 0u { s[lane] = lane; }\n workgroupBarrier();\n y[lane] = s[lane];")
+        .has(Fault::Unwritten, "y[lane] = s[lane]", "lane 0 reads word 0 of s");
     // Nor is what the workgroup before wrote.
     let text = "if group.x == 0u { s[lane] = lane; }\n y[lane + 32u * group.x] = s[lane];";
     Dispatch { groups: 2, ..Dispatch::new(text) }.has(Fault::Unwritten, "= s[lane]", "lane 0");

@@ -36,7 +36,7 @@ struct State {
 
 impl Simulated {
     pub fn new(executor: Box<dyn Execute>, class: Class) -> Simulated {
-        let state = State { pieces: Pieces::of(class), dispatches: 0 };
+        let state = State { pieces: Pieces::new(class.speed), dispatches: 0 };
         let (copies, pool) = (Copies::new(), Pool::default());
         Simulated { copies, executor, class, pool, state: Mutex::new(state) }
     }

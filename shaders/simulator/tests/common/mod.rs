@@ -78,7 +78,8 @@ impl Dispatch {
     #[track_caller]
     pub fn has(self, fault: Fault, text: &str, what: &str) {
         let source = self.source();
-        let line = source.lines().position(|line| line.contains(text)).expect("the line") as u32 + 1;
+        let line =
+            source.lines().position(|line| line.contains(text)).expect("the line") as u32 + 1;
         let findings = self.run().findings;
         let [found] = &findings[..] else { panic!("{findings:#?}") };
         assert_eq!((found.fault, found.line), (fault, line), "{found}");
