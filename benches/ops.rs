@@ -1,9 +1,11 @@
 //! The speed of kernels at the shapes of training, forward and with the derivative, on the CPU and
-//! on each GPU found: `cargo bench --bench ops -- [part of a name]`.
+//! on each GPU found: `cargo bench --bench ops -- [part of a name]`. A software adapter is there twice, once
+//! as what it is and once as hardware.
 //!
 //! Rates count each kernel's operations and the bytes that it must move at least once; percents are
 //! of what a product of 1024 × 1024 matrices and the doubling of a large tensor reach here.
 
+use neutreno::engine::gpu::Class;
 use neutreno::engine::half::Half;
 use neutreno::engine::ops::half_matrix::HalfMatrix;
 use neutreno::engine::optim::{AdamW, AdamWSettings, Optimizer};
@@ -20,6 +22,11 @@ fn main() {
     for (index, found) in neutreno::engine::device::list().iter().enumerate() {
         let device = Device::open(&format!("gpu:{index}"), 0).expect("a listed adapter opens");
         report(&device, found.is_software(), filter);
+        if found.is_software() {
+            let device = Device::open_as(&format!("gpu:{index}"), Class::HARDWARE);
+            print!("\nas hardware:");
+            report(&device.expect("a listed adapter opens as hardware"), true, filter);
+        }
     }
 }
 

@@ -38,11 +38,15 @@ const K = 1u;
 const V = 2u;
 const G = 3u;
 
+// So many channels pass at a time where rows and columns are multiplied: with more, not all arrays would
+// fit in the workgroup memory that every adapter has, 16,352 bytes.
+const DEPTH = 16u;
+
 // Element 8 * column + i: rows 4 * i.. of the column of P; of g v^T, and later dS.
 var<workgroup> weights: array<vec4<f32>, 256>;
 var<workgroup> slopes: array<vec4<f32>, 256>;
 // Element 8 * channel + i: rows 4 * i...
-var<workgroup> left: array<vec4<f32>, 256>;
+var<workgroup> left: array<vec4<f32>, 8 * DEPTH>;
 // Element 8 * channel + i: columns 4 * i.., for products of rows and columns. Element
 // 8 * column + i: channels 4 * i.., for sums over columns.
 var<workgroup> right: array<vec4<f32>, 256>;
@@ -88,11 +92,11 @@ fn load_rows_and_columns(
     column: u32,
     channel: u32,
 ) {
-    for (var i = lane; i < 256u; i += lanes) {
-        let to = i % 32u * 8u + i / 32u;
-        let four = i / 32u * 4u;
-        left[to] = fetch_rows(operands.x, query_head, row + four, channel + i % 32u);
-        right[to] = fetch_rows(operands.y, query_head, column + four, channel + i % 32u);
+    for (var i = lane; i < 8u * DEPTH; i += lanes) {
+        let to = i % DEPTH * 8u + i / DEPTH;
+        let four = i / DEPTH * 4u;
+        left[to] = fetch_rows(operands.x, query_head, row + four, channel + i % DEPTH);
+        right[to] = fetch_rows(operands.y, query_head, column + four, channel + i % DEPTH);
     }
 }
 
@@ -126,29 +130,33 @@ fn product(rows: u32, part: u32, depth: u32) -> mat4x4<f32> {
 // The tiles of rows of `operands.xz` by columns of `operands.yw`, into `weights` and `slopes`.
 fn multiply_both(lane: u32, query_head: QueryHead, operands: vec4<u32>, row: u32, column: u32) {
     let rows = lane % 8u;
-    for (var channel = 0u; channel < uniforms.head_size; channel += 32u) {
-        let depth = min(uniforms.head_size - channel, 32u);
-        for (var product_number = 0u; product_number < 2u; product_number += 1u) {
-            let pair = select(operands.zw, operands.xy, product_number == 0u);
-            workgroupBarrier();
-            load_rows_and_columns(lane, query_head, pair, row, column, channel);
-            workgroupBarrier();
-            for (var part = lane / 8u; part < 8u; part += lanes / 8u) {
-                let block = product(rows, part, depth);
-                for (var j = 0u; j < 4u; j += 1u) {
-                    let at = (part * 4u + j) * 8u + rows;
-                    var sum = block[j];
-                    if product_number == 0u {
-                        if channel > 0u {
-                            sum += weights[at];
-                        }
-                        weights[at] = sum;
-                    } else {
-                        if channel > 0u {
-                            sum += slopes[at];
-                        }
-                        slopes[at] = sum;
-                    }
+    for (var channel = 0u; channel < uniforms.head_size; channel += DEPTH) {
+        let depth = min(uniforms.head_size - channel, DEPTH);
+        workgroupBarrier();
+        load_rows_and_columns(lane, query_head, operands.xy, row, column, channel);
+        workgroupBarrier();
+        for (var part = lane / 8u; part < 8u; part += lanes / 8u) {
+            let block = product(rows, part, depth);
+            for (var j = 0u; j < 4u; j += 1u) {
+                let at = (part * 4u + j) * 8u + rows;
+                if channel == 0u {
+                    weights[at] = block[j];
+                } else {
+                    weights[at] += block[j];
+                }
+            }
+        }
+        workgroupBarrier();
+        load_rows_and_columns(lane, query_head, operands.zw, row, column, channel);
+        workgroupBarrier();
+        for (var part = lane / 8u; part < 8u; part += lanes / 8u) {
+            let block = product(rows, part, depth);
+            for (var j = 0u; j < 4u; j += 1u) {
+                let at = (part * 4u + j) * 8u + rows;
+                if channel == 0u {
+                    slopes[at] = block[j];
+                } else {
+                    slopes[at] += block[j];
                 }
             }
         }

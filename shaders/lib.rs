@@ -67,6 +67,8 @@ shaders! {
     argmax,
     attention,
     attention_backward,
+    attention_backward_tiles,
+    attention_tiles,
     attention_values,
     average,
     broadcast,

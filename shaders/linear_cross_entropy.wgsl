@@ -75,20 +75,22 @@ fn linear_cross_entropy_rows(
     let start = row * uniforms.vocabulary;
     let spread = uniforms.label_smoothing / f32(uniforms.vocabulary);
     let share = 1.0 - uniforms.label_smoothing;
-    var value = LOWEST;
-    for (var i = lane; i < uniforms.vocabulary; i += lanes) {
-        value = max(value, logits[start + i]);
-    }
-    let largest = max_over_lanes(lane, value);
+    // The largest logit so far, and the sum of exponentials relative to it: one pass, not two.
+    var own = LOWEST;
     var sum = 0.0;
     var total = 0.0;
     for (var i = lane; i < uniforms.vocabulary; i += lanes) {
-        let logit = logits[start + i] - largest;
-        sum += exp(logit);
+        let logit = logits[start + i];
+        if logit > own {
+            sum *= exp(own - logit);
+            own = logit;
+        }
+        sum += exp(logit - own);
         total += logit;
     }
-    sum = sum_over_lanes(lane, sum);
-    total = sum_over_lanes(lane, total);
+    let largest = max_over_lanes(lane, own);
+    sum = sum_over_lanes(lane, sum * exp(own - largest));
+    total = sum_over_lanes(lane, total) - f32(uniforms.vocabulary) * largest;
     let wanted = targets[uniforms.first + row];
     let counts = wanted < uniforms.vocabulary;
     // The lane that overwrites the target's logit below reads it here: no other may. Where there is no

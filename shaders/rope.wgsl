@@ -1,55 +1,87 @@
-// Turns each pair of coordinates i and i + size/2 of a head by the angle of its position.
+// Turns each pair of coordinates i and i + size/2 of a head by the angle of its position: of x, and of another
+// tensor at the same times if there is one. A workgroup takes a time of a batch, whose pairs its invocations
+// share.
+
+override lanes: u32 = 64u;
 
 struct Uniforms {
     first_group: u32,
-    pairs: u32,
+    // Times of all batches.
+    rows: u32,
     time: u32,
-    // The elements of all heads at one time, and of one head.
+    // The elements of all heads of x at one time, and those of the other, 0 if there is none.
     width: u32,
+    other: u32,
+    // The elements of one head.
     size: u32,
     // The position of the first time.
     offset: u32,
     // Whether the times have places of their own instead.
     has_places: u32,
     add: u32,
+    add_other: u32,
     // 1, or -1 to turn back.
     sign: f32,
 }
 
 @group(0) @binding(0) var<uniform> uniforms: Uniforms;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> other_x: array<f32>;
 // For each position, size/2 cosines and size/2 sines.
-@group(0) @binding(2) var<storage, read> table: array<f32>;
+@group(0) @binding(3) var<storage, read> table: array<f32>;
 // For each time its position, and three more numbers.
-@group(0) @binding(3) var<storage, read> places: array<u32>;
-@group(0) @binding(4) var<storage, read_write> y: array<f32>;
+@group(0) @binding(4) var<storage, read> places: array<u32>;
+@group(0) @binding(5) var<storage, read_write> y: array<f32>;
+@group(0) @binding(6) var<storage, read_write> other_y: array<f32>;
 
-@compute @workgroup_size(64)
+// The cosine and the sine of pair i.
+fn turn_of(position: u32, i: u32) -> vec2<f32> {
+    let at = position * uniforms.size + i;
+    return vec2(table[at], uniforms.sign * table[at + uniforms.size / 2u]);
+}
+
+fn turned(pair: vec2<f32>, turn: vec2<f32>) -> vec2<f32> {
+    return vec2(pair.x * turn.x - pair.y * turn.y, pair.y * turn.x + pair.x * turn.y);
+}
+
+@compute @workgroup_size(lanes)
 fn rope_forward(
-    @builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
 ) {
-    let index = id.x + (uniforms.first_group + id.y * groups.x) * 64u;
-    if index >= uniforms.pairs {
+    let row = uniforms.first_group + group.x + group.y * groups.x;
+    if row >= uniforms.rows {
         return;
     }
-    let half = uniforms.size / 2u;
-    let first = index / half * uniforms.size + index % half;
-    let second = first + half;
-    let time = first / uniforms.width % uniforms.time;
+    let time = row % uniforms.time;
     var position = uniforms.offset + time;
     if uniforms.has_places != 0u {
         position = places[4u * time];
     }
-    let at = position * uniforms.size + index % half;
-    let cosine = table[at];
-    let sine = uniforms.sign * table[at + half];
-    let turned = vec2(x[first] * cosine - x[second] * sine, x[second] * cosine + x[first] * sine);
-    if uniforms.add != 0u {
-        y[first] += turned.x;
-        y[second] += turned.y;
-    } else {
-        y[first] = turned.x;
-        y[second] = turned.y;
+    let half = uniforms.size / 2u;
+    for (var pair = lane; pair < uniforms.width / 2u; pair += lanes) {
+        let i = pair % half;
+        let first = row * uniforms.width + 2u * (pair - i) + i;
+        let both = turned(vec2(x[first], x[first + half]), turn_of(position, i));
+        if uniforms.add != 0u {
+            y[first] += both.x;
+            y[first + half] += both.y;
+        } else {
+            y[first] = both.x;
+            y[first + half] = both.y;
+        }
+    }
+    for (var pair = lane; pair < uniforms.other / 2u; pair += lanes) {
+        let i = pair % half;
+        let first = row * uniforms.other + 2u * (pair - i) + i;
+        let both = turned(vec2(other_x[first], other_x[first + half]), turn_of(position, i));
+        if uniforms.add_other != 0u {
+            other_y[first] += both.x;
+            other_y[first + half] += both.y;
+        } else {
+            other_y[first] = both.x;
+            other_y[first + half] = both.y;
+        }
     }
 }

@@ -492,6 +492,21 @@ fn of_bench_training() {
     });
 }
 
+#[test]
+fn of_hardware() {
+    let flags = ["--device", "--as-hardware", "--quick", "--beside", "--out"];
+    assert_eq!(flags_of("hardware"), flags.map(String::from).into());
+    for (given, words) in [
+        ("--device=cpu", "and no GPU"),
+        ("--device=x", "at least three letters"),
+        ("--beside=/no/such/file", "/no/such/file"),
+        ("--bogus", "--bogus"),
+    ] {
+        let output = program("hardware").arg(given).output().unwrap();
+        assert!(!output.status.success() && said(&output).contains(words), "{}", said(&output));
+    }
+}
+
 /// Looking for help does not begin the whole check, and a flag that is not there is named.
 #[test]
 fn of_doctor() {

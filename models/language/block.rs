@@ -166,11 +166,14 @@ impl Attention {
         let [batch, time] = [x.shape()[0], x.shape()[1]];
         let heads =
             |linear: &Linear| linear.forward(x).reshape([batch, time, usize::MAX, self.head_size]);
-        let query = heads(&self.query).rope_by(0, &self.frequencies);
-        if let Some(key) = &self.key {
-            let key = heads(key).rope_by(0, &self.frequencies);
+        let mut query = heads(&self.query);
+        if let Some(linear) = &self.key {
+            let key;
+            [query, key] = query.rope_both(&heads(linear), 0, &self.frequencies);
             let own = self.value.as_ref().map(heads);
             *shared = Shared(Some((key, first_value.of_layer(own, &self.mixing))));
+        } else {
+            query = query.rope_by(0, &self.frequencies);
         }
         let (key, values) = shared.0.as_ref().expect("the first layer of a group has keys");
         let attended = values.attend(&query, key, true);

@@ -13,6 +13,7 @@
 mod cpu;
 
 use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in, is_recording};
+use crate::device::cpu::scratch::cut;
 use crate::device::cpu::simd;
 use crate::device::gpu::products::{Matrix, Product, Tiling};
 use crate::device::{Cost, Kernel, View, ViewMut};
@@ -129,9 +130,14 @@ fn chunk(rows: usize, vocabulary: usize) -> usize {
     rows.div_ceil(rows.div_ceil(most)).next_multiple_of(16).min(rows)
 }
 
-/// Where among the kernel's outputs the saved gradients begin: after the mean, the losses and the
-/// logits.
-const GRADIENTS: usize = 3;
+/// The same on a GPU: whole squares of its products, so that none is made for few rows.
+fn gpu_chunk(rows: usize, vocabulary: usize) -> usize {
+    const SQUARE: usize = 128;
+    chunk(rows, vocabulary).next_multiple_of(SQUARE).min(rows)
+}
+
+/// Where among the kernel's outputs the saved gradients begin: after the mean and the losses.
+const GRADIENTS: usize = 2;
 
 impl Kernel for LinearCrossEntropy {
     fn name(&self) -> &'static str {
@@ -152,9 +158,7 @@ impl Kernel for LinearCrossEntropy {
             return Err(format!("a label smoothing of {}, not 0 to 1", self.label_smoothing));
         }
         let losses = Shape::from([rows]);
-        let logits = Shape::from([chunk(rows, vocabulary), vocabulary]);
         let mut outputs = if self.by_row { vec![losses] } else { vec![Shape::from([]), losses] };
-        outputs.push(logits);
         let needed = inputs.iter().zip(self.gradients).filter(|(_, needed)| *needed);
         outputs.extend(needed.map(|(shape, _)| *shape));
         Ok(outputs)
@@ -170,7 +174,8 @@ impl Kernel for LinearCrossEntropy {
     }
 
     fn scratch(&self, inputs: &[Shape], _threads: usize) -> Option<usize> {
-        Some(self.sizes(&inputs[0], &inputs[1]).scratch())
+        let sizes = self.sizes(&inputs[0], &inputs[1]);
+        Some(sizes.chunk * sizes.vocabulary + sizes.scratch())
     }
 
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
@@ -178,15 +183,18 @@ impl Kernel for LinearCrossEntropy {
         let (scratch, outputs) = outputs.split_last_mut().expect("the working memory");
         let (mean, outputs) = outputs.split_at_mut(usize::from(!self.by_row));
         let mut outputs = outputs.iter_mut().map(|output| &mut *output.data);
-        let [losses, logits] = [(); 2].map(|()| outputs.next().expect("losses and logits"));
+        let losses = outputs.next().expect("losses");
         let [d_x, d_weight] = self
             .gradients
             .map(|needed| if needed { outputs.next().expect("a gradient") } else { &mut [] });
+        let sizes = self.sizes(&x.shape, &weight.shape);
+        let mut scratch: &mut [f32] = scratch;
+        let logits = cut(&mut scratch, sizes.chunk * sizes.vocabulary);
         let problem = cpu::Problem {
             x: x.data,
             weight: weight.data,
             targets: self.targets.as_slice(),
-            sizes: self.sizes(&x.shape, &weight.shape),
+            sizes,
             label_smoothing: self.label_smoothing,
             scale: self.scale(),
         };
@@ -202,8 +210,8 @@ impl Kernel for LinearCrossEntropy {
         let (rows, width) = (inputs[0].shape.rows(), inputs[0].shape.last());
         let vocabulary = inputs[1].shape[0];
         let (mean, outputs) = outputs.split_at(usize::from(!self.by_row));
-        let [losses, logits_memory] = [&outputs[0], &outputs[1]];
-        let mut gradients = outputs[2..].iter();
+        let losses = &outputs[0];
+        let mut gradients = outputs[1..].iter();
         let [d_x, d_weight] =
             self.gradients.map(|needed| if needed { gradients.next() } else { None });
         let x = Matrix::new(&inputs[0], rows, width);
@@ -211,7 +219,8 @@ impl Kernel for LinearCrossEntropy {
         let targets = gpu.ids(&self.targets);
         let needed = self.gradients.contains(&true);
         let tiling = self.tiling;
-        let step = chunk(rows, vocabulary);
+        let step = gpu_chunk(rows, vocabulary);
+        let logits_memory = &gpu.scratch([step, vocabulary]);
         for first in (0..rows).step_by(step) {
             let count = step.min(rows - first);
             let x = x.rows(first, count);

@@ -64,6 +64,30 @@ impl Tensor {
         y
     }
 
+    /// The same for queries (`self`) and keys, of as many times, at once.
+    ///
+    /// # Panics
+    /// As [`Tensor::rope_by`], and if there are other batches or times of keys.
+    ///
+    /// ```
+    /// use neutreno_engine::{Device, Tensor};
+    /// let device = Device::cpu();
+    /// let q = Tensor::new(&[1.0, 0.0, 0.0, 1.0], [1, 1, 2, 2], &device);
+    /// let k = Tensor::new(&[1.0, 0.0], [1, 1, 1, 2], &device);
+    /// let [turned, keys] = q.rope_both(&k, 1, &[0.25]);
+    /// assert_eq!(turned.to_vec()?, q.rope_by(1, &[0.25]).to_vec()?);
+    /// assert_eq!(keys.to_vec()?, k.rope_by(1, &[0.25]).to_vec()?);
+    /// # Ok::<(), neutreno_engine::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn rope_both(&self, keys: &Tensor, offset: usize, frequencies: &[f64]) -> [Tensor; 2] {
+        let (shape, size) = (self.shape(), 2 * frequencies.len());
+        let fits = shape.rank() == 4 && shape[3] == size;
+        assert!(fits, "rope: x must be (batch, time, heads, {size}), not {shape}");
+        let rope = Rope { both: true, ..Rope::by(offset, shape[1], frequencies) };
+        apply_built_in(rope, &[self, keys])
+    }
+
     /// The same for rows of x (rows, heads, head size) that each have a place of their own.
     ///
     /// # Panics
@@ -102,9 +126,10 @@ pub fn frequencies(size: usize, base: f32) -> impl Iterator<Item = f64> + Clone 
     (0..size / 2).map(move |pair| f64::from(base).powf(-2.0 * pair as f64 / size as f64))
 }
 
-/// A rotation of (batch, time, heads, head size).
+/// A rotation of (batch, time, heads, head size), of one tensor or of two.
 #[derive(Clone, Debug)]
 pub struct Rope {
+    both: bool,
     offset: usize,
     /// The places of the times, if they do not follow each other from `offset` on.
     places: Option<Places>,
@@ -130,14 +155,15 @@ impl Rope {
 
     fn turning(offset: usize, time: usize, frequencies: impl Iterator<Item = f64> + Clone) -> Rope {
         let Turns { frequencies, table } = turns(offset + time, frequencies);
-        Rope { offset, places: None, back: false, frequencies, table }
+        Rope { both: false, offset, places: None, back: false, frequencies, table }
     }
 
     /// The same for times that have places of their own.
     pub fn at(places: &Places, frequencies: &[f64]) -> Rope {
         let end = places.positions().max().map_or(0, |last| last + 1);
         let Turns { frequencies, table } = turns(end, frequencies.iter().copied());
-        Rope { offset: 0, places: Some(places.clone()), back: false, frequencies, table }
+        let places = Some(places.clone());
+        Rope { both: false, offset: 0, places, back: false, frequencies, table }
     }
 
     /// The cosines and sines of all positions.
@@ -210,11 +236,17 @@ impl Kernel for Rope {
             }
             None => {}
         }
-        Ok(vec![inputs[0]])
+        if let Some(other) = inputs.get(1)
+            && (other.rank() != 4 || [other[0], other[1], other[3]] != [x[0], x[1], x[3]])
+        {
+            return Err("both must have the same batch, times and head size".into());
+        }
+        Ok(inputs.to_vec())
     }
 
     fn cost(&self, inputs: &[Shape]) -> Cost {
-        Cost::elementwise(inputs[0].elements(), 3, 2 * inputs[0].elements())
+        let elements = inputs.iter().map(Shape::elements).sum();
+        Cost::elementwise(elements, 3, 2 * elements)
     }
 
     fn adds(&self, _output: usize) -> bool {
@@ -222,28 +254,35 @@ impl Kernel for Rope {
     }
 
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
-        let [time, width, size] = self.sizes(&inputs[0].shape);
-        let x = inputs[0].data;
         let table: &[f32] = bytemuck::cast_slice(self.table.as_slice());
         let places = self.places.as_ref().map(|places| places.table().as_slice());
-        let (add, sign) = (outputs[0].add, if self.back { -1.0 } else { 1.0 });
-        let offset = self.offset;
-        let body = Rotation { x, table, offset, places, time, width, size, sign, add };
-        simd::for_long_rows(&mut outputs[0], width, &body);
+        let (offset, sign) = (self.offset, if self.back { -1.0 } else { 1.0 });
+        for (x, y) in inputs.iter().zip(outputs) {
+            let [time, width, size] = self.sizes(&x.shape);
+            let (x, add) = (x.data, y.add);
+            let body = Rotation { x, table, offset, places, time, width, size, sign, add };
+            simd::for_long_rows(y, width, &body);
+        }
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
         let [time, width, size] = self.sizes(&inputs[0].shape);
+        let rows = inputs[0].shape[0] * time;
+        let other = inputs.get(1).map_or(0, |other| self.sizes(&other.shape)[1]);
         let table = gpu.ids(&self.table);
-        let pairs = inputs[0].shape.elements() / 2;
         let sign = if self.back { -1.0f32 } else { 1.0 };
         let (offset, add) = (self.offset, outputs[0].add);
+        let add_other = outputs.get(1).is_some_and(|y| y.add);
         let places = self.places.as_ref().map(|places| gpu.ids(places.table()));
         let has_places = places.is_some();
-        let uniforms = uniforms! { pairs, time, width, size, offset, has_places, add, sign };
-        let inputs = [&inputs[0], &table, places.as_ref().unwrap_or(&table)];
-        let outputs = [&outputs[0]];
-        gpu.dispatch_elements("rope_forward", &inputs, &outputs, uniforms, pairs);
+        let uniforms = uniforms! {
+            rows, time, width, other, size, offset, has_places, add, add_other, sign
+        };
+        let unused = gpu.scratch([1]);
+        let x = [&inputs[0], inputs.get(1).unwrap_or(&inputs[0])];
+        let inputs = [x[0], x[1], &table, places.as_ref().unwrap_or(&table)];
+        let outputs = [&outputs[0], outputs.get(1).unwrap_or(&unused)];
+        gpu.dispatch_rows("rope_forward", &inputs, &outputs, uniforms, rows);
     }
 }
 
@@ -301,35 +340,46 @@ pub(super) fn rotate(
 }
 
 impl Op for Rope {
+    fn results(&self) -> usize {
+        if self.both { 2 } else { 1 }
+    }
+
     fn saves(&self) -> Saves {
         Saves::default()
     }
 
     fn backward(&self, _saved: &Saved, context: &mut GradientContext) {
-        let gradient = context.of_output(0);
-        context.accumulate_with(&Rope { back: !self.back, ..self.clone() }, &[&gradient], &[0]);
+        let needed: Vec<usize> =
+            (0..self.results()).filter(|input| context.needs(*input)).collect();
+        let gradients: Vec<Tensor> = needed.iter().map(|input| context.of_output(*input)).collect();
+        let rope = Rope { back: !self.back, both: needed.len() == 2, ..self.clone() };
+        context.accumulate_with(&rope, &gradients.iter().collect::<Vec<_>>(), &needed);
     }
+}
+
+/// x turned, from the definition.
+fn reference(rope: &Rope, x: &Array64) -> Array64 {
+    let [time, width, size] = rope.sizes(&x.shape);
+    let half = size / 2;
+    let element = |index: usize| {
+        let time = index / width % time;
+        let position = match &rope.places {
+            Some(places) => places.positions().nth(time).expect("a place for each time"),
+            None => rope.offset + time,
+        };
+        let position = position as f64;
+        let (row, coordinate) = (x.row(index / size), index % size);
+        let angle = position * rope.frequencies[coordinate % half];
+        let rotated =
+            if coordinate < half { -row[coordinate + half] } else { row[coordinate - half] };
+        row[coordinate] * angle.cos() + rotated * angle.sin()
+    };
+    Array64::from_fn(x.shape, element)
 }
 
 impl Proven for Rope {
     fn reference(&self, inputs: &[Array64]) -> Vec<Array64> {
-        let x = &inputs[0];
-        let [time, width, size] = self.sizes(&x.shape);
-        let half = size / 2;
-        let element = |index: usize| {
-            let time = index / width % time;
-            let position = match &self.places {
-                Some(places) => places.positions().nth(time).expect("a place for each time"),
-                None => self.offset + time,
-            };
-            let position = position as f64;
-            let (row, coordinate) = (x.row(index / size), index % size);
-            let angle = position * self.frequencies[coordinate % half];
-            let rotated =
-                if coordinate < half { -row[coordinate + half] } else { row[coordinate - half] };
-            row[coordinate] * angle.cos() + rotated * angle.sin()
-        };
-        vec![Array64::from_fn(x.shape, element)]
+        inputs.iter().map(|x| reference(self, x)).collect()
     }
 
     fn cases() -> Vec<Case> {
@@ -351,7 +401,9 @@ impl Proven for Rope {
             let op = Rope::at(&Places::new(&spans, 64), frequencies);
             Case::new(format!("{shape:?} at places"), op).input(shape)
         };
+        let both = Rope { both: true, ..Rope::by(7, 5, &[1.0, 0.3, 0.0125, 0.0]) };
         vec![
+            Case::new("queries and keys", both).input([2, 5, 3, 8]).input([2, 5, 1, 8]),
             at([2, 5, 3, 8], &[1.0, 0.3, 0.0125, 0.0]),
             Case::new("many from 0", starts).input([1, 9, 1, 4]),
             case([1, 1, 1, 2], 0, 1e4),

@@ -5,6 +5,7 @@
 
 use super::class::Speed;
 use crate::device::cost::Cost;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// The longest that a dispatch may be estimated to take, unless told otherwise. A batch of them
@@ -44,6 +45,40 @@ impl Pieces {
     }
 }
 
+/// How much more than estimated for slow hardware a device does in a time, by the batches that finished.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Calibration {
+    /// Of the last batches: the estimate over the time that it took.
+    ratios: VecDeque<f64>,
+}
+
+impl Calibration {
+    /// So many batches must have finished.
+    const BATCHES: usize = 8;
+    /// A batch may be estimated at up to eight times the longest dispatch, and one more dispatch: 1.8 seconds,
+    /// still less than the two on the slowest hardware, whatever was measured before.
+    const MOST: f64 = 8.0;
+    /// What is left for kernels that suit the device less than those of the batches that finished.
+    const SAFETY: f64 = 4.0;
+
+    /// Notes a batch.
+    pub fn finished(&mut self, estimate: Duration, took: Duration) {
+        if self.ratios.len() == Self::BATCHES {
+            self.ratios.pop_front();
+        }
+        self.ratios.push_back(estimate.as_secs_f64() / took.as_secs_f64().max(1e-9));
+    }
+
+    /// How many times the longest dispatch a batch may be estimated to take.
+    pub fn allowance(&self) -> f64 {
+        if self.ratios.len() < Self::BATCHES {
+            return 1.0;
+        }
+        let least = self.ratios.iter().copied().fold(f64::INFINITY, f64::min);
+        (least / Self::SAFETY).clamp(1.0, Self::MOST)
+    }
+}
+
 /// Cuts `groups` workgroups, which take `time` together, into pieces that take at most `longest`:
 /// the first of each, how many, and the time. A workgroup is not cut. Grids wider than
 /// [`MOST_GROUPS`] continue in y, so a piece is narrower than that or whole rows of it.
@@ -71,6 +106,25 @@ mod tests {
     fn cut(groups: usize, seconds: u64) -> Vec<(usize, usize)> {
         let pieces = pieces(groups, Duration::from_secs(seconds), Duration::from_secs(1));
         pieces.map(|(first, count, _)| (first, count)).collect()
+    }
+
+    #[test]
+    fn batches_grow_only_on_a_device_that_has_shown_to_be_fast() {
+        let mut calibration = Calibration::default();
+        let second = Duration::from_secs(1);
+        for _ in 0..Calibration::BATCHES - 1 {
+            calibration.finished(second, second / 1000);
+            assert_eq!(calibration.allowance(), 1.0);
+        }
+        calibration.finished(second, second / 20);
+        assert_eq!(calibration.allowance().round(), 5.0);
+        // One that took as long as on slow hardware.
+        calibration.finished(second, second);
+        assert_eq!(calibration.allowance(), 1.0);
+        for _ in 0..Calibration::BATCHES {
+            calibration.finished(second, second / 1000);
+        }
+        assert_eq!(calibration.allowance(), 8.0);
     }
 
     #[test]

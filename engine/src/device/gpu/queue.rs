@@ -4,7 +4,7 @@ use super::binding::Slice;
 use super::class::Class;
 use super::driver::Driver;
 use super::memory::Pool;
-use super::pace::Pieces;
+use super::pace::{Calibration, Pieces};
 use super::pipelines::{Pipeline, Pipelines};
 use super::recorder::Recorded;
 use super::timestamps::Timestamps;
@@ -27,7 +27,10 @@ pub(super) struct Queue {
     commands: Vec<Command>,
     uniforms: wgpu::Buffer,
     uniform_data: Vec<u8>,
-    in_flight: VecDeque<wgpu::SubmissionIndex>,
+    in_flight: VecDeque<Batch>,
+    calibration: Calibration,
+    /// When a batch was known to have finished last.
+    finished: Instant,
     /// How dispatches are cut. All of a batch but the last may take as long as one of the pieces.
     pub pieces: Pieces,
     /// The estimate for what waits.
@@ -39,6 +42,13 @@ pub(super) struct Queue {
     pub timestamps: Option<Timestamps>,
     /// The time that the driver took for accepting batches, and that was waited for it.
     pub waited: Duration,
+}
+
+/// What was sent.
+struct Batch {
+    index: wgpu::SubmissionIndex,
+    estimate: Duration,
+    sent: Instant,
 }
 
 struct Command {
@@ -67,6 +77,8 @@ impl Queue {
             uniforms,
             uniform_data: Vec::new(),
             in_flight: VecDeque::new(),
+            calibration: Calibration::default(),
+            finished: Instant::now(),
             pieces: Pieces::new(class.speed),
             estimate: Duration::ZERO,
             longest: Duration::ZERO,
@@ -89,7 +101,7 @@ impl Queue {
         driver.lose_if_due(Fault::LostAtSubmission);
         driver.queue.write_buffer(&self.uniforms, 0, &self.uniform_data);
         self.uniform_data.clear();
-        self.estimate = Duration::ZERO;
+        let estimate = std::mem::take(&mut self.estimate);
         let mut encoder = driver.device.create_command_encoder(&Default::default());
         let timed = if self.commands.is_empty() { None } else { self.timestamps.as_mut() };
         if !self.commands.is_empty() {
@@ -117,11 +129,15 @@ impl Queue {
         if let Some(timestamps) = timed {
             timestamps.add(driver, index.clone());
         }
-        self.in_flight.push_back(index.clone());
+        self.in_flight.push_back(Batch { index: index.clone(), estimate, sent: start });
         if self.in_flight.len() > BATCHES_IN_FLIGHT
             && let Some(oldest) = self.in_flight.pop_front()
         {
-            driver.wait(Some(oldest));
+            driver.wait(Some(oldest.index));
+            // It began when it was sent, or when the one before it was done.
+            let took = self.finished.max(oldest.sent).elapsed();
+            self.finished = Instant::now();
+            self.calibration.finished(oldest.estimate, took);
         }
         self.waited += start.elapsed();
         index
@@ -152,7 +168,8 @@ impl Queue {
             self.dispatches += 1;
             self.longest = self.longest.max(time);
             self.estimate += time;
-            if self.commands.len() == BATCH || self.estimate >= self.pieces.longest {
+            let most = self.pieces.longest.mul_f64(self.calibration.allowance());
+            if self.commands.len() == BATCH || self.estimate >= most {
                 self.submit(driver, pool, |_| {});
             }
         }

@@ -1,7 +1,7 @@
 //! The derivative of plain attention: what every variant's derivative is made of.
 
 use super::cpu_backward::{self, Operands};
-use super::sizes::{Sizes, TILE};
+use super::sizes::{Blocks, Sizes, TILE};
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder, Uniform};
 use crate::ops::rows;
@@ -63,12 +63,13 @@ impl Kernel for AttentionBackward {
         let sizes = Sizes::new(&inputs[0].shape, &inputs[1].shape, self.causal);
         let inputs: Vec<&Binding> = inputs.iter().collect();
         let [dq, dk, dv] = rows::needed(self.needs, outputs);
+        let [of_queries, of_keys] = entry_points(sizes.blocks(gpu.class()));
         let tiles = |positions: usize| sizes.batch * positions.div_ceil(TILE);
         if let Some(dq) = dq {
             let uniforms = uniforms(&sizes, &[dq]);
             let groups = tiles(sizes.queries) * sizes.heads;
             let flops = sizes.gpu_flops(3);
-            gpu.dispatch("attention_backward_queries", &inputs, &[dq], &uniforms, groups, flops);
+            gpu.dispatch(of_queries, &inputs, &[dq], &uniforms, groups, flops);
         }
         if dk.is_none() && dv.is_none() {
             return;
@@ -80,7 +81,23 @@ impl Kernel for AttentionBackward {
         let uniforms = uniforms(&sizes, &made);
         let groups = tiles(sizes.keys) * sizes.kv_heads;
         let flops = sizes.gpu_flops(4);
-        gpu.dispatch("attention_backward_keys", &inputs, &made, &uniforms, groups, flops);
+        gpu.dispatch(of_keys, &inputs, &made, &uniforms, groups, flops);
+    }
+}
+
+/// What makes the gradients of queries, and of keys and values.
+fn entry_points(blocks: Blocks) -> [&'static str; 2] {
+    match blocks {
+        Blocks::Registers32 => {
+            ["attention_backward_tiles_queries_32", "attention_backward_tiles_keys_32"]
+        }
+        Blocks::Registers64 => {
+            ["attention_backward_tiles_queries_64", "attention_backward_tiles_keys_64"]
+        }
+        Blocks::Registers128 => {
+            ["attention_backward_tiles_queries_128", "attention_backward_tiles_keys_128"]
+        }
+        Blocks::Memory => ["attention_backward_queries", "attention_backward_keys"],
     }
 }
 

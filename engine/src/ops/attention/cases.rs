@@ -110,8 +110,26 @@ fn cases() -> Vec<Case> {
         case("learned mix", LEARNED_MIX, true, [3, 40, 40, 3, 3, 4], 1.0),
         case("learned fidelity", LEARNED_FIDELITY, true, [1, 20, 20, 2, 1, 64], 1.0),
         case("wide heads", BOTH, true, [1, 5, 5, 1, 1, 256], 1.0).tolerance(2e-5),
+        // Two tiles and more of queries and of keys, in each kernel for hardware; whole tiles too.
+        case("tiles of 32", PLAIN, true, [1, 64, 64, 2, 1, 32], 1.0),
+        case("tiles of 32", LEARNED, false, [1, 63, 65, 4, 2, 32], 1.0),
+        case("tiles of 32, part", BOTH, true, [1, 70, 70, 1, 1, 20], 1.0),
+        case("tiles of 64", PLAIN, true, [1, 65, 65, 2, 1, 64], 1.0),
+        case("tiles of 64", LEARNED, true, [1, 33, 70, 2, 2, 64], 1.0),
+        case("tiles of 64", RESFORMER, false, [1, 65, 63, 2, 1, 64], 1.0),
+        case("tiles of 64, one query", NEUTRENO, true, [2, 1, 65, 2, 1, 64], 1.0),
+        case("tiles of 64, part", LEARNED_MIX, true, [1, 35, 67, 1, 1, 44], 1.0),
+        case("tiles of 128, part", NEUTRENO, true, [1, 65, 65, 2, 1, 80], 1.0),
+        case("tiles of 128, part", LEARNED, true, [1, 34, 70, 2, 1, 96], 1.0),
+        case("tiles of 128, part", BOTH, false, [1, 33, 34, 1, 1, 100], 1.0),
+        case("tiles of 128", BOTH, true, [1, 33, 65, 2, 1, 128], 1.0),
+        case("tiles of 128", PLAIN, false, [1, 34, 34, 1, 1, 128], 1.0),
         // Scores of ±50 and more: nearly one-hot weights.
         case("large scores", NEUTRENO, true, [1, 40, 40, 1, 1, 4], 6.0).tolerance(1e-4),
+        case("large scores in tiles", NEUTRENO, true, [1, 40, 40, 1, 1, 64], 6.0).tolerance(1e-4),
+        case("scores of ten thousand", BOTH, true, [1, 40, 70, 1, 1, 64], 170.0)
+            .tolerance(2e-2)
+            .forward_only(),
         case("huge scores", PLAIN, false, [1, 9, 70, 1, 1, 4], 50.0).tolerance(1e-3).forward_only(),
     ]
 }

@@ -1,5 +1,6 @@
 //! The forward computation, for [`attention`](super) and for that over a cache.
 
+use super::sizes::{Blocks, TILE};
 use super::values::Coefficients;
 use crate::gpu::{Binding, Recorder};
 use crate::uniforms;
@@ -21,14 +22,14 @@ pub(super) fn record(
         mixes: coefficients.mixes(),
         has_fidelity: coefficients.fidelity_acts(),
     });
-    gpu.dispatch(
-        "attention_forward",
-        &inputs,
-        &outputs,
-        &uniforms,
-        sizes.batch * sizes.heads * sizes.queries.div_ceil(super::sizes::TILE),
-        sizes.gpu_flops(2),
-    );
+    let entry_point = match sizes.blocks(gpu.class()) {
+        Blocks::Registers32 => "attention_tiles_32",
+        Blocks::Registers64 => "attention_tiles_64",
+        Blocks::Registers128 => "attention_tiles_128",
+        Blocks::Memory => "attention_forward",
+    };
+    let groups = sizes.batch * sizes.heads * sizes.queries.div_ceil(TILE);
+    gpu.dispatch(entry_point, &inputs, &outputs, &uniforms, groups, sizes.gpu_flops(2));
 }
 
 /// The same for plain attention of which only the output is wanted.

@@ -1,10 +1,21 @@
 //! The sizes of one attention, and which keys a query sees.
 
-use crate::gpu::Uniform;
+use crate::gpu::{Class, Uniform};
 use crate::{Shape, uniforms};
 
 /// The queries and the keys of a tile on a GPU, as in the shaders.
 pub(super) const TILE: usize = 32;
+
+/// Where a GPU keeps the sums of a workgroup until it has seen all of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blocks {
+    /// In registers, for heads of at most 32, 64 or 128 channels.
+    Registers32,
+    Registers64,
+    Registers128,
+    /// In the memory of the result: heads of any size.
+    Memory,
+}
 
 /// Q is (batch, queries, heads, head_size); K and V are (batch, keys, kv_heads, head_size).
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +91,18 @@ impl Sizes {
     pub fn gpu_flops(&self, products: usize) -> u64 {
         let pairs = self.batch * self.heads * self.queries.next_multiple_of(TILE) * self.keys;
         pairs as u64 * (2 * products * self.head_size) as u64
+    }
+
+    /// Which kernels suit a GPU. Those with registers read and write vectors of four numbers; every tensor
+    /// begins with a whole one.
+    pub(super) fn blocks(&self, class: Class) -> Blocks {
+        match self.head_size {
+            size if !class.shared_tiles || size % 4 != 0 => Blocks::Memory,
+            ..=32 => Blocks::Registers32,
+            ..=64 => Blocks::Registers64,
+            ..=128 => Blocks::Registers128,
+            _ => Blocks::Memory,
+        }
     }
 
     /// The row of the values (of batch, keys and kv heads) at the position, and of the kv head, of

@@ -6,8 +6,10 @@ use crate::device::cpu::simd::{self, Body, dot, for_chunks, vectorized};
 use crate::device::cpu::tasks::Tasks;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
-use crate::{Shape, uniforms};
+use crate::{Ids, Shape, uniforms};
 use rayon::prelude::*;
+use std::collections::VecDeque;
+use std::sync::Mutex;
 
 /// Where one of a, b and c comes from.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -60,6 +62,9 @@ impl Coefficients {
         if self.is_plain() {
             return inputs[0].clone();
         }
+        if self.learnable().next().is_none() {
+            return gpu.ids(&bits_of(self.values(&[])));
+        }
         let gathered = gpu.scratch([3]);
         let mut given = inputs[start..].iter();
         // A constant takes its place in the shader's uniforms; its binding is not read.
@@ -82,6 +87,24 @@ impl Coefficients {
         gpu.dispatch_rows(entry_point, &[a, b, c], &[&gathered], uniforms, 1);
         gathered
     }
+}
+
+/// Three constants, as bits that a device keeps a copy of. A model has few of them, and one that grows from step to
+/// step pushes old ones out.
+fn bits_of(constants: [f32; 3]) -> Ids {
+    const MOST: usize = 64;
+    static MADE: Mutex<VecDeque<Ids>> = Mutex::new(VecDeque::new());
+    let mut made = MADE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let bits = constants.map(f32::to_bits);
+    if let Some(known) = made.iter().find(|known| *known.as_slice() == bits) {
+        return known.clone();
+    }
+    let new = Ids::new(bits.to_vec(), [3]);
+    if made.len() == MOST {
+        made.pop_front();
+    }
+    made.push_back(new.clone());
+    new
 }
 
 /// V′ = a·V + b·V₁. Inputs: v, the first values, the learnable coefficients.
