@@ -8,7 +8,7 @@ use neutreno_simulator::Counts;
 
 #[track_caller]
 fn counts(text: &'static str) -> Counts {
-    Dispatch::new(text).is_clean().counts
+    Dispatch::new(text).clean().counts
 }
 
 #[test]
@@ -79,6 +79,6 @@ fn arithmetic() {
 #[test]
 fn barriers_and_workgroups() {
     let text = "for (var i = 0u; i < 3u; i++) { workgroupBarrier(); }";
-    let counts = Dispatch { groups: 5, ..Dispatch::new(text) }.is_clean().counts;
+    let counts = Dispatch { groups: 5, ..Dispatch::new(text) }.clean().counts;
     assert_eq!((counts.workgroups, counts.barriers), (5, 15));
 }

@@ -88,7 +88,7 @@ impl Dispatch {
 
     /// That nothing is found.
     #[track_caller]
-    pub fn is_clean(self) -> Outcome {
+    pub fn clean(self) -> Outcome {
         let outcome = self.run();
         assert!(outcome.findings.is_empty(), "{:#?}", outcome.findings);
         outcome
