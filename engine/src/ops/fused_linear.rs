@@ -4,7 +4,7 @@
 //! When text is written token by token, reading the matrices takes the time, and next to that what each
 //! step takes however small it is: handing work over to threads, or a dispatch. So the steps of a block
 //! between two that wait for each other are one here. What is computed is the same as with
-//! [`rms_norm`](super::rms_norm), [`linear`](super::linear), [`swiglu`](super::swiglu) and
+//! [`rms_norm`], [`linear`](super::linear), [`swiglu`](super::swiglu) and
 //! [`add`](super::add) one after another: on the CPU bit for bit; a GPU divides by the root mean square
 //! after the products.
 //!

@@ -222,7 +222,7 @@ mod tests {
     fn what_would_become_infinite_is_an_error_and_what_was_stays() {
         let device = Device::cpu();
         let make = |number, half| HalfMatrix::new(&[1.0, number], [1, 2], half, &device);
-        let problem = make(65_520.0, Half::F16).err().expect("too large").to_string();
+        let problem = make(65_520.0, Half::F16).expect_err("too large").to_string();
         assert_eq!(problem, "6.552e4 is too large for F16, which would make it infinite");
         assert_eq!(make(65_519.0, Half::F16).unwrap().to_tensor().to_vec().unwrap()[1], 65_504.0);
         assert!(make(65_520.0, Half::Bf16).is_ok() && make(f32::MAX, Half::Bf16).is_err());

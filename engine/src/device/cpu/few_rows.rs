@@ -105,7 +105,7 @@ pub fn multiply<F: Format>(
         *ordered = memory;
     }
     let tasks = products.into_iter().flat_map(|product| stretches::<F>(product, ordered, count));
-    tasks.collect::<Vec<_>>().into_par_iter().each(|task| with_vectors(task));
+    tasks.collect::<Vec<_>>().into_par_iter().each(with_vectors);
 }
 
 /// The parts of a product of `count` rows.
