@@ -204,8 +204,14 @@ pub(super) fn record_columns(
         let uniforms = uniforms! { elements, count, after, length, add: y.add };
         gpu.dispatch_elements("sum_columns", &[x], &[y], uniforms, elements);
     };
+    if count == 0 {
+        if !y.add {
+            gpu.fill(y, 0.0);
+        }
+        return;
+    }
     if count <= 4 * LENGTH {
-        return sum(x, count, count.max(1), y, gpu);
+        return sum(x, count, count, y, gpu);
     }
     let length = LENGTH.max(count.div_ceil(LENGTH));
     let parts = count.div_ceil(length);
