@@ -1,5 +1,5 @@
-// The derivative of plain attention, as attention_backward.wgsl, for GPUs that are hardware and heads of at
-// most 128 channels, a multiple of four. With P made again from q, k and the logarithms of its rows'
+// The derivative of plain attention, as attention_backward.wgsl, for heads of at most 128 channels, a
+// multiple of four. With P made again from q, k and the logarithms of its rows'
 // sums, g the gradient of the result, and row sums d = sum(g * o):
 //   dS = P * (g v^T - d),  dq = dS k * scale,  dk = dS^T q * scale,  dv = P^T g.
 //

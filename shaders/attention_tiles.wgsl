@@ -1,6 +1,6 @@
 // o = P (a v + b v1) + c (v1 - v), with P = softmax(q k^T / sqrt(head_size), masked), and the
-// logarithm of each row's sum of exponentials: as attention.wgsl, for GPUs that are hardware and heads
-// of at most 128 channels, a multiple of four.
+// logarithm of each row's sum of exponentials: as attention.wgsl, for heads of at most 128
+// channels, a multiple of four.
 //
 // A workgroup of 64 makes 32 rows of one head from tiles of 32 keys. An invocation makes blocks of 4
 // by 4: of scores, rows 4 * (lane / 8).. by keys 4 * (lane % 8)..; of the result, the same rows by

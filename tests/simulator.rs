@@ -14,7 +14,7 @@ use neutreno::engine::optim::{
 };
 use neutreno::engine::proof::{Case, prove};
 use neutreno::engine::{Builder, Device, Initial, Parameters, Result, Tensor};
-use neutreno_shaders::{SHADERS, Shader as File};
+use neutreno_shaders::SHADERS;
 use neutreno_simulator::{Fault, Finding, Simulator};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
@@ -48,9 +48,7 @@ fn check(class: Class) {
     problems.extend(simulator.take_findings().iter().map(Finding::to_string));
     assert!(problems.is_empty(), "{}", problems.join("\n"));
     let run: BTreeSet<String> = simulator.take_counts().into_keys().collect();
-    // Software adapters attend by the plain kernels alone.
-    let is_meant = |shader: &&File| class.shared_tiles || !shader.name.ends_with("_tiles");
-    let all = SHADERS.iter().filter(is_meant).flat_map(|shader| shader.entry_points());
+    let all = SHADERS.iter().flat_map(|shader| shader.entry_points());
     let missing: Vec<&str> = all.filter(|name| !run.contains(*name)).collect();
     assert!(missing.is_empty(), "nothing runs {missing:?}");
 }

@@ -63,7 +63,7 @@ impl Kernel for AttentionBackward {
         let sizes = Sizes::new(&inputs[0].shape, &inputs[1].shape, self.causal);
         let inputs: Vec<&Binding> = inputs.iter().collect();
         let [dq, dk, dv] = rows::needed(self.needs, outputs);
-        let [of_queries, of_keys] = entry_points(sizes.blocks(gpu.class()));
+        let [of_queries, of_keys] = entry_points(sizes.blocks());
         let tiles = |positions: usize| sizes.batch * positions.div_ceil(TILE);
         if let Some(dq) = dq {
             let uniforms = uniforms(&sizes, &[dq]);

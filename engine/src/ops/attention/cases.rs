@@ -110,7 +110,7 @@ fn cases() -> Vec<Case> {
         case("learned mix", LEARNED_MIX, true, [3, 40, 40, 3, 3, 4], 1.0),
         case("learned fidelity", LEARNED_FIDELITY, true, [1, 20, 20, 2, 1, 64], 1.0),
         case("wide heads", BOTH, true, [1, 5, 5, 1, 1, 256], 1.0).tolerance(2e-5),
-        // Two tiles and more of queries and of keys, in each kernel for hardware; whole tiles too.
+        // Two tiles and more of queries and of keys, in each kernel of tiles; whole tiles too.
         case("tiles of 32", PLAIN, true, [1, 64, 64, 2, 1, 32], 1.0),
         case("tiles of 32", LEARNED, false, [1, 63, 65, 4, 2, 32], 1.0),
         case("tiles of 32, part", BOTH, true, [1, 70, 70, 1, 1, 20], 1.0),

@@ -22,7 +22,7 @@ pub(super) fn record(
         mixes: coefficients.mixes(),
         has_fidelity: coefficients.fidelity_acts(),
     });
-    let entry_point = match sizes.blocks(gpu.class()) {
+    let entry_point = match sizes.blocks() {
         Blocks::Registers32 => "attention_tiles_32",
         Blocks::Registers64 => "attention_tiles_64",
         Blocks::Registers128 => "attention_tiles_128",

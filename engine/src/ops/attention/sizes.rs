@@ -1,6 +1,6 @@
 //! The sizes of one attention, and which keys a query sees.
 
-use crate::gpu::{Class, Uniform};
+use crate::gpu::Uniform;
 use crate::{Shape, uniforms};
 
 /// The queries and the keys of a tile on a GPU, as in the shaders.
@@ -93,11 +93,11 @@ impl Sizes {
         pairs as u64 * (2 * products * self.head_size) as u64
     }
 
-    /// Which kernels suit a GPU. Those with registers read and write vectors of four numbers; every tensor
+    /// Which kernels suit the heads. Those with registers read and write vectors of four numbers; every tensor
     /// begins with a whole one.
-    pub(super) fn blocks(&self, class: Class) -> Blocks {
+    pub(super) fn blocks(&self) -> Blocks {
         match self.head_size {
-            size if !class.shared_tiles || size % 4 != 0 => Blocks::Memory,
+            size if size % 4 != 0 => Blocks::Memory,
             ..=32 => Blocks::Registers32,
             33..=64 => Blocks::Registers64,
             65..=128 => Blocks::Registers128,
@@ -144,10 +144,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn registers_are_for_hardware_and_for_heads_of_whole_vectors_that_fit() {
-        let blocks = |head_size: usize, class| {
+    fn registers_are_for_heads_of_whole_vectors_that_fit() {
+        let blocks = |head_size: usize| {
             let shape = Shape::from([1, 1, 1, head_size]);
-            Sizes::new(&shape, &shape, false).blocks(class)
+            Sizes::new(&shape, &shape, false).blocks()
         };
         for (head_size, expected) in [
             (1, Blocks::Memory),
@@ -160,8 +160,7 @@ mod tests {
             (128, Blocks::Registers128),
             (132, Blocks::Memory),
         ] {
-            assert_eq!(blocks(head_size, Class::HARDWARE), expected, "{head_size}");
-            assert_eq!(blocks(head_size, Class::SOFTWARE), Blocks::Memory, "{head_size}");
+            assert_eq!(blocks(head_size), expected, "{head_size}");
         }
     }
 }
