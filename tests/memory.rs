@@ -24,7 +24,8 @@ fn memory_is_flat_and_known_in_advance() {
         let planned = plan(&task, &config, &settings, &device).unwrap().memory;
         let mut learner = Learner::new(&task, &config, &settings, 1, &device).unwrap();
         let mut batches = batches();
-        let mut early = (0, 0, None);
+        let mut early = (0, 0);
+        let mut settled = None;
         for step in 0..300 {
             let result = learner.step(step, &mut batches).unwrap();
             // As in training, some results are read and some are not.
@@ -33,16 +34,20 @@ fn memory_is_flat_and_known_in_advance() {
             }
             if step == 3 {
                 let memory = device.memory();
-                early = (memory.reserved, memory.allocations, process_memory());
+                early = (memory.reserved, memory.allocations);
+            }
+            // A driver's own memory may grow over the first hundred steps, as SwiftShader's does, by 4 MiB.
+            if step == 150 {
+                settled = process_memory();
             }
         }
         let memory = device.memory();
-        assert_eq!((memory.reserved, memory.allocations), (early.0, early.1), "{name}");
+        assert_eq!((memory.reserved, memory.allocations), early, "{name}");
         let foretold = planned.peak - planned.peak / 20..=planned.peak;
         assert!(foretold.contains(&memory.peak), "{name}: {memory:?}, planned {planned:?}");
-        if let (Some(before), Some(after)) = (early.2, process_memory()) {
+        if let (Some(before), Some(after)) = (settled, process_memory()) {
             let grown = after.saturating_sub(before);
-            assert!(grown < 2 << 20, "{name}: the process grew by {grown} bytes");
+            assert!(grown < 1 << 20, "{name}: the process grew by {grown} bytes");
         }
     }
 }
