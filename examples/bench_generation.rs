@@ -1,7 +1,11 @@
 //! Times writing with a model in a folder of Hugging Face's or of ours: loading, the prompt, and token after
 //! token, beside how fast this machine reads memory, which is what bounds the latter.
 
+#[path = "common/mod.rs"]
+mod common;
+
 use clap::Parser;
+use common::arguments::open;
 use neutreno::engine::device::KernelTime;
 use neutreno::engine::gpu::Class;
 use neutreno::engine::half::Precision;
@@ -55,10 +59,7 @@ struct Arguments {
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
     let Arguments { precision, prompt, tokens, rounds, .. } = arguments;
-    let device = match arguments.as_hardware {
-        true => Device::open_as(&arguments.device, Class::HARDWARE),
-        false => Device::open(&arguments.device, arguments.threads),
-    }?;
+    let device = open(&arguments.device, arguments.as_hardware, arguments.threads)?;
     let started = Instant::now();
     let settings = LoadSettings { precision, ..LoadSettings::default() };
     let loaded = LanguageModel::load_with(&arguments.model, &device, &settings)?;

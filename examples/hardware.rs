@@ -9,8 +9,8 @@ mod common;
 mod work;
 
 use clap::Parser;
+use common::arguments::open;
 use common::show;
-use neutreno::engine::gpu::Class;
 use neutreno::engine::ops::OPS;
 use neutreno::engine::{Device, device, proof};
 use neutreno::run::write_atomically;
@@ -61,10 +61,7 @@ fn main() -> ExitCode {
 /// Whether all is well.
 fn run(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     let beside = arguments.beside.as_deref().map(lines_of).transpose()?.unwrap_or_default();
-    let device = match arguments.as_hardware {
-        true => Device::open_as(&arguments.device, Class::HARDWARE)?,
-        false => Device::open(&arguments.device, 0)?,
-    };
+    let device = open(&arguments.device, arguments.as_hardware, 0)?;
     if device.kind() != "gpu" {
         return Err(format!("--device {} is {device}, and no GPU", arguments.device).into());
     }

@@ -10,11 +10,10 @@ mod profile;
 mod work;
 
 use clap::{Parser, ValueEnum};
-use common::arguments::{few, positive};
+use common::arguments::{few, open, positive};
 use common::show;
 use common::sizes::{check_heads, check_numbers, check_room, check_windows};
 use measure::Measurement;
-use neutreno::engine::gpu::Class;
 use neutreno::engine::{Device, Error};
 use neutreno::report::{bytes, thousands};
 use neutreno::{Variant, VariantConfig};
@@ -178,11 +177,8 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         sizes.config(config.clone()).check()?;
     }
     let failed = |error: Error| error.to_string();
-    let device = match arguments.as_hardware {
-        true => Device::open_as(&arguments.device, Class::HARDWARE),
-        false => Device::open(&arguments.device, arguments.threads.into()),
-    }
-    .map_err(failed)?;
+    let device = open(&arguments.device, arguments.as_hardware, arguments.threads.into());
+    let device = device.map_err(failed)?;
     let planned = configs.iter().map(|config| measure::planned_bytes(&sizes, config, &device));
     let planned: Vec<u64> = planned.collect::<Result<_, _>>().map_err(failed)?;
     check_machine(planned.iter().sum(), &device)?;

@@ -126,10 +126,18 @@ impl Machine {
     /// # Errors
     /// If there is no such device, or it cannot be opened.
     pub fn open(&self) -> Result<Device, Error> {
-        match self.as_hardware {
-            true => Device::open_as(&self.device, Class::HARDWARE),
-            false => Device::open(&self.device, self.threads.into()),
-        }
+        open(&self.device, self.as_hardware, self.threads.into())
+    }
+}
+
+/// Opens the device that --device names, a software GPU perhaps --as-hardware.
+///
+/// # Errors
+/// If there is no such device, or it cannot be opened.
+pub fn open(device: &str, as_hardware: bool, threads: usize) -> Result<Device, Error> {
+    match as_hardware {
+        true => Device::open_as(device, Class::HARDWARE),
+        false => Device::open(device, threads),
     }
 }
 

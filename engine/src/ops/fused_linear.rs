@@ -11,12 +11,14 @@
 //! There is no derivative. Cost: 2 flops for each row, input and output; each matrix is read once.
 
 use super::half_matrix::HalfMatrix;
-use super::half_rows::{case_words, reference_rows};
+use super::half_rows::case_words;
+use super::linear::Linear;
+use super::linear_half::LinearHalf;
 use super::rms_norm;
-use crate::autograd::{GradientContext, Op, Saved, Saves, apply_from};
-use crate::device::cpu::few_rows::{self, Add, MOST_ROWS, Single};
-use crate::device::cpu::half::{Bf16, F16};
-use crate::device::cpu::math;
+use super::swiglu::{Swiglu, swiglu};
+use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in, apply_from};
+use crate::device::cpu::few_rows::{self, Add, MOST_ROWS};
+use crate::device::cpu::half::{few_rows_scratch, multiply_few_rows};
 use crate::device::cpu::scratch::cut;
 use crate::device::cpu::simd::{Body, vectorized};
 use crate::device::gpu::few_rows::{Extra, FewRows, MOST_MATRICES};
@@ -142,8 +144,8 @@ impl Tensor {
         }
         let fused = FusedLinear::new(Some(norm.epsilon), After::Swiglu, &[gate, up]);
         let [gate, up] = [gate, up].map(|layer| layer.weight.parts().0);
-        let inputs = [self, norm.weight, gate, up];
-        apply_from(Origin::Engine, Box::new(fused), &inputs).remove(0)
+        let [y] = apply_built_in(fused, &[self, norm.weight, gate, up]);
+        y
     }
 
     /// rows + x Wᵀ + b: what a layer adds to a residual stream. Few rows are computed at once, unless there
@@ -167,8 +169,8 @@ impl Tensor {
             return rows.add(&layer.forward(self));
         }
         let fused = FusedLinear::new(None, After::Add, &[layer]);
-        let inputs = [self, layer.weight.parts().0, rows];
-        apply_from(Origin::Engine, Box::new(fused), &inputs).remove(0)
+        let [y] = apply_built_in(fused, &[self, layer.weight.parts().0, rows]);
+        y
     }
 }
 
@@ -209,10 +211,7 @@ impl FusedLinear {
 
     /// The numbers of working memory that the rows take in the order of the matrices' words.
     fn prepared(&self, rows: usize) -> usize {
-        match self.half {
-            None => few_rows::scratch::<Single>(rows, self.inputs),
-            Some(_) => few_rows::scratch::<Bf16>(rows, self.inputs),
-        }
+        few_rows_scratch(self.half, rows, self.inputs)
     }
 }
 
@@ -283,12 +282,7 @@ impl Kernel for FusedLinear {
             let weight = few_rows::Weight { words, outputs, inputs: self.inputs };
             few_rows::Product { y, weight, add }
         });
-        let multiply = match self.half {
-            None => few_rows::multiply::<Single>,
-            Some(Half::Bf16) => few_rows::multiply::<Bf16>,
-            Some(Half::F16) => few_rows::multiply::<F16>,
-        };
-        multiply(products.collect(), x, [rows, self.inputs], prepared);
+        multiply_few_rows(self.half, products.collect(), x, [rows, self.inputs], prepared);
         if self.after == After::Swiglu {
             vectorized(Gate { y: &mut *outputs[0].data, up });
         }
@@ -326,7 +320,7 @@ impl Body for Gate<'_> {
     #[inline(always)]
     fn call(self) {
         for (y, up) in self.y.iter_mut().zip(self.up) {
-            *y = *y * math::sigmoid(*y) * up;
+            *y = swiglu(*y, *up);
         }
     }
 }
@@ -352,24 +346,21 @@ impl Op for FusedLinear {
 impl Proven for FusedLinear {
     fn reference(&self, inputs: &[Array64]) -> Vec<Array64> {
         let x = match self.norm {
-            Some(epsilon) => normed(&inputs[0], &inputs[1], f64::from(epsilon)),
+            Some(epsilon) => rms_norm::RmsNorm { epsilon }.reference(&inputs[..2]).remove(0),
             None => inputs[0].clone(),
         };
         let product = |matrix: &Array64| {
-            let weight = match self.half {
-                Some(half) => reference_rows(half, matrix, self.inputs),
-                None => matrix.clone(),
-            };
-            let outputs = weight.shape[0];
-            Array64::from_fn(x.shape.with(x.shape.rank() - 1, outputs), |index| {
-                let pairs = x.row(index / outputs).iter().zip(weight.row(index % outputs));
-                pairs.map(|(x, w)| x * w).sum()
-            })
+            let operands = [x.clone(), matrix.clone()];
+            match self.half {
+                Some(half) => LinearHalf { half, inputs: self.inputs }.reference(&operands),
+                None => Linear::default().reference(&operands),
+            }
+            .remove(0)
         };
         let y: Vec<Array64> = self.matrices(inputs).iter().map(product).collect();
         let y = match self.after {
             After::Nothing => y,
-            After::Swiglu => vec![y[0].zip(&y[1], |gate, up| gate / (1.0 + (-gate).exp()) * up)],
+            After::Swiglu => Swiglu.reference(&y),
             After::Add => vec![y[0].zip(&inputs[2], |y, row| y + row)],
         };
         y.into_iter().map(|y| y.with_magnitude(0.25 * self.inputs as f64)).collect()
@@ -414,16 +405,6 @@ fn case(op: FusedLinear, rows: usize, matrices: &[usize]) -> Case {
         };
     }
     if after == After::Add { case.input([rows, matrices[0]]) } else { case }
-}
-
-/// RMS norm by its definition.
-fn normed(x: &Array64, weight: &Array64, epsilon: f64) -> Array64 {
-    let width = weight.data.len();
-    Array64::from_fn(x.shape, |index| {
-        let row = x.row(index / width);
-        let mean_square = row.iter().map(|x| x * x).sum::<f64>() / width as f64;
-        row[index % width] * weight.data[index % width] / (mean_square + epsilon).sqrt()
-    })
 }
 
 #[cfg(test)]

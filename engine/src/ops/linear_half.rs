@@ -10,7 +10,7 @@ use super::linear::{fill_rows, output};
 use crate::Shape;
 use crate::autograd::{GradientContext, Op, Saved, Saves};
 use crate::device::cpu::few_rows::{self, Add, MOST_ROWS, Weight};
-use crate::device::cpu::half::{Bf16, F16, unpack};
+use crate::device::cpu::half::{few_rows_scratch, multiply_few_rows, unpack};
 use crate::device::cpu::products::{self, MatrixMut};
 use crate::device::cpu::scratch::cut;
 use crate::device::cpu::simd;
@@ -62,7 +62,7 @@ impl Kernel for LinearHalf {
     fn scratch(&self, inputs: &[Shape], _threads: usize) -> Option<usize> {
         let rows = inputs[0].rows();
         Some(match rows {
-            0..=MOST_ROWS => few_rows::scratch::<Bf16>(rows, self.inputs),
+            0..=MOST_ROWS => few_rows_scratch(Some(self.half), rows, self.inputs),
             _ => {
                 let stretch = self.stretch(inputs[1][0]);
                 let sizes = [rows, stretch, self.inputs];
@@ -81,11 +81,8 @@ impl Kernel for LinearHalf {
             let weight = Weight { words, outputs: count, inputs: self.inputs };
             let add = bias.map_or(Add::Nothing, Add::Bias);
             let products = vec![few_rows::Product { y, weight, add }];
-            let multiply = match self.half {
-                Half::Bf16 => few_rows::multiply::<Bf16>,
-                Half::F16 => few_rows::multiply::<F16>,
-            };
-            return multiply(products, x, [rows, self.inputs], scratch);
+            let sizes = [rows, self.inputs];
+            return multiply_few_rows(Some(self.half), products, x, sizes, scratch);
         }
         if let Some(bias) = bias {
             fill_rows(y, bias);

@@ -72,6 +72,12 @@ impl Kernel for Swiglu {
     }
 }
 
+/// silu(gate) · up.
+#[inline(always)]
+pub(super) fn swiglu(gate: f32, up: f32) -> f32 {
+    gate * math::sigmoid(gate) * up
+}
+
 /// The loop of [`Swiglu`] over a chunk.
 struct Forward<'a> {
     gate: &'a [f32],
@@ -85,7 +91,7 @@ impl Body for Forward<'_> {
     #[inline(always)]
     fn call(self) {
         for ((y, gate), up) in self.y.iter_mut().zip(self.gate).zip(self.up) {
-            *y = gate * math::sigmoid(*gate) * up;
+            *y = swiglu(*gate, *up);
         }
     }
 }

@@ -1,9 +1,34 @@
 //! Matrices whose words hold two numbers of 16 bits each: the first in the lower half. A row begins with
 //! a whole word.
 
-use super::few_rows::Format;
+use super::few_rows::{self, Format, Single};
 use super::simd::{Body, Simd, vectorized};
 use crate::half::{self, Half};
+
+/// [`few_rows::multiply`] with matrices whose words hold numbers of 16 bits in a format, or else one of 32.
+pub fn multiply_few_rows(
+    half: Option<Half>,
+    products: Vec<few_rows::Product>,
+    x: &[f32],
+    sizes: [usize; 2],
+    scratch: &mut [f32],
+) {
+    let multiply = match half {
+        None => few_rows::multiply::<Single>,
+        Some(Half::Bf16) => few_rows::multiply::<Bf16>,
+        Some(Half::F16) => few_rows::multiply::<F16>,
+    };
+    multiply(products, x, sizes, scratch);
+}
+
+/// How many numbers of working memory [`multiply_few_rows`] takes.
+pub fn few_rows_scratch(half: Option<Half>, rows: usize, inputs: usize) -> usize {
+    match half {
+        None => few_rows::scratch::<Single>(rows, inputs),
+        // Both formats order rows alike.
+        Some(_) => few_rows::scratch::<Bf16>(rows, inputs),
+    }
+}
 
 /// Words of two numbers in bf16.
 #[derive(Clone, Copy, Debug)]

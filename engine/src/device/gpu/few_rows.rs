@@ -69,9 +69,10 @@ impl FewRows<'_> {
             if inputs.is_multiple_of(numbers) { "few_rows_vectors" } else { "few_rows_words" };
         let matrix = |index: usize| *self.matrices.get(index).unwrap_or(&self.matrices[0]);
         // Bindings that a shader may write to are not to be of the same memory.
-        let unused = [gpu.scratch([1]), gpu.scratch([1])];
-        let y = |index: usize| *self.y.get(index).unwrap_or(&&unused[index.max(1) - 1]);
+        let missing = self.y.len()..MOST_MATRICES;
+        let unused: Vec<Binding> = missing.map(|_| gpu.scratch([1])).collect();
+        let y: Vec<&Binding> = self.y.iter().copied().chain(&unused).collect();
         let operands = [self.x, extra, matrix(0), matrix(1), matrix(2)];
-        gpu.dispatch(entry_point, &operands, &[y(0), y(1), y(2)], uniforms, groups, 0);
+        gpu.dispatch(entry_point, &operands, &y, uniforms, groups, 0);
     }
 }
