@@ -57,10 +57,11 @@ impl GradientContext<'_> {
         let mut destinations: Vec<(Tensor, bool)> = Vec::with_capacity(inputs.len());
         let mut used: Vec<Slot> = Vec::new();
         for (output, (input, shape)) in inputs.iter().zip(&shapes).enumerate() {
-            let slot = self.variable(*input).slot;
+            let variable = self.variable(*input);
+            let slot = variable.slot;
             // Two outputs of a kernel can not share memory: x · x has one input twice.
             let free = !used.contains(&slot);
-            let memory = free.then(|| self.sums.memory(slot, kernel.adds(output))).flatten();
+            let memory = free.then(|| self.sums.memory(variable, kernel.adds(output))).flatten();
             used.push(slot);
             destinations.push(match memory {
                 Some((tensor, add)) => (tensor.into_shape(*shape), add),

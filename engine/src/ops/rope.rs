@@ -166,6 +166,19 @@ impl Rope {
         Rope { both: false, offset: 0, places, back: false, frequencies, table }
     }
 
+    /// The position of the first time.
+    pub(super) fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// The cosines and sines of that time after the first, where times follow each other.
+    #[inline(always)]
+    pub(super) fn turn(&self, time: usize) -> (&[f32], &[f32]) {
+        let size = self.table.shape()[1];
+        let table: &[f32] = bytemuck::cast_slice(self.table.as_slice());
+        table[(self.offset + time) * size..][..size].split_at(size / 2)
+    }
+
     /// The cosines and sines of all positions.
     pub(super) fn table(&self) -> Ids {
         self.table.clone()
