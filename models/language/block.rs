@@ -57,18 +57,20 @@ impl Block {
     #[track_caller]
     pub fn forward(
         &self,
-        x: &Tensor,
+        stream: Stream,
         first_value: &mut FirstValue,
         shared: &mut Shared,
         dropout: Dropout,
         trace: Option<&mut Trace>,
-    ) -> Tensor {
+    ) -> Stream {
         let [after_attention, after_feed_forward] = self.dropout_sites;
-        let normed = x.rms_norm(&self.input_norm, self.epsilon);
+        let [x, normed] = stream.norm(&self.input_norm, self.epsilon);
         let attended = self.attention.forward(&normed, first_value, shared, trace);
-        let x = x.add(&dropout.apply(attended, after_attention));
-        let normed = x.rms_norm(&self.post_attention_norm, self.epsilon);
-        x.add(&dropout.apply(self.feed_forward.forward(&normed), after_feed_forward))
+        let added = dropout.apply(attended, after_attention);
+        let [x, normed] =
+            Stream { x, added: Some(added) }.norm(&self.post_attention_norm, self.epsilon);
+        let added = dropout.apply(self.feed_forward.forward(&normed), after_feed_forward);
+        Stream { x, added: Some(added) }
     }
 
     /// The residual stream (rows, width) of new tokens after this block; the cache then has what the block
@@ -78,6 +80,38 @@ impl Block {
         let norm = |weight| RmsNorm { weight, epsilon: self.epsilon };
         let x = self.attention.extend(x, norm(&self.input_norm), new, cache);
         self.feed_forward.extend(&x, norm(&self.post_attention_norm))
+    }
+}
+
+/// The residual stream, to which what was made last is not added yet: the next norm does so, as one op.
+pub(super) struct Stream {
+    x: Tensor,
+    added: Option<Tensor>,
+}
+
+impl Stream {
+    pub fn new(x: Tensor) -> Stream {
+        Stream { x, added: None }
+    }
+
+    /// The sum.
+    pub fn sum(self) -> Tensor {
+        match self.added {
+            Some(added) => self.x.add(&added),
+            None => self.x,
+        }
+    }
+
+    /// The sum and its norm.
+    #[track_caller]
+    pub fn norm(self, weight: &Tensor, epsilon: f32) -> [Tensor; 2] {
+        match self.added {
+            Some(added) => self.x.add_rms_norm(&added, weight, epsilon),
+            None => {
+                let normed = self.x.rms_norm(weight, epsilon);
+                [self.x, normed]
+            }
+        }
     }
 }
 

@@ -47,6 +47,7 @@ macro_rules! ops {
 ops! {
     abs: Elementwise<abs::Abs>,
     add: add::Add,
+    add_rms_norm: add_rms_norm::AddRmsNorm,
     argmax: argmax::Argmax,
     attention: attention::Attention,
     cached_attention: cached_attention::CachedAttention,
