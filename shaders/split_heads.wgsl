@@ -32,20 +32,26 @@ fn turn_of(position: u32, i: u32) -> vec2<f32> {
     return vec2(table[at], uniforms.sign * table[at + uniforms.size / 2u]);
 }
 
-// The column that makes a pair with this one.
-fn partner_of(column: u32) -> u32 {
-    let half = uniforms.size / 2u;
-    return select(column - half, column + half, column % uniforms.size < half);
+// The number `step` after number i of `size`, counted round and round: i + step modulo size, without a division.
+fn later(i: u32, step: u32, size: u32) -> u32 {
+    let next = i + step;
+    return select(next, next - size, next >= size);
 }
 
-// The number of a column, turned with that of its partner.
-fn turned_with(number: f32, partner: f32, column: u32, position: u32) -> f32 {
+// The number that makes a pair with number i, which is number `channel` of its head.
+fn partner_of(i: u32, channel: u32) -> u32 {
+    let half = uniforms.size / 2u;
+    return select(i - half, i + half, channel < half);
+}
+
+// A number, which is number `channel` of its head, turned with its partner.
+fn turned_with(number: f32, partner: f32, channel: u32, position: u32) -> f32 {
     if uniforms.turns == 0u {
         return number;
     }
     let half = uniforms.size / 2u;
-    let turn = turn_of(position, column % half);
-    let is_first = column % uniforms.size < half;
+    let is_first = channel < half;
+    let turn = turn_of(position, select(channel - half, channel, is_first));
     return number * turn.x + select(partner, -partner, is_first) * turn.y;
 }
 
@@ -70,13 +76,20 @@ fn split_heads_forward(
     let of_queries = row * (uniforms.queries + uniforms.keys + uniforms.values);
     let of_keys = of_queries + uniforms.queries;
     let of_values = of_keys + uniforms.keys;
+    let step = lanes % uniforms.size;
+    var channel = lane % uniforms.size;
     for (var i = lane; i < uniforms.queries; i += lanes) {
-        let partner = merged[of_queries + partner_of(i)];
-        q[row * uniforms.queries + i] = turned_with(merged[of_queries + i], partner, i, position);
+        let partner = merged[of_queries + partner_of(i, channel)];
+        let number = merged[of_queries + i];
+        q[row * uniforms.queries + i] = turned_with(number, partner, channel, position);
+        channel = later(channel, step, uniforms.size);
     }
+    channel = lane % uniforms.size;
     for (var i = lane; i < uniforms.keys; i += lanes) {
-        let partner = merged[of_keys + partner_of(i)];
-        k[row * uniforms.keys + i] = turned_with(merged[of_keys + i], partner, i, position);
+        let partner = merged[of_keys + partner_of(i, channel)];
+        let number = merged[of_keys + i];
+        k[row * uniforms.keys + i] = turned_with(number, partner, channel, position);
+        channel = later(channel, step, uniforms.size);
     }
     for (var i = lane; i < uniforms.values; i += lanes) {
         v[row * uniforms.values + i] = merged[of_values + i];
@@ -110,13 +123,20 @@ fn split_heads_backward(
     let of_queries = row * (uniforms.queries + uniforms.keys + uniforms.values);
     let of_keys = of_queries + uniforms.queries;
     let of_values = of_keys + uniforms.keys;
+    let step = lanes % uniforms.size;
+    var channel = lane % uniforms.size;
     for (var i = lane; i < uniforms.queries; i += lanes) {
-        let partner = dq[row * uniforms.queries + partner_of(i)];
-        leave(of_queries + i, turned_with(dq[row * uniforms.queries + i], partner, i, position));
+        let partner = dq[row * uniforms.queries + partner_of(i, channel)];
+        let number = dq[row * uniforms.queries + i];
+        leave(of_queries + i, turned_with(number, partner, channel, position));
+        channel = later(channel, step, uniforms.size);
     }
+    channel = lane % uniforms.size;
     for (var i = lane; i < uniforms.keys; i += lanes) {
-        let partner = dk[row * uniforms.keys + partner_of(i)];
-        leave(of_keys + i, turned_with(dk[row * uniforms.keys + i], partner, i, position));
+        let partner = dk[row * uniforms.keys + partner_of(i, channel)];
+        let number = dk[row * uniforms.keys + i];
+        leave(of_keys + i, turned_with(number, partner, channel, position));
+        channel = later(channel, step, uniforms.size);
     }
     for (var i = lane; i < uniforms.values; i += lanes) {
         leave(of_values + i, dv[row * uniforms.values + i]);

@@ -36,5 +36,5 @@ fn a_layer_takes_few() {
 
 #[test]
 fn a_step_takes_few() {
-    assert_eq!(of_a_step(4, Variant::Transformer), 146);
+    assert_eq!(of_a_step(4, Variant::Transformer), 141);
 }

@@ -5,7 +5,7 @@
 //! Derivative: the gradients side by side, those of queries and keys turned back. Saves nothing. Cost an
 //! element: 3 flops where it is turned, 8 bytes.
 
-use super::rope::{Rope, rotate};
+use super::rope::{Rope, Turn, rotate};
 use crate::autograd::{GradientContext, Op, Saved, Saves, apply_from};
 use crate::device::cpu::simd;
 use crate::device::{Cost, Kernel, Origin, View, ViewMut};
@@ -182,7 +182,7 @@ fn turn_or_copy(
     x: &[f32],
     y: &mut [f32],
     size: usize,
-    turn: Option<((&[f32], &[f32]), f32)>,
+    turn: Option<(Turn, f32)>,
     add: bool,
 ) {
     match turn {
