@@ -298,13 +298,7 @@ impl simd::Rows for Rotation<'_> {
 
 /// One head.
 #[inline(always)]
-pub(super) fn rotate(
-    x: &[f32],
-    y: &mut [f32],
-    (cosines, sines): Turn,
-    sign: f32,
-    add: bool,
-) {
+pub(super) fn rotate(x: &[f32], y: &mut [f32], (cosines, sines): Turn, sign: f32, add: bool) {
     let half = cosines.len();
     let (x1, x2) = x.split_at(half);
     let (y1, y2) = y.split_at_mut(half);

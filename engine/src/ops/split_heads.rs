@@ -178,13 +178,7 @@ impl simd::Rows for Part<'_> {
 
 /// The heads of one row, turned by an angle (its cosines and sines) in that direction if there is one.
 #[inline(always)]
-fn turn_or_copy(
-    x: &[f32],
-    y: &mut [f32],
-    size: usize,
-    turn: Option<(Turn, f32)>,
-    add: bool,
-) {
+fn turn_or_copy(x: &[f32], y: &mut [f32], size: usize, turn: Option<(Turn, f32)>, add: bool) {
     match turn {
         Some((turn, sign)) => {
             for (y, x) in y.chunks_exact_mut(size).zip(x.chunks_exact(size)) {
