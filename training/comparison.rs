@@ -10,7 +10,8 @@ use crate::recovery::Recovery;
 use crate::resumption::{changes, check_made, lengthen};
 use crate::run::checkpoint;
 use crate::run::{
-    FILES, ModelFolder, RunFolder, RunLock, Summary, VariantSummary, name_to_json, write_json,
+    FILES, ModelFolder, RunFolder, RunLock, Summary, VariantSummary, check_name, name_to_json,
+    write_json,
 };
 use crate::safety::Safety;
 use crate::settings::{Longer, Settings};
@@ -124,9 +125,11 @@ impl<'a, T: Task> Comparison<'a, T> {
         let names: Vec<String> = self.variants.iter().map(VariantConfig::name).collect();
         if let Some(name) = repeated(&names) {
             return Err(Error::Settings(format!(
-                "two of the variants are called {name}, the name under which results are kept: they                  need a run each"
+                "two of the variants are called {name}, the name under which results are kept: with \
+                 constants_in_name they have one each"
             )));
         }
+        names.iter().try_for_each(check_name)?;
         if let Some(seed) = repeated(self.seeds) {
             return Err(Error::Settings(format!("the seed {seed} is given twice")));
         }

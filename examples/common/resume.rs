@@ -27,6 +27,9 @@ pub fn typed() -> Result<Vec<OsString>> {
     let now: Vec<OsString> = now.collect();
     let mut all = vec![program];
     let can_resume = PROGRAMS.iter().any(|(_, program)| *program == PROGRAM);
+    if can_resume {
+        check_once(&now)?;
+    }
     match value(&now, "--resume").filter(|_| can_resume) {
         // clap would name the number of steps that the minutes became, which nobody typed.
         Some(_) if value(&now, "--minutes").is_some() => {
@@ -41,6 +44,28 @@ pub fn typed() -> Result<Vec<OsString>> {
     }
     all.extend(now);
     Ok(all)
+}
+
+/// That no flag is typed twice where both values may be meant: of any flag, the last one counts, as where
+/// a run goes on with what is typed then.
+fn check_once(now: &[OsString]) -> Result<()> {
+    const LISTS: [(&str, &str); 7] = [
+        ("--variant", "type one list, as in --variant transformer,svformer"),
+        ("--neutreno-lambda", "for several in one run: --variant neutreno:0.2,neutreno:0.4"),
+        ("--resformer-kind", "for several in one run: --variant resformer,resformer:sparse"),
+        (
+            "--resformer-lambda",
+            "for several in one run: --variant resformer:sparse:2,resformer:sparse:5",
+        ),
+        ("--resformer-layers", "type one list, as in --resformer-layers 5,6"),
+        ("--seed", "for several seeds in one run: --seeds 3"),
+        ("--seeds", "it is how many seeds there are"),
+    ];
+    let times = |flag: &str| now.iter().filter(|argument| split(argument).0 == flag).count();
+    match LISTS.iter().find(|(flag, _)| times(flag) > 1) {
+        Some((flag, help)) => Err(format!("{flag} is typed twice; {help}").into()),
+        None => Ok(()),
+    }
 }
 
 /// What was typed for an earlier run.
