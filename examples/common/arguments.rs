@@ -127,7 +127,8 @@ pub struct Output {
     #[arg(long, value_name = "DIR", value_parser = place(), help_heading = "Output")]
     pub out: Option<PathBuf>,
     /// Go on with a run, from its latest checkpoint. No other flag is needed; some may be changed:
-    /// --steps (with --longer), those under Machine, and those under Safeguards and Output
+    /// --steps (with --longer), those under Machine, and those under Safeguards and Output. With more in
+    /// --variant, --seed or --seeds, what is new is trained, and what is there stays
     #[arg(long, value_name = "RUN", conflicts_with = "out", value_parser = place(), help_heading = "Output")]
     pub resume: Option<PathBuf>,
     /// Validate every so many steps; 0 for only at the end

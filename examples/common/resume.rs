@@ -40,9 +40,8 @@ pub fn typed() -> Result<Vec<OsString>> {
         None if can_resume && value(&now, "--longer").is_some() => {
             return Err("--longer is for a run that goes on: it needs --resume".into());
         }
-        None => {}
+        None => all.extend(now),
     }
-    all.extend(now);
     Ok(all)
 }
 
@@ -68,7 +67,7 @@ fn check_once(now: &[OsString]) -> Result<()> {
     }
 }
 
-/// What was typed for an earlier run.
+/// What was typed for an earlier run, and now.
 fn of_run(run: &Path, now: &[OsString]) -> Result<Vec<OsString>> {
     meant(run).map_err(|problem| format!("--resume {}: {problem}", run.display()))?;
     let facts = RunFolder::open(run)?.facts()?;
@@ -82,9 +81,21 @@ fn of_run(run: &Path, now: &[OsString]) -> Result<Vec<OsString>> {
     }
     let unusable = || format!("{}: its run.json does not say how to go on", run.display());
     let mut arguments = kept(&facts).ok_or_else(unusable)?;
+    let its_variants = value(&arguments, "--variant").unwrap_or_else(|| "all".into());
     // A number of minutes became a number of steps, which stays.
     if let (Some(steps), None) = (facts["settings"]["steps"].as_u64(), value(now, "--steps")) {
         arguments.extend(["--steps".into(), steps.to_string().into()]);
+    }
+    arguments.extend(now.iter().cloned());
+    // The run keeps its variants and seeds, and gets those that are typed now.
+    if let Some(new) = value(now, "--variant") {
+        let mut all = its_variants;
+        all.push(",");
+        all.push(new);
+        arguments.extend(["--variant".into(), all]);
+    }
+    if value(now, "--seed").is_some() && value(now, "--seeds").is_none() {
+        arguments.extend(["--seeds".into(), "1".into()]);
     }
     Ok(arguments)
 }
