@@ -119,7 +119,9 @@ impl Models {
             wanted.push(folder.to_owned());
         }
         let is = |model: &TrainedModel, name: &String| {
-            name.eq_ignore_ascii_case(&model.variant.name()) || *name == folder_of(model)
+            // As it is called, or as it was typed: `neutreno:0.2`.
+            let typed = name.replace(':', "-");
+            typed.eq_ignore_ascii_case(&model.variant.name()) || *name == folder_of(model)
         };
         if let Some(none) = wanted.iter().find(|name| !all.iter().any(|model| is(model, name))) {
             let names: Vec<String> = all.iter().map(folder_of).collect();

@@ -15,3 +15,4 @@ pub mod show;
 pub mod sizes;
 pub mod start;
 pub mod text;
+pub mod variants;

@@ -78,7 +78,7 @@ impl Source {
             models.iter().map(name).collect::<Vec<_>>().join(", ")
         };
         let is_meant = |model: &&TrainedModel| {
-            variant.is_none_or(|variant| model.variant.name() == variant)
+            variant.is_none_or(|variant| model.variant.name() == variant.replace(':', "-"))
                 && seed.is_none_or(|seed| model.seed == seed)
         };
         let meant: Vec<TrainedModel> = all.iter().filter(is_meant).cloned().collect();
