@@ -8,6 +8,7 @@
 //! - [`Summary`] is `summary.json`.
 
 pub(crate) mod checkpoint;
+mod choice;
 pub(crate) mod disk;
 mod draft;
 mod error;
@@ -23,6 +24,7 @@ mod trained;
 mod values;
 
 pub use checkpoint::{Weights, newest_weights};
+pub use choice::Use;
 pub use disk::{write_atomically, write_json};
 pub use draft::write_folder;
 pub use error::Error;
