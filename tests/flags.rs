@@ -111,6 +111,14 @@ const TRAINING: &[Row] = &[
         ],
     ),
     ("--average", &[("0", Works), ("0.999999", Works), ("1", Refused("--average"))]),
+    (
+        "--patience",
+        &[
+            ("0", Works),
+            ("1", Refused("--patience counts the validations")),
+            ("-1", Refused("--patience")),
+        ],
+    ),
     ("--measure-every", &[("0", Works), ("1", Works), (MOST, Works)]),
     ("--seed", &[("0", Works), (MOST, Works)]),
     ("--seeds", &[("2", Works), ("0", Refused("--seeds")), ("1001", Refused("--seeds"))]),

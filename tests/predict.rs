@@ -16,7 +16,7 @@ fn trained(name: &str, folder: &Path, flags: &str) -> PathBuf {
     let run = folder.join("run");
     let mut command = program(name);
     command.args(
-        "--device cpu --threads 1 --layers 2 --width 16 --heads 2 --batch 4 --steps 8 --eval-every 4 \
+        "--device cpu --threads 1 --layers 2 --width 16 --heads 2 --batch 4 --steps 8 --eval-every 4 --keep-checkpoints 20 \
          --patch 4"
             .split_whitespace(),
     );

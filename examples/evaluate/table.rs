@@ -8,8 +8,12 @@ use serde_json::{Value, json};
 /// decimals.
 pub type Column = (&'static str, [&'static str; 2], f64, usize);
 
+/// After how many steps the weights are, of a model of a run.
+const STEP: Column = ("step", ["weights of", "step"], 1.0, 0);
+
 /// Those of language models.
-pub const OF_TEXT: [Column; 4] = [
+pub const OF_TEXT: [Column; 5] = [
+    STEP,
     ("nats_per_token", ["nats", "a token"], 1.0, 4),
     ("token_perplexity", ["perplexity", "a token"], 1.0, 2),
     ("word_perplexity", ["perplexity", "a word"], 1.0, 2),
@@ -17,7 +21,8 @@ pub const OF_TEXT: [Column; 4] = [
 ];
 
 /// Those of classifiers.
-pub const OF_CLASSIFIERS: [Column; 4] = [
+pub const OF_CLASSIFIERS: [Column; 5] = [
+    STEP,
     ("loss", ["nats", "an image"], 1.0, 4),
     ("top1_accuracy", ["top-1", "%"], 100.0, 2),
     ("top5_accuracy", ["top-5", "%"], 100.0, 2),
@@ -25,7 +30,8 @@ pub const OF_CLASSIFIERS: [Column; 4] = [
 ];
 
 /// Those of segmenters.
-pub const OF_SEGMENTERS: [Column; 4] = [
+pub const OF_SEGMENTERS: [Column; 5] = [
+    STEP,
     ("loss", ["nats", "a pixel"], 1.0, 4),
     ("mean_iou", ["mean IoU", "%"], 100.0, 2),
     ("pixel_accuracy", ["pixels", "right, %"], 100.0, 2),

@@ -34,6 +34,6 @@ pub use lock::RunLock;
 pub use metrics::{MEASURED, Metric, MetricsWriter, read_metrics};
 pub use paths::{name_from_json, name_to_json};
 pub use pictures::{Picture, read_pictures, write_pictures};
-pub use summary::{Data, Summary, VariantSummary};
+pub use summary::{Data, STOPPED_EARLY, Summary, VariantSummary};
 pub use trained::TrainedModel;
 pub use values::Values;
