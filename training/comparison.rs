@@ -11,8 +11,8 @@ use crate::recovery::Recovery;
 use crate::resumption::{changes, check_made, lengthen, settings_of};
 use crate::run::checkpoint;
 use crate::run::{
-    FILES, ModelFolder, RunFolder, RunLock, Summary, VariantSummary, check_name, name_to_json,
-    write_json,
+    FILES, ModelFolder, RunFolder, RunLock, STOPPED_EARLY, Summary, VariantSummary, check_name,
+    name_to_json, write_json,
 };
 use crate::safety::Safety;
 use crate::settings::{Longer, Settings};
@@ -391,7 +391,7 @@ impl<'a, T: Task> Comparison<'a, T> {
     /// What came out for a model that is trained to the end and scored on as much as is wished for
     /// now, or can't be scored again.
     fn done(&self, folder: &ModelFolder, observer: &mut dyn Observer) -> Option<VariantSummary> {
-        let result = folder.result().filter(|result| result.steps == self.settings.steps)?;
+        let result = folder.result().filter(|result| self.is_at_its_end(result))?;
         let scored = self.task.scored(&self.settings, Extent::All);
         if scored.iter().all(|(name, value)| result.results.get(name) == Some(value)) {
             return Some(result);
@@ -403,6 +403,13 @@ impl<'a, T: Task> Comparison<'a, T> {
         }
         observer.notice(&format!("{name} keeps its scores: its last checkpoint is gone"));
         Some(result)
+    }
+
+    /// Whether all steps of a model are made, or it was stopped early and would be again.
+    fn is_at_its_end(&self, result: &VariantSummary) -> bool {
+        let early = result.results.get(STOPPED_EARLY).and_then(Value::as_u64);
+        let again = early.is_some_and(|then| self.settings.patience.is_some_and(|now| now <= then));
+        result.steps == self.settings.steps || again
     }
 
     /// The summary before any model is trained.

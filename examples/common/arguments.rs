@@ -63,6 +63,10 @@ pub struct Training {
     /// what is scored and saved. 0 for the weights themselves
     #[arg(long, value_parser = share::<f64>, value_name = "DECAY", help_heading = "Training")]
     pub average: Option<f64>,
+    /// Stop a model once it was validated so many times (--eval-every) since its best score without a
+    /// better one; 0 for never. Its weights are then the last ones: --use best takes the best
+    #[arg(long, value_name = "TIMES", help_heading = "Training")]
+    pub patience: Option<u64>,
     /// Measure what the layers compute (token similarity, attention concentration, ...) every so
     /// many steps; 0 for only at the end
     #[arg(long, value_name = "STEPS", help_heading = "Training")]
@@ -249,9 +253,21 @@ pub fn meant(path: &Path) -> Result<(), &'static str> {
 
 impl Common {
     /// Settings, with what the flags change.
-    pub fn apply(&self, settings: &mut Settings) {
+    ///
+    /// # Errors
+    /// A patience that nothing would ever try.
+    pub fn apply(&self, settings: &mut Settings) -> Result<(), String> {
         self.training.apply(settings);
         set(&mut settings.evaluate_every, &self.output.eval_every);
+        let never = settings.evaluate_every == 0 || settings.evaluate_every >= settings.steps;
+        if settings.patience.is_some() && never && self.training.minutes.is_none() {
+            return Err(format!(
+                "--patience counts the validations while a model learns, and there is none: give an \
+                 --eval-every that is less than --steps {}",
+                settings.steps
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -265,6 +281,9 @@ impl Training {
         set(&mut settings.weight_decay, &self.weight_decay);
         set(&mut settings.clip, &self.clip);
         set(&mut settings.measure_every, &self.measure_every);
+        if let Some(patience) = self.patience {
+            settings.patience = (patience > 0).then_some(patience);
+        }
         if let Some(average) = self.average {
             settings.average = (average > 0.0).then_some(average);
         }

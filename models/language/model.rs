@@ -212,7 +212,12 @@ impl LanguageModel {
 
     /// What the output layer sees: (batch · time, width).
     #[track_caller]
-    fn states(&self, tokens: &Ids, pass: &Pass, mut trace: Option<&mut Trace>) -> Tensor {
+    pub(super) fn states(
+        &self,
+        tokens: &Ids,
+        pass: &Pass,
+        mut trace: Option<&mut Trace>,
+    ) -> Tensor {
         let [batch, time] = self.check_tokens(tokens);
         let dropout = Dropout { probability: self.config.dropout, key: pass.dropout };
         let states = dropout.apply(self.embed(tokens), Dropout::EMBEDDING);
@@ -271,7 +276,7 @@ impl LanguageModel {
     /// The sizes of a batch of tokens. Positions are rotations, which can be computed of any, but beyond
     /// the longest context none was ever learnt from.
     #[track_caller]
-    fn check_tokens(&self, tokens: &Ids) -> [usize; 2] {
+    pub(super) fn check_tokens(&self, tokens: &Ids) -> [usize; 2] {
         let (shape, most) = (tokens.shape(), self.config.max_position_embeddings);
         assert!(shape.rank() == 2, "tokens are (batch, time), not {shape}");
         self.check_vocabulary(tokens.as_slice().iter());

@@ -55,6 +55,9 @@ pub struct Data {
     pub hashes: BTreeMap<String, String>,
 }
 
+/// Where the results of a model say with which patience it was stopped before all its steps were made.
+pub const STOPPED_EARLY: &str = "stopped_early_with_patience";
+
 /// What came out for one variant and seed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct VariantSummary {
