@@ -64,6 +64,8 @@ pub struct Comparison<'a, T: Task> {
     pub started: String,
     /// Becomes true when the user wants to stop.
     pub interrupted: &'a AtomicBool,
+    /// Becomes true when the user wants a checkpoint now, and false again once it is written.
+    pub checkpoint: &'a AtomicBool,
 }
 
 impl<'a, T: Task> Comparison<'a, T> {
@@ -207,7 +209,7 @@ impl<'a, T: Task> Comparison<'a, T> {
         let (safety, flags) = (self.safety.clone(), self.task.memory_flags());
         let mut recovery = Recovery::new(self.open, &safety, self.interrupted, flags);
         let outcome = loop {
-            let Comparison { task, settings, safety, device, interrupted, .. } = &*self;
+            let Comparison { task, settings, safety, device, interrupted, checkpoint, .. } = &*self;
             let task = *task;
             let results = Results { task, settings, device, model };
             let show = |outcome: Outcome| {
@@ -223,6 +225,7 @@ impl<'a, T: Task> Comparison<'a, T> {
                 device,
                 folder,
                 interrupted,
+                checkpoint,
                 forecast,
                 growing: Some((self.show_every, &show)),
             };

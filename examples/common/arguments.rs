@@ -151,6 +151,10 @@ pub struct Output {
     /// --steps (with --longer), those under Machine, and those under Safeguards and Output
     #[arg(long, value_name = "RUN", conflicts_with = "out", value_parser = place(), help_heading = "Output")]
     pub resume: Option<PathBuf>,
+    /// Go on with the run in this folder, or begin it there if it is not there yet: one command that a
+    /// scheduler may start again and again
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "resume"], value_parser = place(), help_heading = "Output")]
+    resume_or_start: Option<PathBuf>,
     /// Validate every so many steps; 0 for only at the end
     #[arg(long, value_name = "STEPS", help_heading = "Output")]
     pub eval_every: Option<u64>,

@@ -124,6 +124,7 @@ pub fn train(
         arguments: resume::to_keep(resume::typed()?),
         started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         interrupted,
+        checkpoint: interrupts::checkpoint_wanted(),
     };
     let (summary, folder) = comparison.run(progress)?;
     let table = summary.table();
