@@ -155,6 +155,7 @@ const TRAINING: &[Row] = &[
     ("--resume", &[("nowhere", Refused("nowhere is not the folder of a run"))]),
     ("--eval-every", &[("0", Works), ("1", Works), (MOST, Works)]),
     ("--data", &[("/no/such/place", Refused("/no/such/place"))]),
+    ("--tensorboard", &[("", Works)]),
     ("--json", &[("", Works)]),
     ("--quiet", &[("", Works)]),
 ];

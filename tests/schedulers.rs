@@ -3,8 +3,9 @@
 
 mod common;
 
-use common::jobs::{SMALL, await_steps, end_of, is_whole, send, training};
-use common::programs::{path_of, program, said, text_file};
+use common::jobs::{await_steps, end_of, is_whole, send, training};
+use common::programs::{SMALL, path_of, program, said, text_file};
+use neutreno::run::{Going, Status};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -75,6 +76,9 @@ fn a_checkpoint_is_written_when_asked_for_and_training_goes_on() {
     is_whole(&run);
     assert_eq!(checkpoints(&run).len(), 2);
     assert!(fs::read_to_string(&log).unwrap().contains("the time is up"));
+    let status: Status =
+        serde_json::from_slice(&fs::read(run.join("status.json")).unwrap()).unwrap();
+    assert_eq!((status.state, status.number), (Going::Interrupted, 1));
 }
 
 /// One command begins a run, goes on with it as often as it was ended, and then says that it is done.

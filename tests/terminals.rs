@@ -5,6 +5,7 @@ mod common;
 
 use common::jobs::{await_steps, end_of, is_whole, send, training};
 use common::programs::{path_of, program, said};
+use neutreno::run::{Going, Status};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
@@ -97,6 +98,45 @@ fn before_training_an_interrupt_ends_a_program_at_once() {
     assert!(status.code() == Some(130) || status.signal() == Some(2), "{status}");
     assert!(sent.elapsed() < Duration::from_secs(5), "it took {:?}", sent.elapsed());
     assert!(!run.exists());
+}
+
+/// Without a terminal a line says once a minute how far a model is; `status.json` says it sooner.
+#[test]
+fn far_from_a_terminal_a_line_a_minute_says_how_far_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let (mut command, run) = training(folder.path(), 10_000_000);
+    let child =
+        command.stderr(fs::File::create(&log).unwrap()).stdout(Stdio::null()).spawn().unwrap();
+    await_steps(&run);
+    let status = || {
+        let status = fs::read(run.join("status.json")).unwrap();
+        serde_json::from_slice::<Status>(&status).unwrap()
+    };
+    assert_eq!((status().state, status().number, status().step), (Going::Training, 1, 0));
+    let lines = || {
+        let said = fs::read_to_string(&log).unwrap();
+        said.lines()
+            .filter(|line| line.contains(" left  step "))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(lines(), [""; 0]);
+    // It sleeps through the minute, which costs nobody anything.
+    send("-STOP", &child);
+    sleep(Duration::from_secs(61));
+    send("-CONT", &child);
+    let woken = Instant::now();
+    while lines().is_empty() || status().step == 0 {
+        assert!(woken.elapsed() < Duration::from_secs(60), "no line");
+        sleep(Duration::from_millis(20));
+    }
+    let lines = lines();
+    assert!(lines.len() == 1 && lines[0].contains("/10000000  loss "), "{lines:?}");
+    let status = status();
+    assert!(status.seconds_left > 0.0 && status.units_per_second > 0.0, "{status:?}");
+    send("-TERM", &child);
+    assert_eq!(end_of(child).code(), Some(143));
 }
 
 /// Without a display, libraries of the system complain where GPUs are looked for.

@@ -128,6 +128,7 @@ fn comparison<'a>(
         started: "2031-05-07T09:30:00Z".into(),
         interrupted: &NEVER,
         checkpoint: &NEVER,
+        tensorboard: true,
     }
 }
 

@@ -49,6 +49,8 @@ pub struct Training<'a, T: Task> {
     pub interrupted: &'a AtomicBool,
     /// Becomes true when the user wants a checkpoint now, and false again once it is written.
     pub checkpoint: &'a AtomicBool,
+    /// Whether an event file for TensorBoard is written too.
+    pub tensorboard: bool,
     /// What is foretold once this model's speed is known.
     pub forecast: Option<Forecast>,
     /// What is shown of the model while it is trained, and how often.
@@ -99,6 +101,9 @@ impl<T: Task> Training<'_, T> {
         };
         let names = learner.parameters.names().count();
         let mut log = Log::new(*task, settings, safety, folder, names, start, observer)?;
+        if self.tensorboard {
+            log.begin_events(folder);
+        }
         let trained = self.train(&mut learner, config, &mut log);
         self.finish(&learner, &mut log, trained)
     }

@@ -161,6 +161,9 @@ pub struct Output {
     /// Compare the other variants with this one [default: transformer, or the first]
     #[arg(long, value_name = "VARIANT", help_heading = "Output")]
     pub baseline: Option<String>,
+    /// Write event files for TensorBoard too, a folder a model: tensorboard --logdir RUN
+    #[arg(long, help_heading = "Output")]
+    pub tensorboard: bool,
     /// Print the results as one line of JSON, the last on standard output
     #[arg(long, help_heading = "Output")]
     pub json: bool,

@@ -125,6 +125,7 @@ pub fn train(
         started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         interrupted,
         checkpoint: interrupts::checkpoint_wanted(),
+        tensorboard: common.output.tensorboard,
     };
     let (summary, folder) = comparison.run(progress)?;
     let table = summary.table();

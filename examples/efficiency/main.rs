@@ -122,6 +122,7 @@ impl Grid<'_> {
             started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             interrupted,
             checkpoint: interrupts::checkpoint_wanted(),
+            tensorboard: false,
         };
         Ok(comparison.run(progress)?.0)
     }

@@ -1,16 +1,12 @@
 //! Training processes that get signals.
 
-use super::programs::{path_of, program, text_file};
+use super::programs::{SMALL, path_of, program, text_file};
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-
-/// Flags of a small run of text.
-pub const SMALL: &str = "--device cpu --threads 1 --variant transformer --layers 2 --width 16 --heads 2 \
-                     --context 16 --batch 4 --eval-every 0 --eval-tokens 200 --sample-every 0";
 
 /// A run of so many steps in `folder`, and its folder.
 pub fn training(folder: &Path, steps: u64) -> (Command, PathBuf) {
