@@ -42,6 +42,9 @@ const TRAINING: &[Row] = &[
             ("nan", Refused("--neutreno-lambda")),
         ],
     ),
+    // With a folder that can be started from: tests/start.rs.
+    ("--from", &[("/no/such/place", Refused("does not go with --from"))]),
+    ("--use", &[("best", Refused("--from <MODEL>")), ("worst", Refused("--use"))]),
     ("--resformer-kind", &[("constant", Works), ("sparse", Works), ("learnable", Works)]),
     ("--resformer-lambda", &[("1", Refused("--resformer-lambda has no effect"))]),
     ("--resformer-layers", &[("1", Refused("--resformer-layers has no effect"))]),
@@ -202,12 +205,12 @@ const TEXT: &[Row] = &[
             ("bytes", Works),
             ("bpe:300", Works),
             ("bpe:0", Refused("--tokenizer")),
+            ("nowhere.json", Refused("nowhere.json")),
+            ("~/x.json", Refused("$HOME")),
         ],
     ),
     ("--eval-tokens", &[("2", Works), (MOST, Works), ("1", Refused("--eval-tokens"))]),
     ("--sample-every", &[("0", Works), ("1", Works), (MOST, Works)]),
-    // With a folder that can be started from: tests/start.rs.
-    ("--from", &[("/no/such/place", Refused("does not go with --from"))]),
     (
         "--lambda-warmup",
         &[

@@ -7,6 +7,7 @@ use common::programs::{json, path_of, program, said, text_file};
 use neutreno::data::corpus::Corpus;
 use neutreno::data::tokenizer::{Tokenizer, TokenizerChoice};
 use neutreno::engine::{Device, Parameters};
+use neutreno::run::Use;
 use neutreno::tasks::language::{
     LanguageModelling, LanguageSettings, Start, StartFolder, TokenizedText, evaluate,
 };
@@ -383,7 +384,7 @@ fn the_memory_is_foretold() {
     let output = bench.trained(&bench.llama, "run", "--variant svformer");
     let peak = json(&output)["variants"][0]["peak_memory_bytes"].as_u64().unwrap();
     let corpus = Corpus::read(&bench.at("text.txt")).unwrap();
-    let StartFolder { start, tokenizer, .. } = Start::open(&bench.llama).unwrap();
+    let StartFolder { start, tokenizer, .. } = Start::open(&bench.llama, Use::Last).unwrap();
     let (sizes, settings) = LanguageSettings::starting();
     let sizes = LanguageSettings { context: 32, evaluate_all: true, ..sizes };
     let settings = Settings { batch: 2, steps: 8, evaluate_every: 4, ..settings };

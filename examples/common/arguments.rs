@@ -6,6 +6,7 @@ use clap::{ArgAction, Args, ValueEnum};
 use neutreno::engine::gpu::Class;
 use neutreno::engine::optim::Curve;
 use neutreno::engine::{Device, Error};
+use neutreno::run::Use;
 use neutreno::training::{Longer, Preset, Settings};
 use neutreno::{ResformerKind, Variant, VariantConfig};
 use std::path::{Path, PathBuf};
@@ -32,6 +33,15 @@ pub struct What {
     /// What to train: one or several, separated by commas
     #[arg(long, value_enum, action = ArgAction::Set, value_delimiter = ',', default_value = "all", help_heading = "What")]
     pub variant: Vec<VariantName>,
+    /// Start every model from a trained one: a run of one model, the folder of one of its models
+    /// (runs/NAME/transformer-seed1), or a folder of Hugging Face's with a Llama or a ViT. Sizes, and the
+    /// tokenizer, are its own; what a model has no use for is left, what it has more is new, and all of
+    /// that is said. The encoder of a classifier goes into a segmenter, too
+    #[arg(long, value_name = "MODEL", value_parser = place(), help_heading = "What")]
+    pub from: Option<PathBuf>,
+    /// Which weights of it, if it is of a run: last, best, or those after so many steps [default: last]
+    #[arg(long = "use", value_name = "WEIGHTS", requires = "from", help_heading = "What")]
+    pub weights: Option<Use>,
     /// NeuTRENO's λ, the strength of its term λ(V₁ − V) [default: 0.4 for text, 0.6
     /// for images; 0.1 beside ResFormer]
     #[arg(long, value_name = "LAMBDA", help_heading = "What")]
@@ -370,6 +380,22 @@ pub fn set<T: Clone>(value: &mut T, flag: &Option<T>) {
 }
 
 impl What {
+    /// That no size is asked for where the model to start from has its own.
+    ///
+    /// # Errors
+    /// If one is, by the name of the flag; each comes with whether it was given, and what the model has.
+    pub fn check_start(&self, given: &[(&str, bool, &str)]) -> Result<(), String> {
+        let Some(from) = &self.from else { return Ok(()) };
+        match given.iter().find(|(_, given, _)| *given) {
+            None => Ok(()),
+            Some((flag, _, what)) => Err(format!(
+                "{flag} does not go with --from: the model in {} has {what} of its own. Leave out one \
+                 of the two",
+                from.display()
+            )),
+        }
+    }
+
     /// The variants asked for, each once, for a model of so many layers. `new` gives each its
     /// usual constants.
     ///

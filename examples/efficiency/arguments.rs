@@ -109,6 +109,8 @@ impl Arguments {
         let mut variant = vec![VariantName::Transformer];
         variant.extend(&self.variant);
         let what = What {
+            from: None,
+            weights: None,
             variant,
             neutreno_lambda: None,
             resformer_kind: None,
