@@ -98,6 +98,10 @@ pub struct VariantConfig {
     /// The layers (counted from 0) that mix in the kind sparse.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resformer_layers: Option<Vec<usize>>,
+    /// Whether the constants are part of the [name](VariantConfig::name), as where a run has one variant
+    /// with several.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub constants_in_name: bool,
 }
 
 impl VariantConfig {
@@ -120,6 +124,7 @@ impl VariantConfig {
             resformer_kind: kind,
             resformer_lambda: None,
             resformer_layers: None,
+            constants_in_name: false,
         }
     }
 
@@ -136,20 +141,63 @@ impl VariantConfig {
     }
 
     /// The name by which results are kept: `transformer`, `neutreno`, `resformer`,
-    /// `resformer-learnable`, `neutreno+resformer`, `svformer`, ...
+    /// `resformer-learnable`, `neutreno+resformer`, `svformer`, ... With
+    /// [`constants_in_name`](VariantConfig::constants_in_name) the constants that are set follow: λ before
+    /// the kind, λ₁ and the layers after it.
+    ///
+    /// ```
+    /// use neutreno_models::variant::{ResformerKind, Variant, VariantConfig};
+    /// let usual = VariantConfig::new(Variant::Neutreno);
+    /// assert_eq!(usual.name(), "neutreno");
+    /// let named = VariantConfig { constants_in_name: true, ..usual };
+    /// assert_eq!(named.name(), "neutreno-0.4");
+    /// let sparse = VariantConfig {
+    ///     resformer_kind: Some(ResformerKind::Sparse),
+    ///     resformer_lambda: Some(3.0),
+    ///     resformer_layers: Some(vec![5, 6]),
+    ///     constants_in_name: true,
+    ///     ..VariantConfig::new(Variant::Resformer)
+    /// };
+    /// assert_eq!(sparse.name(), "resformer-sparse-3-5+6");
+    /// ```
     pub fn name(&self) -> String {
-        if self.variant != Variant::Resformer {
-            return self.variant.name().into();
-        }
-        let both = if self.neutreno_lambda.is_some() { "neutreno+" } else { "" };
-        let kind = match self.resformer_kind.unwrap_or_default() {
-            ResformerKind::Identity => "",
-            ResformerKind::Constant => "-constant",
-            ResformerKind::Sparse => "-sparse",
-            ResformerKind::Learnable => "-learnable",
-            ResformerKind::LearnablePlus => "-learnable-plus",
+        let resformer = self.variant == Variant::Resformer;
+        let mut name = match resformer && self.neutreno_lambda.is_some() {
+            true => "neutreno+resformer".to_owned(),
+            false => self.variant.name().into(),
         };
-        format!("{both}resformer{kind}")
+        let in_name = self.constants_in_name;
+        if let Some(lambda) = self.neutreno_lambda.filter(|_| in_name) {
+            name += &format!("-{lambda}");
+        }
+        if resformer {
+            name += match self.resformer_kind.unwrap_or_default() {
+                ResformerKind::Identity => "",
+                ResformerKind::Constant => "-constant",
+                ResformerKind::Sparse => "-sparse",
+                ResformerKind::Learnable => "-learnable",
+                ResformerKind::LearnablePlus => "-learnable-plus",
+            };
+        }
+        if let Some(lambda) = self.resformer_lambda.filter(|_| in_name) {
+            name += &format!("-{lambda}");
+        }
+        if let Some(layers) = self.resformer_layers.as_ref().filter(|_| in_name) {
+            let layers: Vec<String> = layers.iter().map(usize::to_string).collect();
+            name += &format!("-{}", layers.join("+"));
+        }
+        name
+    }
+
+    /// Whether models of `layers` layers compute the same with both, whatever they are called.
+    pub fn is_same(&self, other: &VariantConfig, layers: usize) -> bool {
+        let kind = |config: &VariantConfig| config.resformer_kind.unwrap_or_default();
+        let coefficients = |config: &VariantConfig| {
+            (0..layers).map(|layer| config.coefficients(layer, layers, 1)).collect::<Vec<_>>()
+        };
+        self.variant == other.variant
+            && kind(self) == kind(other)
+            && coefficients(self) == coefficients(other)
     }
 
     /// λ of the energy E that NeuTRENO lowers: its own, or `usual` for the other variants.

@@ -37,6 +37,7 @@ mod ahead;
 mod comparison;
 mod due;
 mod error;
+mod extension;
 #[cfg(test)]
 mod fault_tests;
 mod forecast;

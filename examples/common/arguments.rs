@@ -1,14 +1,14 @@
 //! The flags that all training programs share.
 
 use super::safeguards::Safeguards;
+use super::variants::What;
 use clap::builder::{PathBufValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{ArgAction, Args, ValueEnum};
+use clap::{Args, ValueEnum};
 use neutreno::engine::gpu::Class;
 use neutreno::engine::optim::Curve;
 use neutreno::engine::{Device, Error};
 use neutreno::run::Use;
 use neutreno::training::{Longer, Preset, Settings};
-use neutreno::{ResformerKind, Variant, VariantConfig};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -17,6 +17,8 @@ use std::str::FromStr;
 pub struct Common {
     #[command(flatten)]
     pub what: What,
+    #[command(flatten)]
+    pub start: StartFrom,
     #[command(flatten)]
     pub training: Training,
     #[command(flatten)]
@@ -27,12 +29,9 @@ pub struct Common {
     pub output: Output,
 }
 
-/// What to train.
+/// What to start from.
 #[derive(Debug, Args)]
-pub struct What {
-    /// What to train: one or several, separated by commas
-    #[arg(long, value_enum, action = ArgAction::Set, value_delimiter = ',', default_value = "all", help_heading = "What")]
-    pub variant: Vec<VariantName>,
+pub struct StartFrom {
     /// Start every model from a trained one: a run of one model, the folder of one of its models
     /// (runs/NAME/transformer-seed1), or a folder of Hugging Face's with a Llama or a ViT. Sizes, and the
     /// tokenizer, are its own; what a model has no use for is left, what it has more is new, and all of
@@ -42,19 +41,24 @@ pub struct What {
     /// Which weights of it, if it is of a run: last, best, or those after so many steps [default: last]
     #[arg(long = "use", value_name = "WEIGHTS", requires = "from", help_heading = "What")]
     pub weights: Option<Use>,
-    /// NeuTRENO's λ, the strength of its term λ(V₁ − V) [default: 0.4 for text, 0.6
-    /// for images; 0.1 beside ResFormer]
-    #[arg(long, value_name = "LAMBDA", help_heading = "What")]
-    pub neutreno_lambda: Option<f32>,
-    /// How ResFormer mixes the first layer's value with its own
-    #[arg(long, value_enum, help_heading = "What")]
-    pub resformer_kind: Option<KindName>,
-    /// The coefficient of the first value, for the kinds constant and sparse [default: 2 and 5]
-    #[arg(long, value_name = "LAMBDA", help_heading = "What")]
-    pub resformer_lambda: Option<f32>,
-    /// The layers that mix, from 0, for the kind sparse [default: the last three eighths]
-    #[arg(long, value_name = "LAYER,...", action = ArgAction::Set, value_delimiter = ',', help_heading = "What")]
-    pub resformer_layers: Option<Vec<usize>>,
+}
+
+impl StartFrom {
+    /// That no size is asked for where the model to start from has its own.
+    ///
+    /// # Errors
+    /// If one is, by the name of the flag; each comes with whether it was given, and what the model has.
+    pub fn check(&self, given: &[(&str, bool, &str)]) -> Result<(), String> {
+        let Some(from) = &self.from else { return Ok(()) };
+        match given.iter().find(|(_, given, _)| *given) {
+            None => Ok(()),
+            Some((flag, _, what)) => Err(format!(
+                "{flag} does not go with --from: the model in {} has {what} of its own. Leave out one \
+                 of the two",
+                from.display()
+            )),
+        }
+    }
 }
 
 /// How to train it.
@@ -162,7 +166,8 @@ pub struct Output {
     #[arg(long, value_name = "DIR", value_parser = place(), help_heading = "Output")]
     pub out: Option<PathBuf>,
     /// Go on with a run, from its latest checkpoint. No other flag is needed; some may be changed:
-    /// --steps (with --longer), those under Machine, and those under Safeguards and Output
+    /// --steps (with --longer), those under Machine, and those under Safeguards and Output. With more in
+    /// --variant, --seed or --seeds, what is new is trained, and what is there stays
     #[arg(long, value_name = "RUN", conflicts_with = "out", value_parser = place(), help_heading = "Output")]
     pub resume: Option<PathBuf>,
     /// Validate every so many steps; 0 for only at the end
@@ -177,39 +182,6 @@ pub struct Output {
     /// Print results only
     #[arg(long, short, help_heading = "Output")]
     pub quiet: bool,
-}
-
-/// A variant as typed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum VariantName {
-    /// All four
-    All,
-    /// Plain attention
-    Transformer,
-    /// Adds λ(V₁ − V), against over-smoothing
-    Neutreno,
-    /// Attends to a mix of the first layer's value and its own
-    Resformer,
-    /// Attends to the first layer's value alone
-    Svformer,
-    /// Both NeuTRENO's term and ResFormer's mix
-    #[value(name = "neutreno+resformer")]
-    NeutrenoResformer,
-}
-
-/// A kind of ResFormer as typed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum KindName {
-    /// ½ and ½
-    Identity,
-    /// a fixed coefficient of the first value
-    Constant,
-    /// the same on some layers only
-    Sparse,
-    /// both factors learned, layer by layer
-    Learnable,
-    /// the layers' factors are learned shares of a learned total
-    LearnablePlus,
 }
 
 /// A decay as typed.
@@ -245,7 +217,8 @@ impl From<LongerName> for Longer {
 }
 
 pub fn number<T: FromStr>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| format!("\"{text}\" is not such a number"))
+    let list = if text.contains(',') { "; one is taken here, not a list" } else { "" };
+    text.parse().map_err(|_| format!("\"{text}\" is not such a number{list}"))
 }
 
 /// A size or a count. More than fits in 31 bits is meant by nobody, and products of two are safe.
@@ -377,111 +350,4 @@ pub fn set<T: Clone>(value: &mut T, flag: &Option<T>) {
     if let Some(flag) = flag {
         *value = flag.clone();
     }
-}
-
-impl What {
-    /// That no size is asked for where the model to start from has its own.
-    ///
-    /// # Errors
-    /// If one is, by the name of the flag; each comes with whether it was given, and what the model has.
-    pub fn check_start(&self, given: &[(&str, bool, &str)]) -> Result<(), String> {
-        let Some(from) = &self.from else { return Ok(()) };
-        match given.iter().find(|(_, given, _)| *given) {
-            None => Ok(()),
-            Some((flag, _, what)) => Err(format!(
-                "{flag} does not go with --from: the model in {} has {what} of its own. Leave out one \
-                 of the two",
-                from.display()
-            )),
-        }
-    }
-
-    /// The variants asked for, each once, for a model of so many layers. `new` gives each its
-    /// usual constants.
-    ///
-    /// # Errors
-    /// A flag that none of them uses, or that does not fit.
-    pub fn variants(
-        &self,
-        layers: usize,
-        new: impl Fn(Variant) -> VariantConfig,
-    ) -> Result<Vec<VariantConfig>, String> {
-        let all = || Variant::ALL.map(&new).to_vec();
-        let mut variants: Vec<VariantConfig> = Vec::new();
-        for name in &self.variant {
-            variants.extend(match name {
-                VariantName::All => all(),
-                VariantName::Transformer => vec![new(Variant::Transformer)],
-                VariantName::Neutreno => vec![new(Variant::Neutreno)],
-                VariantName::Resformer => vec![new(Variant::Resformer)],
-                VariantName::Svformer => vec![new(Variant::Svformer)],
-                VariantName::NeutrenoResformer => vec![VariantConfig::neutreno_resformer()],
-            });
-        }
-        let mut used = [false; 4];
-        for variant in &mut variants {
-            self.apply_constants(variant, &mut used);
-            variant.check(layers).map_err(|problem| flags(&problem))?;
-        }
-        let given = [
-            ("--neutreno-lambda", self.neutreno_lambda.is_some()),
-            ("--resformer-kind", self.resformer_kind.is_some()),
-            ("--resformer-lambda", self.resformer_lambda.is_some()),
-            ("--resformer-layers", self.resformer_layers.is_some()),
-        ];
-        for ((flag, given), used) in given.into_iter().zip(used) {
-            if given && !used {
-                return Err(format!(
-                    "{flag} has no effect on the variants and kind chosen (--variant, \
-                     --resformer-kind)"
-                ));
-            }
-        }
-        let mut distinct: Vec<VariantConfig> = Vec::new();
-        variants.retain(|variant| {
-            let fresh = !distinct.contains(variant);
-            distinct.push(variant.clone());
-            fresh
-        });
-        Ok(variants)
-    }
-
-    /// Sets the constants that this variant uses, and marks which flags those were.
-    fn apply_constants(&self, config: &mut VariantConfig, used: &mut [bool; 4]) {
-        if config.neutreno_lambda.is_some() {
-            config.neutreno_lambda = self.neutreno_lambda.or(config.neutreno_lambda);
-            used[0] = true;
-        }
-        if config.variant != Variant::Resformer {
-            return;
-        }
-        used[1] = true;
-        if let Some(kind) = self.resformer_kind {
-            config.resformer_kind = Some(match kind {
-                KindName::Identity => ResformerKind::Identity,
-                KindName::Constant => ResformerKind::Constant,
-                KindName::Sparse => ResformerKind::Sparse,
-                KindName::Learnable => ResformerKind::Learnable,
-                KindName::LearnablePlus => ResformerKind::LearnablePlus,
-            });
-        }
-        let kind = config.resformer_kind;
-        if matches!(kind, Some(ResformerKind::Constant | ResformerKind::Sparse)) {
-            config.resformer_lambda = self.resformer_lambda;
-            used[2] = true;
-        }
-        if kind == Some(ResformerKind::Sparse) {
-            config.resformer_layers = self.resformer_layers.clone();
-            used[3] = true;
-        }
-    }
-}
-
-/// A message about keys of a configuration, told by the names of the flags that set them.
-fn flags(problem: &str) -> String {
-    ["neutreno_lambda", "resformer_kind", "resformer_lambda", "resformer_layers"]
-        .iter()
-        .fold(problem.into(), |text: String, key| {
-            text.replace(key, &format!("--{}", key.replace('_', "-")))
-        })
 }

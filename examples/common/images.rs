@@ -172,7 +172,7 @@ impl Images {
     /// # Errors
     /// If it is, by the name of the flag.
     pub fn check_start(&self) -> std::result::Result<(), String> {
-        self.common.what.check_start(&[
+        self.common.start.check(&[
             ("--layers", self.sizes.layers.is_some(), "sizes"),
             ("--width", self.sizes.width.is_some(), "sizes"),
             ("--heads", self.sizes.heads.is_some(), "sizes"),
@@ -286,7 +286,7 @@ impl Images {
         let patch = sizes.patch_of(shape);
         let [near_height, near_width] = ImageSettings::near(shape);
         let divides = height.is_multiple_of(patch) && width.is_multiple_of(patch);
-        if !divides && self.common.what.from.is_some() {
+        if !divides && self.common.start.from.is_some() {
             return Err(format!(
                 "the model to start from (--from) has patches of {patch}×{patch} pixels, which do not \
                  divide images of {width}×{height}; scale pictures in folders with --image-size"

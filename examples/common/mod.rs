@@ -18,4 +18,5 @@ pub mod sizes;
 pub mod split;
 pub mod start;
 pub mod text;
+pub mod variants;
 pub mod which;

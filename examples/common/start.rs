@@ -1,6 +1,6 @@
 //! From a trained model to what a run's models start from.
 
-use super::arguments::What;
+use super::arguments::StartFrom;
 use super::program::Result;
 use super::progress::Progress;
 use super::resume;
@@ -22,7 +22,7 @@ use std::path::Path;
 /// # Errors
 /// If it cannot be read.
 pub fn start(
-    what: &What,
+    typed: &StartFrom,
     run: Option<&Path>,
     progress: &Progress,
 ) -> Result<Option<(Start, Option<Tokenizer>)>> {
@@ -30,8 +30,8 @@ pub fn start(
         let start = Start::of_run(&RunFolder::open(run)?)?;
         return Ok(start.map(|start| (start, None)));
     }
-    let Some(from) = &what.from else { return Ok(None) };
-    let open = || Start::open(from, what.weights.unwrap_or_default());
+    let Some(from) = &typed.from else { return Ok(None) };
+    let open = || Start::open(from, typed.weights.unwrap_or_default());
     let opened = progress.during("reading the model to start from", open)?;
     let StartFolder { start, tokenizer, notices } = opened;
     notices.iter().for_each(|notice| progress.line(notice));
@@ -43,15 +43,15 @@ pub fn start(
 /// # Errors
 /// If it cannot be read.
 pub fn image_start(
-    what: &What,
+    typed: &StartFrom,
     run: Option<&Path>,
     progress: &Progress,
 ) -> Result<Option<ImageStart>> {
     if let Some(run) = run.filter(|_| !typed_again()) {
         return Ok(ImageStart::of_run(&RunFolder::open(run)?)?);
     }
-    let Some(from) = &what.from else { return Ok(None) };
-    let open = || ImageStart::open(from, what.weights.unwrap_or_default());
+    let Some(from) = &typed.from else { return Ok(None) };
+    let open = || ImageStart::open(from, typed.weights.unwrap_or_default());
     let (start, notices) = progress.during("reading the model to start from", open)?;
     notices.iter().for_each(|notice| progress.line(notice));
     Ok(Some(start))

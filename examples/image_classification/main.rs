@@ -58,7 +58,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     // Whatever is wrong with the flags comes out before anything is loaded.
     images.check_start()?;
     let mut progress = Progress::new(common.output.quiet);
-    let start = image_start(&common.what, common.output.resume.as_deref(), &progress)?;
+    let start = image_start(&common.start, common.output.resume.as_deref(), &progress)?;
     let (mut sizes, settings) = images.settings(Task::Classification, start.as_ref())?;
     let augmentation = &mut sizes.augmentation;
     set(&mut augmentation.erasing, &arguments.erasing);

@@ -69,7 +69,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     // Whatever is wrong with the flags comes out before anything is loaded.
     images.check_start()?;
     let mut progress = Progress::new(common.output.quiet);
-    let start = image_start(&common.what, common.output.resume.as_deref(), &progress)?;
+    let start = image_start(&common.start, common.output.resume.as_deref(), &progress)?;
     let (mut sizes, settings) = images.settings(Task::Segmentation, start.as_ref())?;
     set(&mut sizes.decoder_layers, &arguments.decoder_layers);
     sizes.mask_norm_epsilon = arguments.mask_norm_epsilon;

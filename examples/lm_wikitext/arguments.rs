@@ -204,7 +204,7 @@ impl Arguments {
             ("--embedding-deviation", self.embedding_deviation.is_some(), "embeddings"),
             ("--tokenizer", self.tokenizer.is_some(), "a tokenizer"),
         ];
-        self.common.what.check_start(&given)
+        self.common.start.check(&given)
     }
 
     /// That --lambda-warmup has an effect on some variant.

@@ -29,7 +29,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     arguments.check_start()?;
     let mut progress = Progress::new(common.output.quiet);
     let resume = common.output.resume.as_deref();
-    let start = start(&common.what, resume, &progress)?;
+    let start = start(&common.start, resume, &progress)?;
     let (start, its_tokenizer) = start.map_or((None, None), |(start, own)| (Some(start), own));
     let (sizes, _) = arguments.settings("tiny", start.as_ref())?;
     let variants = common.what.variants(sizes.layers, VariantConfig::new)?;

@@ -121,7 +121,8 @@ impl Found {
         let shown = run.path().display();
         let all = run.models()?;
         let is = |model: &TrainedModel, name: &String| {
-            name.eq_ignore_ascii_case(&model.variant.name())
+            // As it is called, or as it was typed: `neutreno:0.2`.
+            name.replace(':', "-").eq_ignore_ascii_case(&model.variant.name())
                 || model.folder.path().file_name() == Some(OsStr::new(name))
         };
         let names = || all.iter().map(folder_name).collect::<Vec<_>>().join(", ");

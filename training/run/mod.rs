@@ -32,6 +32,7 @@ pub(crate) use folder::FILES;
 pub use folder::{ModelFolder, RunFolder};
 pub use lock::RunLock;
 pub use metrics::{MEASURED, Metric, MetricsWriter, read_metrics};
+pub(crate) use names::check_name;
 pub use paths::{name_from_json, name_to_json};
 pub use pictures::{Picture, read_pictures, write_pictures};
 pub use summary::{Data, STOPPED_EARLY, Summary, VariantSummary};

@@ -84,7 +84,8 @@ pub struct VariantSummary {
     /// The name of the GPU's adapter; none on the CPU.
     pub adapter: Option<String>,
     /// What depends on the task: its scores, such as `validation_loss`, and the training tokens or
-    /// images seen in all (`tokens_seen`) and a second (`tokens_per_second`).
+    /// images seen in all (`tokens_seen`) and a second (`tokens_per_second`). A variant's constants, if it
+    /// has any, are in `constants`, as in `{"neutreno_lambda": 0.4}`.
     #[serde(flatten)]
     pub results: Values,
 }
