@@ -131,7 +131,8 @@ fn the_encoder_of_a_classifier_goes_into_a_segmenter() {
     for words in [
         "starting from: ",
         "positions are fitted to other patches: vit.embeddings.position_embeddings",
-        "are new: decoder.",
+        "are new: ",
+        " of decoder; ",
         "2 are left: classifier.bias, classifier.weight",
     ] {
         assert!(told.contains(words), "{words}: {told}");

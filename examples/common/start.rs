@@ -77,7 +77,7 @@ pub fn describe_image_start<T: Task<Config = VisionConfig>>(
     let Some(start) = start else { return Ok(()) };
     progress.line(&format!("starting from: {}", start.folder().display()));
     for variant in variants {
-        let transfer = start.transfer(&task.config(variant, device)?)?;
+        let transfer = start.transfer(&task.config(variant, device)?);
         progress.line(&format!("  {}: {}", label(&variant.name()), transfer.sentence()));
     }
     Ok(())

@@ -6,11 +6,12 @@ use super::config::VisionConfig;
 use super::hugging_face::VisionConfigFile;
 use super::load::{POSITIONS, is_of_pooler, seen_through};
 use super::segmenter::ImageSegmenter;
-use crate::engine::{Device, Error, Parameters, Result};
+use crate::engine::{Device, Error, Parameters, Result, Tensor};
 use crate::json;
 use crate::names::by_layers;
 use crate::weights::{Weights, list};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// A trained model of images that others start from: its files, open.
@@ -125,7 +126,7 @@ impl VisionOrigin {
     /// # Errors
     /// If a file cannot be read, or the device fails.
     pub fn fill(&mut self, parameters: &Parameters, to: &VisionConfig) -> Result<VisionTransfer> {
-        let transfer = self.transfer_to(parameters, to);
+        let transfer = VisionTransfer::new(&self.config, to);
         for name in &transfer.taken {
             let tensor = parameters.get(name).expect("it is one of these");
             self.weights.read_into(name, tensor)?;
@@ -144,37 +145,6 @@ impl VisionOrigin {
         }
         Ok(transfer)
     }
-
-    /// What a model of configuration `to` would take.
-    pub fn transfer(&self, to: &VisionConfig) -> VisionTransfer {
-        self.transfer_to(&planned(to), to)
-    }
-
-    fn transfer_to(&self, parameters: &Parameters, to: &VisionConfig) -> VisionTransfer {
-        let mut transfer = VisionTransfer::default();
-        let same_classes = self.config.id2label == to.id2label;
-        // A model with a class token has no use for the positions of one without: that token's is missing.
-        let fits = self.config.class_token || !to.class_token;
-        let same_places =
-            self.config.patches() == to.patches() && self.config.class_token == to.class_token;
-        for (name, tensor) in parameters.iter() {
-            let theirs = self.weights.shape(name);
-            let group = match theirs {
-                Some(_) if name == POSITIONS && !same_places && fits => &mut transfer.fitted,
-                Some(shape)
-                    if *shape == tensor.shape()[..] && (same_classes || !is_of_classes(name)) =>
-                {
-                    &mut transfer.taken
-                }
-                _ => &mut transfer.new,
-            };
-            group.push(name.to_owned());
-        }
-        let used: Vec<&String> = transfer.taken.iter().chain(&transfer.fitted).collect();
-        let is_left = |name: &&str| !used.iter().any(|used| used == name) && !is_of_pooler(name);
-        transfer.left = self.weights.names().filter(is_left).map(str::to_owned).collect();
-        transfer
-    }
 }
 
 /// Whether a parameter has a part for each class.
@@ -192,7 +162,33 @@ fn planned(config: &VisionConfig) -> Parameters {
 }
 
 impl VisionTransfer {
-    /// All of it in one line.
+    /// What a model of configuration `to` takes of one of configuration `from`.
+    pub fn new(from: &VisionConfig, to: &VisionConfig) -> VisionTransfer {
+        let (theirs, own) = (planned(from), planned(to));
+        let same_classes = from.id2label == to.id2label;
+        // A model with a class token has no use for the positions of one without: that token's is missing.
+        let fits = from.class_token || !to.class_token;
+        let same_places = from.patches() == to.patches() && from.class_token == to.class_token;
+        let mut transfer = VisionTransfer::default();
+        for (name, tensor) in own.iter() {
+            let same_shape = |theirs: &&Tensor| theirs.shape() == tensor.shape();
+            let of_model = theirs.get(name);
+            let taken = of_model.filter(same_shape).is_some();
+            let group = match of_model {
+                Some(_) if name == POSITIONS && !same_places && fits => &mut transfer.fitted,
+                Some(_) if taken && (same_classes || !is_of_classes(name)) => &mut transfer.taken,
+                _ => &mut transfer.new,
+            };
+            group.push(name.to_owned());
+        }
+        let used: Vec<&String> = transfer.taken.iter().chain(&transfer.fitted).collect();
+        let is_left = |name: &&str| !used.iter().any(|used| used == name);
+        transfer.left = theirs.names().filter(is_left).map(str::to_owned).collect();
+        transfer.left.sort();
+        transfer
+    }
+
+    /// All of it in one line. Of many parameters of one part of a model there is only their number.
     ///
     /// ```
     /// use neutreno_models::vision::VisionTransfer;
@@ -216,10 +212,25 @@ impl VisionTransfer {
         let groups = [(new, "are new", "none is new"), (left, "are left", "none is left")];
         parts.extend(groups.map(|(names, what, none)| match names.is_empty() {
             true => none.to_owned(),
-            false => format!("{} {what}: {}", names.len(), by_layers(names)),
+            false => format!("{} {what}: {}", names.len(), by_parts(names)),
         }));
         parts.join("; ")
     }
+}
+
+/// Names in few words, part by part: of a part with many, how many there are.
+fn by_parts(names: &[String]) -> String {
+    /// More than these nobody reads.
+    const MOST: usize = 6;
+    let part = |name: &String| name.split('.').next().unwrap_or_default().to_owned();
+    let mut parts = BTreeMap::<String, Vec<String>>::new();
+    names.iter().for_each(|name| parts.entry(part(name)).or_default().push(name.clone()));
+    let shown = |(part, names): (String, Vec<String>)| {
+        let listed = by_layers(&names);
+        let many = listed.split(", ").count() > MOST;
+        if many { format!("{} of {part}", names.len()) } else { listed }
+    };
+    parts.into_iter().map(shown).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -275,7 +286,7 @@ mod tests {
             new.sort();
             assert_eq!((new, &transfer.left), (names(&head), &names(&head)));
             assert_eq!(numbers(&other, "classifier.weight"), before);
-            assert_eq!(transfer, origin.transfer(&to));
+            assert_eq!(transfer, VisionTransfer::new(&from, &to));
         }
     }
 
@@ -301,13 +312,14 @@ mod tests {
     fn what_a_variant_lacks_is_left() {
         let classes = names(&["a", "b"]);
         let from = VisionConfig::new(ImageSize::new(8, 8), 4, 16, 3, 2, &classes);
-        let folder = folder(&from, &classifier(&from, 1));
-        let origin = VisionOrigin::open(folder.path(), None).unwrap();
         let variant = VariantConfig::of_images(Variant::Svformer);
-        let transfer = origin.transfer(&VisionConfig { variant, ..from });
+        let transfer = VisionTransfer::new(&from, &VisionConfig { variant, ..from.clone() });
         assert!(transfer.new.is_empty());
         let sentence = transfer.sentence();
         let words = "vit.encoder.layer.1–2.attention.attention.value.weight";
         assert!(sentence.contains("4 are left: ") && sentence.contains(words), "{sentence}");
+        let segmenter = VisionTransfer::new(&from, &from.clone().segmenting(2)).sentence();
+        let words = "of decoder; 2 are left: classifier.bias, classifier.weight";
+        assert!(segmenter.contains(words), "{segmenter}");
     }
 }

@@ -75,11 +75,8 @@ impl ImageClassification {
     }
 
     /// What a model of this configuration takes of the one that it starts from, if it does.
-    ///
-    /// # Errors
-    /// If that cannot be read.
-    pub fn transfer(&self, config: &VisionConfig) -> Result<Option<VisionTransfer>, Error> {
-        self.start.as_ref().map(|start| start.transfer(config)).transpose()
+    pub fn transfer(&self, config: &VisionConfig) -> Option<VisionTransfer> {
+        self.start.as_ref().map(|start| start.transfer(config))
     }
 
     fn classes(&self) -> usize {
@@ -294,8 +291,7 @@ impl Task for ImageClassification {
     }
 
     fn model_facts(&self, config: &VisionConfig) -> Values {
-        // What cannot be read is told where the model is made.
-        let transfer = self.transfer(config).ok().flatten();
+        let transfer = self.transfer(config);
         transfer.map_or_else(Values::default, |of| Values::default().with("start", of.sentence()))
     }
 }

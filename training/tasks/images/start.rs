@@ -100,11 +100,8 @@ impl ImageStart {
     }
 
     /// What a model of this configuration takes of it.
-    ///
-    /// # Errors
-    /// If its files cannot be read.
-    pub fn transfer(&self, config: &VisionConfig) -> Result<VisionTransfer, Error> {
-        Ok(self.origin()?.transfer(config))
+    pub fn transfer(&self, config: &VisionConfig) -> VisionTransfer {
+        VisionTransfer::new(&self.config, config)
     }
 
     /// Overwrites what a new model has in common with it.
@@ -116,18 +113,14 @@ impl ImageStart {
     ) -> Result<(M, Parameters), Error> {
         self.check()?;
         let (model, parameters) = Parameters::build(device, seed, build);
-        self.origin()?.fill(&parameters, config)?;
+        let weights = self.files.weights();
+        let weights = weights.as_ref().map(|(path, prefix)| (path.as_path(), *prefix));
+        VisionOrigin::open(self.folder(), weights)?.fill(&parameters, config)?;
         Ok((model, parameters))
     }
 
     /// What a run keeps of it.
     pub(in crate::tasks) fn facts(&self) -> Value {
         self.files.facts(&self.config)
-    }
-
-    fn origin(&self) -> Result<VisionOrigin, Error> {
-        let weights = self.files.weights();
-        let weights = weights.as_ref().map(|(path, prefix)| (path.as_path(), *prefix));
-        Ok(VisionOrigin::open(self.folder(), weights)?)
     }
 }

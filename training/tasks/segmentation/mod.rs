@@ -77,11 +77,8 @@ impl ImageSegmentation {
     }
 
     /// What a model of this configuration takes of the one that it starts from, if it does.
-    ///
-    /// # Errors
-    /// If that cannot be read.
-    pub fn transfer(&self, config: &VisionConfig) -> Result<Option<VisionTransfer>, Error> {
-        self.start.as_ref().map(|start| start.transfer(config)).transpose()
+    pub fn transfer(&self, config: &VisionConfig) -> Option<VisionTransfer> {
+        self.start.as_ref().map(|start| start.transfer(config))
     }
 
     fn score(
@@ -318,8 +315,7 @@ impl Task for ImageSegmentation {
     }
 
     fn model_facts(&self, config: &VisionConfig) -> Values {
-        // What cannot be read is told where the model is made.
-        let transfer = self.transfer(config).ok().flatten();
+        let transfer = self.transfer(config);
         transfer.map_or_else(Values::default, |of| Values::default().with("start", of.sentence()))
     }
 }
