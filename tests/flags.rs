@@ -195,9 +195,11 @@ const TRAINING: &[Row] = &[
     ("--out", &[("", Refused("--out"))]),
     ("--baseline", &[("transformer", Works), ("nobody", Refused("nobody"))]),
     ("--longer", &[("hold", Refused("it needs --resume"))]),
+    ("--resume-or-start", &[("", Refused("--resume-or-start"))]),
     ("--resume", &[("nowhere", Refused("nowhere is not the folder of a run"))]),
     ("--eval-every", &[("0", Works), ("1", Works), (MOST, Works)]),
     ("--data", &[("/no/such/place", Refused("/no/such/place"))]),
+    ("--tensorboard", &[("", Works)]),
     ("--json", &[("", Works)]),
     ("--quiet", &[("", Works)]),
 ];

@@ -51,6 +51,7 @@ mod recovery;
 mod resumption;
 mod safety;
 mod settings;
+mod status;
 mod task;
 mod trainer;
 

@@ -170,12 +170,19 @@ pub struct Output {
     /// --variant, --seed or --seeds, what is new is trained, and what is there stays
     #[arg(long, value_name = "RUN", conflicts_with = "out", value_parser = place(), help_heading = "Output")]
     pub resume: Option<PathBuf>,
+    /// Go on with the run in this folder, or begin it there if it is not there yet: one command that a
+    /// scheduler may start again and again
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "resume"], value_parser = place(), help_heading = "Output")]
+    resume_or_start: Option<PathBuf>,
     /// Validate every so many steps; 0 for only at the end
     #[arg(long, value_name = "STEPS", help_heading = "Output")]
     pub eval_every: Option<u64>,
     /// Compare the other variants with this one [default: transformer, or the first]
     #[arg(long, value_name = "VARIANT", help_heading = "Output")]
     pub baseline: Option<String>,
+    /// Write event files for TensorBoard too, a folder a model: tensorboard --logdir RUN
+    #[arg(long, help_heading = "Output")]
+    pub tensorboard: bool,
     /// Print the results as one line of JSON, the last on standard output
     #[arg(long, help_heading = "Output")]
     pub json: bool,

@@ -104,7 +104,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     let failed = |error| format!("cannot create {}: {error}", folder.display());
     std::fs::create_dir_all(folder).map_err(failed)?;
     let [html, json] = free_names(folder);
-    write_json(&json, &entries)?;
+    let about = models::about(measured.len(), &probed);
+    let version = env!("CARGO_PKG_VERSION");
+    write_json(&json, &json!({ "version": version, "about": about, "models": entries }))?;
     write_atomically(&html, page.as_bytes())?;
     show::result(html.display());
     Ok(())
