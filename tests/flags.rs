@@ -58,6 +58,9 @@ const TRAINING: &[Row] = &[
             ("nan", Refused("--neutreno-lambda")),
         ],
     ),
+    // With a folder that can be started from: tests/start.rs.
+    ("--from", &[("/no/such/place", Refused("does not go with --from"))]),
+    ("--use", &[("best", Refused("--from <MODEL>")), ("worst", Refused("--use"))]),
     (
         "--resformer-kind",
         &[
@@ -237,12 +240,12 @@ const TEXT: &[Row] = &[
             ("bytes", Works),
             ("bpe:300", Works),
             ("bpe:0", Refused("--tokenizer")),
+            ("nowhere.json", Refused("nowhere.json")),
+            ("~/x.json", Refused("$HOME")),
         ],
     ),
     ("--eval-tokens", &[("2", Works), (MOST, Works), ("1", Refused("--eval-tokens"))]),
     ("--sample-every", &[("0", Works), ("1", Works), (MOST, Works)]),
-    // With a folder that can be started from: tests/start.rs.
-    ("--from", &[("/no/such/place", Refused("does not go with --from"))]),
     (
         "--lambda-warmup",
         &[
