@@ -4,7 +4,7 @@
 mod common;
 
 use common::programs::{SMALL, path_of, program, said, text_file};
-use neutreno::measure::MEASUREMENTS;
+use neutreno::measure::{MEASUREMENTS, OF_HEADS};
 use neutreno::run::{Going, Status};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -254,7 +254,10 @@ fn all_that_is_measured_is_on_the_page() {
         let of = if measurement.of_states { "states" } else { "layers" };
         assert_eq!(table[measurement.name][0], of, "{}", measurement.name);
     }
-    assert_eq!(table.len(), MEASUREMENTS.len());
+    for measurement in OF_HEADS {
+        assert_eq!(table[measurement.name][0], "heads", "{}", measurement.name);
+    }
+    assert_eq!(table.len(), MEASUREMENTS.len() + OF_HEADS.len());
 }
 
 /// `status.json` says how a run ended.

@@ -115,6 +115,26 @@ pub const MEASUREMENTS: [Measurement; 13] = [
     ),
 ];
 
+/// What is measured of each head too, with the name under which [`Measured`] has that: for each layer a
+/// number for each of its heads, layer after layer.
+pub const OF_HEADS: [Measurement; 3] = [
+    layers(
+        "attention_concentration_by_head",
+        "Attention concentration of each head",
+        "The entropy, in nats, of the shares of attention that the tokens receive from one head.",
+    ),
+    layers(
+        "first_token_importance_by_head",
+        "First-token importance of each head",
+        "The share of a head's attention that the first token receives.",
+    ),
+    layers(
+        "energy_ratio_by_head",
+        "Energy J of each head, outputs over values",
+        "How much of J one attention step of a head leaves.",
+    ),
+];
+
 const fn states(name: &'static str, title: &'static str, meaning: &'static str) -> Measurement {
     Measurement { name, title, meaning, of_states: true }
 }
@@ -124,7 +144,7 @@ const fn layers(name: &'static str, title: &'static str, meaning: &'static str) 
 }
 
 /// What was measured: for each of [`MEASUREMENTS`], a number a layer. Where there is one for the
-/// embedding, it comes first.
+/// embedding, it comes first. For each of [`OF_HEADS`], a number for each head of each layer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Measured(pub BTreeMap<String, Vec<f64>>);
@@ -189,6 +209,7 @@ impl Measured {
 ///     let numbers = measured.get(measurement.name).unwrap();
 ///     assert_eq!(numbers.len(), 3 + usize::from(measurement.of_states));
 /// }
+/// assert_eq!(measured.get("energy_ratio_by_head").unwrap().len(), 3 * 2);
 /// # Ok::<(), neutreno_models::engine::Error>(())
 /// ```
 pub fn measure(trace: &Trace) -> Result<Measured> {
@@ -226,6 +247,11 @@ pub fn measure(trace: &Trace) -> Result<Measured> {
         add("energy_ratio", of.j[1] / of.j[0]);
         add("energy_e_values", of.e[0]);
         add("energy_e_outputs", of.e[1]);
+        for head in of.heads {
+            add("attention_concentration_by_head", head.concentration);
+            add("first_token_importance_by_head", head.first_token);
+            add("energy_ratio_by_head", head.j[1] / head.j[0]);
+        }
     }
     Ok(Measured(measured))
 }
