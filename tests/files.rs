@@ -252,10 +252,15 @@ fn all_that_is_measured_is_on_the_page() {
     let table = &page.tables["What is measured"];
     for measurement in MEASUREMENTS {
         let of = if measurement.of_states { "states" } else { "layers" };
-        assert_eq!(table[measurement.name][0], of, "{}", measurement.name);
+        assert_eq!(table[measurement.name][..2], [of, measurement.unit], "{}", measurement.name);
     }
     for measurement in OF_HEADS {
-        assert_eq!(table[measurement.name][0], "heads", "{}", measurement.name);
+        assert_eq!(
+            table[measurement.name][..2],
+            ["heads", measurement.unit],
+            "{}",
+            measurement.name
+        );
     }
     assert_eq!(table.len(), MEASUREMENTS.len() + OF_HEADS.len());
 }

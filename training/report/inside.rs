@@ -162,10 +162,10 @@ pub(super) fn heat_maps(models: &[MeasuredModel]) -> Vec<DrawnMap> {
     let variants = variants(models);
     let over_training = MEASUREMENTS.iter().filter(|_| models.iter().any(|m| m.steps.len() > 1));
     let of_steps = over_training.map(|measurement| {
-        let Measurement { name, title, meaning, .. } = measurement;
+        let Measurement { name, meaning, .. } = measurement;
         DrawnMap {
             name: format!("{name}_by_block_and_step"),
-            title: (*title).into(),
+            title: format!("{} ({})", measurement.title, measurement.unit),
             caption: format!("Over training. {meaning}"),
             map: map(("step", true), &variants, |model| blocks_and_steps(model, measurement)),
             variants: variants.iter().map(|variant| variant.name.into()).collect(),
@@ -219,6 +219,14 @@ fn blocks_and_heads(model: &MeasuredModel, measurement: &Measurement) -> Vec<(u6
     numbers.iter().enumerate().map(cell).collect()
 }
 
+/// What is on an axis.
+fn named(measurement: &Measurement) -> String {
+    // J and E keep their letters.
+    let mut letters = measurement.title.chars();
+    let first = letters.next().unwrap_or_default().to_lowercase();
+    format!("{first}{} ({})", letters.as_str(), measurement.unit)
+}
+
 /// A line for each variant over the blocks; 0 is the embedding.
 fn depth(measurement: &Measurement, variants: &[Variant]) -> Plot {
     let first = u64::from(!measurement.of_states);
@@ -234,7 +242,7 @@ fn depth(measurement: &Measurement, variants: &[Variant]) -> Plot {
     };
     Plot {
         x: "block",
-        y: measurement.title.to_lowercase(),
+        y: named(measurement),
         logarithmic: false,
         lines: variants.iter().enumerate().map(line).collect(),
         levels: vec![],
@@ -257,7 +265,7 @@ fn training(measurement: &Measurement, variants: &[Variant]) -> Plot {
     };
     Plot {
         x: "step",
-        y: measurement.title.to_lowercase(),
+        y: named(measurement),
         logarithmic: false,
         lines: variants.iter().enumerate().map(line).collect(),
         levels: vec![],

@@ -139,7 +139,8 @@ fn alone(
     let drawn = draw(&below);
     area.present().ok()?;
     drop((top, below, area));
-    drawn.map(|()| svg)
+    // Cells side by side show no seams.
+    drawn.map(|()| svg.replace("<rect ", "<rect shape-rendering=\"crispEdges\" "))
 }
 
 /// About how wide a name with its dash is.
