@@ -31,7 +31,22 @@ const HUGE: &str = "99999999999999999999999";
 const TRAINING: &[Row] = &[
     (
         "--variant",
-        &[("all", Works), ("neutreno+resformer,svformer", Works), ("", Refused("--variant"))],
+        &[
+            ("all", Works),
+            ("neutreno+resformer,svformer", Works),
+            ("neutreno:-0.2,neutreno+resformer:1:sparse:3:1,resformer:learnable-plus", Works),
+            ("resformer:identity,resformer", Works),
+            ("", Refused("--variant")),
+            ("neutreno:", Refused("\"\" is out of place: λ follows this name")),
+            ("neutreno:0.2:0.4", Refused("\"0.4\" is out of place")),
+            ("neutreno:nan", Refused("--neutreno-lambda must be finite")),
+            ("transformer:0.2", Refused("no constants follow this name")),
+            ("resformer:0.2", Refused("a kind follows this name")),
+            ("resformer:constant:x", Refused("\"x\" is not such a number")),
+            ("resformer:sparse:5:0", Refused("--resformer-layers: layer 0 cannot mix")),
+            ("reformer:sparse", Refused("[possible values: all, transformer,")),
+            ("neutreno,neutreno:0.6,neutreno:0.4", Refused("are the same model")),
+        ],
     ),
     (
         "--neutreno-lambda",
@@ -39,10 +54,19 @@ const TRAINING: &[Row] = &[
             ("0", Works),
             ("-1000", Works),
             ("1e39", Refused("--neutreno-lambda")),
+            ("0.2,0.4", Refused("--variant neutreno:0.2,neutreno:0.4")),
             ("nan", Refused("--neutreno-lambda")),
         ],
     ),
-    ("--resformer-kind", &[("constant", Works), ("sparse", Works), ("learnable", Works)]),
+    (
+        "--resformer-kind",
+        &[
+            ("constant", Works),
+            ("sparse", Works),
+            ("learnable", Works),
+            ("sparse,learnable", Refused("--resformer-kind")),
+        ],
+    ),
     ("--resformer-lambda", &[("1", Refused("--resformer-lambda has no effect"))]),
     ("--resformer-layers", &[("1", Refused("--resformer-layers has no effect"))]),
     ("--preset", &[("none", Refused("--preset"))]),
@@ -95,7 +119,16 @@ const TRAINING: &[Row] = &[
     ),
     ("--steps", &[("1", Works), ("0", Refused("--steps")), (HUGE, Refused("--steps"))]),
     ("--minutes", &[("0", Refused("--minutes")), ("inf", Refused("--minutes"))]),
-    ("--lr", &[("0", Works), ("1e-320", Works), ("-1", Refused("--lr")), ("inf", Refused("--lr"))]),
+    (
+        "--lr",
+        &[
+            ("0", Works),
+            ("1e-320", Works),
+            ("-1", Refused("--lr")),
+            ("inf", Refused("--lr")),
+            ("1e-3,3e-3", Refused("one is taken here, not a list")),
+        ],
+    ),
     ("--warmup", &[("0", Works), (MOST, Works)]),
     ("--decay", &[("constant", Works), ("linear", Works), ("cosine", Works)]),
     ("--weight-decay", &[("0", Works), ("1e-320", Works), ("nan", Refused("--weight-decay"))]),
@@ -111,6 +144,14 @@ const TRAINING: &[Row] = &[
         ],
     ),
     ("--average", &[("0", Works), ("0.999999", Works), ("1", Refused("--average"))]),
+    (
+        "--patience",
+        &[
+            ("0", Works),
+            ("1", Refused("--patience counts the validations")),
+            ("-1", Refused("--patience")),
+        ],
+    ),
     ("--measure-every", &[("0", Works), ("1", Works), (MOST, Works)]),
     ("--seed", &[("0", Works), (MOST, Works)]),
     ("--seeds", &[("2", Works), ("0", Refused("--seeds")), ("1001", Refused("--seeds"))]),
@@ -521,6 +562,7 @@ fn of_doctor() {
 fn of_measure() {
     const ROWS: &[Row] = &[
         ("--data", &[("/no/such/place", Refused("/no/such/place"))]),
+        ("--use", USE),
         ("--sequences", &[("1", Works), ("2147483647", Works), ("0", Refused("--sequences"))]),
         (
             "--heads",
@@ -582,8 +624,21 @@ fn of_report() {
     });
 }
 
+/// Which weights, of a run of two steps.
+const USE: &[(&str, Then)] = &[
+    ("last", Works),
+    ("best", Works),
+    ("2", Works),
+    ("1", Refused("there is no checkpoint of step 1")),
+    ("worst", Refused("--use")),
+];
+
 const MODELS: &[Row] = &[
-    ("--model", &[("nowhere", Refused("--model nowhere")), ("", Refused("--model"))]),
+    (
+        "--model",
+        &[("nowhere", Refused("nowhere: there is no such folder")), ("", Refused("--model"))],
+    ),
+    ("--use", USE),
     (
         "--variant",
         &[
@@ -713,7 +768,10 @@ fn of_generate() {
 #[test]
 fn of_evaluate() {
     const ROWS: &[Row] = &[
-        ("--data", &[("/no/such/place", Refused("/no/such/place")), (".", Refused("cannot read"))]),
+        (
+            "--data",
+            &[("/no/such/place", Refused("/no/such/place")), (".", Refused("holds no corpus"))],
+        ),
         (
             "--context",
             &[
@@ -733,6 +791,20 @@ fn of_evaluate() {
             ],
         ),
         ("--batch", &[("1", Works), ("1000", Works), ("0", Refused("--batch"))]),
+        (
+            "--split",
+            &[
+                ("train", Works),
+                ("validation", Works),
+                ("test", Works),
+                ("all", Works),
+                ("none", Refused("--split")),
+            ],
+        ),
+        ("--by-position", &[("", Works)]),
+        ("--per-token", &[("x.csv", Works), ("/no/such/place/x.csv", Refused("/no/such/place"))]),
+        ("--per-class", &[("x.csv", Refused("--per-class is for models of images"))]),
+        ("--confusion", &[("x.csv", Refused("--confusion is for models of images"))]),
     ];
     let folder = tempfile::tempdir().unwrap();
     let [trained, text] = trained(folder.path());
@@ -745,6 +817,40 @@ fn of_evaluate() {
         }
         if !tries("--data") {
             command.arg("--data").arg(&text);
+        }
+        command.args(flags).output().expect("the program starts")
+    });
+}
+
+#[test]
+fn of_predict() {
+    const ROWS: &[Row] = &[
+        ("--out", &[("new", Works), ("", Refused("--out"))]),
+        ("--variant", &[("svformer", Works), ("resformer", Refused("has no model resformer"))]),
+        ("--use", USE),
+        ("--batch", &[("1", Works), ("1000", Works), ("0", Refused("--batch"))]),
+        ("--ground", &[("black", Works), ("#0000f", Refused("--ground"))]),
+        ("--skip-broken", &[("", Works)]),
+        ("--json", &[("", Works)]),
+        ("--quiet", &[("", Works)]),
+        ("--device", &[("cpu", Works), ("x", Refused("at least three letters"))]),
+        ("--threads", &[("0", Works), ("1025", Refused("--threads"))]),
+        ("--as-hardware", &[(ALONE, Refused("the CPU is no GPU"))]),
+        ("--list-devices", &[("", Works)]),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let (data, trained) = (folder.path().join("scenes"), folder.path().join("trained"));
+    scenes(&data);
+    let mut command = program("image_segmentation");
+    command.args(SMALL.split_whitespace()).args(["--patch", "4", "--variant", "svformer"]);
+    command.args(["--data", &path_of(&data), "--out", &path_of(&trained)]);
+    assert!(command.status().unwrap().success());
+    check("predict", &[ROWS], |flags| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = program("predict");
+        command.current_dir(folder.path()).arg(&trained).arg(data.join("test"));
+        if flags[0].split('=').next() != Some("--out") {
+            command.args(["--out", "said"]);
         }
         command.args(flags).output().expect("the program starts")
     });
@@ -769,6 +875,9 @@ fn of_paths_that_begin_with_a_tilde() {
         ("generate", "--prompt-file=~/x"),
         ("evaluate", "--model=~/x"),
         ("evaluate", "--data=~/x"),
+        ("evaluate", "~/x"),
+        ("evaluate", "--per-token=~/x"),
+        ("predict", "--out=~/x"),
     ] {
         let output = program(name).arg(typed).output().unwrap();
         let said = said(&output);
@@ -776,21 +885,37 @@ fn of_paths_that_begin_with_a_tilde() {
     }
 }
 
-/// Of a list that is typed twice the last one counts, as of every other flag.
+/// Where two values may be meant, the last one alone would count without a word.
 #[test]
-fn lists_do_not_add_up() {
+fn what_is_typed_twice_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let text = text_file(folder.path());
     let out = folder.path().join("run");
-    let mut command = program("lm_wikitext");
-    command.args(SMALL.split_whitespace()).args(["--context", "8", "--variant", "transformer"]);
-    command.args(["--variant", "svformer", "--json", "--data", &path_of(&text)]);
-    let output = command.args(["--out", &path_of(&out)]).output().unwrap();
-    let summary = common::programs::json(&output);
-    let variants = summary["variants"].as_array().unwrap();
-    assert_eq!((variants.len(), &variants[0]["variant"]), (1, &"svformer".into()));
+    let begin = |flags: &[&str]| {
+        let mut command = program("lm_wikitext");
+        command.args(SMALL.split_whitespace()).args(["--context", "8"]).args(flags);
+        command.args(["--data", &path_of(&text), "--out", &path_of(&out)]).output().unwrap()
+    };
+    for flags in [
+        ["--variant=transformer", "--variant=svformer"],
+        ["--neutreno-lambda=0.2", "--neutreno-lambda=0.4"],
+        ["--resformer-kind=sparse", "--resformer-kind=learnable"],
+        ["--seed=2", "--seed=3"],
+    ] {
+        let again = flags[0].split('=').next().unwrap();
+        let output = begin(&flags);
+        let said = said(&output);
+        assert!(said.contains(again) && said.contains("is typed twice"), "{said}");
+        assert!(!output.status.success() && !out.exists());
+    }
+    // What was typed for a run is replaced by what is typed when it goes on.
+    assert!(begin(&["--variant=svformer"]).status.success());
+    let resume = |program_: &str, flags: &[&str]| {
+        program(program_).args(["--resume", &path_of(&out)]).args(flags).output().unwrap()
+    };
+    let output = resume("lm_wikitext", &["--steps", "3", "--quiet"]);
+    assert!(output.status.success(), "{}", said(&output));
     // Other programs say whose run it is, instead of complaining of flags that nobody typed.
-    let output = program("image_classification").args(["--resume", &path_of(&out)]).output();
-    let said = said(&output.unwrap());
+    let said = said(&resume("image_classification", &[]));
     assert!(said.contains("lm_wikitext --resume"), "{said}");
 }

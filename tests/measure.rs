@@ -100,7 +100,7 @@ fn runs_of_text_and_images_are_measured() {
     let output =
         program("measure", &format!("{run} --device cpu --out new/page"), elsewhere.path());
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("Transformer, seed 1, after 4 steps, its latest checkpoint"), "{said}");
+    assert!(said.contains("Transformer, seed 1: its latest checkpoint, after 4 steps"), "{said}");
     assert!(said.contains("SVFormer, seed 1: left out, it has no checkpoint yet"), "{said}");
     let json = fs::read_to_string(elsewhere.path().join("new/page/measurements.json")).unwrap();
     let of_checkpoint = models_of(&json);

@@ -4,7 +4,7 @@
 mod common;
 
 use common::programs::{json, program, said, text_file};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::io::Write;
 use std::path::Path;
 #[cfg(unix)]
@@ -64,6 +64,74 @@ fn trains_all_variants_and_leaves_a_whole_folder() {
     let kept: Value =
         serde_json::from_str(&std::fs::read_to_string(run.join("summary.json")).unwrap()).unwrap();
     assert_eq!(kept, summary);
+}
+
+/// What differs between the models of a run is in every name: of results, folders and the legend.
+#[test]
+fn a_variant_is_trained_with_several_constants() {
+    let folder = tempfile::tempdir().unwrap();
+    let variants =
+        "transformer,neutreno:0.2,neutreno:0.4,resformer:sparse,resformer:learnable,svformer";
+    let text = text_file(folder.path());
+    let flags = ["--variant", variants, "--baseline", "neutreno:0.2", "--data"];
+    let output = run(folder.path(), &[&flags[..], &[text.to_str().unwrap()]].concat());
+    assert!(output.status.success(), "{}", said(&output));
+    let summary = json(&output);
+    assert_eq!(summary["baseline"], "neutreno-0.2");
+    let expected = [
+        ("transformer", "Transformer", json!(null)),
+        ("neutreno-0.2", "NeuTRENO λ=0.2", json!({ "neutreno_lambda": 0.2 })),
+        ("neutreno-0.4", "NeuTRENO λ=0.4", json!({ "neutreno_lambda": 0.4 })),
+        ("resformer-sparse", "ResFormer-sparse", json!({ "resformer_kind": "sparse" })),
+        ("resformer-learnable", "ResFormer-learnable", json!({ "resformer_kind": "learnable" })),
+        ("svformer", "SVFormer", json!(null)),
+    ];
+    let report = std::fs::read_to_string(folder.path().join("run/report.html")).unwrap();
+    let mut losses = std::collections::BTreeSet::new();
+    assert_eq!(summary["variants"].as_array().unwrap().len(), expected.len());
+    for ((name, label, constants), model) in
+        expected.iter().zip(summary["variants"].as_array().unwrap())
+    {
+        assert_eq!((&model["variant"], &model["constants"]), (&json!(name), constants));
+        losses.insert(model["validation_loss"].to_string());
+        let config = folder.path().join(format!("run/{name}-seed1/config.json"));
+        let config: Value = serde_json::from_slice(&std::fs::read(config).unwrap()).unwrap();
+        let lambda = |value: &Value| value["neutreno_lambda"].as_f64().map(|lambda| lambda as f32);
+        assert_eq!(lambda(&config), lambda(constants), "{name}");
+        assert!(report.contains(&format!("</span>{label}</li>")), "no {label} in the legend");
+    }
+    assert_eq!(losses.len(), expected.len(), "all are models of their own");
+    // A constant that was typed with the variant is the constant of the flag: the same bits.
+    let other = tempfile::tempdir().unwrap();
+    let flags =
+        ["--variant", "neutreno", "--neutreno-lambda", "0.2", "--data", text.to_str().unwrap()];
+    assert!(run(other.path(), &flags).status.success());
+    let weights = |folder: &Path, model: &str| {
+        std::fs::read(folder.join("run").join(model).join("model.safetensors")).unwrap()
+    };
+    let as_flag = weights(other.path(), "neutreno-seed1");
+    assert!(as_flag == weights(folder.path(), "neutreno-0.2-seed1"));
+    assert!(as_flag != weights(folder.path(), "neutreno-0.4-seed1"));
+    // Other programs find it by both names.
+    for name in ["neutreno:0.2", "neutreno-0.2"] {
+        let output = program("generate")
+            .args([
+                "--variant",
+                name,
+                "--tokens",
+                "3",
+                "--prompt",
+                "the",
+                "--device",
+                "cpu",
+                "--model",
+            ])
+            .arg(folder.path().join("run"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+        assert!(said(&output).contains("NeuTRENO λ=0.2"), "{}", said(&output));
+    }
 }
 
 #[test]

@@ -301,8 +301,6 @@ fn what_cannot_be_gone_on_with_says_why() {
         (["--baseline", "resformer"], "--baseline resformer is not among the variants"),
         (["--lr", "0.5"], "learning_rate"),
         (["--width", "32"], "width"),
-        (["--seed", "9"], "seeds"),
-        (["--variant", "neutreno"], "variants"),
         (["--out", "elsewhere"], "--out"),
     ] {
         let mut command = bench.resume("whole");
@@ -464,6 +462,116 @@ fn scores_of_one_table_are_of_the_same_data_or_it_says_so() {
     assert!(shown.contains("Not all models were scored on the same data"), "{shown}");
     assert!(!shown.contains("below the Transformer") && !shown.contains("above the Transformer"));
     assert_eq!(scored(), [[99, all], [all, all]]);
+}
+
+/// The SHA-256 of the weights of each model of a run, by its folder.
+fn weights(run: &Path) -> BTreeMap<String, Vec<u8>> {
+    let files = files(run).into_iter().filter(|(path, _)| {
+        path.ends_with("model.safetensors") && !path.to_string_lossy().contains("checkpoints")
+    });
+    let model = |path: &Path| path.parent().unwrap().file_name().unwrap().to_str().unwrap().into();
+    files.map(|(path, bytes)| (model(&path), Sha256::digest(bytes).to_vec())).collect()
+}
+
+/// More variants and seeds, one after the other, come to the bits of all at once, and nothing that is
+/// there is trained again.
+#[test]
+fn a_run_that_is_extended_ends_with_the_same_bits() {
+    const ALL: &str = "transformer,neutreno,svformer,neutreno:0.2";
+    for number in 0..PROGRAMS.len() {
+        let bench = Bench::of(number);
+        let mut command = bench.begin("at once");
+        command.args(["--seeds", "2", "--variant", ALL]);
+        bench.finish(once(command));
+        let mut command = bench.begin("extended");
+        command.args(["--neutreno-lambda", "0.6", "--variant", "transformer,neutreno"]);
+        bench.finish(once(command));
+        let before = weights(&bench.run("extended"));
+        let extend = |flags: &[&str]| {
+            let mut command = bench.resume("extended");
+            command.args(flags);
+            said(&bench.finish(command))
+        };
+        // The flag for NeuTRENO still has its use, though it is not typed again.
+        let shown = extend(&["--variant", "svformer"]);
+        assert!(shown.contains("new in this run: svformer\n"), "{shown}");
+        let shown = extend(&["--variant", "neutreno:0.2", "--seed", "2"]);
+        assert!(shown.contains("new in this run: neutreno-0.2, seed 2\n"), "{shown}");
+        let shown = extend(&["--seeds", "1"]);
+        assert!(shown.contains("finished already"), "{shown}");
+        let (extended, mut whole) =
+            (weights(&bench.run("extended")), weights(&bench.run("at once")));
+        assert_eq!((before.len(), extended.len(), whole.len()), (2, 8, 8));
+        assert!(before.iter().all(|(name, hash)| extended[name] == *hash));
+        // λ of text is 0.4 and of images 0.6, so NeuTRENO's are of another run.
+        if number == 0 {
+            let other = |name: &str| name.starts_with("neutreno-seed");
+            assert!(whole.iter().all(|(name, hash)| (extended[name] != *hash) == other(name)));
+            whole.retain(|name, _| !other(name));
+        }
+        assert!(whole.iter().all(|(name, hash)| extended[name] == *hash));
+        let [one, other] = ["at once", "extended"].map(|run| {
+            let summary = json_of(&bench.run(run).join("summary.json"));
+            let models = summary["variants"].as_array().unwrap().clone();
+            models.iter().map(|m| format!("{}, {}", m["variant"], m["seed"])).collect::<Vec<_>>()
+        });
+        assert_eq!(one, other);
+    }
+}
+
+/// A command in which the last value of each flag is the only one.
+fn once(command: Command) -> Command {
+    let mut flags: BTreeMap<String, String> = BTreeMap::new();
+    let typed: Vec<String> =
+        command.get_args().map(|argument| argument.to_str().unwrap().to_owned()).collect();
+    for pair in typed.chunks(2) {
+        flags.insert(pair[0].clone(), pair[1].clone());
+    }
+    let mut once = Command::new(command.get_program());
+    once.args(flags.into_iter().flat_map(|(flag, value)| [flag, value])).stdin(Stdio::null());
+    once
+}
+
+/// What is new is compared with what is there only where both learn by one schedule.
+#[test]
+fn an_extension_that_would_not_compare_is_refused_or_said() {
+    let bench = Bench::new();
+    let resumed = |name: &str, flags: &[&str]| {
+        let mut command = bench.resume(name);
+        let output = command.args(flags).output().unwrap();
+        (output.status.success(), said(&output))
+    };
+    let begin = |name: &str| copy(&bench.run("whole"), &bench.run(name));
+    begin("extended");
+    let untouched = files(&bench.run("extended"));
+    for (flags, why) in [
+        (&["--seeds", "2", "--steps", "60"][..], "seed 2 would learn by the stretched schedule"),
+        (&["--variant", "neutreno", "--steps", "60", "--longer", "stretch"], "first what is new"),
+        (&["--variant", "neutreno:0.4,neutreno"], "are the same model"),
+    ] {
+        let (good, said) = resumed("extended", flags);
+        assert!(!good && said.contains(why), "{said}");
+    }
+    assert!(untouched == files(&bench.run("extended")));
+    // The constants of a model that is there cannot change; as another model they can.
+    let (good, said) = resumed("extended", &["--variant", "neutreno"]);
+    assert!(good, "{said}");
+    let (good, said) = resumed("extended", &["--neutreno-lambda", "0.2"]);
+    assert!(!good && said.contains("neutreno has other constants in this run"), "{said}");
+    assert!(said.contains("like neutreno:0.2"), "{said}");
+    // A schedule that is the same for all: longer and wider at once, or one after the other.
+    begin("longer");
+    let longer = ["--steps", "60", "--longer", "restart"];
+    let (good, said) = resumed("longer", &[&longer[..], &["--variant", "neutreno"]].concat());
+    assert!(good, "{said}");
+    let (good, said) = resumed("extended", &longer);
+    assert!(good, "{said}");
+    assert_eq!(weights(&bench.run("longer")), weights(&bench.run("extended")));
+    // Where it was stretched once, it says so.
+    begin("stretched");
+    assert!(resumed("stretched", &["--steps", "60"]).0);
+    let (good, said) = resumed("stretched", &["--seed", "9"]);
+    assert!(good && said.contains("was stretched after 40 steps; what is new has it"), "{said}");
 }
 
 /// The run's own tokenizer cuts the text, and is not trained again: one that lacks a word that was

@@ -2,15 +2,17 @@
 
 use crate::engine::{self, Device};
 use crate::error::Error;
+use crate::extension::{Extension, rates_differ};
 use crate::forecast::Forecast;
 use crate::models::{Model, Planned, Results, write_page, write_results};
 use crate::needs::{needs, seconds_per_step};
 use crate::observer::{Observer, Started};
 use crate::recovery::Recovery;
-use crate::resumption::{changes, check_made, lengthen};
+use crate::resumption::{changes, check_made, lengthen, settings_of};
 use crate::run::checkpoint;
 use crate::run::{
-    FILES, ModelFolder, RunFolder, RunLock, Summary, VariantSummary, name_to_json, write_json,
+    FILES, ModelFolder, RunFolder, RunLock, STOPPED_EARLY, Summary, VariantSummary, check_name,
+    name_to_json, write_json,
 };
 use crate::safety::Safety;
 use crate::settings::{Longer, Settings};
@@ -20,7 +22,7 @@ use crate::trainer::{Outcome, Training};
 use crate::variant::VariantConfig;
 use serde_json::{Value, json};
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -46,7 +48,8 @@ pub struct Comparison<'a, T: Task> {
     pub parent: PathBuf,
     /// The name of the run's folder; `None` to make one from the time.
     pub name: Option<OsString>,
-    /// A run to go on with; then `parent` and `name` mean nothing, and `minutes` must be `None`.
+    /// A run to go on with; then `parent` and `name` mean nothing, and `minutes` must be `None`. It keeps
+    /// the variants and seeds that it has, and gets those that are new.
     pub resume: Option<PathBuf>,
     /// How the learning rate goes on where a run that is gone on with becomes longer; `None` to
     /// stretch its schedule and say what else there is.
@@ -75,17 +78,34 @@ impl<'a, T: Task> Comparison<'a, T> {
     /// Trains all models and writes the run's folder: `run.json`, the task's own files, a folder
     /// for each model, and after each model `summary.json` and `report.html` anew; `status.json` says every
     /// few seconds where it is. An earlier run
-    /// is gone on with: models that are done stay, the others start at their latest checkpoint.
+    /// is gone on with: models that are done stay, the others start at their latest checkpoint. Variants
+    /// and seeds that are new in it come to the same bits as if they had been asked for at once.
     ///
     /// # Errors
     /// Anything that stops the run; what was finished until then is in its folder.
-    pub fn run(mut self, observer: &mut dyn Observer) -> Result<(Summary, RunFolder), Error> {
+    pub fn run(self, observer: &mut dyn Observer) -> Result<(Summary, RunFolder), Error> {
+        let Some(path) = &self.resume else { return self.run_all(None, observer) };
+        let folder = RunFolder::open(path)?;
+        let lock = folder.lock()?;
+        let extension = Extension::of(&folder.facts()?, self.variants, self.seeds);
+        let extension = extension.map_err(|why| refused(&folder, why))?;
+        let (variants, seeds) = (&extension.variants[..], &extension.seeds[..]);
+        let earlier = Earlier { folder, lock, news: extension.news() };
+        Comparison { variants, seeds, ..self }.run_all(Some(earlier), observer)
+    }
+
+    /// The same for all variants and seeds of a run.
+    fn run_all(
+        mut self,
+        earlier: Option<Earlier>,
+        observer: &mut dyn Observer,
+    ) -> Result<(Summary, RunFolder), Error> {
         // Finds what cannot work before anything is allocated or written.
         self.check_names()?;
         let planned = self.plan()?;
         self.settle_steps(&planned, observer)?;
-        let (folder, lock) = match self.resume.clone() {
-            Some(path) => self.reopen(&path, &planned, observer)?,
+        let (folder, lock) = match earlier {
+            Some(earlier) => self.reopen(earlier, &planned, observer)?,
             None => self.create()?,
         };
         if let Some(problem) = lock.problem() {
@@ -134,9 +154,11 @@ impl<'a, T: Task> Comparison<'a, T> {
         let names: Vec<String> = self.variants.iter().map(VariantConfig::name).collect();
         if let Some(name) = repeated(&names) {
             return Err(Error::Settings(format!(
-                "two of the variants are called {name}, the name under which results are kept: they                  need a run each"
+                "two of the variants are called {name}, the name under which results are kept: with \
+                 constants_in_name they have one each"
             )));
         }
+        names.iter().try_for_each(check_name)?;
         if let Some(seed) = repeated(self.seeds) {
             return Err(Error::Settings(format!("the seed {seed} is given twice")));
         }
@@ -310,25 +332,23 @@ impl<'a, T: Task> Comparison<'a, T> {
     /// is changed. Nothing is written before all of that is found out.
     fn reopen(
         &mut self,
-        path: &Path,
+        earlier: Earlier,
         planned: &[Planned<T>],
         observer: &mut dyn Observer,
     ) -> Result<(RunFolder, RunLock), Error> {
-        let folder = RunFolder::open(path)?;
-        let lock = folder.lock()?;
+        let Earlier { folder, lock, news } = earlier;
         let before = folder.facts()?;
         folder.check_files()?;
         if let Some(started) = before["started"].as_str() {
             self.started = started.to_owned();
         }
-        let refused = |why: String| {
-            let path = path.display();
-            Error::Settings(format!("{path} cannot continue like this: {why}"))
-        };
+        let refused = |why: String| refused(&folder, why);
         let facts = |comparison: &Self| {
             let mut facts = comparison.facts(&folder.name());
-            if let Some(files) = before.get(FILES) {
-                facts[FILES] = files.clone();
+            for name in [FILES, STRETCHED] {
+                if let Some(fact) = before.get(name) {
+                    facts[name] = fact.clone();
+                }
             }
             facts
         };
@@ -339,20 +359,42 @@ impl<'a, T: Task> Comparison<'a, T> {
             return Err(refused(format!("{problems}. {help}")));
         }
         let lengthened = lengthen(&mut self.settings, &before, self.longer).map_err(refused)?;
-        let mut begins = false;
+        let (mut begins, mut most) = (false, 0);
         for model in self.models(planned) {
             let name = model.planned.variant.name();
             let (config, steps) = (&model.planned.config, self.settings.steps);
             let made = check_made(&folder, (&name, model.seed), config, steps);
-            begins |= made.map_err(refused)?.is_none();
+            let made = made.map_err(refused)?;
+            begins |= made.is_none();
+            most = most.max(made.unwrap_or(0));
+        }
+        let stretched = rates_differ(&settings_of(&before).map_err(refused)?, &self.settings, most);
+        if let Some(news) = news.as_ref().filter(|_| stretched) {
+            return Err(refused(format!(
+                "{news} would learn by the stretched schedule from the first step on, and the models of \
+                 the run from step {most} on, so that they would not compare. Do one after the other, \
+                 first what is new, with the same --steps; or give --longer hold or --longer restart"
+            )));
         }
         if begins {
             self.task.check_start()?;
         }
-        observer.notice(&format!("going on with {}", path.display()));
+        observer.notice(&format!("going on with {}", folder.path().display()));
         lengthened.iter().for_each(|line| observer.notice(line));
+        if let Some(news) = &news {
+            observer.notice(&format!("new in this run: {news}"));
+            if let Some(step) = before[STRETCHED].as_u64() {
+                observer.notice(&format!(
+                    "the learning rate's schedule of this run was stretched after {step} steps; what is \
+                     new has it from the first step on, so it does not compare with what was there"
+                ));
+            }
+        }
         folder.remove_leftovers();
-        let now = facts(self);
+        let mut now = facts(self);
+        if stretched {
+            now[STRETCHED] = json!(most);
+        }
         if before != now {
             write_json(&folder.run_json(), &now)?;
         }
@@ -362,7 +404,7 @@ impl<'a, T: Task> Comparison<'a, T> {
     /// What came out for a model that is trained to the end and scored on as much as is wished for
     /// now, or can't be scored again.
     fn done(&self, folder: &ModelFolder, observer: &mut dyn Observer) -> Option<VariantSummary> {
-        let result = folder.result().filter(|result| result.steps == self.settings.steps)?;
+        let result = folder.result().filter(|result| self.is_at_its_end(result))?;
         let scored = self.task.scored(&self.settings, Extent::All);
         if scored.iter().all(|(name, value)| result.results.get(name) == Some(value)) {
             return Some(result);
@@ -374,6 +416,13 @@ impl<'a, T: Task> Comparison<'a, T> {
         }
         observer.notice(&format!("{name} keeps its scores: its last checkpoint is gone"));
         Some(result)
+    }
+
+    /// Whether all steps of a model are made, or it was stopped early and would be again.
+    fn is_at_its_end(&self, result: &VariantSummary) -> bool {
+        let early = result.results.get(STOPPED_EARLY).and_then(Value::as_u64);
+        let again = early.is_some_and(|then| self.settings.patience.is_some_and(|now| now <= then));
+        result.steps == self.settings.steps || again
     }
 
     /// The summary before any model is trained.
@@ -418,6 +467,22 @@ impl<'a, T: Task> Comparison<'a, T> {
         }
         facts
     }
+}
+
+/// Where `run.json` has the step after which the schedule of the learning rate was another, if it ever
+/// was.
+const STRETCHED: &str = "stretched_after";
+
+/// A run that is gone on with, which nobody else trains in meanwhile.
+struct Earlier {
+    folder: RunFolder,
+    lock: RunLock,
+    /// What is to be new in it.
+    news: Option<String>,
+}
+
+fn refused(folder: &RunFolder, why: String) -> Error {
+    Error::Settings(format!("{} cannot continue like this: {why}", folder.path().display()))
 }
 
 /// The first that is there twice.

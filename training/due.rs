@@ -98,6 +98,7 @@ mod tests {
         clip: 1.0,
         average: None,
         evaluate_every: 6,
+        patience: None,
         evaluate_start: false,
         measure_every: 0,
         sample_every: 4,

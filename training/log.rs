@@ -316,6 +316,15 @@ impl<'a> Log<'a> {
         self.state.seconds + self.started.elapsed().as_secs_f64()
     }
 
+    /// Whether the model was scored so often since its best score that training ends, and the patience
+    /// that came to its end.
+    pub fn out_of_patience(&self, settings: &Settings) -> Option<u64> {
+        let best = self.state.best.map_or(0, |(step, _)| step);
+        let scored = |steps: u64| steps.checked_div(settings.evaluate_every).unwrap_or(0);
+        let since = scored(self.state.steps) - scored(best);
+        settings.patience.filter(|patience| since >= *patience && self.state.steps > best)
+    }
+
     /// The step with the best score so far.
     pub fn best_step(&self) -> Option<u64> {
         self.state.best.map(|(step, _)| step)

@@ -1,7 +1,7 @@
 //! Whether a run can be gone on with, found out before anything is written.
 
 use crate::engine::optim::Curve;
-use crate::run::{RunFolder, checkpoint};
+use crate::run::{RunFolder, STOPPED_EARLY, checkpoint};
 use crate::settings::{Longer, Settings};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -9,11 +9,13 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// What two runs differ in that must be the same when one goes on with the other, in words.
-/// How long it trains, and when it is scored and shows something, may change.
+/// How long it trains, and when it is scored and shows something, may change; variants and seeds may come
+/// in addition ([`Extension`](crate::extension::Extension)).
 pub fn changes(before: &Value, now: &Value) -> Vec<String> {
-    const FREE: [&str; 9] = [
+    const FREE: [&str; 10] = [
         "steps",
         "evaluate_every",
+        "patience",
         "sample_every",
         "measure_every",
         "evaluation_tokens",
@@ -31,7 +33,7 @@ pub fn changes(before: &Value, now: &Value) -> Vec<String> {
             problems.push(format!("{name} was {} and would be {}", said(before), said(now)));
         }
     };
-    for name in ["task", "variants", "seeds", "tokenizer"] {
+    for name in ["task", "tokenizer"] {
         compare(name, &before[name], &now[name]);
     }
     let (old, new) = (&before["settings"], &now["settings"]);
@@ -54,6 +56,12 @@ pub fn changes(before: &Value, now: &Value) -> Vec<String> {
     problems
 }
 
+/// The settings of a run, from its `run.json`.
+pub fn settings_of(facts: &Value) -> Result<Settings, String> {
+    serde_json::from_value(facts["settings"].clone())
+        .map_err(|error| format!("its settings in run.json cannot be read: {error}"))
+}
+
 /// Lets the learning rate's schedule follow that of the run so far, and says how, if the number
 /// of steps is another now.
 pub fn lengthen(
@@ -61,8 +69,7 @@ pub fn lengthen(
     before: &Value,
     longer: Option<Longer>,
 ) -> Result<Option<String>, String> {
-    let before: Settings = serde_json::from_value(before["settings"].clone())
-        .map_err(|error| format!("its settings in run.json cannot be read: {error}"))?;
+    let before = settings_of(before)?;
     let (old, steps) = (before.steps, settings.steps);
     if longer.is_some() && steps <= old {
         return Err(format!(
@@ -109,8 +116,10 @@ pub fn check_made<C: Serialize + DeserializeOwned>(
     steps: u64,
 ) -> Result<Option<u64>, String> {
     let Some(folder) = folder.find_model(name, seed) else { return Ok(None) };
-    let result = folder.result().map(|result| result.steps);
-    if result == Some(steps) {
+    let result = folder.result();
+    let early = result.as_ref().is_some_and(|result| result.results.get(STOPPED_EARLY).is_some());
+    let result = result.map(|result| result.steps);
+    if result == Some(steps) || early {
         return Ok(result);
     }
     let found = checkpoint::newest(&folder).0;

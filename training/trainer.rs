@@ -15,7 +15,7 @@ use crate::resumption::is_same;
 use crate::run::checkpoint::{self, Found};
 use crate::run::disk::replace_file;
 use crate::run::state::State;
-use crate::run::{ModelFolder, Values, write_pictures};
+use crate::run::{ModelFolder, STOPPED_EARLY, Values, write_pictures};
 use crate::safety::Safety;
 use crate::settings::Settings;
 use crate::task::{Extent, Stop, Task, all_settings};
@@ -154,15 +154,26 @@ impl<T: Task> Training<'_, T> {
                     let scores = self.evaluate(learner, log, &stop)?;
                     log.evaluated(scores, task.scored(settings, Extent::Part));
                 }
-                if due.measurement {
+                let patience = log.out_of_patience(settings).filter(|_| due.evaluation && due.step);
+                if let Some(patience) = patience {
+                    log.observer.notice(&format!(
+                        "  stopped after step {steps}: no better score in {patience} validations \
+                         (--patience)"
+                    ));
+                }
+                let ends = patience.is_some();
+                if due.measurement || ends {
                     let measured = learner.with_best_weights(|model, _| {
                         measure_probes(*task, model, PROBES, settings.batch)
                     });
                     log.measured(measured?);
                 }
-                if due.sample {
+                if due.sample || ends {
                     let key = Key::new(self.seed).named("sample").fold(steps);
                     log.sampled(learner.with_best_weights(|model, _| task.sample(model, key))?);
+                }
+                if ends {
+                    break;
                 }
                 if let Some((every, show)) = self.growing
                     && due.step
@@ -340,7 +351,13 @@ impl<T: Task> Training<'_, T> {
         let scores = scores.with_all(scored);
         log.observer.evaluated(log.state.steps, &scores);
         log.tell_best();
-        let scores = scores.with_all(log.best());
+        let mut scores = scores.with_all(log.best());
+        if let Some(patience) = log.out_of_patience(self.settings)
+            && !interrupted
+            && log.state.steps < self.settings.steps
+        {
+            scores.set(STOPPED_EARLY, patience);
+        }
         Ok(self.outcome(learner, log, !interrupted, scores))
     }
 

@@ -1,13 +1,13 @@
 //! The flags that all training programs share.
 
 use super::safeguards::Safeguards;
+use super::variants::What;
 use clap::builder::{PathBufValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{ArgAction, Args, ValueEnum};
+use clap::{Args, ValueEnum};
 use neutreno::engine::gpu::Class;
 use neutreno::engine::optim::Curve;
 use neutreno::engine::{Device, Error};
 use neutreno::training::{Longer, Preset, Settings};
-use neutreno::{ResformerKind, Variant, VariantConfig};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -24,27 +24,6 @@ pub struct Common {
     pub safeguards: Safeguards,
     #[command(flatten)]
     pub output: Output,
-}
-
-/// What to train.
-#[derive(Debug, Args)]
-pub struct What {
-    /// What to train: one or several, separated by commas
-    #[arg(long, value_enum, action = ArgAction::Set, value_delimiter = ',', default_value = "all", help_heading = "What")]
-    pub variant: Vec<VariantName>,
-    /// NeuTRENO's λ, the strength of its term λ(V₁ − V) [default: 0.4 for text, 0.6
-    /// for images; 0.1 beside ResFormer]
-    #[arg(long, value_name = "LAMBDA", help_heading = "What")]
-    pub neutreno_lambda: Option<f32>,
-    /// How ResFormer mixes the first layer's value with its own
-    #[arg(long, value_enum, help_heading = "What")]
-    pub resformer_kind: Option<KindName>,
-    /// The coefficient of the first value, for the kinds constant and sparse [default: 2 and 5]
-    #[arg(long, value_name = "LAMBDA", help_heading = "What")]
-    pub resformer_lambda: Option<f32>,
-    /// The layers that mix, from 0, for the kind sparse [default: the last three eighths]
-    #[arg(long, value_name = "LAYER,...", action = ArgAction::Set, value_delimiter = ',', help_heading = "What")]
-    pub resformer_layers: Option<Vec<usize>>,
 }
 
 /// How to train it.
@@ -84,6 +63,10 @@ pub struct Training {
     /// what is scored and saved. 0 for the weights themselves
     #[arg(long, value_parser = share::<f64>, value_name = "DECAY", help_heading = "Training")]
     pub average: Option<f64>,
+    /// Stop a model once it was validated so many times (--eval-every) since its best score without a
+    /// better one; 0 for never. Its weights are then the last ones: --use best takes the best
+    #[arg(long, value_name = "TIMES", help_heading = "Training")]
+    pub patience: Option<u64>,
     /// Measure what the layers compute (token similarity, attention concentration, ...) every so
     /// many steps; 0 for only at the end
     #[arg(long, value_name = "STEPS", help_heading = "Training")]
@@ -148,7 +131,8 @@ pub struct Output {
     #[arg(long, value_name = "DIR", value_parser = place(), help_heading = "Output")]
     pub out: Option<PathBuf>,
     /// Go on with a run, from its latest checkpoint. No other flag is needed; some may be changed:
-    /// --steps (with --longer), those under Machine, and those under Safeguards and Output
+    /// --steps (with --longer), those under Machine, and those under Safeguards and Output. With more in
+    /// --variant, --seed or --seeds, what is new is trained, and what is there stays
     #[arg(long, value_name = "RUN", conflicts_with = "out", value_parser = place(), help_heading = "Output")]
     pub resume: Option<PathBuf>,
     /// Go on with the run in this folder, or begin it there if it is not there yet: one command that a
@@ -170,39 +154,6 @@ pub struct Output {
     /// Print results only
     #[arg(long, short, help_heading = "Output")]
     pub quiet: bool,
-}
-
-/// A variant as typed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum VariantName {
-    /// All four
-    All,
-    /// Plain attention
-    Transformer,
-    /// Adds λ(V₁ − V), against over-smoothing
-    Neutreno,
-    /// Attends to a mix of the first layer's value and its own
-    Resformer,
-    /// Attends to the first layer's value alone
-    Svformer,
-    /// Both NeuTRENO's term and ResFormer's mix
-    #[value(name = "neutreno+resformer")]
-    NeutrenoResformer,
-}
-
-/// A kind of ResFormer as typed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum KindName {
-    /// ½ and ½
-    Identity,
-    /// a fixed coefficient of the first value
-    Constant,
-    /// the same on some layers only
-    Sparse,
-    /// both factors learned, layer by layer
-    Learnable,
-    /// the layers' factors are learned shares of a learned total
-    LearnablePlus,
 }
 
 /// A decay as typed.
@@ -238,7 +189,8 @@ impl From<LongerName> for Longer {
 }
 
 pub fn number<T: FromStr>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| format!("\"{text}\" is not such a number"))
+    let list = if text.contains(',') { "; one is taken here, not a list" } else { "" };
+    text.parse().map_err(|_| format!("\"{text}\" is not such a number{list}"))
 }
 
 /// A size or a count. More than fits in 31 bits is meant by nobody, and products of two are safe.
@@ -308,9 +260,21 @@ pub fn meant(path: &Path) -> Result<(), &'static str> {
 
 impl Common {
     /// Settings, with what the flags change.
-    pub fn apply(&self, settings: &mut Settings) {
+    ///
+    /// # Errors
+    /// A patience that nothing would ever try.
+    pub fn apply(&self, settings: &mut Settings) -> Result<(), String> {
         self.training.apply(settings);
         set(&mut settings.evaluate_every, &self.output.eval_every);
+        let never = settings.evaluate_every == 0 || settings.evaluate_every >= settings.steps;
+        if settings.patience.is_some() && never && self.training.minutes.is_none() {
+            return Err(format!(
+                "--patience counts the validations while a model learns, and there is none: give an \
+                 --eval-every that is less than --steps {}",
+                settings.steps
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -324,6 +288,9 @@ impl Training {
         set(&mut settings.weight_decay, &self.weight_decay);
         set(&mut settings.clip, &self.clip);
         set(&mut settings.measure_every, &self.measure_every);
+        if let Some(patience) = self.patience {
+            settings.patience = (patience > 0).then_some(patience);
+        }
         if let Some(average) = self.average {
             settings.average = (average > 0.0).then_some(average);
         }
@@ -355,95 +322,4 @@ pub fn set<T: Clone>(value: &mut T, flag: &Option<T>) {
     if let Some(flag) = flag {
         *value = flag.clone();
     }
-}
-
-impl What {
-    /// The variants asked for, each once, for a model of so many layers. `new` gives each its
-    /// usual constants.
-    ///
-    /// # Errors
-    /// A flag that none of them uses, or that does not fit.
-    pub fn variants(
-        &self,
-        layers: usize,
-        new: impl Fn(Variant) -> VariantConfig,
-    ) -> Result<Vec<VariantConfig>, String> {
-        let all = || Variant::ALL.map(&new).to_vec();
-        let mut variants: Vec<VariantConfig> = Vec::new();
-        for name in &self.variant {
-            variants.extend(match name {
-                VariantName::All => all(),
-                VariantName::Transformer => vec![new(Variant::Transformer)],
-                VariantName::Neutreno => vec![new(Variant::Neutreno)],
-                VariantName::Resformer => vec![new(Variant::Resformer)],
-                VariantName::Svformer => vec![new(Variant::Svformer)],
-                VariantName::NeutrenoResformer => vec![VariantConfig::neutreno_resformer()],
-            });
-        }
-        let mut used = [false; 4];
-        for variant in &mut variants {
-            self.apply_constants(variant, &mut used);
-            variant.check(layers).map_err(|problem| flags(&problem))?;
-        }
-        let given = [
-            ("--neutreno-lambda", self.neutreno_lambda.is_some()),
-            ("--resformer-kind", self.resformer_kind.is_some()),
-            ("--resformer-lambda", self.resformer_lambda.is_some()),
-            ("--resformer-layers", self.resformer_layers.is_some()),
-        ];
-        for ((flag, given), used) in given.into_iter().zip(used) {
-            if given && !used {
-                return Err(format!(
-                    "{flag} has no effect on the variants and kind chosen (--variant, \
-                     --resformer-kind)"
-                ));
-            }
-        }
-        let mut distinct: Vec<VariantConfig> = Vec::new();
-        variants.retain(|variant| {
-            let fresh = !distinct.contains(variant);
-            distinct.push(variant.clone());
-            fresh
-        });
-        Ok(variants)
-    }
-
-    /// Sets the constants that this variant uses, and marks which flags those were.
-    fn apply_constants(&self, config: &mut VariantConfig, used: &mut [bool; 4]) {
-        if config.neutreno_lambda.is_some() {
-            config.neutreno_lambda = self.neutreno_lambda.or(config.neutreno_lambda);
-            used[0] = true;
-        }
-        if config.variant != Variant::Resformer {
-            return;
-        }
-        used[1] = true;
-        if let Some(kind) = self.resformer_kind {
-            config.resformer_kind = Some(match kind {
-                KindName::Identity => ResformerKind::Identity,
-                KindName::Constant => ResformerKind::Constant,
-                KindName::Sparse => ResformerKind::Sparse,
-                KindName::Learnable => ResformerKind::Learnable,
-                KindName::LearnablePlus => ResformerKind::LearnablePlus,
-            });
-        }
-        let kind = config.resformer_kind;
-        if matches!(kind, Some(ResformerKind::Constant | ResformerKind::Sparse)) {
-            config.resformer_lambda = self.resformer_lambda;
-            used[2] = true;
-        }
-        if kind == Some(ResformerKind::Sparse) {
-            config.resformer_layers = self.resformer_layers.clone();
-            used[3] = true;
-        }
-    }
-}
-
-/// A message about keys of a configuration, told by the names of the flags that set them.
-fn flags(problem: &str) -> String {
-    ["neutreno_lambda", "resformer_kind", "resformer_lambda", "resformer_layers"]
-        .iter()
-        .fold(problem.into(), |text: String, key| {
-            text.replace(key, &format!("--{}", key.replace('_', "-")))
-        })
 }

@@ -118,7 +118,8 @@ pub fn train(
         name,
         resume: common.output.resume.clone(),
         longer: common.training.longer.map(Into::into),
-        baseline: common.output.baseline.clone(),
+        // As it is called, or as it was typed: `neutreno:0.2`.
+        baseline: common.output.baseline.as_ref().map(|name| name.replace(':', "-")),
         safety: common.safeguards.safety(),
         show_every: Duration::from_secs(60),
         arguments: resume::to_keep(resume::typed()?),
@@ -139,7 +140,8 @@ pub fn train(
         show::json(&summary);
     }
     let trained = summary.variants.iter().filter(|model| model.finished).count();
-    let all = variants.len() * common.training.seeds.all().len();
+    // More than is asked for now, where a run has more.
+    let all = folder.models()?.len();
     if trained < all { Err(Error::Interrupted.into()) } else { Ok(()) }
 }
 

@@ -28,6 +28,9 @@ pub fn typed() -> Result<Vec<OsString>> {
     let mut all = vec![program];
     let can_resume = PROGRAMS.iter().any(|(_, program)| *program == PROGRAM);
     let refused_by_clap = value(&now, EITHER).is_some();
+    if can_resume {
+        check_once(&now)?;
+    }
     match value(&now, "--resume").filter(|_| can_resume && !refused_by_clap) {
         // clap would name the number of steps that the minutes became, which nobody typed.
         Some(_) if value(&now, "--minutes").is_some() => {
@@ -38,10 +41,31 @@ pub fn typed() -> Result<Vec<OsString>> {
         None if can_resume && value(&now, "--longer").is_some() => {
             return Err("--longer is for a run that goes on: it needs --resume".into());
         }
-        None => {}
+        None => all.extend(now),
     }
-    all.extend(now);
     Ok(all)
+}
+
+/// That no flag is typed twice where both values may be meant: of any flag, the last one counts, as where
+/// a run goes on with what is typed then.
+fn check_once(now: &[OsString]) -> Result<()> {
+    const LISTS: [(&str, &str); 7] = [
+        ("--variant", "type one list, as in --variant transformer,svformer"),
+        ("--neutreno-lambda", "for several in one run: --variant neutreno:0.2,neutreno:0.4"),
+        ("--resformer-kind", "for several in one run: --variant resformer,resformer:sparse"),
+        (
+            "--resformer-lambda",
+            "for several in one run: --variant resformer:sparse:2,resformer:sparse:5",
+        ),
+        ("--resformer-layers", "type one list, as in --resformer-layers 5,6"),
+        ("--seed", "for several seeds in one run: --seeds 3"),
+        ("--seeds", "it is how many seeds there are"),
+    ];
+    let times = |flag: &str| now.iter().filter(|argument| split(argument).0 == flag).count();
+    match LISTS.iter().find(|(flag, _)| times(flag) > 1) {
+        Some((flag, help)) => Err(format!("{flag} is typed twice; {help}").into()),
+        None => Ok(()),
+    }
 }
 
 /// What was typed, with --resume or --out in place of --resume-or-start. What clap refuses stays as it
@@ -77,7 +101,7 @@ fn without(arguments: Vec<OsString>, flags: &[&str]) -> Vec<OsString> {
     kept
 }
 
-/// What was typed for an earlier run.
+/// What was typed for an earlier run, and now.
 fn of_run(run: &Path, now: &[OsString]) -> Result<Vec<OsString>> {
     meant(run).map_err(|problem| format!("--resume {}: {problem}", run.display()))?;
     let facts = RunFolder::open(run)?.facts()?;
@@ -91,9 +115,21 @@ fn of_run(run: &Path, now: &[OsString]) -> Result<Vec<OsString>> {
     }
     let unusable = || format!("{}: its run.json does not say how to go on", run.display());
     let mut arguments = kept(&facts).ok_or_else(unusable)?;
+    let its_variants = value(&arguments, "--variant").unwrap_or_else(|| "all".into());
     // A number of minutes became a number of steps, which stays.
     if let (Some(steps), None) = (facts["settings"]["steps"].as_u64(), value(now, "--steps")) {
         arguments.extend(["--steps".into(), steps.to_string().into()]);
+    }
+    arguments.extend(now.iter().cloned());
+    // The run keeps its variants and seeds, and gets those that are typed now.
+    if let Some(new) = value(now, "--variant") {
+        let mut all = its_variants;
+        all.push(",");
+        all.push(new);
+        arguments.extend(["--variant".into(), all]);
+    }
+    if value(now, "--seed").is_some() && value(now, "--seeds").is_none() {
+        arguments.extend(["--seeds".into(), "1".into()]);
     }
     Ok(arguments)
 }

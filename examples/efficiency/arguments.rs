@@ -1,11 +1,11 @@
 //! The command line.
 
 use crate::common::arguments::{
-    Machine, Seeds, VariantName, What, above_zero, at_least_two, few, non_negative, place,
-    positive, share,
+    Machine, Seeds, above_zero, at_least_two, few, non_negative, place, positive, share,
 };
 use crate::common::sizes::{check_numbers, check_windows};
 use crate::common::text::Text;
+use crate::common::variants::{Choice, ChoiceParser, VariantName, What};
 use clap::{ArgAction, Parser};
 use neutreno::VariantConfig;
 use neutreno::data::tokenizer::TokenizerChoice;
@@ -29,9 +29,9 @@ pub struct Arguments {
     /// words, bytes or bpe:N (N tokens)
     #[arg(long, value_name = "KIND", default_value = "bpe:2000")]
     pub tokenizer: TokenizerChoice,
-    /// What is compared with the transformer
-    #[arg(long, value_enum, action = ArgAction::Set, value_delimiter = ',', default_value = "resformer")]
-    pub variant: Vec<VariantName>,
+    /// What is compared with the transformer, as lm_wikitext takes it
+    #[arg(long, value_parser = ChoiceParser, action = ArgAction::Set, value_delimiter = ',', default_value = "resformer")]
+    pub variant: Vec<Choice>,
     /// Blocks of every model
     #[arg(long, default_value_t = 8, value_parser = few)]
     pub layers: usize,
@@ -106,8 +106,8 @@ impl Arguments {
     /// # Errors
     /// A variant that does not fit.
     pub fn variants(&self) -> Result<Vec<VariantConfig>, String> {
-        let mut variant = vec![VariantName::Transformer];
-        variant.extend(&self.variant);
+        let mut variant = vec![VariantName::Transformer.into()];
+        variant.extend(self.variant.iter().cloned());
         let what = What {
             variant,
             neutreno_lambda: None,

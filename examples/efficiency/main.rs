@@ -141,7 +141,12 @@ impl Grid<'_> {
         };
         let mut trained = 0;
         for (cell, summary) in &self.results {
-            for model in summary.variants.iter().filter(|model| model.finished) {
+            // An earlier call may have asked for more.
+            let is_asked = |model: &&VariantSummary| {
+                self.variants.iter().any(|variant| variant.name() == model.variant)
+                    && self.arguments.seeds.all().contains(&model.seed)
+            };
+            for model in summary.variants.iter().filter(|m| m.finished).filter(is_asked) {
                 trained += 1;
                 let point = |x: u64| Point {
                     variant: model.variant.clone(),

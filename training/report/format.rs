@@ -77,10 +77,34 @@ pub(super) fn decimals(number: f64) -> usize {
 /// # use neutreno::report::label;
 /// assert_eq!(label("svformer"), "SVFormer");
 /// assert_eq!(label("neutreno+resformer"), "NeuTRENO+ResFormer");
+/// assert_eq!(label("neutreno-0.2"), "NeuTRENO λ=0.2");
+/// assert_eq!(label("resformer-sparse-5-6+7"), "ResFormer-sparse λ₁=5 layers 6+7");
 /// ```
 pub fn label(variant: &str) -> String {
     const NAMES: [&str; 4] = ["Transformer", "NeuTRENO", "ResFormer", "SVFormer"];
-    NAMES.iter().fold(variant.to_owned(), |label, name| label.replace(&name.to_lowercase(), name))
+    let label = NAMES
+        .iter()
+        .fold(variant.to_owned(), |label, name| label.replace(&name.to_lowercase(), name));
+    let label = with_constant(&label, "NeuTRENO", "λ");
+    let label = with_constant(&label, "ResFormer", "λ");
+    let label = with_constant(&label, "ResFormer-constant", "λ₁");
+    let label = with_constant(&label, "ResFormer-sparse", "λ₁");
+    // The dash of a negative number stands first.
+    let layers = |(before, after): (&str, &str)| {
+        let dash = after.char_indices().skip(1).find(|(_, letter)| *letter == '-')?.0;
+        Some(format!("{before}λ₁={} layers {}", &after[..dash], &after[dash + 1..]))
+    };
+    label.split_once("λ₁=").and_then(layers).unwrap_or(label)
+}
+
+/// A label in which the constant after `name`, if there is one, has its symbol.
+fn with_constant(label: &str, name: &str, symbol: &str) -> String {
+    let is_number =
+        |text: &str| text.trim_start_matches('-').starts_with(|c: char| c.is_ascii_digit());
+    match label.split_once(&format!("{name}-")) {
+        Some((before, after)) if is_number(after) => format!("{before}{name} {symbol}={after}"),
+        _ => label.to_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -161,13 +161,13 @@ fn side_by_side(groups: &[Group], columns: &[Column]) -> String {
     text
 }
 
-/// The variant's name, at most 18 characters of it.
+/// The variant's name, at most 40 characters of it, which is room for every constant that it may have.
 fn name(group: &Group) -> String {
     let name = label(group.variant);
-    if name.chars().count() <= 18 {
+    if name.chars().count() <= 40 {
         return name;
     }
-    name.chars().take(17).chain(['…']).collect()
+    name.chars().take(39).chain(['…']).collect()
 }
 
 /// A note as lines of at most [`WIDTH`] characters.

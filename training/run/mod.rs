@@ -10,6 +10,7 @@
 //! `docs/FILES.md` has all files with all fields.
 
 pub(crate) mod checkpoint;
+mod choice;
 pub(crate) mod disk;
 mod draft;
 mod error;
@@ -27,6 +28,7 @@ mod trained;
 mod values;
 
 pub use checkpoint::{Weights, newest_weights};
+pub use choice::Use;
 pub use disk::{write_atomically, write_json};
 pub use draft::write_folder;
 pub use error::Error;
@@ -35,9 +37,10 @@ pub(crate) use folder::FILES;
 pub use folder::{ModelFolder, RunFolder};
 pub use lock::RunLock;
 pub use metrics::{MEASURED, Metric, MetricsWriter, read_metrics};
+pub(crate) use names::check_name;
 pub use paths::{name_from_json, name_to_json};
 pub use pictures::{Picture, read_pictures, write_pictures};
 pub use status::{Going, Status};
-pub use summary::{Data, Summary, VariantSummary};
+pub use summary::{Data, STOPPED_EARLY, Summary, VariantSummary};
 pub use trained::TrainedModel;
 pub use values::Values;

@@ -10,7 +10,7 @@ pub(super) fn time_for_a_name(time: &str) -> String {
 }
 
 /// A name that Linux, macOS and Windows all allow for a folder.
-pub(super) fn check_name(name: impl AsRef<OsStr>) -> Result<(), Error> {
+pub(crate) fn check_name(name: impl AsRef<OsStr>) -> Result<(), Error> {
     // What is no Unicode is none of the characters that matter here.
     let name = &*name.as_ref().to_string_lossy();
     let edge = |c: Option<char>| c.is_none_or(|c| c == '.' || c == ' ');

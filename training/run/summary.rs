@@ -55,6 +55,9 @@ pub struct Data {
     pub hashes: BTreeMap<String, String>,
 }
 
+/// Where the results of a model say with which patience it was stopped before all its steps were made.
+pub const STOPPED_EARLY: &str = "stopped_early_with_patience";
+
 /// What came out for one variant and seed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct VariantSummary {
@@ -84,7 +87,8 @@ pub struct VariantSummary {
     /// The name of the GPU's adapter; none on the CPU.
     pub adapter: Option<String>,
     /// What depends on the task: its scores, such as `validation_loss`, and the training tokens or
-    /// images seen in all (`tokens_seen`) and a second (`tokens_per_second`).
+    /// images seen in all (`tokens_seen`) and a second (`tokens_per_second`). A variant's constants, if it
+    /// has any, are in `constants`, as in `{"neutreno_lambda": 0.4}`.
     #[serde(flatten)]
     pub results: Values,
 }
