@@ -42,7 +42,7 @@ const PLOT_HEIGHT: u32 = 760;
 /// let runs = [RunMetrics { variant: "svformer".into(), seed: 1, metrics, pictures: vec![] }];
 /// let figures = figures(&summary, &runs);
 /// assert_eq!(figures[0].name, "training_loss");
-/// assert!(figures[0].svg.contains(">SVFormer</text>") || figures[0].svg.contains("SVFormer"));
+/// assert!(figures[0].svg.contains("SVFormer"));
 /// assert!(figures[0].csv.starts_with("step,variant,mean,deviation,seeds\n1,svformer,5,,1\n"));
 /// ```
 pub fn figures(summary: &Summary, runs: &[RunMetrics]) -> Vec<Figure> {
