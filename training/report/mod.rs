@@ -1,6 +1,7 @@
 //! What is made of a run's results: tables and pages to look at. Everything here works on plain data.
 //!
 //! - [`page`] turns a summary and the metrics into `report.html`;
+//! - [`figures`] gives its figures one by one, with their numbers;
 //! - [`Difference`] says how a variant compares with another, over seeds;
 //! - [`measurements_page`] shows what was measured inside models;
 //! - [`savings`] says how many fewer parameters, and how much less data, a variant needs for the same
@@ -15,12 +16,14 @@ mod figures;
 mod format;
 mod group;
 mod head;
+mod heat_maps;
 mod html;
 mod inside;
 mod language;
 mod maps;
 mod measures;
 mod plots;
+mod publish;
 mod run_metrics;
 #[cfg(test)]
 mod samples;
@@ -38,6 +41,7 @@ pub use inside::{Map, MeasuredModel, measurements_page};
 pub use language::MANY_UNKNOWN;
 pub use maps::draw_map;
 pub use measures::describe;
+pub use publish::{Figure, figures};
 pub use run_metrics::RunMetrics;
 pub use savings::{Point, PowerLaw, Saving, savings};
 pub use spread::Spread;
