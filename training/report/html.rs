@@ -9,7 +9,7 @@ use super::format::thousands;
 use super::head::head;
 use super::inside::{self, MeasuredModel};
 use super::table::{Column, cost, quality};
-use super::{Group, RunMetrics, label};
+use super::{Collected, Group, RunMetrics, SideBySide, label};
 use crate::measure::Measured;
 use crate::run::{MEASURED, Metric, Summary};
 use maud::{DOCTYPE, Markup, html};
@@ -39,6 +39,10 @@ pub fn page(summary: &Summary, runs: &[RunMetrics]) -> String {
                     (legend(&groups))
                     (plots(summary, &groups, runs))
                     (inside::section(&measured(summary, runs), &[]))
+                    @if let Some(compared) = side_by_side(summary) {
+                        h2 { "Compared" }
+                        (compared.section())
+                    }
                     h2 { "Cost" }
                     (costs(summary, &groups))
                     (table(summary, &groups, &cost(summary)))
@@ -68,6 +72,16 @@ fn measured(summary: &Summary, runs: &[RunMetrics]) -> Vec<MeasuredModel> {
         MeasuredModel { name: run.variant.clone(), seed: run.seed, decoder_blocks, steps }
     };
     runs.iter().map(model).filter(|model| !model.steps.is_empty()).collect()
+}
+
+/// The variants that are trained to the end, compared; none for fewer than two.
+fn side_by_side(summary: &Summary) -> Option<SideBySide> {
+    let mut summary = summary.clone();
+    summary.variants.retain(|run| run.finished);
+    let (name, baseline) = (summary.name.clone(), summary.compared_with()?.to_owned());
+    let run = Collected { name, summary, metrics: Vec::new(), notes: Vec::new() };
+    let compared = SideBySide::new(&[run], Some(&baseline), None).ok()?;
+    (compared.rows.len() > 1).then_some(compared)
 }
 
 fn header(summary: &Summary, groups: &[Group]) -> Markup {

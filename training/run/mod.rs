@@ -33,6 +33,7 @@ pub use metrics::{MEASURED, Metric, MetricsWriter, read_metrics};
 pub(crate) use names::check_name;
 pub use paths::{name_from_json, name_to_json};
 pub use pictures::{Picture, read_pictures, write_pictures};
+pub(crate) use summary::{CONSTANTS, constants};
 pub use summary::{Data, Summary, VariantSummary};
 pub use trained::TrainedModel;
 pub use values::Values;
