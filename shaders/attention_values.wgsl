@@ -142,17 +142,21 @@ struct Gradients {
     heads: u32,
     kv_heads: u32,
     head_size: u32,
-    // Whether the gradient is that of v1, not of v.
-    of_first: u32,
+    // Whether the gradients of v and of v1 are wanted.
+    needs_own: u32,
+    needs_first: u32,
     has_fidelity: u32,
-    add: u32,
+    // Whether they are added to what is there.
+    add_own: u32,
+    add_first: u32,
 }
 
 @group(0) @binding(0) var<uniform> of_gradients: Gradients;
 @group(0) @binding(1) var<storage, read> d_mixed: array<f32>;
 @group(0) @binding(2) var<storage, read> g: array<f32>;
 @group(0) @binding(3) var<storage, read> coefficients: array<f32>;
-@group(0) @binding(4) var<storage, read_write> gradient: array<f32>;
+@group(0) @binding(4) var<storage, read_write> dv: array<f32>;
+@group(0) @binding(5) var<storage, read_write> dv1: array<f32>;
 
 // Of v: a d_mixed - c g; of v1: b d_mixed + c g; g summed over the query heads of the kv head.
 @compute @workgroup_size(64)
@@ -165,19 +169,22 @@ fn attention_values_gradients(
     if i >= u.elements {
         return;
     }
-    let of_first = u.of_first != 0u;
-    var total = coefficients[u.of_first] * d_mixed[i];
+    var own = coefficients[0] * d_mixed[i];
+    var first = coefficients[1] * d_mixed[i];
     let at = query_element(i, Sizes(u.queries, u.keys, u.heads, u.kv_heads, u.head_size));
     if u.has_fidelity != 0u && at != NONE {
-        let fidelity = select(-coefficients[2], coefficients[2], of_first);
         for (var member = 0u; member < u.heads / u.kv_heads; member += 1u) {
-            total += fidelity * g[at + member * u.head_size];
+            let term = coefficients[2] * g[at + member * u.head_size];
+            own -= term;
+            first += term;
         }
     }
-    if u.add != 0u {
-        total += gradient[i];
+    if u.needs_own != 0u {
+        dv[i] = own + select(0.0, dv[i], u.add_own != 0u);
     }
-    gradient[i] = total;
+    if u.needs_first != 0u {
+        dv1[i] = first + select(0.0, dv1[i], u.add_first != 0u);
+    }
 }
 
 struct OfCoefficient {

@@ -107,6 +107,7 @@ shaders! {
     sin,
     slice,
     softmax,
+    split_heads,
     sqrt,
     sum,
     swiglu,

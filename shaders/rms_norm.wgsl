@@ -1,4 +1,5 @@
-// y = w x / r with r = sqrt(mean(x^2) + epsilon), over rows.
+// y = w x / r with r = sqrt(mean(x^2) + epsilon), over rows; also of the sum of x and another tensor, which is
+// kept.
 
 override lanes: u32 = 64u;
 
@@ -27,6 +28,12 @@ struct Backward {
 // Forward:
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 @group(0) @binding(4) var<storage, read_write> new_inverse: array<f32>;
+
+// Forward of a sum:
+@group(0) @binding(3) var<storage, read> other: array<f32>;
+@group(0) @binding(4) var<storage, read_write> sum: array<f32>;
+@group(0) @binding(5) var<storage, read_write> y_of_sum: array<f32>;
+@group(0) @binding(6) var<storage, read_write> inverse_of_sum: array<f32>;
 
 // Backward; dx, and the parts of dw.
 @group(0) @binding(3) var<storage, read> inverse: array<f32>;
@@ -72,6 +79,33 @@ fn rms_norm_forward(
     }
     for (var j = lane; j < forward.width; j += lanes) {
         y[start + j] = x[start + j] * scale * weight[j];
+    }
+}
+
+@compute @workgroup_size(lanes)
+fn rms_norm_add_forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let row = forward.first_group + group.x + group.y * groups.x;
+    if row >= forward.rows {
+        return;
+    }
+    let start = row * forward.width;
+    var squares = 0.0;
+    for (var j = lane; j < forward.width; j += lanes) {
+        let both = x[start + j] + other[start + j];
+        sum[start + j] = both;
+        squares += both * both;
+    }
+    let mean_square = sum_over_lanes(lane, squares) / f32(forward.width);
+    let scale = 1.0 / sqrt(mean_square + forward.epsilon);
+    if lane == 0u {
+        inverse_of_sum[row] = scale;
+    }
+    for (var j = lane; j < forward.width; j += lanes) {
+        y_of_sum[start + j] = sum[start + j] * scale * weight[j];
     }
 }
 

@@ -37,13 +37,14 @@ const ENGINE: [&[&str]; 8] = [
 ];
 
 /// The rooms of training, each with those that it may know. The files beside the folders are the loop.
-const ROOMS: [(&str, &[&str]); 6] = [
+const ROOMS: [(&str, &[&str]); 7] = [
     ("data", &[]),
     ("run", &[]),
     ("report", &["run"]),
     ("loop", &["run", "report"]),
     ("tasks", &["data", "run", "loop"]),
-    ("export", &["data", "run", "report", "loop"]),
+    ("open", &["run", "report", "loop"]),
+    ("export", &["data", "run", "report", "loop", "open"]),
 ];
 
 fn repository() -> &'static Path {

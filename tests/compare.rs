@@ -151,6 +151,7 @@ fn runs_of_different_days_are_paired_by_seed() {
         text.lines().map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(json_of(&bench.path("here/compare.json")), compared);
+    assert!(compared["version"].is_string());
     assert_eq!(lines("models.csv").len(), 1 + 12);
     assert!(
         lines("models.csv")[0].starts_with("row,run,variant,seed,"),

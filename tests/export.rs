@@ -237,12 +237,15 @@ fn the_model_that_is_meant_is_found_or_the_mistake_told() {
             "--model run --variant svformer --out new",
             "one with --seed: svformer (seed 1), svformer (seed 2)",
         ),
-        ("--model run --variant neutreno --out new", "no such model; these are there: transformer"),
-        ("--model nowhere --out new", "it is not there, so it has neither a run.json nor"),
-        ("--model full --out new", "it has neither a run.json nor a config.json"),
+        (
+            "--model run --variant neutreno --out new",
+            "has no model neutreno; it has transformer-seed1",
+        ),
+        ("--model nowhere --out new", "nowhere: there is no such folder"),
+        ("--model full --out new", "it has no run.json, so it is no run, and no config.json"),
         (
             "--model run/svformer-seed1 --seed 1 --out new",
-            "--variant and --seed choose among those of a run",
+            "--variant and --seed choose among the models of a run",
         ),
         ("--model run/svformer-seed1 --out full", "full is there already, and was left as it is"),
     ] {
@@ -266,6 +269,15 @@ fn the_model_that_is_meant_is_found_or_the_mistake_told() {
     let one = exported("--model run --variant svformer --seed 2", "a");
     assert_eq!(one, exported("--model run/svformer-seed2", "b"));
     assert_ne!(one, exported("--model run/svformer-seed1/", "c"));
+    // Other weights than the final ones, with a card that says so.
+    assert!(
+        refused("--model run/svformer-seed2 --use 3 --out new").contains("no checkpoint of step 3")
+    );
+    assert_ne!(one, exported("--model run/svformer-seed2 --use 2", "of-two-steps"));
+    let card = fs::read_to_string(folder.join("of-two-steps/README.md")).unwrap();
+    assert!(card.contains("| steps | 2 (an earlier checkpoint of a longer training) |"), "{card}");
+    assert!(!card.contains("test loss"), "{card}");
+    fs::remove_dir_all(folder.join("of-two-steps")).unwrap();
     // Where training was stopped the latest checkpoint counts, here that of the last step; and an older
     // version called every model a Llama.
     let model = folder.join("run/svformer-seed2");
@@ -281,9 +293,7 @@ fn the_model_that_is_meant_is_found_or_the_mistake_told() {
     let config = fs::read_to_string(folder.join("d/config.json")).unwrap();
     assert!(config.contains("\"model_type\": \"svformer_llama\""), "{config}");
     fs::remove_dir_all(model.join("checkpoints")).unwrap();
-    assert!(
-        refused("--model run/svformer-seed2 --out new").contains("it has no trained weights yet")
-    );
+    assert!(refused("--model run/svformer-seed2 --out new").contains("has no weights yet"));
     // A file that is not what the run wrote.
     let weights = folder.join("run/svformer-seed1/model.safetensors");
     let mut bytes = fs::read(&weights).unwrap();

@@ -144,6 +144,14 @@ const TRAINING: &[Row] = &[
         ],
     ),
     ("--average", &[("0", Works), ("0.999999", Works), ("1", Refused("--average"))]),
+    (
+        "--patience",
+        &[
+            ("0", Works),
+            ("1", Refused("--patience counts the validations")),
+            ("-1", Refused("--patience")),
+        ],
+    ),
     ("--measure-every", &[("0", Works), ("1", Works), (MOST, Works)]),
     ("--seed", &[("0", Works), (MOST, Works)]),
     ("--seeds", &[("2", Works), ("0", Refused("--seeds")), ("1001", Refused("--seeds"))]),
@@ -184,9 +192,11 @@ const TRAINING: &[Row] = &[
     ("--out", &[("", Refused("--out"))]),
     ("--baseline", &[("transformer", Works), ("nobody", Refused("nobody"))]),
     ("--longer", &[("hold", Refused("it needs --resume"))]),
+    ("--resume-or-start", &[("", Refused("--resume-or-start"))]),
     ("--resume", &[("nowhere", Refused("nowhere is not the folder of a run"))]),
     ("--eval-every", &[("0", Works), ("1", Works), (MOST, Works)]),
     ("--data", &[("/no/such/place", Refused("/no/such/place"))]),
+    ("--tensorboard", &[("", Works)]),
     ("--json", &[("", Works)]),
     ("--quiet", &[("", Works)]),
 ];
@@ -552,6 +562,7 @@ fn of_doctor() {
 fn of_measure() {
     const ROWS: &[Row] = &[
         ("--data", &[("/no/such/place", Refused("/no/such/place"))]),
+        ("--use", USE),
         ("--sequences", &[("1", Works), ("2147483647", Works), ("0", Refused("--sequences"))]),
         (
             "--heads",
@@ -581,8 +592,21 @@ fn of_measure() {
     assert!(said(&output).contains("nowhere is not the folder of a run"), "{}", said(&output));
 }
 
+/// Which weights, of a run of two steps.
+const USE: &[(&str, Then)] = &[
+    ("last", Works),
+    ("best", Works),
+    ("2", Works),
+    ("1", Refused("there is no checkpoint of step 1")),
+    ("worst", Refused("--use")),
+];
+
 const MODELS: &[Row] = &[
-    ("--model", &[("nowhere", Refused("--model nowhere")), ("", Refused("--model"))]),
+    (
+        "--model",
+        &[("nowhere", Refused("nowhere: there is no such folder")), ("", Refused("--model"))],
+    ),
+    ("--use", USE),
     (
         "--variant",
         &[
@@ -712,7 +736,10 @@ fn of_generate() {
 #[test]
 fn of_evaluate() {
     const ROWS: &[Row] = &[
-        ("--data", &[("/no/such/place", Refused("/no/such/place")), (".", Refused("cannot read"))]),
+        (
+            "--data",
+            &[("/no/such/place", Refused("/no/such/place")), (".", Refused("holds no corpus"))],
+        ),
         (
             "--context",
             &[
@@ -732,6 +759,20 @@ fn of_evaluate() {
             ],
         ),
         ("--batch", &[("1", Works), ("1000", Works), ("0", Refused("--batch"))]),
+        (
+            "--split",
+            &[
+                ("train", Works),
+                ("validation", Works),
+                ("test", Works),
+                ("all", Works),
+                ("none", Refused("--split")),
+            ],
+        ),
+        ("--by-position", &[("", Works)]),
+        ("--per-token", &[("x.csv", Works), ("/no/such/place/x.csv", Refused("/no/such/place"))]),
+        ("--per-class", &[("x.csv", Refused("--per-class is for models of images"))]),
+        ("--confusion", &[("x.csv", Refused("--confusion is for models of images"))]),
     ];
     let folder = tempfile::tempdir().unwrap();
     let [trained, text] = trained(folder.path());
@@ -766,6 +807,40 @@ fn of_compare() {
     });
 }
 
+#[test]
+fn of_predict() {
+    const ROWS: &[Row] = &[
+        ("--out", &[("new", Works), ("", Refused("--out"))]),
+        ("--variant", &[("svformer", Works), ("resformer", Refused("has no model resformer"))]),
+        ("--use", USE),
+        ("--batch", &[("1", Works), ("1000", Works), ("0", Refused("--batch"))]),
+        ("--ground", &[("black", Works), ("#0000f", Refused("--ground"))]),
+        ("--skip-broken", &[("", Works)]),
+        ("--json", &[("", Works)]),
+        ("--quiet", &[("", Works)]),
+        ("--device", &[("cpu", Works), ("x", Refused("at least three letters"))]),
+        ("--threads", &[("0", Works), ("1025", Refused("--threads"))]),
+        ("--as-hardware", &[(ALONE, Refused("the CPU is no GPU"))]),
+        ("--list-devices", &[("", Works)]),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let (data, trained) = (folder.path().join("scenes"), folder.path().join("trained"));
+    scenes(&data);
+    let mut command = program("image_segmentation");
+    command.args(SMALL.split_whitespace()).args(["--patch", "4", "--variant", "svformer"]);
+    command.args(["--data", &path_of(&data), "--out", &path_of(&trained)]);
+    assert!(command.status().unwrap().success());
+    check("predict", &[ROWS], |flags| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = program("predict");
+        command.current_dir(folder.path()).arg(&trained).arg(data.join("test"));
+        if flags[0].split('=').next() != Some("--out") {
+            command.args(["--out", "said"]);
+        }
+        command.args(flags).output().expect("the program starts")
+    });
+}
+
 /// A shell leaves a `~` in quotes as it is.
 #[test]
 fn of_paths_that_begin_with_a_tilde() {
@@ -785,6 +860,9 @@ fn of_paths_that_begin_with_a_tilde() {
         ("evaluate", "--data=~/x"),
         ("compare", "~/x"),
         ("compare", "--out=~/x"),
+        ("evaluate", "~/x"),
+        ("evaluate", "--per-token=~/x"),
+        ("predict", "--out=~/x"),
     ] {
         let output = program(name).arg(typed).output().unwrap();
         let said = said(&output);

@@ -362,7 +362,7 @@ fn what_cannot_be_is_refused_with_a_line() {
         (&["--prompt-file", "."], "cannot read"),
         (
             &["--prompt", "x", "--variant", "svformer"],
-            "--variant chooses among the models of a run",
+            "--variant and --seed choose among the models of a run",
         ),
         (&["--prompt", "x", "--top-p", "1.5"], "a top-p of 1.5"),
         (&["--chat"], "has no chat template"),
@@ -425,7 +425,7 @@ fn models_that_cannot_be_are_named() {
     folder.write("config.json", serde_json::to_string(&config).unwrap());
     refused(folder.path(), &[], "they do not belong together");
     fs::remove_file(folder.path().join("tokenizer.json")).unwrap();
-    refused(folder.path(), &[], "no tokenizer.json, so it is no model's folder");
+    refused(folder.path(), &[], "it has no tokenizer.json, and without that no text");
     let output = program("generate").args(["--prompt", "x"]).output().unwrap();
     assert!(said(&output).contains("--model PATH is missing"), "{}", said(&output));
 }

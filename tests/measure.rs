@@ -28,6 +28,12 @@ fn write_data(folder: &Path) {
     digits(&folder.join("images"), 30);
 }
 
+/// The models of a measurements.json.
+fn models_of(json: &str) -> Vec<Value> {
+    let mut measurements: Value = serde_json::from_str(json).unwrap();
+    serde_json::from_value(measurements["models"].take()).unwrap()
+}
+
 #[test]
 fn runs_of_text_and_images_are_measured() {
     let folder = tempfile::tempdir().unwrap();
@@ -68,7 +74,7 @@ fn runs_of_text_and_images_are_measured() {
         assert!(page.contains(text), "{text}");
     }
     let json = fs::read_to_string(folder.join("text/measurements.json")).unwrap();
-    let models: Vec<Value> = serde_json::from_str(&json).unwrap();
+    let models = models_of(&json);
     assert_eq!(models.len(), 2 * 2 + 1);
     for model in &models {
         assert_eq!(model["measured"]["residual_peak"].as_array().unwrap().len(), 4, "{model}");
@@ -94,10 +100,10 @@ fn runs_of_text_and_images_are_measured() {
     let output =
         program("measure", &format!("{run} --device cpu --out new/page"), elsewhere.path());
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("Transformer, seed 1, after 4 steps, its latest checkpoint"), "{said}");
+    assert!(said.contains("Transformer, seed 1: its latest checkpoint, after 4 steps"), "{said}");
     assert!(said.contains("SVFormer, seed 1: left out, it has no checkpoint yet"), "{said}");
     let json = fs::read_to_string(elsewhere.path().join("new/page/measurements.json")).unwrap();
-    let of_checkpoint: Vec<Value> = serde_json::from_str(&json).unwrap();
+    let of_checkpoint = models_of(&json);
     assert_eq!(of_checkpoint.len(), 2);
     assert!(!folder.join("text/svformer-seed1").exists(), "nothing is made where it looks");
 
@@ -154,10 +160,7 @@ fn folders_whose_names_are_no_unicode_are_found_again() {
     let mut measure = programs::program("measure");
     measure.args(["--device", "cpu", "--sequences", "3"]).arg(&path);
     finish(measure, elsewhere.path());
-    let measured = |name: &str| {
-        let text = fs::read(path.join(name)).unwrap();
-        serde_json::from_slice::<Value>(&text).unwrap()[0].clone()
-    };
+    let measured = |name: &str| models_of(&fs::read_to_string(path.join(name)).unwrap())[0].clone();
     let at_checkpoint = measured("measurements.json");
     assert_eq!(at_checkpoint["step"], 6);
     // Going on from that checkpoint gives the final weights, which are the same.

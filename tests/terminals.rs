@@ -3,77 +3,20 @@
 
 mod common;
 
-use common::programs::{path_of, program, said, text_file};
+use common::jobs::{await_steps, end_of, is_whole, send, training};
+use common::programs::{path_of, program, said};
+use neutreno::run::{Going, Status};
 use std::fs;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-
-const SMALL: &str = "--device cpu --threads 1 --variant transformer --layers 2 --width 16 --heads 2 \
-                     --context 16 --batch 4 --eval-every 0 --eval-tokens 200 --sample-every 0";
-
-/// A run of so many steps in `folder`, and its folder.
-fn training(folder: &Path, steps: u64) -> (Command, PathBuf) {
-    let out = folder.join("run");
-    let mut command = program("lm_wikitext");
-    command.args(SMALL.split_whitespace()).args(["--steps", &steps.to_string()]);
-    command.args(["--data", &path_of(&text_file(folder)), "--out", &path_of(&out)]);
-    // The tests themselves may run under nohup.
-    // SAFETY: between fork and exec only this call is made, which is allowed there.
-    unsafe {
-        command.pre_exec(|| {
-            libc::signal(libc::SIGHUP, libc::SIG_DFL);
-            Ok(())
-        });
-    }
-    (command, out)
-}
 
 /// Starts a program whose readers go away at once.
 fn unread(command: &mut Command) -> Child {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop((child.stdout.take(), child.stderr.take()));
     child
-}
-
-/// Waits until a run has logged something.
-fn await_steps(run: &Path) {
-    let metrics = run.join("transformer-seed1/metrics.jsonl");
-    let started = Instant::now();
-    while fs::metadata(&metrics).map_or(0, |file| file.len()) < 1000 {
-        assert!(started.elapsed() < Duration::from_secs(120), "no steps are logged");
-        sleep(Duration::from_millis(5));
-    }
-}
-
-fn send(signal: &str, child: &Child) {
-    let id = child.id().to_string();
-    assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
-}
-
-/// How a program ends; it must do so soon.
-fn end_of(mut child: Child) -> ExitStatus {
-    let started = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            return status;
-        }
-        if started.elapsed() > Duration::from_secs(60) {
-            child.kill().unwrap();
-            panic!("it goes on");
-        }
-        sleep(Duration::from_millis(5));
-    }
-}
-
-fn is_whole(run: &Path) {
-    for file in ["summary.json", "report.html", "transformer-seed1/model.safetensors"] {
-        assert!(run.join(file).is_file(), "{file}");
-    }
-    let checkpoints = run.join("transformer-seed1/checkpoints");
-    assert!(fs::read_dir(checkpoints).unwrap().count() > 0);
 }
 
 #[test]
@@ -155,6 +98,45 @@ fn before_training_an_interrupt_ends_a_program_at_once() {
     assert!(status.code() == Some(130) || status.signal() == Some(2), "{status}");
     assert!(sent.elapsed() < Duration::from_secs(5), "it took {:?}", sent.elapsed());
     assert!(!run.exists());
+}
+
+/// Without a terminal a line says once a minute how far a model is; `status.json` says it sooner.
+#[test]
+fn far_from_a_terminal_a_line_a_minute_says_how_far_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let (mut command, run) = training(folder.path(), 10_000_000);
+    let child =
+        command.stderr(fs::File::create(&log).unwrap()).stdout(Stdio::null()).spawn().unwrap();
+    await_steps(&run);
+    let status = || {
+        let status = fs::read(run.join("status.json")).unwrap();
+        serde_json::from_slice::<Status>(&status).unwrap()
+    };
+    assert_eq!((status().state, status().number, status().step), (Going::Training, 1, 0));
+    let lines = || {
+        let said = fs::read_to_string(&log).unwrap();
+        said.lines()
+            .filter(|line| line.contains(" left  step "))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(lines(), [""; 0]);
+    // It sleeps through the minute, which costs nobody anything.
+    send("-STOP", &child);
+    sleep(Duration::from_secs(61));
+    send("-CONT", &child);
+    let woken = Instant::now();
+    while lines().is_empty() || status().step == 0 {
+        assert!(woken.elapsed() < Duration::from_secs(60), "no line");
+        sleep(Duration::from_millis(20));
+    }
+    let lines = lines();
+    assert!(lines.len() == 1 && lines[0].contains("/10000000  loss "), "{lines:?}");
+    let status = status();
+    assert!(status.seconds_left > 0.0 && status.units_per_second > 0.0, "{status:?}");
+    send("-TERM", &child);
+    assert_eq!(end_of(child).code(), Some(143));
 }
 
 /// Without a display, libraries of the system complain where GPUs are looked for.

@@ -240,6 +240,8 @@ fn skipped_steps_leave_nothing_behind() {
                 arguments: Vec::new(),
                 started: "2031-05-07T09:30:00Z".into(),
                 interrupted: &AtomicBool::new(false),
+                checkpoint: &AtomicBool::new(false),
+                tensorboard: false,
             };
             let result = comparison.run(said).map(drop);
             let model = parent.path().join("run/neutreno-seed1");

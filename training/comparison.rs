@@ -11,11 +11,12 @@ use crate::recovery::Recovery;
 use crate::resumption::{changes, check_made, lengthen, settings_of};
 use crate::run::checkpoint;
 use crate::run::{
-    FILES, ModelFolder, RunFolder, RunLock, Summary, VariantSummary, check_name, name_to_json,
-    write_json,
+    FILES, ModelFolder, RunFolder, RunLock, STOPPED_EARLY, Summary, VariantSummary, check_name,
+    name_to_json, write_json,
 };
 use crate::safety::Safety;
 use crate::settings::{Longer, Settings};
+use crate::status::Reporter;
 use crate::task::{Extent, Task, all_settings};
 use crate::trainer::{Outcome, Training};
 use crate::variant::VariantConfig;
@@ -65,13 +66,18 @@ pub struct Comparison<'a, T: Task> {
     pub arguments: Vec<OsString>,
     /// When the run began, in RFC 3339.
     pub started: String,
+    /// Whether event files for TensorBoard are written too.
+    pub tensorboard: bool,
     /// Becomes true when the user wants to stop.
     pub interrupted: &'a AtomicBool,
+    /// Becomes true when the user wants a checkpoint now, and false again once it is written.
+    pub checkpoint: &'a AtomicBool,
 }
 
 impl<'a, T: Task> Comparison<'a, T> {
     /// Trains all models and writes the run's folder: `run.json`, the task's own files, a folder
-    /// for each model, and after each model `summary.json` and `report.html` anew. An earlier run
+    /// for each model, and after each model `summary.json` and `report.html` anew; `status.json` says every
+    /// few seconds where it is. An earlier run
     /// is gone on with: models that are done stay, the others start at their latest checkpoint. Variants
     /// and seeds that are new in it come to the same bits as if they had been asked for at once.
     ///
@@ -110,6 +116,8 @@ impl<'a, T: Task> Comparison<'a, T> {
         }
         let mut summary = self.summary(&folder.name());
         let models = self.models(&planned);
+        let mut reporter = Reporter::new(observer, &folder, models.len());
+        let observer: &mut dyn Observer = &mut reporter;
         let mut trained = 0;
         for model in &models {
             let model_folder = folder.model(&model.planned.variant.name(), model.seed)?;
@@ -135,6 +143,8 @@ impl<'a, T: Task> Comparison<'a, T> {
             observer.notice("this run is finished already: all its models are trained");
             write_results(&folder, &summary)?;
         }
+        let finished = summary.variants.iter().filter(|model| model.finished).count();
+        reporter.ended(finished == models.len());
         Ok((summary, folder))
     }
 
@@ -229,7 +239,8 @@ impl<'a, T: Task> Comparison<'a, T> {
         let (safety, flags) = (self.safety.clone(), self.task.memory_flags());
         let mut recovery = Recovery::new(self.open, &safety, self.interrupted, flags);
         let outcome = loop {
-            let Comparison { task, settings, safety, device, interrupted, .. } = &*self;
+            let Comparison { task, settings, safety, device, interrupted, checkpoint, .. } = &*self;
+            let tensorboard = self.tensorboard;
             let task = *task;
             let results = Results { task, settings, device, model };
             let show = |outcome: Outcome| {
@@ -245,6 +256,8 @@ impl<'a, T: Task> Comparison<'a, T> {
                 device,
                 folder,
                 interrupted,
+                checkpoint,
+                tensorboard,
                 forecast,
                 growing: Some((self.show_every, &show)),
             };
@@ -391,7 +404,7 @@ impl<'a, T: Task> Comparison<'a, T> {
     /// What came out for a model that is trained to the end and scored on as much as is wished for
     /// now, or can't be scored again.
     fn done(&self, folder: &ModelFolder, observer: &mut dyn Observer) -> Option<VariantSummary> {
-        let result = folder.result().filter(|result| result.steps == self.settings.steps)?;
+        let result = folder.result().filter(|result| self.is_at_its_end(result))?;
         let scored = self.task.scored(&self.settings, Extent::All);
         if scored.iter().all(|(name, value)| result.results.get(name) == Some(value)) {
             return Some(result);
@@ -403,6 +416,13 @@ impl<'a, T: Task> Comparison<'a, T> {
         }
         observer.notice(&format!("{name} keeps its scores: its last checkpoint is gone"));
         Some(result)
+    }
+
+    /// Whether all steps of a model are made, or it was stopped early and would be again.
+    fn is_at_its_end(&self, result: &VariantSummary) -> bool {
+        let early = result.results.get(STOPPED_EARLY).and_then(Value::as_u64);
+        let again = early.is_some_and(|then| self.settings.patience.is_some_and(|now| now <= then));
+        result.steps == self.settings.steps || again
     }
 
     /// The summary before any model is trained.

@@ -29,6 +29,15 @@ pub struct Due {
     pub step: bool,
 }
 
+/// What the user asks for while a model is trained.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked {
+    /// A checkpoint now.
+    pub checkpoint: bool,
+    /// The end, with a checkpoint.
+    pub stop: bool,
+}
+
 /// The latest checkpoint.
 #[derive(Clone, Copy, Debug)]
 pub struct Latest {
@@ -46,13 +55,13 @@ impl Latest {
 }
 
 impl Due {
-    /// What is due after so many steps; `stop` says that the user wants to end.
+    /// What is due after so many steps.
     pub fn after(
         steps: u64,
         settings: &Settings,
         safety: &Safety,
         latest: Latest,
-        stop: bool,
+        asked: Asked,
     ) -> Due {
         let every = |count: u64| count > 0 && steps > 0 && steps.is_multiple_of(count);
         let last = steps == settings.steps;
@@ -63,8 +72,10 @@ impl Due {
         let hash = every(safety.hash_steps);
         let minutes = latest.at.elapsed().as_secs_f64() / 60.0;
         let in_time = every(safety.checkpoint_steps) || minutes >= safety.checkpoint_minutes;
-        let checkpoint = (in_time || stop || evaluation) && steps != latest.step;
+        let wanted = asked.checkpoint || asked.stop;
+        let checkpoint = (in_time || wanted || evaluation) && steps != latest.step;
         let results = checkpoint || hash || measurement || sample;
+        let stop = asked.stop;
         Due { results, checkpoint, stop, hash, evaluation, measurement, sample, step: !last }
     }
 }
@@ -87,6 +98,7 @@ mod tests {
         clip: 1.0,
         average: None,
         evaluate_every: 6,
+        patience: None,
         evaluate_start: false,
         measure_every: 0,
         sample_every: 4,
@@ -106,7 +118,8 @@ mod tests {
 
     fn due(steps: u64, latest: u64, stop: bool) -> Due {
         let safety = Safety { checkpoint_steps: 5, hash_steps: 3, ..Safety::default() };
-        Due::after(steps, &SETTINGS, &safety, Latest::now(latest), stop)
+        let asked = Asked { stop, ..Asked::default() };
+        Due::after(steps, &SETTINGS, &safety, Latest::now(latest), asked)
     }
 
     #[test]
@@ -127,7 +140,7 @@ mod tests {
         let settings = Settings { evaluate_start: true, ..SETTINGS };
         let due = |steps, latest| {
             let latest = Latest::now(latest);
-            Due::after(steps, &settings, &Safety::default(), latest, false)
+            Due::after(steps, &settings, &Safety::default(), latest, Asked::default())
         };
         assert_eq!(due(0, 0), Due { evaluation: true, ..STEP });
         assert_eq!(due(1, 0), STEP);
@@ -139,5 +152,15 @@ mod tests {
         assert_eq!(due(1, 0, true), stopped);
         assert_eq!(due(0, 0, true), Due { stop: true, ..STEP });
         assert_eq!(due(5, 5, true), Due { stop: true, ..STEP });
+    }
+
+    #[test]
+    fn a_checkpoint_that_is_asked_for_is_written_unless_there_is_one() {
+        let due = |steps, latest| {
+            let asked = Asked { checkpoint: true, stop: false };
+            Due::after(steps, &SETTINGS, &Safety::default(), Latest::now(latest), asked)
+        };
+        assert_eq!(due(1, 0), Due { results: true, checkpoint: true, ..STEP });
+        assert_eq!(due(5, 5), STEP);
     }
 }

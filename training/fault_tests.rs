@@ -127,6 +127,8 @@ fn comparison<'a>(
         arguments: Vec::new(),
         started: "2031-05-07T09:30:00Z".into(),
         interrupted: &NEVER,
+        checkpoint: &NEVER,
+        tensorboard: true,
     }
 }
 

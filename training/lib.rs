@@ -9,6 +9,7 @@
 //! - [`training`] is the loop, the same for every task;
 //! - [`run`] is the folder that a run leaves behind, with its checkpoints and metrics;
 //! - [`report`] makes tables and pages of it;
+//! - [`open`] finds trained models again, whichever are meant, and opens them;
 //! - [`export`] makes a trained model ready for other programs.
 //!
 //! To read first: `examples/first_transformer.rs`, a transformer of one block in 120 lines; then some
@@ -27,6 +28,7 @@ pub use neutreno_models::{
 
 pub mod data;
 pub mod export;
+pub mod open;
 pub mod report;
 pub mod run;
 pub mod tasks;
@@ -49,6 +51,7 @@ mod recovery;
 mod resumption;
 mod safety;
 mod settings;
+mod status;
 mod task;
 mod trainer;
 

@@ -7,7 +7,7 @@ use crate::measure::Measured;
 use crate::observer::{Observer, Step};
 use crate::report::describe;
 use crate::run::state::LogState;
-use crate::run::{MEASURED, Metric, MetricsWriter, ModelFolder, Values};
+use crate::run::{EventWriter, MEASURED, Metric, MetricsWriter, ModelFolder, Values, read_metrics};
 use crate::safety::{OnNonFinite, Safety};
 use crate::settings::Settings;
 use crate::task::{Best, Task};
@@ -45,6 +45,8 @@ pub struct Log<'a> {
     /// Where it stands.
     pub state: LogState,
     writer: MetricsWriter,
+    /// For TensorBoard, if that is asked for and the disk takes it.
+    events: Option<EventWriter>,
     /// Whether there are lines that the disk did not take.
     unwritten: bool,
     /// Whether there are checkpoints that could not be removed.
@@ -75,6 +77,7 @@ impl<'a> Log<'a> {
             observer,
             state,
             writer: MetricsWriter::begin(&folder.metrics_jsonl(), &lines)?,
+            events: None,
             unwritten: false,
             unpruned: false,
             folder: folder.path().display().to_string(),
@@ -86,6 +89,13 @@ impl<'a> Log<'a> {
             best: task.best(),
             started: Instant::now(),
         })
+    }
+
+    /// Begins an event file for TensorBoard, of what was logged before too.
+    pub fn begin_events(&mut self, folder: &ModelFolder) {
+        let earlier = read_metrics(&folder.metrics_jsonl());
+        let begun = earlier.and_then(|earlier| EventWriter::begin(folder, &earlier));
+        self.events = begun.map_err(|error| self.observer.notice(&no_events(&error))).ok();
     }
 
     /// Waits for the results of a step, begins its line, and tells the observer.
@@ -260,6 +270,12 @@ impl<'a> Log<'a> {
             _ => {}
         }
         self.unwritten = written.is_err();
+        if let Some(events) = &mut self.events
+            && let Err(error) = events.write(&line)
+        {
+            self.observer.notice(&no_events(&error));
+            self.events = None;
+        }
     }
 
     /// Old checkpoints were removed, or could not be. What is saved is safe, so training goes on.
@@ -300,6 +316,15 @@ impl<'a> Log<'a> {
         self.state.seconds + self.started.elapsed().as_secs_f64()
     }
 
+    /// Whether the model was scored so often since its best score that training ends, and the patience
+    /// that came to its end.
+    pub fn out_of_patience(&self, settings: &Settings) -> Option<u64> {
+        let best = self.state.best.map_or(0, |(step, _)| step);
+        let scored = |steps: u64| steps.checked_div(settings.evaluate_every).unwrap_or(0);
+        let since = scored(self.state.steps) - scored(best);
+        settings.patience.filter(|patience| since >= *patience && self.state.steps > best)
+    }
+
     /// The step with the best score so far.
     pub fn best_step(&self) -> Option<u64> {
         self.state.best.map(|(step, _)| step)
@@ -313,4 +338,9 @@ impl<'a> Log<'a> {
     pub fn recent_loss(&self) -> f64 {
         self.state.recent.iter().sum::<f64>() / self.state.recent.len() as f64
     }
+}
+
+/// TensorBoard sees no more of this model; `metrics.jsonl` has it all.
+fn no_events(error: &crate::run::Error) -> String {
+    format!("{error}. Training goes on without more for TensorBoard; --resume would write it all")
 }

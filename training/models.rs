@@ -78,6 +78,7 @@ impl<T: Task> Results<'_, T> {
             results.set("skipped_steps", outcome.skipped);
         }
         VariantSummary {
+            version: env!("CARGO_PKG_VERSION").into(),
             variant: variant.name(),
             seed: self.model.seed,
             finished: outcome.finished,

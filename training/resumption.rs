@@ -1,7 +1,7 @@
 //! Whether a run can be gone on with, found out before anything is written.
 
 use crate::engine::optim::Curve;
-use crate::run::{RunFolder, checkpoint};
+use crate::run::{RunFolder, STOPPED_EARLY, checkpoint};
 use crate::settings::{Longer, Settings};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -12,9 +12,10 @@ use std::collections::BTreeSet;
 /// How long it trains, and when it is scored and shows something, may change; variants and seeds may come
 /// in addition ([`Extension`](crate::extension::Extension)).
 pub fn changes(before: &Value, now: &Value) -> Vec<String> {
-    const FREE: [&str; 9] = [
+    const FREE: [&str; 10] = [
         "steps",
         "evaluate_every",
+        "patience",
         "sample_every",
         "measure_every",
         "evaluation_tokens",
@@ -115,8 +116,10 @@ pub fn check_made<C: Serialize + DeserializeOwned>(
     steps: u64,
 ) -> Result<Option<u64>, String> {
     let Some(folder) = folder.find_model(name, seed) else { return Ok(None) };
-    let result = folder.result().map(|result| result.steps);
-    if result == Some(steps) {
+    let result = folder.result();
+    let early = result.as_ref().is_some_and(|result| result.results.get(STOPPED_EARLY).is_some());
+    let result = result.map(|result| result.steps);
+    if result == Some(steps) || early {
         return Ok(result);
     }
     let found = checkpoint::newest(&folder).0;

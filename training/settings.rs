@@ -32,6 +32,10 @@ pub struct Settings {
     pub average: Option<f64>,
     /// Validate every so many steps; 0 for only at the end.
     pub evaluate_every: u64,
+    /// Stop once the model was validated so many times since its best score without a better one; `None`
+    /// for never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience: Option<u64>,
     /// Validate before the first step, too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub evaluate_start: bool,
@@ -136,6 +140,7 @@ mod tests {
             clip: 1.0,
             average: None,
             evaluate_every: 0,
+            patience: None,
             evaluate_start: false,
             measure_every: 0,
             sample_every: 0,

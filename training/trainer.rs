@@ -1,7 +1,7 @@
 //! Training one model from its first step, or from a checkpoint, to its scores.
 
 use crate::ahead::make_ahead;
-use crate::due::{Due, Latest};
+use crate::due::{Asked, Due, Latest};
 use crate::engine::Device;
 use crate::engine::checkpoint::{Metadata, chunks};
 use crate::engine::random::Key;
@@ -15,13 +15,13 @@ use crate::resumption::is_same;
 use crate::run::checkpoint::{self, Found};
 use crate::run::disk::replace_file;
 use crate::run::state::State;
-use crate::run::{ModelFolder, Values, write_pictures};
+use crate::run::{ModelFolder, STOPPED_EARLY, Values, write_pictures};
 use crate::safety::Safety;
 use crate::settings::Settings;
 use crate::task::{Extent, Stop, Task, all_settings};
 use serde_json::json;
 use std::collections::VecDeque;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How many probe sequences are measured while training.
@@ -47,6 +47,10 @@ pub struct Training<'a, T: Task> {
     pub folder: &'a ModelFolder,
     /// Becomes true when the user wants to stop.
     pub interrupted: &'a AtomicBool,
+    /// Becomes true when the user wants a checkpoint now, and false again once it is written.
+    pub checkpoint: &'a AtomicBool,
+    /// Whether an event file for TensorBoard is written too.
+    pub tensorboard: bool,
     /// What is foretold once this model's speed is known.
     pub forecast: Option<Forecast>,
     /// What is shown of the model while it is trained, and how often.
@@ -97,6 +101,9 @@ impl<T: Task> Training<'_, T> {
         };
         let names = learner.parameters.names().count();
         let mut log = Log::new(*task, settings, safety, folder, names, start, observer)?;
+        if self.tensorboard {
+            log.begin_events(folder);
+        }
         let trained = self.train(&mut learner, config, &mut log);
         self.finish(&learner, &mut log, trained)
     }
@@ -120,13 +127,21 @@ impl<T: Task> Training<'_, T> {
                 make_ahead(scope, batches, log.state.steps * settings.accumulate as u64)?;
             for steps in log.state.steps..=settings.steps {
                 let noted = task.at_step(&learner.model, settings, steps);
-                let due = Due::after(steps, settings, safety, latest, stop.now());
+                let wanted = self.checkpoint.swap(false, Ordering::Relaxed);
+                let asked = Asked { checkpoint: wanted, stop: stop.now() };
+                let due = Due::after(steps, settings, safety, latest, asked);
                 if due.results {
                     self.log_results(learner, log, &mut in_flight, 0)?;
                 }
                 if due.checkpoint {
                     self.save_checkpoint(learner, config, log)?;
                     latest = Latest::now(steps);
+                }
+                if wanted && steps > 0 {
+                    let path = self.folder.checkpoint(steps);
+                    let written =
+                        format!("  step {steps}: a checkpoint was asked for, {}", path.display());
+                    log.observer.notice(&written);
                 }
                 if due.stop {
                     log.write();
@@ -139,15 +154,26 @@ impl<T: Task> Training<'_, T> {
                     let scores = self.evaluate(learner, log, &stop)?;
                     log.evaluated(scores, task.scored(settings, Extent::Part));
                 }
-                if due.measurement {
+                let patience = log.out_of_patience(settings).filter(|_| due.evaluation && due.step);
+                if let Some(patience) = patience {
+                    log.observer.notice(&format!(
+                        "  stopped after step {steps}: no better score in {patience} validations \
+                         (--patience)"
+                    ));
+                }
+                let ends = patience.is_some();
+                if due.measurement || ends {
                     let measured = learner.with_best_weights(|model, _| {
                         measure_probes(*task, model, PROBES, settings.batch)
                     });
                     log.measured(measured?);
                 }
-                if due.sample {
+                if due.sample || ends {
                     let key = Key::new(self.seed).named("sample").fold(steps);
                     log.sampled(learner.with_best_weights(|model, _| task.sample(model, key))?);
+                }
+                if ends {
+                    break;
                 }
                 if let Some((every, show)) = self.growing
                     && due.step
@@ -325,7 +351,13 @@ impl<T: Task> Training<'_, T> {
         let scores = scores.with_all(scored);
         log.observer.evaluated(log.state.steps, &scores);
         log.tell_best();
-        let scores = scores.with_all(log.best());
+        let mut scores = scores.with_all(log.best());
+        if let Some(patience) = log.out_of_patience(self.settings)
+            && !interrupted
+            && log.state.steps < self.settings.steps
+        {
+            scores.set(STOPPED_EARLY, patience);
+        }
         Ok(self.outcome(learner, log, !interrupted, scores))
     }
 

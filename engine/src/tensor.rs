@@ -67,6 +67,21 @@ impl Tensor {
         Tensor { shape, storage: self.storage.at(offset), variable: None }
     }
 
+    /// These tensors as one along their first axis, if they follow each other in one memory.
+    pub(crate) fn adjacent(parts: &[&Tensor]) -> Option<Tensor> {
+        let shape = parts.first()?.shape();
+        let same_rest = |part: &&Tensor| {
+            part.shape().rank() == shape.rank() && part.shape().with(0, shape[0]) == shape
+        };
+        let follows =
+            |pair: &[&Tensor]| pair[1].storage.follows(&pair[0].storage, pair[0].elements());
+        let fits = shape.rank() > 0 && parts.iter().all(same_rest);
+        (fits && parts.windows(2).all(follows)).then(|| {
+            let size = parts.iter().map(|part| part.shape()[0]).sum();
+            Tensor { shape: shape.with(0, size), ..parts[0].detach() }
+        })
+    }
+
     /// The shape.
     pub fn shape(&self) -> Shape {
         self.shape
@@ -196,6 +211,8 @@ pub(crate) struct Variable {
     pub node: Arc<dyn Any + Send + Sync>,
     /// The node's number, and that of its output: what names a gradient.
     pub slot: (u64, usize),
+    /// If the tensor is several others that follow each other in memory, what names their gradients.
+    pub parts: Option<Arc<[(u64, usize)]>>,
 }
 
 /// Runs a kernel, without derivatives, into new tensors.

@@ -63,6 +63,10 @@ pub struct Training {
     /// what is scored and saved. 0 for the weights themselves
     #[arg(long, value_parser = share::<f64>, value_name = "DECAY", help_heading = "Training")]
     pub average: Option<f64>,
+    /// Stop a model once it was validated so many times (--eval-every) since its best score without a
+    /// better one; 0 for never. Its weights are then the last ones: --use best takes the best
+    #[arg(long, value_name = "TIMES", help_heading = "Training")]
+    pub patience: Option<u64>,
     /// Measure what the layers compute (token similarity, attention concentration, ...) every so
     /// many steps; 0 for only at the end
     #[arg(long, value_name = "STEPS", help_heading = "Training")]
@@ -131,12 +135,19 @@ pub struct Output {
     /// --variant, --seed or --seeds, what is new is trained, and what is there stays
     #[arg(long, value_name = "RUN", conflicts_with = "out", value_parser = place(), help_heading = "Output")]
     pub resume: Option<PathBuf>,
+    /// Go on with the run in this folder, or begin it there if it is not there yet: one command that a
+    /// scheduler may start again and again
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "resume"], value_parser = place(), help_heading = "Output")]
+    resume_or_start: Option<PathBuf>,
     /// Validate every so many steps; 0 for only at the end
     #[arg(long, value_name = "STEPS", help_heading = "Output")]
     pub eval_every: Option<u64>,
     /// Compare the other variants with this one [default: transformer, or the first]
     #[arg(long, value_name = "VARIANT", help_heading = "Output")]
     pub baseline: Option<String>,
+    /// Write event files for TensorBoard too, a folder a model: tensorboard --logdir RUN
+    #[arg(long, help_heading = "Output")]
+    pub tensorboard: bool,
     /// Print the results as one line of JSON, the last on standard output
     #[arg(long, help_heading = "Output")]
     pub json: bool,
@@ -249,9 +260,21 @@ pub fn meant(path: &Path) -> Result<(), &'static str> {
 
 impl Common {
     /// Settings, with what the flags change.
-    pub fn apply(&self, settings: &mut Settings) {
+    ///
+    /// # Errors
+    /// A patience that nothing would ever try.
+    pub fn apply(&self, settings: &mut Settings) -> Result<(), String> {
         self.training.apply(settings);
         set(&mut settings.evaluate_every, &self.output.eval_every);
+        let never = settings.evaluate_every == 0 || settings.evaluate_every >= settings.steps;
+        if settings.patience.is_some() && never && self.training.minutes.is_none() {
+            return Err(format!(
+                "--patience counts the validations while a model learns, and there is none: give an \
+                 --eval-every that is less than --steps {}",
+                settings.steps
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -265,6 +288,9 @@ impl Training {
         set(&mut settings.weight_decay, &self.weight_decay);
         set(&mut settings.clip, &self.clip);
         set(&mut settings.measure_every, &self.measure_every);
+        if let Some(patience) = self.patience {
+            settings.patience = (patience > 0).then_some(patience);
+        }
         if let Some(average) = self.average {
             settings.average = (average > 0.0).then_some(average);
         }

@@ -152,7 +152,7 @@ impl Images {
         set(&mut augmentation.color_jitter, &self.color_jitter);
         set(&mut augmentation.operations, &self.operations);
         set(&mut augmentation.magnitude, &self.magnitude);
-        self.common.apply(&mut training);
+        self.common.apply(&mut training)?;
         check_heads(sizes.width, sizes.heads)?;
         let [layers, width] = [("--layers", sizes.layers), ("--width", sizes.width)];
         let inside = ("a feed-forward part of", widest(&sizes));

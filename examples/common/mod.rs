@@ -4,6 +4,8 @@
 #![allow(dead_code, reason = "each program uses a part")]
 
 pub mod arguments;
+pub mod csv_file;
+pub mod data_of_run;
 pub mod images;
 pub mod interrupts;
 pub mod language_models;
@@ -13,6 +15,8 @@ pub mod resume;
 pub mod safeguards;
 pub mod show;
 pub mod sizes;
+pub mod split;
 pub mod start;
 pub mod text;
 pub mod variants;
+pub mod which;

@@ -125,6 +125,8 @@ pub fn train(
         arguments: resume::to_keep(resume::typed()?),
         started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         interrupted,
+        checkpoint: interrupts::checkpoint_wanted(),
+        tensorboard: common.output.tensorboard,
     };
     let (summary, folder) = comparison.run(progress)?;
     let table = summary.table();

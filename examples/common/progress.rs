@@ -21,7 +21,12 @@ pub struct Progress {
     shows_steps: bool,
     /// What speed is counted in.
     unit: &'static str,
+    /// When a line last said how far a model is, where no terminal shows a moving one.
+    told: Instant,
 }
+
+/// How often a line says how far a model is, where no terminal shows a moving one.
+const EVERY: Duration = Duration::from_secs(60);
 
 impl Progress {
     /// Nothing is shown if `quiet`, and no moving line where no terminal would show it.
@@ -32,7 +37,7 @@ impl Progress {
         }
         let style = ProgressStyle::with_template(&format!("{{prefix}} {{bar:{BAR}}} {{wide_msg}}"));
         bar.set_style(style.expect("the template is sound").progress_chars("━━─"));
-        Progress { bar, quiet, shows_steps: false, unit: "example" }
+        Progress { bar, quiet, shows_steps: false, unit: "example", told: Instant::now() }
     }
 
     /// Shows a line above the progress line.
@@ -76,18 +81,22 @@ impl Progress {
         line.finish_and_clear();
     }
 
-    /// As much of what there is to say about a step as fits beside the bar, the time left first.
-    fn message(&self, step: &Step) -> String {
-        let said = [
+    /// What there is to say about a step, the time left first.
+    fn said(&self, step: &Step) -> [String; 4] {
+        [
             format!("{} left", duration(step.seconds_left)),
             format!("step {}/{}", step.step, step.steps),
             format!("loss {:.3}", step.loss),
             format!("{} {}s/s", thousands(step.units_per_second as u64), self.unit),
-        ];
+        ]
+    }
+
+    /// As much of that as fits beside the bar.
+    fn message(&self, step: &Step) -> String {
         let taken = self.bar.prefix().chars().count() + 1 + BAR + 1;
         let room = show::width().unwrap_or(80).saturating_sub(taken + 1);
         let mut message = String::new();
-        for part in said {
+        for part in self.said(step) {
             let gap = if message.is_empty() { "" } else { "  " };
             if message.chars().count() + gap.len() + part.chars().count() > room {
                 break;
@@ -117,6 +126,7 @@ impl Observer for Progress {
             bytes(model.planned_memory_bytes),
         ));
         self.shows_steps = true;
+        self.told = Instant::now();
         self.bar.reset();
         self.bar.set_length(model.steps);
         self.bar.set_prefix(label(&model.variant));
@@ -129,6 +139,10 @@ impl Observer for Progress {
         }
         self.bar.set_position(step.step);
         self.bar.set_message(self.message(step));
+        if self.bar.is_hidden() && self.told.elapsed() >= EVERY {
+            self.line(&format!("  {}", self.said(step).join("  ")));
+            self.told = Instant::now();
+        }
     }
 
     fn evaluated(&mut self, step: u64, scores: &Values) {

@@ -24,13 +24,14 @@ const PROGRAM: &str = env!("CARGO_CRATE_NAME");
 pub fn typed() -> Result<Vec<OsString>> {
     let mut now = std::env::args_os();
     let program = now.next().unwrap_or_default();
-    let now: Vec<OsString> = now.collect();
+    let now = settled(now.collect());
     let mut all = vec![program];
     let can_resume = PROGRAMS.iter().any(|(_, program)| *program == PROGRAM);
+    let refused_by_clap = value(&now, EITHER).is_some();
     if can_resume {
         check_once(&now)?;
     }
-    match value(&now, "--resume").filter(|_| can_resume) {
+    match value(&now, "--resume").filter(|_| can_resume && !refused_by_clap) {
         // clap would name the number of steps that the minutes became, which nobody typed.
         Some(_) if value(&now, "--minutes").is_some() => {
             return Err("--minutes is for new runs: with --resume, give more --steps".into());
@@ -65,6 +66,39 @@ fn check_once(now: &[OsString]) -> Result<()> {
         Some((flag, help)) => Err(format!("{flag} is typed twice; {help}").into()),
         None => Ok(()),
     }
+}
+
+/// What was typed, with --resume or --out in place of --resume-or-start. What clap refuses stays as it
+/// is.
+fn settled(now: Vec<OsString>) -> Vec<OsString> {
+    let place = value(&now, EITHER).filter(|place| !place.is_empty());
+    let Some(place) = place.filter(|place| meant(Path::new(place)).is_ok()) else { return now };
+    if ["--resume", "--out"].iter().any(|flag| value(&now, flag).is_some()) {
+        return now;
+    }
+    let resumes = Path::new(&place).join("run.json").is_file();
+    // Of a run that is there, the minutes were turned into steps when it began.
+    let dropped: &[&str] = if resumes { &[EITHER, "--minutes"] } else { &[EITHER] };
+    let mut settled = without(now, dropped);
+    settled.extend([if resumes { "--resume" } else { "--out" }.into(), place]);
+    settled
+}
+
+/// The flag that stands for --resume where there is a run, and for --out where there is none.
+const EITHER: &str = "--resume-or-start";
+
+/// The arguments without these flags and their values.
+fn without(arguments: Vec<OsString>, flags: &[&str]) -> Vec<OsString> {
+    let mut kept = Vec::new();
+    let mut arguments = arguments.into_iter();
+    while let Some(argument) = arguments.next() {
+        match split(&argument) {
+            (flag, None) if flags.contains(&flag.as_str()) => drop(arguments.next()),
+            (flag, Some(_)) if flags.contains(&flag.as_str()) => {}
+            _ => kept.push(argument),
+        }
+    }
+    kept
 }
 
 /// What was typed for an earlier run, and now.
@@ -108,17 +142,14 @@ pub fn kept(facts: &serde_json::Value) -> Option<Vec<OsString>> {
 /// The arguments that a run keeps: without the program's name and what concerns only this process.
 /// Paths are made absolute, so that the run can be gone on with from anywhere.
 pub fn to_keep(arguments: Vec<OsString>) -> Vec<OsString> {
+    const OF_NOW: [&str; 4] = ["--minutes", "--resume", "--out", "--longer"];
     let mut kept = Vec::new();
-    let mut arguments = arguments.into_iter().skip(1);
+    let arguments = arguments.into_iter().skip(1).collect();
+    let mut arguments = without(arguments, &OF_NOW).into_iter();
     while let Some(argument) = arguments.next() {
         let (flag, joined) = split(&argument);
         match flag.as_str() {
             "--json" | "--quiet" | "-q" => {}
-            "--minutes" | "--resume" | "--out" | "--longer" => {
-                if joined.is_none() {
-                    arguments.next();
-                }
-            }
             flag @ ("--data" | "--from") => {
                 let path = joined.or_else(|| arguments.next()).unwrap_or_default();
                 if path == "-" {

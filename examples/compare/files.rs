@@ -38,6 +38,7 @@ pub fn json(compared: &SideBySide) -> Value {
         })
     };
     json!({
+        "version": env!("CARGO_PKG_VERSION"),
         "task": compared.summary.task,
         "score": compared.score,
         "baseline": compared.summary.baseline,

@@ -121,6 +121,8 @@ impl Grid<'_> {
             arguments: std::env::args_os().skip(1).collect(),
             started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             interrupted,
+            checkpoint: interrupts::checkpoint_wanted(),
+            tensorboard: false,
         };
         Ok(comparison.run(progress)?.0)
     }

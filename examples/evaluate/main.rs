@@ -1,49 +1,67 @@
-//! Scores a text with trained language models: those of a run, or one of Hugging Face's.
+//! Scores trained models on text or images: those of a run, or one of Hugging Face's.
 //!
 //! `cargo run --release --example evaluate -- --help` tells what it can do.
 
 #[path = "../common/mod.rs"]
 mod common;
+mod images;
+mod per_token;
 mod table;
+mod text;
 
 use clap::Parser;
 use common::arguments::{Machine, place, positive};
-use common::language_models::{AnyTokenizer, Found, Models};
-use common::program::{Result, open_device};
+use common::interrupts;
+use common::language_models::Models;
+use common::program::Result;
 use common::progress::Progress;
-use common::{interrupts, show};
-use neutreno::data::corpus::whole_text;
-use neutreno::engine::Device;
-use neutreno::report::{MANY_UNKNOWN, duration, thousands};
-use neutreno::tasks::language::{Score, TokenizedText, evaluate_with_stride};
-use neutreno::training::Stop;
-use serde_json::{Value, json};
+use common::split::Split;
+use neutreno::engine::half::Precision;
+use neutreno::open::Kind;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
 
-/// Scores a text with trained language models: nats a token, perplexity, bits a byte.
+/// Scores trained models on data: language models on a text (nats a token, perplexity, bits a byte),
+/// classifiers and segmenters on images (loss, accuracy, IoU, class by class).
 ///
-/// Every token but the first is scored once, in windows of --context tokens that begin --stride
-/// tokens after each other: all but those of the first window are seen with at least --context −
-/// --stride tokens before them. Of a run with several models there is a table.
+/// Without --data it is the data of the run, by default its test split. Every token of a text but the
+/// first is scored once, in windows of --context tokens that begin --stride tokens after each other:
+/// all but those of the first window are seen with at least --context − --stride tokens before them.
+/// Of a run with several models there is a table.
 #[derive(Debug, Parser)]
-#[command(version, name = "evaluate", max_term_width = 100)]
+#[command(version, name = "evaluate", max_term_width = 100, after_help = AFTER_HELP)]
 struct Arguments {
     #[command(flatten)]
     models: Models,
-    /// The text, a file in UTF-8
-    #[arg(long, value_name = "FILE", value_parser = place(), required_unless_present = "list_devices", help_heading = "Text")]
+    /// What to score: a text file in UTF-8, or a folder as those that training takes [default: the
+    /// data of the run]
+    #[arg(long, value_name = "PATH", value_parser = place(), help_heading = "Data")]
     data: Option<PathBuf>,
+    /// Which part of it [default: all of a text file that is given with --data, else test]
+    #[arg(long, value_enum, help_heading = "Data")]
+    split: Option<Split>,
+    /// Windows or images at once [default: as many windows as have 2048 tokens together; 16 images]
+    #[arg(long, value_name = "COUNT", value_parser = positive, help_heading = "Data")]
+    batch: Option<usize>,
     /// Tokens in a window [default: the longest context of the model, at most 2048]
     #[arg(long, value_name = "TOKENS", value_parser = positive, help_heading = "Text")]
     context: Option<usize>,
-    /// Tokens from the beginning of a window to that of the next [default: half of --context]
+    /// Tokens from the beginning of a window to that of the next [default: half of --context, and
+    /// all of it with --by-position]
     #[arg(long, value_name = "TOKENS", value_parser = positive, help_heading = "Text")]
     stride: Option<usize>,
-    /// Windows at once [default: as many as have 2048 tokens together]
-    #[arg(long, value_name = "WINDOWS", value_parser = positive, help_heading = "Text")]
-    batch: Option<usize>,
+    /// Show the loss by how many tokens were seen before
+    #[arg(long, help_heading = "Text")]
+    by_position: bool,
+    /// Write every token with its place, how many were seen before it, and its nats
+    #[arg(long, value_name = "FILE.csv", value_parser = place(), help_heading = "Text")]
+    per_token: Option<PathBuf>,
+    /// Write every class with how many there are of it, how many are right, and its IoU
+    #[arg(long, value_name = "FILE.csv", value_parser = place(), help_heading = "Images")]
+    per_class: Option<PathBuf>,
+    /// Write how often each class was taken for each: a row for every true class
+    #[arg(long, value_name = "FILE.csv", value_parser = place(), help_heading = "Images")]
+    confusion: Option<PathBuf>,
     /// Print a line of JSON for each model instead of the table
     #[arg(long, help_heading = "Output")]
     json: bool,
@@ -54,8 +72,13 @@ struct Arguments {
     machine: Machine,
 }
 
-/// Tokens that go through a model at once, where nothing else is said.
-const AT_ONCE: usize = 2048;
+const AFTER_HELP: &str = "\
+Examples:
+  evaluate runs/NAME                                     all models of a run, on its test split
+  evaluate runs/NAME --use best --split validation       those that scored best while they learnt
+  evaluate runs/NAME --data other.txt --per-token tokens.csv
+  evaluate runs/NAME --variant svformer --confusion confusion.csv
+  evaluate SmolLM2-135M --data book.txt --by-position";
 
 fn main() -> ExitCode {
     common::program::main(|arguments: &Arguments| &arguments.machine, run)
@@ -65,138 +88,35 @@ fn run(arguments: &Arguments) -> Result<()> {
     interrupts::catch()?;
     interrupts::nothing_is_trained();
     let progress = Progress::new(arguments.quiet);
-    let (models, tokenizer) = arguments.models.find(&progress)?;
-    let data = arguments.data.as_ref().expect("it is required");
-    let text = whole_text(data)?;
-    let device = open_device(&arguments.machine, &progress)?;
-    let tokens =
-        progress.during("cutting the text into tokens", || tokenizer.encode(&text, true))?;
-    if tokens.len() < 2 {
-        let (data, count) = (data.display(), tokens.len());
-        return Err(
-            format!("{data} is a text of {count} tokens, and scoring needs at least 2").into()
-        );
+    let models = arguments.models.which.find(&progress)?;
+    let kind = models[0].kind()?;
+    arguments.check(kind)?;
+    match kind {
+        Kind::Language => text::evaluate(arguments, &models, &progress),
+        Kind::Classifier | Kind::Segmenter => images::evaluate(arguments, &models, &progress),
     }
-    let scored = Scored {
-        keeps_every_byte: tokenizer.0.keeps_every_byte(),
-        unknown: tokenizer.unknown_in(&text) as f64 / tokens.len() as f64,
-        text: TokenizedText::from_tokens(tokens, &text),
-    };
-    scored.describe(&progress);
-    let mut results = Vec::new();
-    for found in &models {
-        let score = || scored.by(found, arguments, &tokenizer, &device, &progress);
-        // As text, for errors can't leave the device's threads.
-        let result = device.install(|| score().map_err(|error| error.to_string()))?;
-        if arguments.json {
-            show::json(&result);
-        }
-        results.push(result);
-    }
-    if !arguments.json {
-        show::result(table::table(&results));
-    }
-    Ok(())
 }
 
-/// A text to score.
-struct Scored {
-    text: TokenizedText,
-    /// Whether the tokens give the text back, so that its bytes are scored.
-    keeps_every_byte: bool,
-    /// The share of the tokens that stand for unknown words.
-    unknown: f64,
-}
-
-impl Scored {
-    /// Says what is scored, and in which units that makes sense.
-    fn describe(&self, progress: &Progress) {
-        let TokenizedText { tokens, words, bytes, .. } = &self.text;
-        progress.line(&format!(
-            "text: {} tokens, {} words and line ends, {} bytes",
-            thousands(tokens.len() as u64),
-            thousands(*words),
-            thousands(*bytes)
-        ));
-        if !self.keeps_every_byte {
-            progress.line("the tokens do not give every byte back, so there are no bits a byte");
+impl Arguments {
+    /// That nothing is asked for that models of this kind don't have.
+    fn check(&self, kind: Kind) -> Result<()> {
+        let of_text = kind == Kind::Language;
+        let given = [
+            ("--precision", self.models.precision != Precision::F32, true),
+            ("--strict", self.models.strict, true),
+            ("--context", self.context.is_some(), true),
+            ("--stride", self.stride.is_some(), true),
+            ("--by-position", self.by_position, true),
+            ("--per-token", self.per_token.is_some(), true),
+            ("--per-class", self.per_class.is_some(), false),
+            ("--confusion", self.confusion.is_some(), false),
+        ];
+        match given.into_iter().find(|(_, given, for_text)| *given && *for_text != of_text) {
+            Some((flag, ..)) => {
+                let [needed, own] = if of_text { ["images", "text"] } else { ["text", "images"] };
+                Err(format!("{flag} is for models of {needed}, and these are of {own}").into())
+            }
+            None => Ok(()),
         }
-        if self.unknown > MANY_UNKNOWN {
-            progress.line(&format!(
-                "{:.1} % of the tokens are words that the models do not know, and all of them count as \
-                 one, <unk>: these perplexities compare with no others",
-                100.0 * self.unknown
-            ));
-        }
-    }
-
-    /// The scores by one model.
-    fn by(
-        &self,
-        found: &Found,
-        arguments: &Arguments,
-        tokenizer: &AnyTokenizer,
-        device: &Device,
-        progress: &Progress,
-    ) -> Result<Value> {
-        let loaded = arguments.models.load(found, tokenizer, device, progress)?;
-        let longest = loaded.model.config().max_position_embeddings;
-        let context = arguments.context.unwrap_or(longest.min(AT_ONCE));
-        if context > longest {
-            return Err(format!(
-                "--context {context}: the longest context of {} has {longest} tokens",
-                found.name
-            )
-            .into());
-        }
-        let stride = arguments.stride.unwrap_or(context.div_ceil(2));
-        let rows = arguments.batch.unwrap_or((AT_ONCE / context).max(1));
-        progress.line(&format!(
-            "  windows of {context} tokens, one each {stride}: at least {} are seen before those scored",
-            context.saturating_sub(stride)
-        ));
-        let started = Instant::now();
-        let never = Stop::never();
-        let work =
-            || evaluate_with_stride(&loaded.model, &self.text, context, stride, rows, &never);
-        let score = progress.during(&format!("scoring with {}", found.name), work)?;
-        let seconds = started.elapsed().as_secs_f64();
-        progress.line(&format!(
-            "  {} tokens scored in {}",
-            thousands(score.tokens),
-            duration(seconds)
-        ));
-        Ok(self.told(
-            found,
-            &score,
-            json!({
-                "precision": arguments.models.precision.name(),
-                "device": device.to_string(),
-                "context": context,
-                "stride": stride,
-                "seconds": seconds,
-            }),
-        ))
-    }
-
-    /// A score with how it came about. What cannot be told is null.
-    fn told(&self, found: &Found, score: &Score, how: Value) -> Value {
-        let bits = self.keeps_every_byte.then(|| score.bits_per_byte());
-        let mut result = json!({
-            "model": found.name,
-            "folder": found.folder.to_string_lossy(),
-            "variant": found.variant,
-            "seed": found.seed,
-            "tokens_scored": score.tokens,
-            "nats_per_token": score.loss(),
-            "token_perplexity": score.token_perplexity(),
-            "word_perplexity": score.perplexity(),
-            "bits_per_byte": bits,
-            "unknown_share": self.unknown,
-        });
-        if let (Value::Object(result), Value::Object(how)) = (&mut result, how) {
-            result.extend(how);
-        }
-        result
     }
 }

@@ -9,6 +9,7 @@ use clap::{Parser, ValueEnum};
 use common::arguments::place;
 use common::program::{self, Result};
 use common::show;
+use common::which::WhichWeights;
 use neutreno::engine::Device;
 use neutreno::engine::half::Half;
 use neutreno::export::Export;
@@ -37,6 +38,8 @@ struct Arguments {
     /// Which seed of the run
     #[arg(long)]
     seed: Option<u64>,
+    #[command(flatten)]
+    weights: WhichWeights,
     /// What the weights are written in
     #[arg(long, value_enum, default_value = "f32")]
     dtype: Precision,
@@ -66,6 +69,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         to: arguments.out.clone(),
         variant: arguments.variant.clone(),
         seed: arguments.seed,
+        weights: arguments.weights.which,
         precision: match arguments.dtype {
             Precision::F32 => None,
             Precision::Bf16 => Some(Half::Bf16),

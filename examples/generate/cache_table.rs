@@ -80,7 +80,7 @@ pub fn show(arguments: &Arguments, device: &Device, progress: &Progress) -> Resu
 /// The sizes that were asked for, or those of a model.
 fn sizes(arguments: &Arguments) -> Result<LanguageModelConfig> {
     let Table { layers, width, heads, .. } = arguments.table;
-    let Some(path) = &arguments.models.model else {
+    let Some(path) = arguments.models.which.path() else {
         let config = LanguageModelConfig::new(2, width, layers, heads, TOKENS);
         config.check()?;
         return Ok(config);

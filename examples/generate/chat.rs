@@ -1,7 +1,6 @@
 //! A chat: what was said so far goes through the template, and the model goes on from there.
 
 use crate::arguments::{WhenFullName, describe};
-use crate::common::language_models::Found;
 use crate::common::program::Result;
 use crate::common::progress::Progress;
 use crate::common::show;
@@ -11,13 +10,14 @@ use crate::writing::Speed;
 use neutreno::data::{ChatTemplate, Message};
 use neutreno::engine::random::Key;
 use neutreno::language::{Generation, GenerationSettings};
+use neutreno::open::Source;
 use neutreno::report::thousands;
 
 /// The template of the only model.
 ///
 /// # Errors
 /// If there are several models, or there is no template, or it has a fault.
-pub fn template(models: &[Found]) -> Result<ChatTemplate> {
+pub fn template(models: &[Source]) -> Result<ChatTemplate> {
     let [found] = models else {
         let names: Vec<&str> = models.iter().map(|found| found.name.as_str()).collect();
         return Err(format!(

@@ -2,7 +2,7 @@
 
 use crate::arguments::{Arguments, WhenFullName};
 use crate::common::interrupts;
-use crate::common::language_models::{AnyTokenizer, Found};
+use crate::common::language_models::AnyTokenizer;
 use crate::common::program::Result;
 use crate::common::progress::Progress;
 use crate::prompts::{self, Prompt};
@@ -10,6 +10,7 @@ use crate::writing::{self, Orders, Speed, Written};
 use neutreno::engine::Device;
 use neutreno::engine::random::Key;
 use neutreno::language::{Generation, GenerationSettings, KeyValueCache, Loaded, Sampling};
+use neutreno::open::Source;
 use neutreno::report::{bytes, thousands};
 use serde_json::{Value, json};
 
@@ -27,7 +28,7 @@ pub struct Told<'a> {
 #[derive(Clone, Copy)]
 pub struct Session<'a> {
     pub arguments: &'a Arguments,
-    pub found: &'a Found,
+    pub found: &'a Source,
     pub loaded: &'a Loaded,
     pub tokenizer: &'a AnyTokenizer,
     pub device: &'a Device,
@@ -181,11 +182,12 @@ impl<'a> Session<'a> {
         let (sequences, context) = (cache.lengths().len(), cache.context());
         let Sampling { repetition_penalty, temperature, top_k, top_p, min_p, .. } =
             &settings.sampling;
+        let (variant, seed) = self.found.variant_and_seed().unzip();
         json!({
             "model": self.found.name,
             "folder": self.found.folder.to_string_lossy(),
-            "variant": self.found.variant,
-            "model_seed": self.found.seed,
+            "variant": variant,
+            "model_seed": seed,
             "device": self.device.to_string(),
             "precision": self.arguments.models.precision.name(),
             "prompt": prompt,

@@ -160,7 +160,7 @@ impl Arguments {
             None => {}
         }
         set(&mut sizes.lambda_warmup, &self.lambda_warmup);
-        self.common.apply(&mut training);
+        self.common.apply(&mut training)?;
         set(&mut training.sample_every, &self.sample_every);
         if sizes.lambda_warmup > training.steps && self.common.training.minutes.is_none() {
             return Err(format!(

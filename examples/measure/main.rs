@@ -11,6 +11,7 @@ use common::arguments::{Machine, place, positive};
 use common::program::{Result, open_device};
 use common::progress::Progress;
 use common::show;
+use common::which::WhichWeights;
 use models::Request;
 use neutreno::report::measurements_page;
 use neutreno::run::{RunFolder, write_atomically, write_json};
@@ -34,6 +35,8 @@ struct Arguments {
     /// The data that the models were trained on [default: where it was then]
     #[arg(long, value_name = "DIR", value_parser = place())]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    weights: WhichWeights,
     /// How many texts or images the numbers are means of
     #[arg(long, default_value_t = 64, value_parser = positive)]
     sequences: usize,
@@ -71,6 +74,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         sequences: arguments.sequences,
         heads: &arguments.heads,
         device: &device,
+        weights: arguments.weights.which,
         several: runs.len() > 1,
     };
     let (mut measured, mut maps, mut probed) = (Vec::new(), Vec::new(), Vec::new());
@@ -100,7 +104,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     let failed = |error| format!("cannot create {}: {error}", folder.display());
     std::fs::create_dir_all(folder).map_err(failed)?;
     let [html, json] = free_names(folder);
-    write_json(&json, &entries)?;
+    let about = models::about(measured.len(), &probed);
+    let version = env!("CARGO_PKG_VERSION");
+    write_json(&json, &json!({ "version": version, "about": about, "models": entries }))?;
     write_atomically(&html, page.as_bytes())?;
     show::result(html.display());
     Ok(())

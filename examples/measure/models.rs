@@ -1,25 +1,23 @@
 //! Loading the models of a run, and what they are measured on.
 
-use crate::common::images;
+use crate::common::data_of_run::{data_of, images_of, text_of};
 use crate::common::program::Result;
 use crate::common::progress::Progress;
-use crate::common::resume;
-use neutreno::data::corpus::Corpus;
-use neutreno::data::images::{Broken, ImageData, ReadOptions, Task};
-use neutreno::data::lookup::{Lookup, lookup};
+use neutreno::LanguageModelConfig;
+use neutreno::data::images::ImageData;
 use neutreno::data::tokenizer::Tokenizer;
 use neutreno::engine::random::Key;
-use neutreno::engine::{Device, Ids, Parameters, Tensor};
-use neutreno::export::load_weights;
+use neutreno::engine::{Device, Ids, Tensor};
+use neutreno::language::LoadSettings;
 use neutreno::measure::{Measured, attention_map, measure, probe};
+use neutreno::open::{Found, ImageModel, Kind, OfRun, Source, Wanted, language_model};
 use neutreno::report::{Map, MeasuredModel, draw_map, label};
-use neutreno::run::{Data, ModelFolder, Picture, RunFolder, TrainedModel, Weights};
+use neutreno::run::{Picture, RunFolder, Use};
 use neutreno::trace::Trace;
-use neutreno::vision::{ImageClassifier, ImageSegmenter, VisionConfig};
-use neutreno::{LanguageModel, LanguageModelConfig};
+use neutreno::vision::VisionConfig;
 use serde::de::DeserializeOwned;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What to measure.
 pub struct Request<'a> {
@@ -28,6 +26,8 @@ pub struct Request<'a> {
     /// Blocks and heads, from 1.
     pub heads: &'a [(usize, usize)],
     pub device: &'a Device,
+    /// Which weights of each model.
+    pub weights: Use,
     /// Whether models are named by their run too.
     pub several: bool,
 }
@@ -45,68 +45,35 @@ pub fn measure_run(
     request: &Request,
     progress: &Progress,
 ) -> Result<(Probes, Vec<WithMaps>)> {
-    run.check_files()?;
-    let (data, models) = models(run, progress)?;
-    let probes = Probes::find(run, &data, &models, request)?;
-    let first_seed = models.first().map(|model| model.seed);
+    let wanted = Wanted { weights: request.weights, ..Wanted::default() };
+    let Found { sources, notices } = Found::at(run.path(), &wanted)?;
+    notices.iter().for_each(|line| progress.line(line));
+    let models: Vec<(&Source, &OfRun)> =
+        sources.iter().filter_map(|source| Some((source, source.of_run.as_ref()?))).collect();
+    let probes = Probes::find(run, models[0].0, request)?;
+    let first_seed = models[0].1.model.seed;
     let mut results = Vec::new();
-    for model in &models {
+    for (source, of_run) in models {
         let prefix = if request.several { format!("{}: ", run.name()) } else { String::new() };
-        let name = format!("{prefix}{}", model.variant);
-        let (shown, steps) = (label(&name), model.weights.step);
-        let so_far = if model.finished { "" } else { ", its latest checkpoint" };
-        progress.line(&format!("{shown}, seed {}, after {steps} steps{so_far}", model.seed));
-        if model.finished {
-            model.folder.check_files()?;
-        }
-        let (trace, decoder_blocks) = probes.tracer(model, request)?;
+        let (variant, seed) = (of_run.model.variant.name(), of_run.model.seed);
+        let name = format!("{prefix}{variant}");
+        let (shown, steps) = (label(&name), of_run.weights.step);
+        progress.line(&format!("{shown}, seed {seed}, after {steps} steps"));
+        let (trace, decoder_blocks) = probes.tracer(source, request)?;
         let mut parts = Vec::new();
         let mut maps = Vec::new();
         for first in (0..probes.len()).step_by(BATCH) {
             let last = (first + BATCH).min(probes.len());
             let trace = trace(first, last);
             parts.push((measure(&trace)?, last - first));
-            if first == 0 && Some(model.seed) == first_seed {
+            if first == 0 && seed == first_seed {
                 maps = attention_maps(&name, &trace, request)?;
             }
         }
         let steps = vec![(steps, Measured::mean(&parts))];
-        results.push((MeasuredModel { name, seed: model.seed, decoder_blocks, steps }, maps));
+        results.push((MeasuredModel { name, seed, decoder_blocks, steps }, maps));
     }
     Ok((probes, results))
-}
-
-/// A model of a run: the final one, or that of its latest checkpoint.
-struct Model {
-    variant: String,
-    seed: u64,
-    folder: ModelFolder,
-    finished: bool,
-    weights: Weights,
-}
-
-/// Where a run's data was, and its models, as far as they are there.
-fn models(run: &RunFolder, progress: &Progress) -> Result<(Data, Vec<Model>)> {
-    let facts = run.facts()?;
-    let unusable = |error| format!("{}: not what a run writes: {error}", run.run_json().display());
-    let data: Data = serde_json::from_value(facts["data"].clone()).map_err(unusable)?;
-    let mut models = Vec::new();
-    for TrainedModel { variant, seed, folder, finished, weights } in run.models()? {
-        match (variant.name(), weights) {
-            (variant, Some(weights)) => {
-                models.push(Model { variant, seed, folder, finished, weights });
-            }
-            (variant, None) => progress.line(&format!(
-                "{}, seed {seed}: left out, it has no checkpoint yet",
-                label(&variant)
-            )),
-        }
-    }
-    if models.is_empty() {
-        let run = run.path().display();
-        return Err(format!("{run} has no trained models, and no checkpoint of one yet").into());
-    }
-    Ok((data, models))
 }
 
 /// What the models of several runs were measured on, in a sentence or more.
@@ -133,14 +100,14 @@ pub fn about(models: usize, probed: &[(String, Probes)]) -> String {
 
 /// What models are measured on.
 pub struct Probes {
-    kind: Kind,
+    kind: Of,
     /// What the data is called.
     name: String,
     /// The hash of the validation data.
     hash: String,
 }
 
-enum Kind {
+enum Of {
     Texts(Vec<Vec<u32>>),
     Images { data: Box<ImageData>, count: usize },
 }
@@ -148,8 +115,8 @@ enum Kind {
 impl PartialEq for Probes {
     fn eq(&self, other: &Probes) -> bool {
         let same = match (&self.kind, &other.kind) {
-            (Kind::Texts(a), Kind::Texts(b)) => a == b,
-            (Kind::Images { count: a, data: x }, Kind::Images { count: b, data: y }) => {
+            (Of::Texts(a), Of::Texts(b)) => a == b,
+            (Of::Images { count: a, data: x }, Of::Images { count: b, data: y }) => {
                 a == b && x.task == y.task && x.shape == y.shape
             }
             _ => false,
@@ -162,17 +129,12 @@ impl PartialEq for Probes {
 type Tracer<'a> = Box<dyn Fn(usize, usize) -> Trace + 'a>;
 
 impl Probes {
-    fn find(run: &RunFolder, then: &Data, models: &[Model], request: &Request) -> Result<Probes> {
-        let source = &then.source;
-        let path = request.data.map(PathBuf::from).or_else(|| then.path.clone());
-        let config = models[0].folder.config_json();
-        let kind: serde_json::Value = read(&config)?;
-        // Of a variant its name comes first, as in `neutreno_llama`.
-        let plain = kind["model_type"].as_str().and_then(|kind| kind.rsplit('_').next());
-        let (kind, hash) = match plain {
-            Some("llama") => {
-                let kept = run.kept_text().filter(|_| request.data.is_none());
-                let corpus = find_text(kept.or(path), source)?;
+    fn find(run: &RunFolder, first: &Source, request: &Request) -> Result<Probes> {
+        let then = data_of(run)?;
+        let config = first.folder.join("config.json");
+        let (kind, hash) = match first.kind()? {
+            Kind::Language => {
+                let corpus = text_of(run, &then, request.data)?;
                 let config: LanguageModelConfig = read(&config)?;
                 let tokenizer = Tokenizer::load(run.tokenizer_json())?;
                 // That of a pretrained model often has more tokens than its tokenizer.
@@ -194,35 +156,33 @@ impl Probes {
                 let context = context.map_or(usize::MAX, |context| context as usize);
                 let length = config.max_position_embeddings.min(context).min(tokens.len());
                 let windows = probe::windows(&tokens, length, request.sequences, Key::new(1));
-                (Kind::Texts(windows.unwrap_or_default()), corpus.hashes.validation)
+                (Of::Texts(windows.unwrap_or_default()), corpus.hashes.validation)
             }
-            Some("vit" | "segmenter") => {
+            Kind::Classifier | Kind::Segmenter => {
                 let config: VisionConfig = read(&config)?;
-                let data = find_images(path.as_deref(), &config, typed_options(run)?)?;
+                let path = request.data.or(then.path.as_deref());
+                let data = images_of(Some(run), path, &config)?;
                 let count = request.sequences.min(data.splits.validation.len());
                 let hash = data.hashes.validation.clone();
-                (Kind::Images { data: Box::new(data), count }, hash)
-            }
-            other => {
-                let reason = format!("{}: unknown model_type {other:?}", config.display());
-                return Err(reason.into());
+                (Of::Images { data: Box::new(data), count }, hash)
             }
         };
         let expected = then.hashes.get("validation");
         if expected.is_some_and(|expected| *expected != hash) {
             return Err(format!(
-                "the data found now is not what {} was trained on ({source}): give that with --data",
-                run.path().display()
+                "the data found now is not what {} was trained on ({}): give that with --data",
+                run.path().display(),
+                then.source
             )
             .into());
         }
-        Ok(Probes { kind, name: then.name.clone(), hash })
+        Ok(Probes { kind, name: then.name, hash })
     }
 
     fn len(&self) -> usize {
         match &self.kind {
-            Kind::Texts(windows) => windows.len(),
-            Kind::Images { count, .. } => *count,
+            Of::Texts(windows) => windows.len(),
+            Of::Images { count, .. } => *count,
         }
     }
 
@@ -230,97 +190,43 @@ impl Probes {
     fn describe(&self) -> String {
         let (count, name) = (self.len(), &self.name);
         match &self.kind {
-            Kind::Texts(windows) => {
+            Of::Texts(windows) => {
                 let length = windows.first().map_or(0, Vec::len);
                 format!("{count} windows of {length} tokens of the validation text of {name}")
             }
-            Kind::Images { .. } => format!("{count} validation images of {name}"),
+            Of::Images { .. } => format!("{count} validation images of {name}"),
         }
     }
 
     /// Loads a model that is to be measured, and says how many of its last blocks are those of a
     /// mask transformer.
-    fn tracer<'a>(&'a self, model: &Model, request: &Request) -> Result<(Tracer<'a>, usize)> {
+    fn tracer<'a>(&'a self, source: &Source, request: &Request) -> Result<(Tracer<'a>, usize)> {
         let device = request.device.clone();
-        let folder = &model.folder;
         match &self.kind {
-            Kind::Texts(windows) => {
-                let config: LanguageModelConfig = read(&folder.config_json())?;
-                let build = |builder: &mut _| LanguageModel::new(&config, builder);
-                let (network, parameters) = Parameters::build(&device, 0, build);
-                load_weights(&model.weights, &parameters)?;
+            Of::Texts(windows) => {
+                let loaded = language_model(source, &device, &LoadSettings::default())?;
                 let tracer = move |first, last| {
                     let windows = &windows[first..last];
-                    network.trace(&Ids::new(windows.concat(), [windows.len(), windows[0].len()]))
+                    let ids = Ids::new(windows.concat(), [windows.len(), windows[0].len()]);
+                    loaded.model.trace(&ids)
                 };
                 Ok((Box::new(tracer), 0))
             }
-            Kind::Images { data, .. } => {
-                let config: VisionConfig = read(&folder.config_json())?;
+            Of::Images { data, .. } => {
+                let opened = ImageModel::open(source, &device)?;
+                let blocks = opened.model.config().num_decoder_layers.unwrap_or(0);
                 let images = move |first: usize, last: usize| {
                     let batch = data.validation_images(first..last);
                     Tensor::new(&batch.pixels, batch.shape, &device)
                 };
-                if let Some(blocks) = config.num_decoder_layers {
-                    let build = |builder: &mut _| ImageSegmenter::new(&config, builder);
-                    let (network, parameters) = Parameters::build(request.device, 0, build);
-                    load_weights(&model.weights, &parameters)?;
-                    return Ok((Box::new(move |a, b| network.trace(&images(a, b))), blocks));
-                }
-                let build = |builder: &mut _| ImageClassifier::new(&config, builder);
-                let (network, parameters) = Parameters::build(request.device, 0, build);
-                load_weights(&model.weights, &parameters)?;
-                Ok((Box::new(move |a, b| network.encoder().trace(&images(a, b))), 0))
+                let tracer = move |first, last| match &opened.model {
+                    ImageModel::Classifier(model) => model.encoder().trace(&images(first, last)),
+                    ImageModel::Segmenter(model) => model.trace(&images(first, last)),
+                };
+                Ok((Box::new(tracer), blocks))
             }
         }
     }
-}
-
-fn find_text(path: Option<PathBuf>, source: &str) -> Result<Corpus> {
-    if path.is_none() && source.starts_with("generated") {
-        return Ok(Corpus::generated());
-    }
-    Ok(lookup(&Lookup { data: path, ..Lookup::default() })?.0)
-}
-
-/// How the run that is measured read its images.
-fn typed_options(run: &RunFolder) -> Result<ReadOptions> {
-    let typed = resume::kept(&read(&run.run_json())?).unwrap_or_default();
-    let value = |flag: &str| resume::value(&typed, flag)?.into_string().ok();
-    let numbers =
-        |values: String| values.split(',').map(|value| value.parse::<u8>().ok()).collect();
-    Ok(ReadOptions {
-        broken: if typed.iter().any(|flag| flag == "--skip-broken") {
-            Broken::Skip
-        } else {
-            Broken::Stop
-        },
-        void: value("--void").and_then(|index| index.parse().ok()),
-        label_values: value("--label-values").and_then(numbers),
-        ground: value("--ground").and_then(|colour| images::colour(&colour).ok()),
-        ..ReadOptions::default()
-    })
-}
-
-fn find_images(
-    path: Option<&Path>,
-    config: &VisionConfig,
-    options: ReadOptions,
-) -> Result<ImageData> {
-    let size = [config.image_size.height(), config.image_size.width()];
-    let task = match config.num_decoder_layers {
-        Some(_) => Task::Segmentation,
-        None => Task::Classification,
-    };
-    let classes = Some(config.id2label.values().cloned().collect());
-    let options = ReadOptions { classes, ..options };
-    let exact = ImageData::find(path, task, &options);
-    if let Ok(data) = exact
-        && [data.shape.height, data.shape.width] == size
-    {
-        return Ok(data);
-    }
-    Ok(ImageData::find(path, task, &ReadOptions { size: Some(size), ..options })?)
 }
 
 fn attention_maps(name: &str, trace: &Trace, request: &Request) -> Result<Vec<Map>> {

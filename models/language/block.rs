@@ -57,18 +57,20 @@ impl Block {
     #[track_caller]
     pub fn forward(
         &self,
-        x: &Tensor,
+        stream: Stream,
         first_value: &mut FirstValue,
         shared: &mut Shared,
         dropout: Dropout,
         trace: Option<&mut Trace>,
-    ) -> Tensor {
+    ) -> Stream {
         let [after_attention, after_feed_forward] = self.dropout_sites;
-        let normed = x.rms_norm(&self.input_norm, self.epsilon);
+        let [x, normed] = stream.norm(&self.input_norm, self.epsilon);
         let attended = self.attention.forward(&normed, first_value, shared, trace);
-        let x = x.add(&dropout.apply(attended, after_attention));
-        let normed = x.rms_norm(&self.post_attention_norm, self.epsilon);
-        x.add(&dropout.apply(self.feed_forward.forward(&normed), after_feed_forward))
+        let added = dropout.apply(attended, after_attention);
+        let [x, normed] =
+            Stream { x, added: Some(added) }.norm(&self.post_attention_norm, self.epsilon);
+        let added = dropout.apply(self.feed_forward.forward(&normed), after_feed_forward);
+        Stream { x, added: Some(added) }
     }
 
     /// The residual stream (rows, width) of new tokens after this block; the cache then has what the block
@@ -78,6 +80,38 @@ impl Block {
         let norm = |weight| RmsNorm { weight, epsilon: self.epsilon };
         let x = self.attention.extend(x, norm(&self.input_norm), new, cache);
         self.feed_forward.extend(&x, norm(&self.post_attention_norm))
+    }
+}
+
+/// The residual stream, to which what was made last is not added yet: the next norm does so, as one op.
+pub(super) struct Stream {
+    x: Tensor,
+    added: Option<Tensor>,
+}
+
+impl Stream {
+    pub fn new(x: Tensor) -> Stream {
+        Stream { x, added: None }
+    }
+
+    /// The sum.
+    pub fn sum(self) -> Tensor {
+        match self.added {
+            Some(added) => self.x.add(&added),
+            None => self.x,
+        }
+    }
+
+    /// The sum and its norm.
+    #[track_caller]
+    pub fn norm(self, weight: &Tensor, epsilon: f32) -> [Tensor; 2] {
+        match self.added {
+            Some(added) => self.x.add_rms_norm(&added, weight, epsilon),
+            None => {
+                let normed = self.x.rms_norm(weight, epsilon);
+                [self.x, normed]
+            }
+        }
     }
 }
 
@@ -164,17 +198,18 @@ impl Attention {
         trace: Option<&mut Trace>,
     ) -> Tensor {
         let [batch, time] = [x.shape()[0], x.shape()[1]];
-        let heads =
-            |linear: &Linear| linear.forward(x).reshape([batch, time, usize::MAX, self.head_size]);
-        let mut query = heads(&self.query);
-        if let Some(linear) = &self.key {
-            let key;
-            [query, key] = query.rope_both(&heads(linear), 0, &self.frequencies);
-            let own = self.value.as_ref().map(heads);
-            *shared = Shared(Some((key, first_value.of_layer(own, &self.mixing))));
+        let merged = x.linear_merged(&self.layers());
+        let query = if self.key.is_none() {
+            let query = merged.reshape([batch, time, usize::MAX, self.head_size]);
+            query.rope_by(0, &self.frequencies)
         } else {
-            query = query.rope_by(0, &self.frequencies);
-        }
+            let heads: Vec<usize> =
+                self.layers().iter().map(|layer| layer.outputs() / self.head_size).collect();
+            let mut parts = merged.split_heads_and_turn(&heads, 0, &self.frequencies).into_iter();
+            let [query, key] = [(); 2].map(|()| parts.next().expect("queries and keys"));
+            *shared = Shared(Some((key, first_value.of_layer(parts.next(), &self.mixing))));
+            query
+        };
         let (key, values) = shared.0.as_ref().expect("the first layer of a group has keys");
         let attended = values.attend(&query, key, true);
         if let Some(trace) = trace {
@@ -183,14 +218,18 @@ impl Attention {
         self.output.forward(&attended.reshape([batch, time, usize::MAX]))
     }
 
+    /// What makes queries, keys and values: those of them that it has.
+    fn layers(&self) -> Vec<LinearLayer<'_>> {
+        let all = [&self.query].into_iter().chain(&self.key).chain(&self.value);
+        all.map(Linear::layer).collect()
+    }
+
     /// x + what attention makes of norm(x), for new tokens (rows, width), over all that is kept of their
     /// sequences.
     #[track_caller]
     fn extend(&self, x: &Tensor, norm: RmsNorm, new: &mut New, cache: &LayerCache) -> Tensor {
         let rows = x.shape()[0];
-        let linear = [&self.query].into_iter().chain(&self.key).chain(&self.value);
-        let layers: Vec<LinearLayer> = linear.map(Linear::layer).collect();
-        let made = x.norm_linear(norm, &layers).into_iter();
+        let made = x.norm_linear(norm, &self.layers()).into_iter();
         let mut heads = made.map(|made| made.reshape([rows, usize::MAX, self.head_size]));
         let query = heads.next().expect("a query");
         let query = match heads.next() {
@@ -234,8 +273,8 @@ impl FeedForward {
     }
 
     fn forward(&self, x: &Tensor) -> Tensor {
-        let gate = self.gate.forward(x);
-        self.down.forward(&gate.swiglu(&self.up.forward(x)))
+        let merged = x.linear_merged(&[self.gate.layer(), self.up.layer()]);
+        self.down.forward(&merged.swiglu_halves())
     }
 
     /// x + what it makes of norm(x), for new tokens (rows, width).

@@ -10,6 +10,7 @@ mod hugging_face;
 mod load;
 mod matrix;
 mod model;
+mod nats;
 mod origin;
 mod rotary;
 mod sampling;

@@ -1,7 +1,7 @@
 //! The language model: Llama blocks (RMS norm, rotary positions, SwiGLU, grouped-query attention,
 //! usually no biases) with one of the four variants of attention. Parameter names are Hugging Face's.
 
-use super::block::{Block, DEVIATION, Dropout, Shared};
+use super::block::{Block, DEVIATION, Dropout, Shared, Stream};
 use super::config::LanguageModelConfig;
 use super::matrix::{Matrix, Source};
 use crate::engine::random::Key;
@@ -212,37 +212,49 @@ impl LanguageModel {
 
     /// What the output layer sees: (batch · time, width).
     #[track_caller]
-    fn states(&self, tokens: &Ids, pass: &Pass, mut trace: Option<&mut Trace>) -> Tensor {
+    pub(super) fn states(
+        &self,
+        tokens: &Ids,
+        pass: &Pass,
+        mut trace: Option<&mut Trace>,
+    ) -> Tensor {
         let [batch, time] = self.check_tokens(tokens);
         let dropout = Dropout { probability: self.config.dropout, key: pass.dropout };
-        let mut states = dropout.apply(self.embed(tokens), Dropout::EMBEDDING);
+        let states = dropout.apply(self.embed(tokens), Dropout::EMBEDDING);
         let mut first_value = FirstValue::default();
         if let Some(trace) = &mut trace {
             trace.keep_states(&states);
         }
+        let mut stream = Stream::new(states);
         // Layers that share keys and values stand together: no others need to be given these.
         for first in (0..self.blocks.len()).step_by(self.config.share_keys) {
             let group = first..self.blocks.len().min(first + self.config.share_keys);
             if pass.recompute {
                 let blocks = self.blocks.clone();
-                states = first_value.recompute(&states, move |states, first_value| {
-                    let mut shared = Shared::default();
-                    blocks[group.clone()].iter().fold(states.clone(), |states, block| {
-                        block.forward(&states, first_value, &mut shared, dropout, None)
-                    })
-                });
+                stream =
+                    Stream::new(first_value.recompute(&stream.sum(), move |x, first_value| {
+                        let (mut shared, stream) = (Shared::default(), Stream::new(x.clone()));
+                        let blocks = blocks[group.clone()].iter();
+                        let after = blocks.fold(stream, |stream, block| {
+                            block.forward(stream, first_value, &mut shared, dropout, None)
+                        });
+                        after.sum()
+                    }));
                 continue;
             }
             let mut shared = Shared::default();
             for block in &self.blocks[group] {
                 let trace_of = trace.as_deref_mut();
-                states = block.forward(&states, &mut first_value, &mut shared, dropout, trace_of);
+                stream = block.forward(stream, &mut first_value, &mut shared, dropout, trace_of);
                 if let Some(trace) = &mut trace {
+                    let states = stream.sum();
                     trace.keep_states(&states);
+                    stream = Stream::new(states);
                 }
             }
         }
-        self.normalize(&states).reshape([batch * time, self.config.hidden_size])
+        let [_, normed] = stream.norm(&self.norm, self.config.rms_norm_eps);
+        normed.reshape([batch * time, self.config.hidden_size])
     }
 
     /// The rows of the embedding.
@@ -264,7 +276,7 @@ impl LanguageModel {
     /// The sizes of a batch of tokens. Positions are rotations, which can be computed of any, but beyond
     /// the longest context none was ever learnt from.
     #[track_caller]
-    fn check_tokens(&self, tokens: &Ids) -> [usize; 2] {
+    pub(super) fn check_tokens(&self, tokens: &Ids) -> [usize; 2] {
         let (shape, most) = (tokens.shape(), self.config.max_position_embeddings);
         assert!(shape.rank() == 2, "tokens are (batch, time), not {shape}");
         self.check_vocabulary(tokens.as_slice().iter());

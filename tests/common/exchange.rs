@@ -4,7 +4,7 @@ use neutreno::engine::checkpoint::Metadata;
 use neutreno::engine::half::Half;
 use neutreno::engine::{Device, Parameters, Tensor};
 use neutreno::export::{Export, Exported};
-use neutreno::run::write_json;
+use neutreno::run::{Use, write_json};
 use serde::Serialize;
 use std::env;
 use std::fs;
@@ -46,7 +46,9 @@ pub fn write_as_trained(folder: &Path, config: &impl Serialize, parameters: &Par
 pub fn export(from: &Path, to: &Path, precision: Option<Half>) -> Exported {
     let _ = fs::remove_dir_all(to);
     let [from, to] = [from, to].map(Path::to_owned);
-    Export { from, to, variant: None, seed: None, precision }.write(&Device::cpu()).unwrap()
+    Export { from, to, variant: None, seed: None, weights: Use::Last, precision }
+        .write(&Device::cpu())
+        .unwrap()
 }
 
 /// Every bit of a model.

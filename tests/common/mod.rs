@@ -4,6 +4,8 @@
 
 pub mod exchange;
 pub mod folder;
+#[cfg(unix)]
+pub mod jobs;
 pub mod programs;
 pub mod reference;
 pub mod training;

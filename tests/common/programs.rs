@@ -17,6 +17,10 @@ pub fn program(name: &str) -> Command {
     command
 }
 
+/// Flags of a small run of text.
+pub const SMALL: &str = "--device cpu --threads 1 --variant transformer --layers 2 --width 16 --heads 2 \
+                     --context 16 --batch 4 --eval-every 0 --eval-tokens 200 --sample-every 0";
+
 /// A path as an argument.
 pub fn path_of(path: &Path) -> String {
     path.to_str().expect("a name in UTF-8").into()

@@ -1,8 +1,8 @@
 //! A model's card, `README.md`: what it is, what it was trained on, and what came out.
 
-use super::source::OfRun;
 use crate::language::LanguageModelConfig;
 use crate::measure::{MEASUREMENTS, Measured};
+use crate::open::OfRun;
 use crate::report::{label, thousands};
 use crate::run::{FILES, MEASURED, Metric, Values, read_metrics};
 use crate::variant::{Variant, VariantConfig};
@@ -185,8 +185,12 @@ fn training(of_run: &OfRun) -> String {
         let how = "cropped here, where the processor that comes with this stretches them";
         rows.push(["pictures of another shape".to_owned(), how.to_owned()]);
     }
-    let steps = of_run.model.weights.as_ref().map_or(0, |weights| weights.step);
-    let so_far = if of_run.model.finished { "" } else { " (training had not come to its end)" };
+    let steps = of_run.weights.step;
+    let so_far = match (of_run.model.finished, of_run.weights.of_checkpoint()) {
+        (false, _) => " (training had not come to its end)",
+        (true, true) => " (an earlier checkpoint of a longer training)",
+        (true, false) => "",
+    };
     rows.push(["steps".to_owned(), format!("{}{so_far}", thousands(steps))]);
     rows.push(["seed".to_owned(), of_run.model.seed.to_string()]);
     let settings = of_run.facts["settings"].as_object().into_iter().flatten();
@@ -198,6 +202,15 @@ fn training(of_run: &OfRun) -> String {
 
 /// What came out.
 fn scores(of_run: &OfRun) -> String {
+    if of_run.model.finished && of_run.weights.of_checkpoint() {
+        // What came out at the end is of other weights.
+        let metrics = read_metrics(&of_run.model.folder.metrics_jsonl()).unwrap_or_default();
+        let then = metrics.into_iter().find(|metric| metric.step == of_run.weights.step);
+        let rows = then.iter().flat_map(|metric| metric.values.iter());
+        let rows = rows.filter(|(name, _)| *name != MEASURED);
+        let rows = rows.map(|(name, value)| [words(name), plain(&short(value))]);
+        return format!("## Results\n\n{}", table(["while training", ""], rows));
+    }
     let Some(result) = of_run.result() else { return String::new() };
     let first = [
         ["training loss".to_owned(), number(result.train_loss)],
@@ -211,7 +224,10 @@ fn scores(of_run: &OfRun) -> String {
 /// What was measured inside it, layer by layer.
 fn measurements(of_run: &OfRun) -> String {
     let metrics = read_metrics(&of_run.model.folder.metrics_jsonl()).unwrap_or_default();
-    let measured = |metric: &Metric| Some((metric.step, metric.values.get(MEASURED)?.clone()));
+    let measured = |metric: &Metric| {
+        let by_then = metric.step <= of_run.weights.step;
+        Some((metric.step, metric.values.get(MEASURED).filter(|_| by_then)?.clone()))
+    };
     let Some((step, measured)) = metrics.iter().rev().find_map(measured) else {
         return String::new();
     };

@@ -1,14 +1,14 @@
 //! A language model with its tokenizer.
 
 use super::card::About;
-use super::model::{Model, load_weights, pretty, unfinished};
-use super::source::{OfRun, Source};
+use super::model::{Model, pretty, unfinished};
 use crate::data::tokenizer::Tokenizer;
 use crate::engine::half::Half;
 use crate::engine::{Device, Parameters};
 use crate::error::Error;
 use crate::exchange::{self, Tokens};
 use crate::language::{ConfigFile, LanguageModel, LanguageModelConfig};
+use crate::open::{OfRun, Source, load_weights};
 use serde_json::{Value, json};
 
 /// The class of `transformers` that takes everything from `tokenizer.json`, in both versions.

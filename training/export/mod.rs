@@ -5,23 +5,20 @@ mod card;
 mod classifier;
 mod language;
 mod model;
-mod source;
 
 use crate::engine::Device;
 use crate::engine::half::Half;
 use crate::error::Error;
 use crate::exchange;
+use crate::open::{Found, Kind, OfRun, Source, Wanted};
 use crate::report::label;
 use crate::run::disk::replace_file;
-use crate::run::{write_atomically, write_folder, write_json};
+use crate::run::{Use, write_atomically, write_folder, write_json};
 use card::card;
 use model::Model;
 use serde_json::Value;
-use source::{OfRun, Source};
 use std::fs;
 use std::path::{Path, PathBuf};
-
-pub use model::load_weights;
 
 /// Files that a folder of Hugging Face's may have beside its weights, and that go along as they are.
 const GO_ALONG: [&str; 17] = [
@@ -55,6 +52,8 @@ pub struct Export {
     pub variant: Option<String>,
     /// Which seed of a run.
     pub seed: Option<u64>,
+    /// Which weights of a model of a run.
+    pub weights: Use,
     /// What weights are written in: `None` for f32.
     pub precision: Option<Half>,
 }
@@ -76,6 +75,7 @@ impl Export {
     /// ```
     /// use neutreno::engine::{Device, Parameters};
     /// use neutreno::export::Export;
+    /// use neutreno::run::Use;
     /// use neutreno::{LanguageModel, LanguageModelConfig};
     /// # let parent = tempfile::tempdir().unwrap();
     /// # let [from, to] = ["model", "exported"].map(|name| parent.path().join(name));
@@ -86,7 +86,8 @@ impl Export {
     /// std::fs::write(from.join("config.json"), serde_json::to_string(&config).unwrap()).unwrap();
     /// parameters.save(&from.join("model.safetensors"), &Default::default())?;
     ///
-    /// let export = Export { from, to: to.clone(), variant: None, seed: None, precision: None };
+    /// let export = Export { from, to: to.clone(), variant: None, seed: None,
+    ///     weights: Use::Last, precision: None };
     /// export.write(&Device::cpu())?;
     /// assert!(["config.json", "model.safetensors", "README.md"].iter().all(|f| to.join(f).is_file()));
     /// # Ok::<(), neutreno::training::Error>(())
@@ -96,20 +97,14 @@ impl Export {
     /// If there is no such model, or none that `transformers` could compute; if files cannot be read or
     /// written, or are not what a run wrote; if a number is too large for the precision.
     pub fn write(&self, device: &Device) -> Result<Exported, Error> {
-        let source = Source::find(&self.from, self.variant.as_deref(), self.seed)?;
-        let model = match source.of_run.as_ref().map(OfRun::task) {
-            Some("language-modelling") => language::model(&source, self.precision, device)?,
-            Some("image-classification") => classifier::model(&source, self.precision, device)?,
-            None => {
-                let (text, failed) = source.config()?;
-                let json: Value =
-                    serde_json::from_slice(&text).map_err(|error| failed(error.to_string()))?;
-                match classifier::is_of_images(&json) {
-                    true => classifier::model(&source, self.precision, device)?,
-                    false => language::model(&source, self.precision, device)?,
-                }
-            }
-            Some(task) => {
+        let (seed, weights) = (self.seed, self.weights);
+        let wanted = Wanted { variants: self.variant.iter().cloned().collect(), seed, weights };
+        let source = Found::at(&self.from, &wanted)?.one()?;
+        let model = match source.kind()? {
+            Kind::Language => language::model(&source, self.precision, device)?,
+            Kind::Classifier => classifier::model(&source, self.precision, device)?,
+            Kind::Segmenter => {
+                let task = source.of_run.as_ref().map_or("image-segmentation", OfRun::task);
                 return Err(Error::Settings(format!(
                     "{}: a run of {task}, and there is no such model in transformers",
                     self.from.display()

@@ -4,7 +4,7 @@ use super::extent::{Extent, joined};
 use super::format::thousands;
 use super::measures::{MEASURES, Measure, Style};
 use super::{Group, Spread};
-use crate::run::{Summary, VariantSummary};
+use crate::run::{STOPPED_EARLY, Summary, VariantSummary};
 
 /// The best of the scores that were made while training, of the same part of the validation data as
 /// the last one.
@@ -60,12 +60,23 @@ impl<'a> Best<'a> {
         }
         Some(format!(
             "{name} was best after {} of {} steps: {} {score} then, {last_shown} at the end{of}. \
-             {why}: try fewer --steps. The model of then is in checkpoints/step-{step:06}.",
+             {why}: try fewer --steps, or --patience. The model of then is in checkpoints/step-{step:06}: \
+             --use best takes it.",
             thousands(*step),
             thousands(run.steps),
             measure.words,
         ))
     }
+}
+
+/// What to know about a model, `name`, that was stopped before all `steps` were made.
+pub(super) fn stopped_early(run: &VariantSummary, steps: u64, name: &str) -> Option<String> {
+    let patience = run.results.get(STOPPED_EARLY)?;
+    Some(format!(
+        "{name} was stopped after {} of {} steps: there was no better score in {patience} validations.",
+        thousands(run.steps),
+        thousands(steps),
+    ))
 }
 
 /// The name of a best score among the results.

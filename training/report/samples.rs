@@ -12,6 +12,7 @@ pub(super) fn summary(seeds: u64) -> Summary {
     let run = |variant: &str, gain: f64, seed: u64| {
         let loss = 5.25 + gain + 0.015625 * (seed as f64 - 2.0);
         VariantSummary {
+            version: "0.1.0".into(),
             variant: variant.to_owned(),
             seed,
             finished: true,

@@ -218,7 +218,6 @@ fn settings(summary: &Summary, model: &VariantSummary) -> BTreeMap<String, Strin
     for name in ["tokenizer", "vocabulary"] {
         all.extend(summary.facts.get(name).map(|value| (name.to_owned(), shown(value))));
     }
-    all.insert("steps".into(), model.steps.to_string());
     let mut hashes: Vec<&str> =
         summary.data.hashes.values().map(|hash| &hash[..hash.len().min(8)]).collect();
     hashes.sort_unstable();

@@ -1,7 +1,7 @@
 //! What the results of a run come to: means over seeds, differences between variants, and what a
 //! reader has to know beside them.
 
-use super::best::Best;
+use super::best::{Best, stopped_early};
 use super::extent::{Extent, joined};
 use super::measures::Measure;
 use super::{Group, Spread, label, language};
@@ -216,6 +216,8 @@ impl Summary {
             } else if !run.train_loss.is_finite() {
                 notes.push(format!("{name} diverged: its loss is no longer a finite number."));
             }
+            let steps = self.settings["steps"].as_u64().unwrap_or(run.steps);
+            notes.extend(stopped_early(run, steps, &name));
             notes.extend(Best::of(run).and_then(|best| best.note(&name)));
         }
         notes.extend(self.differences().iter().map(Difference::sentence));
@@ -359,8 +361,8 @@ mod tests {
         };
         let expected = "Transformer (seed 1) was best after 100 of 300 steps: validation loss 2.0890 \
                         then, 2.2470 at the end. After that it learnt its training data by heart \
-                        (overfitting): try fewer --steps. The model of then is in \
-                        checkpoints/step-000100.";
+                        (overfitting): try fewer --steps, or --patience. The model of then is in \
+                        checkpoints/step-000100: --use best takes it.";
         assert_eq!(told(&summary).unwrap(), expected);
         summary.variants[0].results.set("last_validation_loss", 2.09);
         assert_eq!(told(&summary), None);

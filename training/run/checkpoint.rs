@@ -120,12 +120,37 @@ pub struct Weights {
 /// The weights of the newest whole checkpoint of a model, those that would be scored; `None` without
 /// one.
 pub fn newest_weights(folder: &ModelFolder) -> Option<Weights> {
-    let Found { path, state, .. } = newest(folder).0?;
+    newest(folder).0.map(|found| weights(&found))
+}
+
+/// The weights of a checkpoint, those that would be scored.
+fn weights(Found { path, state, .. }: &Found) -> Weights {
     let average = path.join(AVERAGE);
-    Some(match average.is_file() {
+    match average.is_file() {
         true => Weights { step: state.step, path: average, average: true },
         false => Weights { step: state.step, path: path.join(MODEL), average: false },
-    })
+    }
+}
+
+/// Those of the checkpoint after so many steps.
+///
+/// # Errors
+/// If it is not there, or not whole.
+pub(crate) fn weights_at(folder: &ModelFolder, step: u64) -> Result<Weights, Error> {
+    Ok(weights(&read(folder.checkpoint(step))?))
+}
+
+/// The steps of all checkpoints, whole or not.
+pub(crate) fn kept_steps(folder: &ModelFolder) -> impl Iterator<Item = u64> + use<> {
+    steps(folder).into_keys()
+}
+
+/// The step with the best score of those that were made while training, as far as that went.
+pub(crate) fn best_step(folder: &ModelFolder) -> Option<u64> {
+    match folder.result() {
+        Some(result) => result.results.get("best_step")?.as_u64(),
+        None => newest(folder).0?.state.log.best.map(|(step, _)| step),
+    }
 }
 
 /// The step of the latest checkpoint that a model has, whole or not.

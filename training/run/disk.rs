@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use std::ffi::OsString;
 use std::fs::{self, DirEntry, File, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Makes a folder and those above it.
@@ -41,13 +41,7 @@ pub(crate) fn replace_file<E: From<Error>>(
     path: &Path,
     chunks: impl Iterator<Item = Result<Vec<u8>, E>>,
 ) -> Result<(), E> {
-    let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    // Several threads of a process may write the same file.
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    name.push(format!(".{}-{number}.partial", std::process::id()));
-    let partial = path.with_file_name(name);
+    let partial = partial_name(path);
     let written = write_file(&partial, chunks).and_then(|_| {
         rename(&partial, path)?;
         Ok(path.parent().map_or(Ok(()), sync_folder)?)
@@ -57,6 +51,17 @@ pub(crate) fn replace_file<E: From<Error>>(
         let _ = fs::remove_file(&partial);
     }
     written
+}
+
+/// A name beside `path` for a file that is being written.
+fn partial_name(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    // Several threads of a process may write the same file.
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    name.push(format!(".{}-{number}.partial", std::process::id()));
+    path.with_file_name(name)
 }
 
 /// Writes a file so that `path` holds either what it held before or all of `contents`: under
@@ -98,12 +103,26 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
     write_atomically(path, &text)
 }
 
+/// Writes a value as JSON that is written anew soon: whole or not at all, but not synced, so that a power
+/// failure may take it.
+pub(crate) fn replace_unsynced(path: &Path, value: &impl Serialize) -> Result<(), Error> {
+    let failed = |error| Error::file("write", path)(error);
+    let text = serde_json::to_vec_pretty(value).map_err(|error| failed(io::Error::other(error)))?;
+    let partial = partial_name(path);
+    let written = fault(&partial).and_then(|()| fs::write(&partial, text)).map_err(failed);
+    let written = written.and_then(|()| rename(&partial, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&partial);
+    }
+    written
+}
+
 /// Whether this is a folder itself, not a link to one.
 pub(super) fn is_folder(entry: &DirEntry) -> bool {
     entry.file_type().is_ok_and(|kind| kind.is_dir())
 }
 
-/// Whether this is a file that [`replace_file`] was writing, of whatever process.
+/// Whether this is a file that [`replace_file`] or [`replace_unsynced`] was writing, of whatever process.
 pub(super) fn is_partial_file(entry: &DirEntry) -> bool {
     let name = entry.file_name();
     let process = name.to_str().and_then(|name| {

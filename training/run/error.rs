@@ -78,6 +78,16 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// The weights that are meant are not there.
+    #[error("{}: there are no weights \"{wanted}\": {reason}", path.display())]
+    NoCheckpoint {
+        /// The model's folder.
+        path: PathBuf,
+        /// Which are meant.
+        wanted: String,
+        /// Why they are not there, and which are.
+        reason: String,
+    },
     /// A file could not be written or read.
     #[error("cannot {action} {}: {source}", path.display())]
     File {

@@ -1,8 +1,8 @@
 //! The folder of a run, `runs/NAME/`:
 //!
 //! ```text
-//! run.json  tokenizer.json  text.txt (of a pipe)  summary.json  report.html  .lock
-//! VARIANT-seedS/   config.json  metrics.jsonl  model.safetensors  result.json
+//! run.json  tokenizer.json  text.txt (of a pipe)  status.json  summary.json  report.html  .lock
+//! VARIANT-seedS/   config.json  metrics.jsonl  events.out.tfevents.*  model.safetensors  result.json
 //!                  checkpoints/step-NNNNNN/  pictures/
 //! ```
 //!
@@ -193,6 +193,11 @@ impl RunFolder {
     /// The results, a [`Summary`](super::Summary).
     pub fn summary_json(&self) -> PathBuf {
         self.path.join("summary.json")
+    }
+
+    /// Where the run is, a [`Status`](super::Status), written anew every few seconds.
+    pub fn status_json(&self) -> PathBuf {
+        self.path.join("status.json")
     }
 
     /// The page to look at.

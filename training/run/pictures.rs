@@ -32,7 +32,8 @@ pub fn write_pictures(folder: &ModelFolder, pictures: &[Picture]) -> Result<(), 
     for picture in pictures {
         write_atomically(&path.join(&picture.file), &picture.bytes)?;
     }
-    write_json(&path.join(LIST), &pictures)
+    let version = env!("CARGO_PKG_VERSION").into();
+    write_json(&path.join(LIST), &List { version, pictures: pictures.to_vec() })
 }
 
 /// The pictures that [`write_pictures`] wrote; none if there are none.
@@ -58,7 +59,7 @@ pub fn read_pictures(folder: &ModelFolder) -> Result<Vec<Picture>, Error> {
         return Ok(Vec::new());
     }
     let text = fs::read(&list).map_err(Error::file("read", &list))?;
-    let mut pictures: Vec<Picture> = serde_json::from_slice(&text)
+    let List { mut pictures, .. } = serde_json::from_slice(&text)
         .map_err(|source| Error::Contents { line: source.line(), path: list.clone(), source })?;
     // A list that someone changed must not lead out of the folder.
     pictures.retain(|picture| check_name(&picture.file).is_ok());
@@ -70,6 +71,14 @@ pub fn read_pictures(folder: &ModelFolder) -> Result<Vec<Picture>, Error> {
 }
 
 const LIST: &str = "pictures.json";
+
+/// What `pictures.json` holds.
+#[derive(Serialize, Deserialize)]
+struct List {
+    /// Version of this program.
+    version: String,
+    pictures: Vec<Picture>,
+}
 
 impl Picture {
     /// The picture as an address that needs no file: `data:image/png;base64,…`.

@@ -57,9 +57,15 @@ pub struct Data {
     pub hashes: BTreeMap<String, String>,
 }
 
+/// Where the results of a model say with which patience it was stopped before all its steps were made.
+pub const STOPPED_EARLY: &str = "stopped_early_with_patience";
+
 /// What came out for one variant and seed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct VariantSummary {
+    /// Version of the program that trained it to here.
+    #[serde(default)]
+    pub version: String,
     /// The variant, as on the command line: `transformer`, `neutreno`, `resformer`, `svformer`.
     pub variant: String,
     /// The seed of weights, order of data and dropout.

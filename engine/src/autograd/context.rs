@@ -2,9 +2,9 @@
 
 use super::gradients::{Slot, Sums};
 use super::record::Record;
-use crate::device::Origin;
-use crate::tensor::{Variable, check, launch_from};
-use crate::{Kernel, Tensor};
+use crate::device::{Copy, Origin};
+use crate::tensor::{Variable, check, launch, launch_from};
+use crate::{Kernel, Shape, Tensor};
 
 /// Where an op's derivative finds the gradients of its results and leaves those of its inputs. What
 /// it leaves is added to what other uses of the same input have left.
@@ -52,27 +52,79 @@ impl GradientContext<'_> {
     /// # Panics
     /// If the kernel's inputs do not fit.
     pub fn accumulate_with(&mut self, kernel: &dyn Kernel, operands: &[&Tensor], inputs: &[usize]) {
+        let destinations = self.destinations(kernel, &check(kernel, operands), 0, inputs);
+        self.run(kernel, operands, &destinations);
+        self.note(inputs, destinations);
+    }
+
+    /// Runs a kernel whose first output is added to the gradient of result number `output`, in its memory if
+    /// possible: what flows back through a result that is also the input of the rest of the op. Returns the
+    /// sum. The other outputs are gradients of inputs, as in
+    /// [`accumulate_with`](GradientContext::accumulate_with).
+    ///
+    /// # Panics
+    /// If the kernel's inputs do not fit.
+    pub fn add_to_output(
+        &mut self,
+        output: usize,
+        kernel: &dyn Kernel,
+        operands: &[&Tensor],
+        inputs: &[usize],
+    ) -> Tensor {
         let shapes = check(kernel, operands);
-        let device = &self.record.device;
+        let (sum, is_used) = match self.of_outputs[output].take() {
+            Some(gradient) if gradient.is_exclusive() => (gradient.into_shape(shapes[0]), true),
+            Some(gradient) => {
+                let [copy] = launch(&Copy, &[&gradient], &self.record.device);
+                (copy.into_shape(shapes[0]), true)
+            }
+            None => (Tensor::uninitialized(shapes[0], &self.record.device), false),
+        };
+        let of_inputs = self.destinations(kernel, &shapes, 1, inputs);
+        let first = (sum.clone(), is_used);
+        let destinations: Vec<(Tensor, bool)> = [first].into_iter().chain(of_inputs).collect();
+        self.run(kernel, operands, &destinations);
+        self.note(inputs, destinations.into_iter().skip(1).collect());
+        sum
+    }
+
+    /// Where the kernel's outputs from number `first` on go, the gradients of these inputs, and whether they
+    /// are added there.
+    fn destinations(
+        &self,
+        kernel: &dyn Kernel,
+        shapes: &[Shape],
+        first: usize,
+        inputs: &[usize],
+    ) -> Vec<(Tensor, bool)> {
         let mut destinations: Vec<(Tensor, bool)> = Vec::with_capacity(inputs.len());
         let mut used: Vec<Slot> = Vec::new();
-        for (output, (input, shape)) in inputs.iter().zip(&shapes).enumerate() {
-            let slot = self.variable(*input).slot;
+        for ((output, shape), input) in shapes.iter().enumerate().skip(first).zip(inputs) {
+            let variable = self.variable(*input);
+            let slot = variable.slot;
             // Two outputs of a kernel can not share memory: x · x has one input twice.
             let free = !used.contains(&slot);
-            let memory = free.then(|| self.sums.memory(slot, kernel.adds(output))).flatten();
+            let memory = free.then(|| self.sums.memory(variable, kernel.adds(output))).flatten();
             used.push(slot);
             destinations.push(match memory {
                 Some((tensor, add)) => (tensor.into_shape(*shape), add),
-                None => (Tensor::uninitialized(*shape, device), false),
+                None => (Tensor::uninitialized(*shape, &self.record.device), false),
             });
         }
+        destinations
+    }
+
+    fn run(&self, kernel: &dyn Kernel, operands: &[&Tensor], destinations: &[(Tensor, bool)]) {
         let outputs: Vec<(&Tensor, bool)> =
             destinations.iter().map(|(tensor, add)| (tensor, *add)).collect();
         launch_from(self.origin, kernel, operands, &outputs);
+    }
+
+    /// Takes note of what was made for these inputs.
+    fn note(&mut self, inputs: &[usize], destinations: Vec<(Tensor, bool)>) {
         for (input, (tensor, _)) in inputs.iter().zip(destinations) {
             let variable = self.record.inputs[*input].as_ref();
-            self.sums.made(variable.expect("looked at above"), tensor);
+            self.sums.made(variable.expect("looked at in `destinations`"), tensor);
         }
     }
 

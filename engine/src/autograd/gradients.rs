@@ -122,18 +122,47 @@ impl Sums {
 
     /// The memory in which a kernel may make its part of a sum, and whether it has to add to what
     /// is there; `None` if it has to make it elsewhere, to be added by [`Sums::add`].
-    pub fn memory(&self, slot: Slot, can_add: bool) -> Option<(Tensor, bool)> {
-        let sum = self.0.get(&slot)?;
+    pub fn memory(&self, variable: &Variable, can_add: bool) -> Option<(Tensor, bool)> {
+        let Some(sum) = self.0.get(&variable.slot) else {
+            return self.memory_of_parts(variable, can_add);
+        };
         let fits = if sum.written { can_add && sum.is_ours() } else { sum.fixed };
         fits.then(|| (sum.tensor.clone(), sum.written))
     }
 
+    /// The same of tensors that are one, if memory was given for the gradient of each, one after another.
+    fn memory_of_parts(&self, variable: &Variable, can_add: bool) -> Option<(Tensor, bool)> {
+        let sums = variable.parts.as_ref()?.iter().map(|slot| self.0.get(slot));
+        let sums: Vec<&Sum> = sums.collect::<Option<_>>()?;
+        let written = sums[0].written;
+        let alike = sums.iter().all(|sum| sum.fixed && sum.written == written);
+        let tensors: Vec<&Tensor> = sums.iter().map(|sum| &sum.tensor).collect();
+        let whole = Tensor::adjacent(&tensors)?;
+        (alike && (can_add || !written)).then_some((whole, written))
+    }
+
     /// Takes note of a part that a kernel has made: in the sum's own memory, or elsewhere.
     pub fn made(&mut self, variable: &Variable, tensor: Tensor) {
+        if self.made_in_parts(variable, &tensor) {
+            return;
+        }
         match self.0.get_mut(&variable.slot) {
             Some(sum) if sum.tensor.shares_memory(&tensor) => sum.written = true,
             _ => self.add(variable, tensor),
         }
+    }
+
+    /// Whether it was made in the memory of the gradients of tensors that are one; these then are there.
+    fn made_in_parts(&mut self, variable: &Variable, tensor: &Tensor) -> bool {
+        let Some(slots) = &variable.parts else { return false };
+        let first = self.0.get(&slots[0]);
+        if !first.is_some_and(|sum| sum.fixed && sum.tensor.shares_memory(tensor)) {
+            return false;
+        }
+        for slot in &**slots {
+            self.0.get_mut(slot).expect("all were there").written = true;
+        }
+        true
     }
 
     /// Adds a part, without a copy if possible.

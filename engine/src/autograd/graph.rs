@@ -73,7 +73,7 @@ impl Node {
 
     /// Its output of that number.
     pub fn output(self: &Arc<Node>, number: usize) -> Variable {
-        Variable { node: self.clone(), slot: (self.id, number) }
+        Variable { node: self.clone(), slot: (self.id, number), parts: None }
     }
 
     pub fn take(&self) -> Option<WayBack> {

@@ -13,6 +13,7 @@ mod backward;
 mod context;
 mod gradients;
 mod graph;
+mod joined;
 mod op;
 mod recompute;
 mod record;

@@ -214,6 +214,11 @@ impl Storage {
         Arc::ptr_eq(&self.memory, &other.memory) && self.offset == other.offset
     }
 
+    /// Whether it is the place so many elements after that one.
+    pub fn follows(&self, other: &Storage, elements: usize) -> bool {
+        Arc::ptr_eq(&self.memory, &other.memory) && self.offset == other.offset + elements
+    }
+
     fn is_none(&self) -> bool {
         matches!(self.memory.block, Block::None)
     }

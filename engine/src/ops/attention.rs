@@ -256,17 +256,11 @@ impl Op for Attention {
         let [dq, dk, d_mixed] = launch(&kernel, &operands, device);
         context.accumulate(0, dq);
         context.accumulate(1, dk);
-        for (input, of_first) in [(2, false), (3, true)] {
-            if context.needs(input) {
-                let mut operands = vec![&d_mixed, &gradient];
-                operands.extend(&inputs[4..]);
-                context.accumulate_with(
-                    &ValueGradients { coefficients, of_first },
-                    &operands,
-                    &[input],
-                );
-            }
-        }
+        let needs = [2, 3].map(|input| context.needs(input));
+        let of_values: Vec<usize> = (2..4).filter(|input| context.needs(*input)).collect();
+        let operands: Vec<&Tensor> =
+            [&d_mixed, &gradient].into_iter().chain(inputs[4..].iter().copied()).collect();
+        context.accumulate_with(&ValueGradients { coefficients, needs }, &operands, &of_values);
         for (input, coefficient) in (4..).zip(coefficients.learnable()) {
             if context.needs(input) {
                 let operands = [&d_mixed, &gradient, v, inputs[3]];

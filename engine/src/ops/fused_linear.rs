@@ -57,6 +57,14 @@ impl<'a> Weight<'a> {
 }
 
 impl LinearLayer<'_> {
+    /// How many outputs it has.
+    pub fn outputs(&self) -> usize {
+        match self.weight {
+            Weight::Full(weight) => weight.shape()[0],
+            Weight::Half(weight) => weight.shape()[0],
+        }
+    }
+
     /// x Wᵀ + b.
     ///
     /// # Panics

@@ -5,11 +5,16 @@
 //! kernels for that (`few_rows` on either device). A row then comes out the same, bit for bit,
 //! whatever other rows there are; among many rows it differs by rounding.
 //!
-//! Derivative: dx = dy W, dW = dyᵀ x, db = Σ_rows dy: products made by [`MatMul`] in the memory of
-//! the gradients. Saves x and W. Cost: 2 flops for each row, input and output, and each tensor
+//! The weight may be that of several layers, whose outputs stand side by side ([`Layers`]).
+//!
+//! Derivative: dx = dy W, dW = dyᵀ x, db = Σ_rows dy, made in the memory of the gradients. Saves x and W. Cost: 2 flops for each row, input and output, and each tensor
 //! moved once.
 
-use super::matmul::MatMul;
+mod gradients;
+mod layers;
+
+pub use layers::Layers;
+
 use super::sum::Sum;
 use crate::autograd::{GradientContext, Op, Saved, Saves, apply_built_in};
 use crate::device::cpu::few_rows::{self, Add, MOST_ROWS, Product, Single, Weight};
@@ -21,6 +26,8 @@ use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::proof::{Array64, Case, Proven};
 use crate::{Shape, Tensor};
+use gradients::{Gradient, Of};
+use std::ops::Range;
 
 impl Tensor {
     /// x Wᵀ + b over the last axis: x of shape (…, inputs), `weight` of shape (outputs, inputs)
@@ -52,6 +59,8 @@ impl Tensor {
 pub struct Linear {
     /// How a GPU does it.
     pub tiling: Tiling,
+    /// The layers whose weight it is.
+    pub layers: Layers,
 }
 
 impl Kernel for Linear {
@@ -64,6 +73,7 @@ impl Kernel for Linear {
         if weight.rank() != 2 {
             return Err("the weight has two axes: outputs and inputs".into());
         }
+        self.layers.check(weight[0])?;
         output(&inputs[0], [weight[0], weight[1]], inputs.get(2))
     }
 
@@ -77,7 +87,12 @@ impl Kernel for Linear {
         let (rows, [count, width]) = (inputs[0].rows(), [inputs[1][0], inputs[1][1]]);
         Some(match rows {
             0..=MOST_ROWS => few_rows::scratch::<Single>(rows, width),
-            _ => products::parallel_scratch([rows, count, width], true),
+            _ => {
+                let of = |part: Range<usize>| {
+                    products::parallel_scratch([rows, part.len(), width], true)
+                };
+                self.layers.columns(count).map(of).max().unwrap_or(0)
+            }
         })
     }
 
@@ -98,12 +113,15 @@ impl Kernel for Linear {
             );
         }
         let x = products::Matrix::new(inputs[0].data, rows, width);
-        let weight = products::Matrix::new(inputs[1].data, count, width).transposed();
         if let Some(bias) = bias {
             fill_rows(y, bias);
         }
-        let y = MatrixMut::new(y, rows, count);
-        products::multiply_parallel(y, x, weight, 1.0, bias.is_some(), scratch);
+        for part in self.layers.columns(count) {
+            let weight = &inputs[1][part.start * width..part.end * width];
+            let weight = products::Matrix::new(weight, part.len(), width).transposed();
+            let y = MatrixMut::strided(&mut y[part.start..], rows, part.len(), count);
+            products::multiply_parallel(y, x, weight, 1.0, bias.is_some(), scratch);
+        }
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
@@ -161,12 +179,12 @@ impl Op for Linear {
         };
         let (x, weight) = (rows_of(saved.get(0)), saved.get(1));
         let gradient = rows_of(&context.of_output(0));
-        let product = |transpose| MatMul { transpose, tiling: self.tiling };
+        let product = |of| Gradient { of, layers: self.layers.clone(), tiling: self.tiling };
         if context.needs(0) {
-            context.accumulate_with(&product([false, false]), &[&gradient, weight], &[0]);
+            context.accumulate_with(&product(Of::Input), &[&gradient, weight], &[0]);
         }
         if context.needs(1) {
-            context.accumulate_with(&product([true, false]), &[&gradient, &x], &[1]);
+            context.accumulate_with(&product(Of::Weight), &[&gradient, &x], &[1]);
         }
         if context.needs(2) {
             let [rows, count] = [gradient.shape()[0], gradient.shape()[1]];
@@ -188,9 +206,10 @@ impl Proven for Linear {
     }
 
     fn cases() -> Vec<Case> {
+        let with = |tiling| Linear { tiling, ..Linear::default() };
         let mut cases = Vec::new();
         for tiling in [Tiling::Shared, Tiling::Registers] {
-            let case = |label: &str| Case::new(format!("{label}, {tiling:?}"), Linear { tiling });
+            let case = |label: &str| Case::new(format!("{label}, {tiling:?}"), with(tiling));
             cases.push(case("one number").input([1]).input([1, 1]));
             cases.push(case("one row").input([17]).input([3, 17]).input([3]));
             cases.push(case("rows").input([65, 63]).input([17, 63]));
@@ -200,7 +219,7 @@ impl Proven for Linear {
         }
         for side in [32, 64, 128] {
             let tiling = Tiling::Squares(side);
-            let case = Case::new(format!("a bias, {tiling:?}"), Linear { tiling });
+            let case = Case::new(format!("a bias, {tiling:?}"), with(tiling));
             cases.push(case.input([140, 36]).input([132, 36]).input([132]));
         }
         for rows in [1, 2, 3, 5, 8] {
@@ -209,6 +228,13 @@ impl Proven for Linear {
                 cases.push(case.input([rows, width]).input([count, width]).input([count]));
             }
         }
+        let merged = |rows: usize, bias: bool| {
+            let linear = Linear { layers: Layers::new([5, 1, 13]), ..Linear::default() };
+            let case = Case::new(format!("three layers, {rows} rows, bias {bias}"), linear);
+            let case = case.input([rows, 33]).input([19, 33]);
+            if bias { case.input([19]) } else { case }
+        };
+        cases.extend([merged(2, true), merged(70, false), merged(600, true)]);
         cases.push(Case::new("a row without a bias", Linear::default()).input([6]).input([9, 6]));
         cases
     }

@@ -17,7 +17,7 @@ use crate::device::cpu::scratch::cut;
 use crate::device::cpu::simd;
 use crate::device::gpu::products::{Matrix, Product, Tiling};
 use crate::device::{Cost, Kernel, View, ViewMut};
-use crate::gpu::{Binding, Recorder};
+use crate::gpu::{Binding, Class, Recorder};
 use crate::proof::{Array64, Case, Proven};
 use crate::{Ids, Shape, Tensor, uniforms};
 
@@ -130,10 +130,18 @@ fn chunk(rows: usize, vocabulary: usize) -> usize {
     rows.div_ceil(rows.div_ceil(most)).next_multiple_of(16).min(rows)
 }
 
-/// The same on a GPU: whole squares of its products, so that none is made for few rows.
-fn gpu_chunk(rows: usize, vocabulary: usize) -> usize {
+/// The same on a GPU: whole squares of its products, so that none is made for few rows. On hardware they are
+/// many, so that each dispatch has work for all of it, and W is read seldom: as many as fit into the
+/// smallest binding that any GPU allows, and no more than it takes to be busy.
+fn gpu_chunk(rows: usize, vocabulary: usize, class: Class) -> usize {
     const SQUARE: usize = 128;
-    chunk(rows, vocabulary).next_multiple_of(SQUARE).min(rows)
+    const LOGITS: usize = (128 << 20) / 4;
+    const ENOUGH: usize = 2048;
+    if !class.shared_tiles {
+        return chunk(rows, vocabulary).next_multiple_of(SQUARE).min(rows);
+    }
+    let most = (LOGITS / vocabulary / SQUARE * SQUARE).clamp(SQUARE, ENOUGH);
+    rows.div_ceil(rows.div_ceil(most)).next_multiple_of(SQUARE).min(rows)
 }
 
 /// Where among the kernel's outputs the saved gradients begin: after the mean and the losses.
@@ -219,7 +227,7 @@ impl Kernel for LinearCrossEntropy {
         let targets = gpu.ids(&self.targets);
         let needed = self.gradients.contains(&true);
         let tiling = self.tiling;
-        let step = gpu_chunk(rows, vocabulary);
+        let step = gpu_chunk(rows, vocabulary, gpu.class());
         let logits_memory = &gpu.scratch([step, vocabulary]);
         for first in (0..rows).step_by(step) {
             let count = step.min(rows - first);

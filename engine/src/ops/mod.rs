@@ -4,6 +4,7 @@ mod broadcast;
 pub mod cache;
 pub mod elementwise;
 pub mod half_matrix;
+pub mod linear_merged;
 mod operators;
 pub mod rope_and_cache;
 mod row_function;
@@ -46,6 +47,7 @@ macro_rules! ops {
 ops! {
     abs: Elementwise<abs::Abs>,
     add: add::Add,
+    add_rms_norm: add_rms_norm::AddRmsNorm,
     argmax: argmax::Argmax,
     attention: attention::Attention,
     cached_attention: cached_attention::CachedAttention,
@@ -88,10 +90,12 @@ ops! {
     sin: Elementwise<sin::Sin>,
     slice: slice::Slice,
     softmax: RowFunction<softmax::Softmax>,
+    split_heads: split_heads::SplitHeads,
     sqrt: Elementwise<sqrt::Sqrt>,
     subtract: subtract::Subtract,
     sum: sum::Sum,
     swiglu: swiglu::Swiglu,
+    swiglu_halves: swiglu_halves::SwigluHalves,
     tanh: Elementwise<tanh::Tanh>,
     where_: where_::Where,
 }

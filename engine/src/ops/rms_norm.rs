@@ -100,12 +100,12 @@ pub(super) fn normalize(
 }
 
 /// Some rows.
-struct Forward<'a> {
-    x: &'a [f32],
-    weight: &'a [f32],
-    epsilon: f32,
-    y: &'a mut [f32],
-    inverse: &'a mut [f32],
+pub(super) struct Forward<'a> {
+    pub x: &'a [f32],
+    pub weight: &'a [f32],
+    pub epsilon: f32,
+    pub y: &'a mut [f32],
+    pub inverse: &'a mut [f32],
 }
 
 impl simd::Body for Forward<'_> {
@@ -127,8 +127,8 @@ impl simd::Body for Forward<'_> {
 
 /// dx and dw, those that are needed, from x, w, 1/r and dy.
 #[derive(Clone, Debug)]
-struct RmsNormBackward {
-    needs: [bool; 2],
+pub(super) struct RmsNormBackward {
+    pub needs: [bool; 2],
 }
 
 impl Kernel for RmsNormBackward {

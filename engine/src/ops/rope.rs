@@ -64,30 +64,6 @@ impl Tensor {
         y
     }
 
-    /// The same for queries (`self`) and keys, of as many times, at once.
-    ///
-    /// # Panics
-    /// As [`Tensor::rope_by`], and if there are other batches or times of keys.
-    ///
-    /// ```
-    /// use neutreno_engine::{Device, Tensor};
-    /// let device = Device::cpu();
-    /// let q = Tensor::new(&[1.0, 0.0, 0.0, 1.0], [1, 1, 2, 2], &device);
-    /// let k = Tensor::new(&[1.0, 0.0], [1, 1, 1, 2], &device);
-    /// let [turned, keys] = q.rope_both(&k, 1, &[0.25]);
-    /// assert_eq!(turned.to_vec()?, q.rope_by(1, &[0.25]).to_vec()?);
-    /// assert_eq!(keys.to_vec()?, k.rope_by(1, &[0.25]).to_vec()?);
-    /// # Ok::<(), neutreno_engine::Error>(())
-    /// ```
-    #[track_caller]
-    pub fn rope_both(&self, keys: &Tensor, offset: usize, frequencies: &[f64]) -> [Tensor; 2] {
-        let (shape, size) = (self.shape(), 2 * frequencies.len());
-        let fits = shape.rank() == 4 && shape[3] == size;
-        assert!(fits, "rope: x must be (batch, time, heads, {size}), not {shape}");
-        let rope = Rope { both: true, ..Rope::by(offset, shape[1], frequencies) };
-        apply_built_in(rope, &[self, keys])
-    }
-
     /// The same for rows of x (rows, heads, head size) that each have a place of their own.
     ///
     /// # Panics
@@ -126,10 +102,9 @@ pub fn frequencies(size: usize, base: f32) -> impl Iterator<Item = f64> + Clone 
     (0..size / 2).map(move |pair| f64::from(base).powf(-2.0 * pair as f64 / size as f64))
 }
 
-/// A rotation of (batch, time, heads, head size), of one tensor or of two.
+/// A rotation of (batch, time, heads, head size).
 #[derive(Clone, Debug)]
 pub struct Rope {
-    both: bool,
     offset: usize,
     /// The places of the times, if they do not follow each other from `offset` on.
     places: Option<Places>,
@@ -155,7 +130,7 @@ impl Rope {
 
     fn turning(offset: usize, time: usize, frequencies: impl Iterator<Item = f64> + Clone) -> Rope {
         let Turns { frequencies, table } = turns(offset + time, frequencies);
-        Rope { both: false, offset, places: None, back: false, frequencies, table }
+        Rope { offset, places: None, back: false, frequencies, table }
     }
 
     /// The same for times that have places of their own.
@@ -163,7 +138,20 @@ impl Rope {
         let end = places.positions().max().map_or(0, |last| last + 1);
         let Turns { frequencies, table } = turns(end, frequencies.iter().copied());
         let places = Some(places.clone());
-        Rope { both: false, offset: 0, places, back: false, frequencies, table }
+        Rope { offset: 0, places, back: false, frequencies, table }
+    }
+
+    /// The position of the first time.
+    pub(super) fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// The cosines and sines of that time after the first, where times follow each other.
+    #[inline(always)]
+    pub(super) fn turn(&self, time: usize) -> Turn<'_> {
+        let size = self.table.shape()[1];
+        let table: &[f32] = bytemuck::cast_slice(self.table.as_slice());
+        table[(self.offset + time) * size..][..size].split_at(size / 2)
     }
 
     /// The cosines and sines of all positions.
@@ -176,6 +164,9 @@ impl Rope {
         [x[1], x[2] * x[3], x[3]]
     }
 }
+
+/// The cosines and the sines of a position.
+pub(super) type Turn<'a> = (&'a [f32], &'a [f32]);
 
 /// Frequencies, and their table.
 #[derive(Clone)]
@@ -236,16 +227,11 @@ impl Kernel for Rope {
             }
             None => {}
         }
-        if let Some(other) = inputs.get(1)
-            && (other.rank() != 4 || [other[0], other[1], other[3]] != [x[0], x[1], x[3]])
-        {
-            return Err("both must have the same batch, times and head size".into());
-        }
-        Ok(inputs.to_vec())
+        Ok(vec![x])
     }
 
     fn cost(&self, inputs: &[Shape]) -> Cost {
-        let elements = inputs.iter().map(Shape::elements).sum();
+        let elements = inputs[0].elements();
         Cost::elementwise(elements, 3, 2 * elements)
     }
 
@@ -257,32 +243,23 @@ impl Kernel for Rope {
         let table: &[f32] = bytemuck::cast_slice(self.table.as_slice());
         let places = self.places.as_ref().map(|places| places.table().as_slice());
         let (offset, sign) = (self.offset, if self.back { -1.0 } else { 1.0 });
-        for (x, y) in inputs.iter().zip(outputs) {
-            let [time, width, size] = self.sizes(&x.shape);
-            let (x, add) = (x.data, y.add);
-            let body = Rotation { x, table, offset, places, time, width, size, sign, add };
-            simd::for_long_rows(y, width, &body);
-        }
+        let [time, width, size] = self.sizes(&inputs[0].shape);
+        let (x, add) = (inputs[0].data, outputs[0].add);
+        let body = Rotation { x, table, offset, places, time, width, size, sign, add };
+        simd::for_long_rows(&mut outputs[0], width, &body);
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
         let [time, width, size] = self.sizes(&inputs[0].shape);
         let rows = inputs[0].shape[0] * time;
-        let other = inputs.get(1).map_or(0, |other| self.sizes(&other.shape)[1]);
         let table = gpu.ids(&self.table);
         let sign = if self.back { -1.0f32 } else { 1.0 };
         let (offset, add) = (self.offset, outputs[0].add);
-        let add_other = outputs.get(1).is_some_and(|y| y.add);
         let places = self.places.as_ref().map(|places| gpu.ids(places.table()));
         let has_places = places.is_some();
-        let uniforms = uniforms! {
-            rows, time, width, other, size, offset, has_places, add, add_other, sign
-        };
-        let unused = gpu.scratch([1]);
-        let x = [&inputs[0], inputs.get(1).unwrap_or(&inputs[0])];
-        let inputs = [x[0], x[1], &table, places.as_ref().unwrap_or(&table)];
-        let outputs = [&outputs[0], outputs.get(1).unwrap_or(&unused)];
-        gpu.dispatch_rows("rope_forward", &inputs, &outputs, uniforms, rows);
+        let uniforms = uniforms! { rows, time, width, size, offset, has_places, add, sign };
+        let inputs = [&inputs[0], &table, places.as_ref().unwrap_or(&table)];
+        gpu.dispatch_rows("rope_forward", &inputs, &[&outputs[0]], uniforms, rows);
     }
 }
 
@@ -321,13 +298,7 @@ impl simd::Rows for Rotation<'_> {
 
 /// One head.
 #[inline(always)]
-pub(super) fn rotate(
-    x: &[f32],
-    y: &mut [f32],
-    (cosines, sines): (&[f32], &[f32]),
-    sign: f32,
-    add: bool,
-) {
+pub(super) fn rotate(x: &[f32], y: &mut [f32], (cosines, sines): Turn, sign: f32, add: bool) {
     let half = cosines.len();
     let (x1, x2) = x.split_at(half);
     let (y1, y2) = y.split_at_mut(half);
@@ -340,20 +311,14 @@ pub(super) fn rotate(
 }
 
 impl Op for Rope {
-    fn results(&self) -> usize {
-        if self.both { 2 } else { 1 }
-    }
-
     fn saves(&self) -> Saves {
         Saves::default()
     }
 
     fn backward(&self, _saved: &Saved, context: &mut GradientContext) {
-        let needed: Vec<usize> =
-            (0..self.results()).filter(|input| context.needs(*input)).collect();
-        let gradients: Vec<Tensor> = needed.iter().map(|input| context.of_output(*input)).collect();
-        let rope = Rope { back: !self.back, both: needed.len() == 2, ..self.clone() };
-        context.accumulate_with(&rope, &gradients.iter().collect::<Vec<_>>(), &needed);
+        let gradient = context.of_output(0);
+        let rope = Rope { back: !self.back, ..self.clone() };
+        context.accumulate_with(&rope, &[&gradient], &[0]);
     }
 }
 
@@ -379,7 +344,7 @@ fn reference(rope: &Rope, x: &Array64) -> Array64 {
 
 impl Proven for Rope {
     fn reference(&self, inputs: &[Array64]) -> Vec<Array64> {
-        inputs.iter().map(|x| reference(self, x)).collect()
+        vec![reference(self, &inputs[0])]
     }
 
     fn cases() -> Vec<Case> {
@@ -401,9 +366,7 @@ impl Proven for Rope {
             let op = Rope::at(&Places::new(&spans, 64), frequencies);
             Case::new(format!("{shape:?} at places"), op).input(shape)
         };
-        let both = Rope { both: true, ..Rope::by(7, 5, &[1.0, 0.3, 0.0125, 0.0]) };
         vec![
-            Case::new("queries and keys", both).input([2, 5, 3, 8]).input([2, 5, 1, 8]),
             at([2, 5, 3, 8], &[1.0, 0.3, 0.0125, 0.0]),
             Case::new("many from 0", starts).input([1, 9, 1, 4]),
             case([1, 1, 1, 2], 0, 1e4),

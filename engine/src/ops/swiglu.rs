@@ -79,10 +79,10 @@ pub(super) fn swiglu(gate: f32, up: f32) -> f32 {
 }
 
 /// The loop of [`Swiglu`] over a chunk.
-struct Forward<'a> {
-    gate: &'a [f32],
-    up: &'a [f32],
-    y: &'a mut [f32],
+pub(super) struct Forward<'a> {
+    pub gate: &'a [f32],
+    pub up: &'a [f32],
+    pub y: &'a mut [f32],
 }
 
 impl Body for Forward<'_> {
@@ -174,13 +174,14 @@ impl Kernel for Backward {
 }
 
 /// The loop of [`Backward`] over a chunk.
-struct Slopes<'a> {
-    dy: &'a [f32],
-    gate: &'a [f32],
-    up: &'a [f32],
-    d_gate: &'a mut [f32],
-    d_up: &'a mut [f32],
-    add: [bool; 2],
+pub(super) struct Slopes<'a> {
+    pub dy: &'a [f32],
+    pub gate: &'a [f32],
+    pub up: &'a [f32],
+    pub d_gate: &'a mut [f32],
+    pub d_up: &'a mut [f32],
+    /// Whether each is added to what is there.
+    pub add: [bool; 2],
 }
 
 impl Body for Slopes<'_> {

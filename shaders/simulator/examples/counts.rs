@@ -127,6 +127,14 @@ const ROWS: &[Row] = &[
     hardware("rope_forward", "256 tokens, 4 × 64", LINES, |device| {
         numbers([1, 256, 4, 64], device).rope(0, 10_000.0);
     }),
+    hardware("split_heads_forward", "256 tokens, 3 × 4 × 64", 3 * LINES, |device| {
+        let frequencies: Vec<f64> = (0..32).map(f64::from).collect();
+        numbers([1, 256, 768], device).split_heads_and_turn(&[4; 3], 0, &frequencies);
+    }),
+    hardware("rms_norm_add_forward", "64 rows of 1024", LINES, |device| {
+        let [x, added] = [0, 1].map(|_| numbers([64, 1024], device));
+        x.add_rms_norm(&added, &numbers([1024], device), 1e-5);
+    }),
     hardware("broadcast_add", "64 rows of 1024", LINES, |device| {
         numbers([64, 1024], device).add(&numbers([64, 1024], device));
     }),

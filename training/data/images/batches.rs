@@ -183,7 +183,7 @@ impl EvaluationImages {
         assert!(index < self.len(), "batch {index} of {}", self.len());
         let first = index * self.batch;
         let images = first..(first + self.batch).min(self.images);
-        as_they_are(&self.set, &self.normalization, images)
+        self.set.normalized(&self.normalization, images)
     }
 
     /// All batches in order.
@@ -197,21 +197,36 @@ impl ImageData {
     pub fn validation_images(&self, images: Range<usize>) -> ImageBatch {
         let set = &self.splits.validation;
         let end = images.end.min(set.len());
-        as_they_are(set, &self.normalization, images.start.min(end)..end)
+        set.normalized(&self.normalization, images.start.min(end)..end)
     }
 }
 
-fn as_they_are(set: &ImageSet, normalization: &Normalization, images: Range<usize>) -> ImageBatch {
-    let shape = set.shape();
-    let mut pixels = vec![0.0; images.len() * shape.elements()];
-    pixels.par_chunks_mut(shape.elements()).zip(images.clone()).for_each(|(pixels, image)| {
-        let bytes = set.image(image);
-        pixels.iter_mut().zip(bytes).for_each(|(pixel, byte)| *pixel = f32::from(*byte));
-        normalize(pixels, shape, normalization);
-    });
-    let labels = images.clone().flat_map(|image| set.labels(image)).copied().map(id).collect();
-    let shape = [images.len(), shape.channels, shape.height, shape.width];
-    ImageBatch { pixels, shape, labels, mixed: None }
+impl ImageSet {
+    /// The images with these numbers as a model sees them, with nothing changed at random.
+    ///
+    /// ```
+    /// use neutreno::data::images::{ImageSet, ImageShape, Normalization, Task};
+    /// let shape = ImageShape { channels: 1, height: 1, width: 2 };
+    /// let set = ImageSet::new(shape, Task::Classification, vec![0, 255], vec![0]);
+    /// let normalization = Normalization { mean: vec![0.5], deviation: vec![0.5] };
+    /// assert_eq!(set.normalized(&normalization, 0..1).pixels, [-1.0, 1.0]);
+    /// ```
+    ///
+    /// # Panics
+    /// If there are not so many.
+    #[track_caller]
+    pub fn normalized(&self, normalization: &Normalization, images: Range<usize>) -> ImageBatch {
+        let shape = self.shape();
+        let mut pixels = vec![0.0; images.len() * shape.elements()];
+        pixels.par_chunks_mut(shape.elements()).zip(images.clone()).for_each(|(pixels, image)| {
+            let bytes = self.image(image);
+            pixels.iter_mut().zip(bytes).for_each(|(pixel, byte)| *pixel = f32::from(*byte));
+            normalize(pixels, shape, normalization);
+        });
+        let labels = images.clone().flat_map(|image| self.labels(image)).copied().map(id).collect();
+        let shape = [images.len(), shape.channels, shape.height, shape.width];
+        ImageBatch { pixels, shape, labels, mixed: None }
+    }
 }
 
 #[cfg(test)]
@@ -261,7 +276,7 @@ mod tests {
             assert_eq!(epoch, (0..30).collect::<Vec<_>>());
         }
         let image = batches.image(4);
-        let evaluated = as_they_are(&data.splits.train, &data.normalization, image..image + 1);
+        let evaluated = data.splits.train.normalized(&data.normalization, image..image + 1);
         let batch = batches.batch(1);
         assert_eq!(batch.pixels[..3072], evaluated.pixels);
         assert_eq!(batch.labels[..1], evaluated.labels);

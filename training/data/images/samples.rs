@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What shows where a picture is transparent, if nothing else is asked for.
-const WHITE: [u8; 3] = [255; 3];
+pub(super) const WHITE: [u8; 3] = [255; 3];
 
 /// A picture and what belongs to it.
 pub(super) struct Sample {
@@ -65,11 +65,15 @@ impl Form {
             None => (Wanted::Exactly, most_frequent_size(samples)?),
         };
         let largest = samples.par_iter().filter_map(|s| picture::largest_number(&s.image)).max();
-        let bits = largest
-            .filter(|largest| *largest > 0)
-            .map_or(u16::BITS, |largest| (u16::BITS - largest.leading_zeros()).max(u8::BITS));
+        let bits = bits_of(largest);
         Ok(Form { wanted, size, bits, ground: options.ground.unwrap_or(WHITE) })
     }
+}
+
+/// How many bits are used of pictures with 16, whose largest number this is.
+pub(super) fn bits_of(largest: Option<u16>) -> u32 {
+    let bits = |largest: u16| (u16::BITS - largest.leading_zeros()).max(u8::BITS);
+    largest.filter(|largest| *largest > 0).map_or(u16::BITS, bits)
 }
 
 /// Of several sizes that as many pictures have, the largest.

@@ -71,16 +71,63 @@ impl ImageClassification {
         model: &ImageClassifier,
         batches: impl Iterator<Item = Result<ImageBatch, Error>>,
     ) -> Result<Score, Error> {
-        let mut score = Score::default();
-        for batch in batches {
-            let batch = batch?;
-            let logits = evaluate(model, &batch)?;
-            for (logits, label) in logits.chunks_exact(self.classes()).zip(&batch.labels) {
-                score.add(logits, *label as usize);
-            }
-        }
-        Ok(score)
+        Ok(score(model, batches)?.0)
     }
+}
+
+/// Scores a classifier on batches of images: `loss` (nats an image), `top1_accuracy`, of more than five
+/// classes `top5_accuracy`, `mean_class_accuracy`; and what was taken for what.
+///
+/// ```
+/// use neutreno::data::Splits;
+/// use neutreno::data::images::{EvaluationImages, ImageData, Task};
+/// use neutreno::engine::{Device, Parameters};
+/// use neutreno::tasks::classification::evaluate_classifier;
+/// use neutreno::vision::{ImageClassifier, ImageSize, VisionConfig};
+/// let data = ImageData::generated_of(
+///     Task::Classification,
+///     Splits { train: 20, validation: 10, test: 10 },
+/// );
+/// let config = VisionConfig::new(ImageSize::new(32, 32), 8, 16, 2, 2, &data.classes);
+/// let build = |builder: &mut _| ImageClassifier::new(&config, builder);
+/// let (model, _) = Parameters::build(&Device::cpu(), 1, build);
+/// let batches = EvaluationImages::new(&data, data.splits.test.clone(), 4);
+/// let (scores, confusion) = evaluate_classifier(&model, batches.iter().map(Ok))?;
+/// assert!(scores.number("loss") > 0.0 && scores.number("top1_accuracy") <= 1.0);
+/// assert_eq!(confusion.total(), 10);
+/// # Ok::<(), neutreno::training::Error>(())
+/// ```
+///
+/// # Errors
+/// That of a batch, or the device's.
+pub fn evaluate_classifier(
+    model: &ImageClassifier,
+    batches: impl Iterator<Item = Result<ImageBatch, Error>>,
+) -> Result<(Values, Confusion), Error> {
+    let (score, confusion) = score(model, batches)?;
+    let mut values = Values::default();
+    for (name, value) in score.values("of_", model.config().classes()) {
+        values.set(name.trim_start_matches("of_"), value);
+    }
+    values.set("mean_class_accuracy", confusion.mean_class_accuracy());
+    Ok((values, confusion))
+}
+
+fn score(
+    model: &ImageClassifier,
+    batches: impl Iterator<Item = Result<ImageBatch, Error>>,
+) -> Result<(Score, Confusion), Error> {
+    let classes = model.config().classes();
+    let (mut score, mut confusion) = (Score::default(), Confusion::new(classes));
+    for batch in batches {
+        let batch = batch?;
+        let logits = evaluate(model, &batch)?;
+        for (logits, label) in logits.chunks_exact(classes).zip(&batch.labels) {
+            score.add(logits, *label as usize);
+            confusion.add(&[*label], &[most_likely(logits).0]);
+        }
+    }
+    Ok((score, confusion))
 }
 
 /// The logits of a batch, on the host.

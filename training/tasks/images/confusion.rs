@@ -13,6 +13,8 @@ use crate::engine::Ids;
 /// // Class 2 is neither there nor given, so it is not averaged over.
 /// assert_eq!(confusion.ious()[2], None);
 /// assert!((confusion.mean_iou() - 7.0 / 12.0).abs() < 1e-12);
+/// assert_eq!(confusion.accuracies(), [Some(0.5), Some(1.0), None]);
+/// assert_eq!(confusion.mean_class_accuracy(), 0.75);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Confusion {
@@ -64,6 +66,21 @@ impl Confusion {
     pub fn accuracy(&self) -> f64 {
         let right: u64 = (0..self.classes).map(|class| self.count(class, class)).sum();
         right as f64 / self.total() as f64
+    }
+
+    /// The share of each class that is right; `None` for a class that is never true.
+    pub fn accuracies(&self) -> Vec<Option<f64>> {
+        let accuracy = |class: usize| {
+            let labels = self.labels(class);
+            (labels > 0).then(|| self.count(class, class) as f64 / labels as f64)
+        };
+        (0..self.classes).map(accuracy).collect()
+    }
+
+    /// The mean of these: each class counts the same, however rare.
+    pub fn mean_class_accuracy(&self) -> f64 {
+        let accuracies: Vec<f64> = self.accuracies().into_iter().flatten().collect();
+        accuracies.iter().sum::<f64>() / accuracies.len() as f64
     }
 
     /// Intersection over union of each class: right / (true + given − right). `None` for a class

@@ -245,6 +245,7 @@ fn classification() -> (ImageSettings, Settings) {
         clip: 1.0,
         average: Some(0.995),
         evaluate_every: 250,
+        patience: None,
         evaluate_start: false,
         measure_every: 0,
         sample_every: 0,

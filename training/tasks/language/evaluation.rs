@@ -155,6 +155,64 @@ pub fn evaluate_with_stride(
     Ok(Score::new(nats, text))
 }
 
+/// How unlikely one token of a text was.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TokenScore {
+    /// Its place in the text, from 0; the first token is not scored.
+    pub place: usize,
+    /// How many tokens before it the model saw.
+    pub seen: usize,
+    /// −ln p.
+    pub nats: f64,
+}
+
+/// Scores a text as [`evaluate_with_stride`] does, each token by itself: all but the first, in order.
+///
+/// ```
+/// use neutreno::engine::{Device, Parameters};
+/// use neutreno::tasks::language::{TokenizedText, evaluate_tokens};
+/// use neutreno::training::Stop;
+/// use neutreno::{LanguageModel, LanguageModelConfig};
+/// let config = LanguageModelConfig::new(50, 16, 3, 2, 8);
+/// let build = |builder: &mut _| LanguageModel::new(&config, builder);
+/// let (model, _) = Parameters::build(&Device::cpu(), 1, build);
+/// let text = TokenizedText::from_tokens((0..8).collect(), "eight words");
+/// let scores = evaluate_tokens(&model, &text, 4, 2, 1, &Stop::never())?;
+/// assert!(scores.iter().map(|score| score.place).eq(1..8));
+/// assert!(scores.iter().map(|score| score.seen).eq([1, 2, 3, 4, 3, 4, 3]));
+/// # Ok::<(), neutreno::training::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`evaluate_with_stride`].
+pub fn evaluate_tokens(
+    model: &LanguageModel,
+    text: &TokenizedText,
+    context: usize,
+    stride: usize,
+    rows: usize,
+    stop: &Stop,
+) -> Result<Vec<TokenScore>, Error> {
+    let windows = EvaluationWindows::new(&text.tokens, context, stride)?;
+    let mut scores = Vec::with_capacity(windows.scored() as usize);
+    let mut window = 0;
+    for (inputs, targets) in windows.batches(rows) {
+        stop.check()?;
+        let shape = [inputs.len() / context, context];
+        let (inputs, targets) = (Ids::new(inputs, shape), Ids::new(targets, shape));
+        let nats = model.nats(&inputs, &targets).to_vec()?;
+        let counted = targets.as_slice().iter().zip(nats).enumerate();
+        let counted = counted.filter(|(_, (target, _))| **target != IGNORED);
+        scores.extend(counted.map(|(index, (_, nats))| {
+            let (row, column) = (index / context, index % context);
+            let place = (window + row) * stride + column + 1;
+            TokenScore { place, seen: column + 1, nats: f64::from(nats) }
+        }));
+        window += shape[0];
+    }
+    Ok(scores)
+}
+
 fn total(batch: Option<(crate::engine::device::Reading, usize)>) -> Result<f64, Error> {
     match batch {
         Some((loss, counted)) => Ok(f64::from(loss.wait()?[0]) * counted as f64),

@@ -5,7 +5,9 @@ pub mod sampling;
 mod settings;
 mod start;
 
-pub use evaluation::{Score, TokenizedText, evaluate, evaluate_with_stride};
+pub use evaluation::{
+    Score, TokenScore, TokenizedText, evaluate, evaluate_tokens, evaluate_with_stride,
+};
 pub use settings::LanguageSettings;
 pub use start::{Start, StartFolder};
 

@@ -191,6 +191,7 @@ fn tiny() -> (LanguageSettings, Settings) {
         clip: 1.0,
         average: None,
         evaluate_every: 100,
+        patience: None,
         evaluate_start: false,
         measure_every: 0,
         sample_every: 100,

@@ -69,16 +69,62 @@ impl ImageSegmentation {
         model: &ImageSegmenter,
         batches: impl Iterator<Item = Result<ImageBatch, Error>>,
     ) -> Result<Score, Error> {
-        let mut score = Score { nats: 0.0, confusion: Confusion::new(self.data.classes.len()) };
-        for batch in batches {
-            let batch = batch?;
-            let (loss, given) = evaluate(model, &batch)?;
-            let counted = batch.labels.iter().filter(|label| **label != Ids::IGNORED).count();
-            score.nats += f64::from(loss) * counted as f64;
-            score.confusion.add(&batch.labels, given.as_slice());
-        }
-        Ok(score)
+        score(model, batches)
     }
+}
+
+/// Scores a segmenter on batches of images: `loss` (nats a pixel), `mean_iou`, `pixel_accuracy`,
+/// `mean_class_accuracy`; and what was taken for what. Pixels that are void do not count.
+///
+/// ```
+/// use neutreno::data::Splits;
+/// use neutreno::data::images::{EvaluationImages, ImageData, Task};
+/// use neutreno::engine::{Device, Parameters};
+/// use neutreno::tasks::segmentation::evaluate_segmenter;
+/// use neutreno::vision::{ImageSegmenter, ImageSize, VisionConfig};
+/// let data =
+///     ImageData::generated_of(Task::Segmentation, Splits { train: 8, validation: 4, test: 4 });
+/// let size = ImageSize::new(data.shape.height, data.shape.width);
+/// let config = VisionConfig::new(size, 8, 16, 2, 2, &data.classes).segmenting(1);
+/// let build = |builder: &mut _| ImageSegmenter::new(&config, builder);
+/// let (model, _) = Parameters::build(&Device::cpu(), 1, build);
+/// let batches = EvaluationImages::new(&data, data.splits.test.clone(), 4);
+/// let (scores, confusion) = evaluate_segmenter(&model, batches.iter().map(Ok))?;
+/// assert_eq!(scores.number("mean_iou"), confusion.mean_iou());
+/// # Ok::<(), neutreno::training::Error>(())
+/// ```
+///
+/// # Errors
+/// That of a batch, or the device's.
+pub fn evaluate_segmenter(
+    model: &ImageSegmenter,
+    batches: impl Iterator<Item = Result<ImageBatch, Error>>,
+) -> Result<(Values, Confusion), Error> {
+    let score = score(model, batches)?;
+    let values = Values::default()
+        .with("loss", score.loss())
+        .with("mean_iou", score.confusion.mean_iou())
+        .with("pixel_accuracy", score.confusion.accuracy())
+        .with("mean_class_accuracy", score.confusion.mean_class_accuracy());
+    Ok((values, score.confusion))
+}
+
+fn score(
+    model: &ImageSegmenter,
+    batches: impl Iterator<Item = Result<ImageBatch, Error>>,
+) -> Result<Score, Error> {
+    let mut score = Score { nats: 0.0, confusion: Confusion::new(model.config().classes()) };
+    for batch in batches {
+        let batch = batch?;
+        let (loss, given) = evaluate(model, &batch)?;
+        let counted = batch.labels.iter().filter(|label| **label != Ids::IGNORED).count();
+        // Where nothing is counted, there is no mean.
+        if counted > 0 {
+            score.nats += f64::from(loss) * counted as f64;
+        }
+        score.confusion.add(&batch.labels, given.as_slice());
+    }
+    Ok(score)
 }
 
 /// The mean loss of a batch, and the class given to each pixel.

@@ -2,6 +2,7 @@
 
 use crate::data::images::{ImageData, ImageShape, VOID};
 use crate::run::Picture;
+use crate::tasks::images::class_colour as colour;
 use crate::tasks::images::svg::{Svg, png, png_of_colours};
 
 /// An image with the class that the model gives to each of its pixels.
@@ -54,30 +55,3 @@ pub(super) fn scenes(data: &ImageData, scenes: &[Scene]) -> Picture {
 
 /// What is not scored.
 const BLACK: [u8; 3] = [0; 3];
-
-/// Colours that are easy to tell apart: hues a golden section apart, light and dark in turn.
-fn colour(class: usize) -> [u8; 3] {
-    let hue = (class as f64 * 0.618_034 + 0.55).fract() * 6.0;
-    let value = [0.95, 0.7, 0.85][class % 3];
-    let channel = |shift: f64| {
-        let distance = ((hue + shift) % 6.0 - 3.0).abs() - 1.0;
-        (255.0 * value * (0.25 + 0.75 * distance.clamp(0.0, 1.0))) as u8
-    };
-    [channel(0.0), channel(4.0), channel(2.0)]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn classes_have_colours_of_their_own() {
-        for class in 0..24 {
-            for other in 0..class {
-                let pairs = colour(class).into_iter().zip(colour(other));
-                let distance: u32 = pairs.map(|(a, b)| u32::from(a.abs_diff(b))).sum();
-                assert!(distance > 12, "{class} and {other}");
-            }
-        }
-    }
-}

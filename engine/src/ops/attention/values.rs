@@ -6,6 +6,7 @@ use crate::device::cpu::simd::{self, Body, dot, for_chunks, vectorized};
 use crate::device::cpu::tasks::Tasks;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
+use crate::ops::rows;
 use crate::{Ids, Shape, uniforms};
 use rayon::prelude::*;
 use std::collections::VecDeque;
@@ -244,12 +245,12 @@ impl Body for SumRows<'_> {
     }
 }
 
-/// dV = a·dV′ − c·G, or dV₁ = b·dV′ + c·G, where G is summed over the query heads of a kv head.
-/// Inputs: dV′, the gradient of o, the learnable coefficients.
+/// dV = a·dV′ − c·G and dV₁ = b·dV′ + c·G, those that are needed, where G is summed over the query heads of
+/// a kv head. Inputs: dV′, the gradient of o, the learnable coefficients.
 #[derive(Clone, Debug)]
 pub(super) struct ValueGradients {
     pub coefficients: Coefficients,
-    pub of_first: bool,
+    pub needs: [bool; 2],
 }
 
 impl Kernel for ValueGradients {
@@ -258,12 +259,13 @@ impl Kernel for ValueGradients {
     }
 
     fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
-        Ok(vec![inputs[0]])
+        Ok(rows::targets(&self.needs).iter().map(|_| inputs[0]).collect())
     }
 
     fn cost(&self, inputs: &[Shape]) -> Cost {
-        let elements = inputs[0].elements();
-        Cost::elementwise(elements, 3, 2 * elements + inputs[1].elements())
+        let elements = inputs[0].elements() * rows::targets(&self.needs).len();
+        let moved = elements + inputs[0].elements() + inputs[1].elements();
+        Cost::elementwise(elements, 3, moved)
     }
 
     fn adds(&self, _output: usize) -> bool {
@@ -273,31 +275,43 @@ impl Kernel for ValueGradients {
     fn cpu(&self, inputs: &[View], outputs: &mut [ViewMut]) {
         let sizes = Sizes::new(&inputs[1].shape, &inputs[0].shape, false);
         let [own, first, fidelity] = self.coefficients.values(&inputs[2..]);
-        let (weight, fidelity) = if self.of_first { (first, fidelity) } else { (own, -fidelity) };
         let [mixed, gradient] = [inputs[0].data, inputs[1].data];
-        let add = outputs[0].add;
         let rows = simd::rows_per_task(sizes.head_size);
-        let chunks = outputs[0].par_chunks_mut(rows * sizes.head_size).enumerate();
-        chunks.each(|(index, output)| {
-            let start = index * rows;
-            vectorized(WeighRows { sizes, mixed, gradient, weight, fidelity, start, output, add });
-        });
+        let weights = [(own, -fidelity), (first, fidelity)];
+        let made = rows::needed(self.needs, outputs.iter_mut()).into_iter().zip(weights);
+        for (output, (weight, fidelity)) in made {
+            let Some(output) = output else { continue };
+            let add = output.add;
+            let chunks = output.par_chunks_mut(rows * sizes.head_size).enumerate();
+            chunks.each(|(index, output)| {
+                let start = index * rows;
+                let rows =
+                    WeighRows { sizes, mixed, gradient, weight, fidelity, start, output, add };
+                vectorized(rows);
+            });
+        }
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
         let sizes = Sizes::new(&inputs[1].shape, &inputs[0].shape, false);
         let coefficients = self.coefficients.gather(inputs, 2, gpu);
         let elements = inputs[0].shape.elements();
+        let [own, first] = rows::needed(self.needs, outputs);
+        let adds = [own, first].map(|output| output.is_some_and(|output| output.add));
         let mut uniforms = uniforms! { elements }.to_vec();
         uniforms.extend(sizes.position_uniforms());
         uniforms.extend(uniforms! {
-            of_first: self.of_first,
+            needs_own: self.needs[0],
+            needs_first: self.needs[1],
             has_fidelity: self.coefficients.fidelity_acts(),
-            add: outputs[0].add,
+            add_own: adds[0],
+            add_first: adds[1],
         });
+        let unused = gpu.scratch([1]);
         let operands = [&inputs[0], &inputs[1], &coefficients];
+        let outputs = [own.unwrap_or(&unused), first.unwrap_or(&unused)];
         let entry_point = "attention_values_gradients";
-        gpu.dispatch_elements(entry_point, &operands, &[&outputs[0]], &uniforms, elements);
+        gpu.dispatch_elements(entry_point, &operands, &outputs, &uniforms, elements);
     }
 }
 
