@@ -6,8 +6,8 @@ use super::progress::Progress;
 use super::resume;
 use clap::Args;
 use neutreno::data::corpus::{self, Corpus};
-use neutreno::data::lookup::{Lookup, lookup};
-use neutreno::data::tokenizer::Tokenizer;
+use neutreno::data::lookup::{Lookup, cache_folder, lookup};
+use neutreno::data::tokenizer::{Tokenizer, TokenizerChoice, TokenizerError};
 use neutreno::data::{Source, Splits};
 use neutreno::report::{MANY_UNKNOWN, thousands};
 use neutreno::run::RunFolder;
@@ -76,6 +76,22 @@ pub fn tokenizer_of(run: Option<&Path>) -> Result<Option<Tokenizer>> {
     let run = RunFolder::open(run)?;
     run.check_files()?;
     Ok(Some(Tokenizer::load(run.tokenizer_json())?))
+}
+
+/// A new tokenizer for a text. Byte pairs of a long one are kept in the cache, and learnt once.
+///
+/// # Errors
+/// If the text has nothing to learn from.
+pub fn new_tokenizer(
+    choice: TokenizerChoice,
+    corpus: &Corpus,
+    progress: &Progress,
+) -> std::result::Result<Tokenizer, TokenizerError> {
+    let text = &corpus.splits.train;
+    let Some(cache) = cache_folder() else { return choice.build(text) };
+    let (tokenizer, problem) = choice.build_kept(text, &cache.join("byte-pairs"))?;
+    problem.iter().for_each(|problem| progress.line(problem));
+    Ok(tokenizer)
 }
 
 /// Says what the tokens are, and what that does to scores.
