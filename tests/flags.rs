@@ -826,6 +826,23 @@ fn of_evaluate() {
 }
 
 #[test]
+fn of_compare() {
+    const ROWS: &[Row] = &[
+        ("--baseline", &[("1", Works), ("SVFormer", Works), ("2", Refused("--baseline 2"))]),
+        ("--score", &[("test_loss", Works), ("", Refused("--score"))]),
+        ("--out", &[("new", Works), (".", Refused("is there already"))]),
+        ("--json", &[("", Works)]),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let [trained, _] = trained(folder.path());
+    check("compare", &[ROWS], |flags| {
+        let mut command = program("compare");
+        command.current_dir(folder.path()).arg(&trained).args(flags);
+        command.output().expect("the program starts")
+    });
+}
+
+#[test]
 fn of_predict() {
     const ROWS: &[Row] = &[
         ("--out", &[("new", Works), ("", Refused("--out"))]),
@@ -878,6 +895,8 @@ fn of_paths_that_begin_with_a_tilde() {
         ("generate", "--prompt-file=~/x"),
         ("evaluate", "--model=~/x"),
         ("evaluate", "--data=~/x"),
+        ("compare", "~/x"),
+        ("compare", "--out=~/x"),
         ("evaluate", "~/x"),
         ("evaluate", "--per-token=~/x"),
         ("predict", "--out=~/x"),

@@ -5,13 +5,13 @@ use crate::error::Error;
 use crate::needs::Needs;
 use crate::report::{RunMetrics, page};
 use crate::run::{
-    RunFolder, Summary, VariantSummary, read_metrics, read_pictures, write_atomically, write_json,
+    CONSTANTS, RunFolder, Summary, VariantSummary, constants, read_metrics, read_pictures,
+    write_atomically, write_json,
 };
 use crate::settings::Settings;
 use crate::task::Task;
 use crate::trainer::Outcome;
 use crate::variant::VariantConfig;
-use serde_json::{Map, Value};
 
 /// A variant with what is known of its models before they are trained.
 pub struct Planned<'a, T: Task> {
@@ -50,15 +50,6 @@ pub fn write_page(folder: &RunFolder, summary: &Summary) -> Result<(), Error> {
     Ok(())
 }
 
-/// The constants of a variant by their names. Numbers are as they are typed: 0.2, and not the double
-/// that is nearest to the single-precision 0.2.
-fn constants(variant: &VariantConfig) -> Map<String, Value> {
-    let text = serde_json::to_string(variant).expect("numbers and names are valid JSON");
-    let mut constants: Map<String, Value> = serde_json::from_str(&text).expect("a struct's fields");
-    constants.retain(|name, _| name != "variant" && name != "constants_in_name");
-    constants
-}
-
 /// What the results of a model are made from.
 pub struct Results<'a, T: Task> {
     pub task: &'a T,
@@ -81,7 +72,7 @@ impl<T: Task> Results<'_, T> {
         results.extend(outcome.scores);
         let constants = constants(variant);
         if !constants.is_empty() {
-            results.set("constants", constants);
+            results.set(CONSTANTS, constants);
         }
         if outcome.skipped > 0 {
             results.set("skipped_steps", outcome.skipped);

@@ -6,7 +6,7 @@ use super::progress::Progress;
 use super::resume;
 use clap::Args;
 use neutreno::data::corpus::{self, Corpus};
-use neutreno::data::lookup::{Lookup, lookup};
+use neutreno::data::lookup::{Lookup, cache_folder, lookup};
 use neutreno::data::tokenizer::{Tokenizer, TokenizerChoice, TokenizerError};
 use neutreno::data::{Source, Splits};
 use neutreno::report::{MANY_UNKNOWN, thousands};
@@ -124,6 +124,22 @@ pub fn tokenizer_of(
         .into());
     }
     Ok(Some(tokenizer))
+}
+
+/// A new tokenizer for a text. Byte pairs of a long one are kept in the cache, and learnt once.
+///
+/// # Errors
+/// If the text has nothing to learn from.
+pub fn new_tokenizer(
+    choice: TokenizerChoice,
+    corpus: &Corpus,
+    progress: &Progress,
+) -> std::result::Result<Tokenizer, TokenizerError> {
+    let text = &corpus.splits.train;
+    let Some(cache) = cache_folder() else { return choice.build(text) };
+    let (tokenizer, problem) = choice.build_kept(text, &cache.join("byte-pairs"))?;
+    problem.iter().for_each(|problem| progress.line(problem));
+    Ok(tokenizer)
 }
 
 /// Says what the tokens are, and what that does to scores.

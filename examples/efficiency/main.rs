@@ -9,10 +9,11 @@ mod common;
 use arguments::{Arguments, Cell};
 use common::program::{Result, open_device};
 use common::progress::Progress;
-use common::text::describe_tokens;
+use common::text::{describe_tokens, new_tokenizer};
 use common::{interrupts, show};
 use neutreno::VariantConfig;
 use neutreno::data::lookup::Lookup;
+use neutreno::data::tokenizer::TokenizerError;
 use neutreno::engine::Device;
 use neutreno::report::{Efficiency, Point};
 use neutreno::run::{Summary, VariantSummary, write_atomically, write_json};
@@ -42,7 +43,8 @@ fn run(arguments: &Arguments) -> Result<()> {
     let corpus = progress.during("reading the text", find)?;
     let (sizes, _) = arguments.settings(cells[0])?;
     let mut task = progress.during("cutting the text into tokens", || {
-        LanguageModelling::new(&corpus, arguments.tokenizer, sizes)
+        let tokenizer = new_tokenizer(arguments.tokenizer, &corpus, &progress)?;
+        Ok::<_, TokenizerError>(LanguageModelling::with_tokenizer(&corpus, tokenizer, sizes))
     })?;
     describe_tokens(&task, &progress);
     let mut grid = Grid { arguments, variants, cells: cells.len(), results: Vec::new() };

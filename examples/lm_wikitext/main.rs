@@ -11,7 +11,7 @@ use common::interrupts;
 use common::program::{Result, open_device, train};
 use common::progress::Progress;
 use common::start::{describe_start, start};
-use common::text::{describe_tokens, tokenizer_of};
+use common::text::{describe_tokens, new_tokenizer, tokenizer_of};
 use neutreno::VariantConfig;
 use neutreno::data::Source;
 use neutreno::data::lookup::Lookup;
@@ -47,7 +47,8 @@ fn run(arguments: &Arguments) -> Result<()> {
             Ok(LanguageModelling::starting_from(start, &corpus, own, sizes))
         }
         (_, Some(tokenizer)) => Ok(LanguageModelling::with_tokenizer(&corpus, tokenizer, sizes)),
-        (_, None) => LanguageModelling::new(&corpus, arguments.tokenizer(usual, &corpus), sizes),
+        (_, None) => new_tokenizer(arguments.tokenizer(usual, &corpus), &corpus, &progress)
+            .map(|new| LanguageModelling::with_tokenizer(&corpus, new, sizes)),
     })?;
     describe_tokens(&task, &progress);
     describe_start(&task, &variants, &device, &progress)?;

@@ -68,7 +68,7 @@ impl BytePairs {
             .show_progress(false)
             .build();
         tokenizer
-            .train(&mut trainer, short_runs(beginning(text, TRAINING_BYTES)))
+            .train(&mut trainer, short_runs(learnt_from(text)))
             .map_err(|error| error.to_string())?;
         Ok(BytePairs::new(tokenizer.into()))
     }
@@ -148,6 +148,11 @@ impl BytePairs {
         }
         Ok(BytePairs::new(tokenizer))
     }
+}
+
+/// What pairs are learnt from, of a text.
+pub(super) fn learnt_from(text: &str) -> &str {
+    beginning(text, TRAINING_BYTES)
 }
 
 /// The longest beginning of whole lines within `bytes`, or the whole first line.

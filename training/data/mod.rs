@@ -15,6 +15,7 @@ pub mod generated;
 mod grammar;
 mod hugging_face;
 pub mod images;
+mod kept_pairs;
 mod layout;
 mod lexicon;
 pub mod lookup;

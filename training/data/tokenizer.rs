@@ -5,6 +5,7 @@
 //! be compared; perplexities a word can: exp(total nats / [`words_and_line_ends`]).
 
 use super::bpe::{self, BytePairs};
+use super::kept_pairs::byte_pairs;
 use super::pretrained::PretrainedTokenizer;
 use super::words::Words;
 use serde_json::Value;
@@ -78,6 +79,37 @@ pub enum TokenizerChoice {
 }
 
 impl TokenizerChoice {
+    /// The same as [`build`](TokenizerChoice::build), with byte pairs of a long text kept in a folder, and
+    /// read from there the next time: they lie under the hash of all that they are made from. Comes with a
+    /// sentence where they cannot be kept.
+    ///
+    /// ```
+    /// use neutreno::data::tokenizer::TokenizerChoice;
+    /// let folder = tempfile::tempdir()?;
+    /// let choice: TokenizerChoice = "bpe:300".parse()?;
+    /// let (tokenizer, problem) = choice.build_kept("to be or not to be\n", folder.path())?;
+    /// assert_eq!(tokenizer.decode(&tokenizer.encode("to be")), "to be");
+    /// assert!(problem.is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`build`](TokenizerChoice::build).
+    pub fn build_kept(
+        self,
+        training_text: &str,
+        folder: &Path,
+    ) -> Result<(Tokenizer, Option<String>), TokenizerError> {
+        match self {
+            TokenizerChoice::BytePairs(vocabulary) if !training_text.trim().is_empty() => {
+                let pairs = byte_pairs(training_text, vocabulary, folder);
+                let (pairs, problem) = pairs.map_err(TokenizerError::Training)?;
+                Ok((Tokenizer::BytePairs(Box::new(pairs)), problem))
+            }
+            other => Ok((other.build(training_text)?, None)),
+        }
+    }
+
     /// Makes the tokenizer from the training text.
     ///
     /// # Errors

@@ -91,8 +91,11 @@ pub fn label(variant: &str) -> String {
     let label = with_constant(&label, "ResFormer-sparse", "λ₁");
     // The dash of a negative number stands first.
     let layers = |(before, after): (&str, &str)| {
-        let dash = after.char_indices().skip(1).find(|(_, letter)| *letter == '-')?.0;
-        Some(format!("{before}λ₁={} layers {}", &after[..dash], &after[dash + 1..]))
+        let is_of_number = |letter: char| letter == '.' || letter.is_ascii_digit();
+        let (dash, _) = after.char_indices().skip(1).find(|(_, letter)| !is_of_number(*letter))?;
+        after[dash..]
+            .starts_with('-')
+            .then(|| format!("{before}λ₁={} layers {}", &after[..dash], &after[dash + 1..]))
     };
     label.split_once("λ₁=").and_then(layers).unwrap_or(label)
 }

@@ -3,11 +3,14 @@
 //! - [`page`] turns a summary and the metrics into `report.html`;
 //! - [`figures`] gives its figures one by one, with their numbers;
 //! - [`Difference`] says how a variant compares with another, over seeds;
+//! - [`collect`] reads any runs, and [`SideBySide`] compares their models, paired by seed;
 //! - [`measurements_page`] shows what was measured inside models;
 //! - [`savings`] says how many fewer parameters, and how much less data, a variant needs for the same
 //!   loss, and [`Efficiency`] shows it.
 
 mod best;
+mod collected;
+mod compared;
 mod curves;
 mod efficiency;
 mod escape;
@@ -22,16 +25,20 @@ mod inside;
 mod language;
 mod maps;
 mod measures;
+mod paired;
 mod plots;
 mod publish;
 mod run_metrics;
 #[cfg(test)]
 mod samples;
 mod savings;
+mod side_by_side;
 mod spread;
 mod summary;
 mod table;
+mod trade_offs;
 
+pub use collected::{Collected, collect};
 pub use efficiency::Efficiency;
 pub use escape::escaped;
 pub use format::{bytes, duration, label, thousands};
@@ -41,8 +48,10 @@ pub use inside::{Map, MeasuredModel, measurements_page};
 pub use language::MANY_UNKNOWN;
 pub use maps::draw_map;
 pub use measures::describe;
+pub use paired::Paired;
 pub use publish::{Figure, figures};
 pub use run_metrics::RunMetrics;
 pub use savings::{Point, PowerLaw, Saving, savings};
+pub use side_by_side::{Row, SideBySide};
 pub use spread::Spread;
 pub use summary::{Difference, Verdict};

@@ -46,6 +46,26 @@ impl Spread {
         Some([self.mean - half, self.mean + half])
     }
 
+    /// How likely it is that the mean lies at least so far from 0 by chance, where that of ever more seeds
+    /// is 0: Student's t-test with both tails; of paired differences, the paired test. None for fewer
+    /// than two numbers.
+    ///
+    /// ```
+    /// # use neutreno::report::Spread;
+    /// // t = 2 / (1 / √3) = 3.464 with two degrees of freedom.
+    /// let chance = Spread::of([1.0, 2.0, 3.0]).chance().unwrap();
+    /// assert!((chance - 0.0742).abs() < 1e-4);
+    /// assert_eq!(Spread::of([0.0, 0.0]).chance(), Some(1.0));
+    /// ```
+    pub fn chance(&self) -> Option<f64> {
+        let error = self.deviation? / (self.count as f64).sqrt();
+        if self.mean == 0.0 {
+            return Some(1.0);
+        }
+        let inside = within((self.mean / error).abs(), self.count - 1);
+        Some((1.0 - inside).clamp(0.0, 1.0))
+    }
+
     /// The spread of the same numbers, each multiplied by `factor`.
     pub(super) fn times(&self, factor: f64) -> Spread {
         let deviation = self.deviation.map(|deviation| factor * deviation);
@@ -89,6 +109,22 @@ fn within(t: f64, freedom: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The limits of the tables, at which 5 % and 1 % are left.
+    #[test]
+    fn the_chance_at_the_limits_of_the_tables_is_theirs() {
+        for (freedom, t, expected) in
+            [(1, 12.7062, 0.05), (4, 2.7764, 0.05), (4, 4.6041, 0.01), (9, 3.2498, 0.01)]
+        {
+            let count = freedom + 1;
+            let deviation = Some((count as f64).sqrt());
+            let spread = Spread { mean: -t, deviation, count };
+            approx::assert_abs_diff_eq!(spread.chance().unwrap(), expected, epsilon = 1e-5);
+        }
+        let certain = Spread { mean: 1.0, deviation: Some(0.0), count: 3 };
+        assert!(certain.chance().unwrap() < 1e-9);
+        assert_eq!(Spread::of([1.0]).chance(), None);
+    }
 
     #[test]
     fn quantiles_of_students_t_are_those_of_the_tables() {

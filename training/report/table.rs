@@ -18,7 +18,7 @@ pub(super) struct Column {
 }
 
 impl Column {
-    fn new(title: [&str; 2], cell: impl Fn(&Group) -> String + 'static) -> Column {
+    pub fn new(title: [&str; 2], cell: impl Fn(&Group) -> String + 'static) -> Column {
         Column { title: title.map(str::to_owned), cell: Box::new(cell) }
     }
 }
@@ -107,41 +107,41 @@ impl Summary {
     /// ```
     pub fn table(&self) -> String {
         let groups = self.groups();
-        let mut text = aligned(&groups, &quality(self));
+        let mut text = aligned(&groups, &quality(self), WIDTH);
         text.push('\n');
-        text += &aligned(&groups, &cost(self));
+        text += &aligned(&groups, &cost(self), WIDTH);
         text.push('\n');
         for note in self.notes() {
-            text += &wrapped(&note);
+            text += &wrapped(&note, WIDTH);
         }
         text
     }
 }
 
 /// A table, or several where the columns do not fit beside each other: two lines of titles and a
-/// line for each variant; names to the left, numbers to the right.
-fn aligned(groups: &[Group], columns: &[Column]) -> String {
+/// line for each variant; names to the left, numbers to the right. No line is longer than `width`.
+pub(super) fn aligned(groups: &[Group], columns: &[Column], width: usize) -> String {
     let fits = |count: &usize| {
-        let text = side_by_side(groups, &columns[..*count]);
-        text.lines().all(|line| line.chars().count() <= WIDTH)
+        let text = side_by_side(groups, &columns[..*count], width);
+        text.lines().all(|line| line.chars().count() <= width)
     };
     let count = (2..=columns.len()).rev().find(fits).unwrap_or(columns.len().min(1));
-    let mut text = side_by_side(groups, &columns[..count]);
+    let mut text = side_by_side(groups, &columns[..count], width);
     if count < columns.len() {
         text.push('\n');
-        text += &aligned(groups, &columns[count..]);
+        text += &aligned(groups, &columns[count..], width);
     }
     text
 }
 
 /// All columns in one table.
-fn side_by_side(groups: &[Group], columns: &[Column]) -> String {
+fn side_by_side(groups: &[Group], columns: &[Column], width: usize) -> String {
     let mut rows = vec![vec![String::new()]; 2];
     for (i, row) in rows.iter_mut().enumerate() {
         row.extend(columns.iter().map(|column| column.title[i].clone()));
     }
     for group in groups {
-        let mut row = vec![name(group)];
+        let mut row = vec![name(group, 2 * width / 5)];
         row.extend(columns.iter().map(|column| (column.cell)(group)));
         rows.push(row);
     }
@@ -161,22 +161,22 @@ fn side_by_side(groups: &[Group], columns: &[Column]) -> String {
     text
 }
 
-/// The variant's name, at most 40 characters of it, which is room for every constant that it may have.
-fn name(group: &Group) -> String {
+/// The variant's name, at most so many characters of it.
+fn name(group: &Group, most: usize) -> String {
     let name = label(group.variant);
-    if name.chars().count() <= 40 {
+    if name.chars().count() <= most {
         return name;
     }
-    name.chars().take(39).chain(['…']).collect()
+    name.chars().take(most - 1).chain(['…']).collect()
 }
 
-/// A note as lines of at most [`WIDTH`] characters.
-fn wrapped(note: &str) -> String {
+/// A note as lines of at most so many characters.
+pub(super) fn wrapped(note: &str, most: usize) -> String {
     let mut text = String::new();
     let mut length = 0;
     for word in note.split_whitespace() {
         let width = word.chars().count();
-        if length > 0 && length + 1 + width > WIDTH {
+        if length > 0 && length + 1 + width > most {
             text.push('\n');
             length = 0;
         } else if length > 0 {

@@ -2,7 +2,9 @@
 
 use super::Values;
 use super::values::null_is_nan;
+use crate::variant::VariantConfig;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -98,4 +100,16 @@ impl VariantSummary {
     pub fn number(&self, name: &str) -> f64 {
         self.results.number(name)
     }
+}
+
+/// Where the results of a model have the constants of its variant.
+pub(crate) const CONSTANTS: &str = "constants";
+
+/// The constants of a variant by their names. Numbers are as they are typed: 0.2, and not the double
+/// that is nearest to the single-precision 0.2.
+pub(crate) fn constants(variant: &VariantConfig) -> Map<String, Value> {
+    let text = serde_json::to_string(variant).expect("numbers and names are valid JSON");
+    let mut constants: Map<String, Value> = serde_json::from_str(&text).expect("a struct's fields");
+    constants.retain(|name, _| name != "variant" && name != "constants_in_name");
+    constants
 }
