@@ -427,7 +427,11 @@ fn models_that_cannot_be_are_named() {
     fs::remove_file(folder.path().join("tokenizer.json")).unwrap();
     refused(folder.path(), &[], "it has no tokenizer.json, and without that no text");
     let output = program("generate").args(["--prompt", "x"]).output().unwrap();
-    assert!(said(&output).contains("--model PATH is missing"), "{}", said(&output));
+    assert!(
+        said(&output).contains("which model? Name a run, or a model's folder"),
+        "{}",
+        said(&output)
+    );
 }
 
 #[test]

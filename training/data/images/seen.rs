@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn what_is_seen_in_grey_is_as_light() {
-        assert_eq!(grey(&[255, 0, 0, 255, 0, 0, 255, 0, 255]), [255, 0, 105]);
+        assert_eq!(grey(&[255, 0, 0, 255, 0, 0, 255, 0, 255]), [255, 0, 29]);
         assert_eq!(covering([10, 40], [5, 5]), [5, 20]);
     }
 }
