@@ -17,6 +17,7 @@ pub mod vision;
 mod check;
 mod json;
 mod model_type;
+mod names;
 mod weights;
 
 pub use language::{LanguageModel, LanguageModelConfig};

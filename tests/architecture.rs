@@ -42,7 +42,7 @@ const ROOMS: [(&str, &[&str]); 7] = [
     ("run", &[]),
     ("report", &["run"]),
     ("loop", &["run", "report"]),
-    ("tasks", &["data", "run", "loop"]),
+    ("tasks", &["data", "run", "loop", "open"]),
     ("open", &["run", "report", "loop"]),
     ("export", &["data", "run", "report", "loop", "open"]),
 ];

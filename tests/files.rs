@@ -4,7 +4,7 @@
 mod common;
 
 use common::programs::{SMALL, path_of, program, said, text_file};
-use neutreno::measure::MEASUREMENTS;
+use neutreno::measure::{MEASUREMENTS, OF_HEADS};
 use neutreno::run::{Going, Status};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -182,7 +182,7 @@ fn is(value: &Value, kind: &str) -> bool {
         "list of texts" => all(Value::is_string),
         // A number that is not finite is null.
         "list of numbers" => all(|value| value.is_number() || value.is_null()),
-        _ => kind.strip_suffix(" or null").is_some_and(|kind| value.is_null() || is(value, kind)),
+        _ => kind.split_once(" or ").is_some_and(|(one, rest)| is(value, one) || is(value, rest)),
     }
 }
 
@@ -213,6 +213,11 @@ fn every_file_and_field_is_on_the_page_and_none_that_is_not() {
          --lr 1e30 --warmup 0 --on-nonfinite skip",
         ),
         (
+            "lm_wikitext",
+            "stopped",
+            "--context 16 --eval-every 1 --patience 1 --lr 0 --steps 4 --variant transformer",
+        ),
+        (
             "image_classification",
             "classes",
             "--steps 4 --eval-every 2 --eval-images 100 \
@@ -228,7 +233,7 @@ fn every_file_and_field_is_on_the_page_and_none_that_is_not() {
     for (name, run, flags) in runs {
         let mut command = program(name);
         command.args(small.split_whitespace()).args(flags.split_whitespace());
-        if run == "text" {
+        if ["text", "stopped"].contains(&run) {
             command.args(["--data", &path_of(&text_file(folder.path()))]);
         }
         let run = folder.path().join(run);
@@ -252,9 +257,17 @@ fn all_that_is_measured_is_on_the_page() {
     let table = &page.tables["What is measured"];
     for measurement in MEASUREMENTS {
         let of = if measurement.of_states { "states" } else { "layers" };
-        assert_eq!(table[measurement.name][0], of, "{}", measurement.name);
+        assert_eq!(table[measurement.name][..2], [of, measurement.unit], "{}", measurement.name);
     }
-    assert_eq!(table.len(), MEASUREMENTS.len());
+    for measurement in OF_HEADS {
+        assert_eq!(
+            table[measurement.name][..2],
+            ["heads", measurement.unit],
+            "{}",
+            measurement.name
+        );
+    }
+    assert_eq!(table.len(), MEASUREMENTS.len() + OF_HEADS.len());
 }
 
 /// `status.json` says how a run ended.

@@ -58,6 +58,9 @@ const TRAINING: &[Row] = &[
             ("nan", Refused("--neutreno-lambda")),
         ],
     ),
+    // With a folder that can be started from: tests/start.rs.
+    ("--from", &[("/no/such/place", Refused("does not go with --from"))]),
+    ("--use", &[("best", Refused("--from <MODEL>")), ("worst", Refused("--use"))]),
     (
         "--resformer-kind",
         &[
@@ -237,12 +240,12 @@ const TEXT: &[Row] = &[
             ("bytes", Works),
             ("bpe:300", Works),
             ("bpe:0", Refused("--tokenizer")),
+            ("nowhere.json", Refused("nowhere.json")),
+            ("~/x.json", Refused("$HOME")),
         ],
     ),
     ("--eval-tokens", &[("2", Works), (MOST, Works), ("1", Refused("--eval-tokens"))]),
     ("--sample-every", &[("0", Works), ("1", Works), (MOST, Works)]),
-    // With a folder that can be started from: tests/start.rs.
-    ("--from", &[("/no/such/place", Refused("does not go with --from"))]),
     (
         "--lambda-warmup",
         &[
@@ -592,6 +595,38 @@ fn of_measure() {
     assert!(said(&output).contains("nowhere is not the folder of a run"), "{}", said(&output));
 }
 
+#[test]
+fn of_report() {
+    const ROWS: &[Row] = &[
+        ("--figures", &[("here", Works), ("", Refused("--figures"))]),
+        ("--only", &[("validation_loss", Works), ("loss", Refused("--only loss"))]),
+        (
+            "--pixels",
+            &[
+                ("100", Works),
+                ("10000", Works),
+                ("99", Refused("--pixels")),
+                ("10001", Refused("--pixels")),
+            ],
+        ),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let [trained, _] = trained(folder.path());
+    check("report", &[ROWS], |flags| {
+        let figures = tempfile::tempdir().unwrap();
+        let mut command = program("report");
+        command.current_dir(folder.path()).arg(&trained).args(flags);
+        if !flags.iter().any(|flag| flag.starts_with("--figures")) {
+            // One picture is enough.
+            command.arg("--figures").arg(figures.path());
+            if !flags.iter().any(|flag| flag.starts_with("--only")) {
+                command.args(["--only", "training_loss"]);
+            }
+        }
+        command.output().expect("the program starts")
+    });
+}
+
 /// Which weights, of a run of two steps.
 const USE: &[(&str, Then)] = &[
     ("last", Works),
@@ -854,6 +889,8 @@ fn of_paths_that_begin_with_a_tilde() {
         ("measure", "~/x"),
         ("measure", "--data=~/x"),
         ("measure", "--out=~/x"),
+        ("report", "~/x"),
+        ("report", "--figures=~/x"),
         ("generate", "--model=~/x"),
         ("generate", "--prompt-file=~/x"),
         ("evaluate", "--model=~/x"),

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use neutreno::engine::gpu::Class;
 use neutreno::engine::optim::Curve;
 use neutreno::engine::{Device, Error};
+use neutreno::run::Use;
 use neutreno::training::{Longer, Preset, Settings};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -17,6 +18,8 @@ pub struct Common {
     #[command(flatten)]
     pub what: What,
     #[command(flatten)]
+    pub start: StartFrom,
+    #[command(flatten)]
     pub training: Training,
     #[command(flatten)]
     pub machine: Machine,
@@ -24,6 +27,38 @@ pub struct Common {
     pub safeguards: Safeguards,
     #[command(flatten)]
     pub output: Output,
+}
+
+/// What to start from.
+#[derive(Debug, Args)]
+pub struct StartFrom {
+    /// Start every model from a trained one: a run of one model, the folder of one of its models
+    /// (runs/NAME/transformer-seed1), or a folder of Hugging Face's with a Llama or a ViT. Sizes, and the
+    /// tokenizer, are its own; what a model has no use for is left, what it has more is new, and all of
+    /// that is said. The encoder of a classifier goes into a segmenter, too
+    #[arg(long, value_name = "MODEL", value_parser = place(), help_heading = "What")]
+    pub from: Option<PathBuf>,
+    /// Which weights of it, if it is of a run: last, best, or those after so many steps [default: last]
+    #[arg(long = "use", value_name = "WEIGHTS", requires = "from", help_heading = "What")]
+    pub weights: Option<Use>,
+}
+
+impl StartFrom {
+    /// That no size is asked for where the model to start from has its own.
+    ///
+    /// # Errors
+    /// If one is, by the name of the flag; each comes with whether it was given, and what the model has.
+    pub fn check(&self, given: &[(&str, bool, &str)]) -> Result<(), String> {
+        let Some(from) = &self.from else { return Ok(()) };
+        match given.iter().find(|(_, given, _)| *given) {
+            None => Ok(()),
+            Some((flag, _, what)) => Err(format!(
+                "{flag} does not go with --from: the model in {} has {what} of its own. Leave out one \
+                 of the two",
+                from.display()
+            )),
+        }
+    }
 }
 
 /// How to train it.

@@ -7,7 +7,7 @@ use super::sizes::{Sizes, check_batch, check_heads, check_numbers};
 use clap::{ArgAction, Args};
 use neutreno::data::Source;
 use neutreno::data::images::{Broken, ImageData, ImageError, ImageShape, ReadOptions, Task};
-use neutreno::tasks::images::ImageSettings;
+use neutreno::tasks::images::{ImageSettings, ImageStart};
 use neutreno::training::Settings;
 use std::path::PathBuf;
 
@@ -130,7 +130,11 @@ impl Images {
     ///
     /// # Errors
     /// What contradicts what, by the names of the flags.
-    pub fn settings(&self, task: Task) -> std::result::Result<(ImageSettings, Settings), String> {
+    pub fn settings(
+        &self,
+        task: Task,
+        start: Option<&ImageStart>,
+    ) -> std::result::Result<(ImageSettings, Settings), String> {
         let (mut sizes, mut training) =
             ImageSettings::preset(&self.preset, task).expect("clap knows the presets");
         set(&mut sizes.layers, &self.sizes.layers);
@@ -153,11 +157,29 @@ impl Images {
         set(&mut augmentation.operations, &self.operations);
         set(&mut augmentation.magnitude, &self.magnitude);
         self.common.apply(&mut training)?;
-        check_heads(sizes.width, sizes.heads)?;
+        match start {
+            Some(start) => start.sizes(&mut sizes),
+            None => check_heads(sizes.width, sizes.heads)?,
+        }
         let [layers, width] = [("--layers", sizes.layers), ("--width", sizes.width)];
         let inside = ("a feed-forward part of", widest(&sizes));
         check_numbers("parameters", &[layers, width, inside])?;
         Ok((sizes, training))
+    }
+
+    /// That nothing is asked for that comes with the model to start from.
+    ///
+    /// # Errors
+    /// If it is, by the name of the flag.
+    pub fn check_start(&self) -> std::result::Result<(), String> {
+        self.common.start.check(&[
+            ("--layers", self.sizes.layers.is_some(), "sizes"),
+            ("--width", self.sizes.width.is_some(), "sizes"),
+            ("--heads", self.sizes.heads.is_some(), "sizes"),
+            ("--feed-forward", self.sizes.feed_forward.is_some(), "sizes"),
+            ("--patch", self.patch.is_some(), "patches"),
+            ("--class-token", self.class_token.is_some(), "tokens"),
+        ])
     }
 
     /// Checks what depends on the kind of task alone.
@@ -263,7 +285,15 @@ impl Images {
         let ImageShape { channels, height, width } = shape;
         let patch = sizes.patch_of(shape);
         let [near_height, near_width] = ImageSettings::near(shape);
-        if !height.is_multiple_of(patch) || !width.is_multiple_of(patch) {
+        let divides = height.is_multiple_of(patch) && width.is_multiple_of(patch);
+        if !divides && self.common.start.from.is_some() {
+            return Err(format!(
+                "the model to start from (--from) has patches of {patch}×{patch} pixels, which do not \
+                 divide images of {width}×{height}; scale pictures in folders with --image-size"
+            )
+            .into());
+        }
+        if !divides {
             return Err(format!(
                 "--patch {patch} does not divide images of {width}×{height} pixels; choose a \
                  divisor of both sides, or another --image-size for pictures in folders"

@@ -2,6 +2,7 @@
 
 use super::arguments::meant;
 use super::program::Result;
+use super::text::is_tokenizer_file;
 use neutreno::run::{RunFolder, name_from_json};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -159,6 +160,12 @@ pub fn to_keep(arguments: Vec<OsString>) -> Vec<OsString> {
                 let path = PathBuf::from(path);
                 let path = std::path::absolute(&path).unwrap_or(path);
                 kept.extend([flag.into(), path.into_os_string()]);
+            }
+            "--tokenizer" => {
+                let name = joined.or_else(|| arguments.next()).unwrap_or_default();
+                let is_file = name.to_str().is_none_or(is_tokenizer_file);
+                let path = is_file.then(|| std::path::absolute(&name).ok()).flatten();
+                kept.extend([flag.into(), path.map_or(name, PathBuf::into_os_string)]);
             }
             _ => kept.push(argument),
         }

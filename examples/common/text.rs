@@ -1,6 +1,6 @@
 //! Which text to learn from, for the programs that take text.
 
-use super::arguments::place;
+use super::arguments::{meant, place};
 use super::program::Result;
 use super::progress::Progress;
 use super::resume;
@@ -13,7 +13,9 @@ use neutreno::report::{MANY_UNKNOWN, thousands};
 use neutreno::run::RunFolder;
 use neutreno::tasks::language::LanguageModelling;
 use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 /// The flag.
 #[derive(Debug, Args)]
@@ -64,18 +66,64 @@ fn describe(corpus: &Corpus, progress: &Progress) {
     }
 }
 
-/// The tokenizer of the run to go on with, read from its folder; `None` for a new run, and where
-/// `--tokenizer` is typed again: then it is made anew, and must come out the same.
+/// Which tokenizer, as typed: one to make, or one that is in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenizerName {
+    Made(TokenizerChoice),
+    File(PathBuf),
+}
+
+impl FromStr for TokenizerName {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<TokenizerName, String> {
+        if is_tokenizer_file(text) {
+            let path = PathBuf::from(text);
+            meant(&path)?;
+            return Ok(TokenizerName::File(path));
+        }
+        let choice = text.parse().map(TokenizerName::Made);
+        choice.map_err(|error: TokenizerError| format!("{error}; or a file, tokenizer.json"))
+    }
+}
+
+/// Whether what was typed is the place of a file and no kind of tokenizer.
+pub fn is_tokenizer_file(text: &str) -> bool {
+    text.ends_with(".json") || text.contains(std::path::is_separator)
+}
+
+/// A tokenizer that is there already: that of the run to go on with, read from its folder, or the one in a
+/// file. `None` where it is to be made: for a new run, and where `--tokenizer` is typed again, and must come
+/// out the same.
 ///
 /// # Errors
-/// If it cannot be read, or is not what the run wrote.
-pub fn tokenizer_of(run: Option<&Path>) -> Result<Option<Tokenizer>> {
+/// If it cannot be read, or is not what the run wrote or began with.
+pub fn tokenizer_of(
+    run: Option<&Path>,
+    typed: Option<&TokenizerName>,
+) -> Result<Option<Tokenizer>> {
     let now: Vec<OsString> = std::env::args_os().collect();
     let again = resume::value(&now, "--tokenizer").is_some();
-    let Some(run) = run.filter(|_| !again) else { return Ok(None) };
-    let run = RunFolder::open(run)?;
-    run.check_files()?;
-    Ok(Some(Tokenizer::load(run.tokenizer_json())?))
+    let run = run.map(RunFolder::open).transpose()?;
+    if let Some(run) = &run {
+        run.check_files()?;
+        if !again {
+            return Ok(Some(Tokenizer::load(run.tokenizer_json())?));
+        }
+    }
+    let Some(TokenizerName::File(path)) = typed else { return Ok(None) };
+    let tokenizer = Tokenizer::load(path)?;
+    if let Some(run) = run
+        && fs::read(path).ok() != fs::read(run.tokenizer_json()).ok()
+    {
+        return Err(format!(
+            "--tokenizer {} is not the tokenizer that {} began with; leave it out, or begin a new run",
+            path.display(),
+            run.path().display()
+        )
+        .into());
+    }
+    Ok(Some(tokenizer))
 }
 
 /// A new tokenizer for a text. Byte pairs of a long one are kept in the cache, and learnt once.

@@ -28,8 +28,10 @@ pub fn evaluate(arguments: &Arguments, models: &[Source], progress: &Progress) -
     let tokenizer = AnyTokenizer::of(models)?;
     let (text, split) = find(arguments, &models[0])?;
     let device = open_device(&arguments.machine, progress)?;
+    // A run learnt from windows that begin anywhere in its text.
+    let special = models[0].of_run.is_none();
     let tokens =
-        progress.during("cutting the text into tokens", || tokenizer.encode(&text, true))?;
+        progress.during("cutting the text into tokens", || tokenizer.encode(&text, special))?;
     if tokens.len() < 2 {
         let (what, count) = (name(arguments, split), tokens.len());
         return Err(

@@ -11,6 +11,7 @@ use common::images::Images;
 use common::interrupts;
 use common::program::{Result, open_device, train};
 use common::progress::Progress;
+use common::start::{describe_image_start, image_start};
 use neutreno::VariantConfig;
 use neutreno::data::images::{ReadOptions, Task};
 use neutreno::tasks::classification::ImageClassification;
@@ -55,22 +56,28 @@ fn run(arguments: &Arguments) -> Result<()> {
     let interrupted = interrupts::catch()?;
     let (images, common) = (&arguments.images, &arguments.images.common);
     // Whatever is wrong with the flags comes out before anything is loaded.
-    let (mut sizes, settings) = images.settings(Task::Classification)?;
+    images.check_start()?;
+    let mut progress = Progress::new(common.output.quiet);
+    let start = image_start(&common.start, common.output.resume.as_deref(), &progress)?;
+    let (mut sizes, settings) = images.settings(Task::Classification, start.as_ref())?;
     let augmentation = &mut sizes.augmentation;
     set(&mut augmentation.erasing, &arguments.erasing);
     set(&mut augmentation.mixup, &arguments.mixup);
     set(&mut augmentation.cutmix, &arguments.cutmix);
     images.check(&sizes, Task::Classification)?;
     let variants = common.what.variants(sizes.layers, VariantConfig::of_images)?;
-    let mut progress = Progress::new(common.output.quiet);
     let device = open_device(&common.machine, &progress)?;
     let (labels, batch) = (ReadOptions::default(), settings.batch);
     let data = images.find(Task::Classification, &mut sizes, batch, labels, &progress)?;
-    let task = progress.during("training a linear model, to compare with", || {
+    let mut task = progress.during("training a linear model, to compare with", || {
         ImageClassification::new(data, sizes, &device)
     })?;
     if let Some(score) = task.linear_baseline() {
         progress.line(&format!("a linear model gets {:.1} % right", 100.0 * score));
     }
+    if let Some(start) = start.clone() {
+        task = task.starting_from(start);
+    }
+    describe_image_start(&task, start.as_ref(), &variants, &device, &progress)?;
     train(&task, settings, &variants, common, device, &mut progress, interrupted)
 }

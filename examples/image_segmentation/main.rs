@@ -11,6 +11,7 @@ use common::images::Images;
 use common::interrupts;
 use common::program::{Result, open_device, train};
 use common::progress::Progress;
+use common::start::{describe_image_start, image_start};
 use neutreno::VariantConfig;
 use neutreno::data::images::{ReadOptions, Task};
 use neutreno::tasks::images::ImageSettings;
@@ -66,7 +67,10 @@ fn run(arguments: &Arguments) -> Result<()> {
     let interrupted = interrupts::catch()?;
     let (images, common) = (&arguments.images, &arguments.images.common);
     // Whatever is wrong with the flags comes out before anything is loaded.
-    let (mut sizes, settings) = images.settings(Task::Segmentation)?;
+    images.check_start()?;
+    let mut progress = Progress::new(common.output.quiet);
+    let start = image_start(&common.start, common.output.resume.as_deref(), &progress)?;
+    let (mut sizes, settings) = images.settings(Task::Segmentation, start.as_ref())?;
     set(&mut sizes.decoder_layers, &arguments.decoder_layers);
     sizes.mask_norm_epsilon = arguments.mask_norm_epsilon;
     sizes.mask_upscale = arguments.mask_upscale.or(sizes.mask_upscale);
@@ -81,7 +85,6 @@ fn run(arguments: &Arguments) -> Result<()> {
         return Err(format!("{flag} is for label images that are read: it needs --data").into());
     }
     let variants = common.what.variants(sizes.layers, VariantConfig::of_images)?;
-    let mut progress = Progress::new(common.output.quiet);
     let device = open_device(&common.machine, &progress)?;
     let labels = ReadOptions {
         void: arguments.void,
@@ -90,12 +93,16 @@ fn run(arguments: &Arguments) -> Result<()> {
     };
     let data = images.find(Task::Segmentation, &mut sizes, settings.batch, labels, &progress)?;
     check_mask_upscale(&sizes, sizes.patch_of(data.shape))?;
-    let task = progress.during("training a linear model, to compare with", || {
+    let mut task = progress.during("training a linear model, to compare with", || {
         ImageSegmentation::new(data, sizes, &device)
     })?;
     if let Some(score) = task.linear_baseline() {
         progress.line(&format!("a linear model gets a mean IoU of {:.1} %", 100.0 * score));
     }
+    if let Some(start) = start.clone() {
+        task = task.starting_from(start);
+    }
+    describe_image_start(&task, start.as_ref(), &variants, &device, &progress)?;
     train(&task, settings, &variants, common, device, &mut progress, interrupted)
 }
 

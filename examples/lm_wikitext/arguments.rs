@@ -1,8 +1,8 @@
 //! The command line.
 
-use crate::common::arguments::{Common, above_zero, names_of, number, place, positive, set, share};
+use crate::common::arguments::{Common, above_zero, names_of, number, positive, set, share};
 use crate::common::sizes::{Sizes, check_heads, check_numbers, check_windows};
-use crate::common::text::Text;
+use crate::common::text::{Text, TokenizerName};
 use clap::Parser;
 use neutreno::VariantConfig;
 use neutreno::data::Source;
@@ -10,7 +10,6 @@ use neutreno::data::corpus::Corpus;
 use neutreno::data::tokenizer::TokenizerChoice;
 use neutreno::tasks::language::{LanguageSettings, Start};
 use neutreno::training::Settings;
-use std::path::PathBuf;
 use std::str::FromStr;
 
 /// Trains small language models on WikiText, or any text, and compares four transformer variants:
@@ -28,13 +27,7 @@ pub struct Arguments {
     /// where there is only generated text]
     #[arg(long, value_parser = names_of(&LanguageSettings::PRESETS), help_heading = "What")]
     pub preset: Option<String>,
-    /// Start every model from a trained one: a folder of Hugging Face's with a Llama, or that of one
-    /// model of a run (runs/NAME/transformer-seed1). Sizes and tokenizer are its own. What a variant
-    /// adds starts so that it changes as little as it can: nothing with --variant transformer, with
-    /// --resformer-kind learnable or learnable-plus, and for NeuTRENO with --lambda-warmup
-    #[arg(long, value_name = "DIR", value_parser = place(), help_heading = "What")]
-    pub from: Option<PathBuf>,
-    /// Let NeuTRENO's λ grow from 0 in so many steps. A model that is read before these are made has
+    /// Let NeuTRENO's λ grow from 0 in so many steps, as after --from a Transformer. A model that is read before these are made has
     /// λ itself
     #[arg(long, value_name = "STEPS", help_heading = "What")]
     pub lambda_warmup: Option<u64>,
@@ -73,10 +66,11 @@ pub struct Arguments {
     /// Stop if there is no real text, instead of going on with generated text
     #[arg(long, help_heading = "Text")]
     pub require_real_text: bool,
-    /// words, bytes or bpe:N (N tokens) [default: bpe:2000 for tiny; else words where the text is
-    /// split into words, and bytes elsewhere]
-    #[arg(long, value_name = "KIND", help_heading = "Text")]
-    pub tokenizer: Option<TokenizerChoice>,
+    /// words, bytes or bpe:N (N tokens), or a file: the tokenizer.json of a model of Hugging Face's, or
+    /// that of a run [default: bpe:2000 for tiny; else words where the text is split into words, and
+    /// bytes elsewhere]
+    #[arg(long, value_name = "KIND|FILE", help_heading = "Text")]
+    pub tokenizer: Option<TokenizerName>,
     /// Score so many tokens of each text at the end, or all [default: so many that scoring takes a
     /// tenth of the time of training]
     #[arg(long, value_name = "TOKENS", help_heading = "Text")]
@@ -121,7 +115,10 @@ impl Arguments {
     pub fn tokenizer(&self, usual: &str, corpus: &Corpus) -> TokenizerChoice {
         let preset = self.preset.as_deref().unwrap_or(usual);
         let split = corpus.official_words || matches!(corpus.source, Source::Generated(_));
-        self.tokenizer.unwrap_or_else(|| LanguageSettings::tokenizer(preset, split))
+        match self.tokenizer {
+            Some(TokenizerName::Made(choice)) => choice,
+            _ => LanguageSettings::tokenizer(preset, split),
+        }
     }
 
     /// The preset, `usual` if none was asked for, with what the flags change; the sizes are those of
@@ -195,7 +192,6 @@ impl Arguments {
     /// # Errors
     /// If it is, by the name of the flag.
     pub fn check_start(&self) -> Result<(), String> {
-        let Some(from) = &self.from else { return Ok(()) };
         let given = [
             ("--preset", self.preset.is_some(), "sizes"),
             ("--layers", self.sizes.layers.is_some(), "sizes"),
@@ -208,14 +204,7 @@ impl Arguments {
             ("--embedding-deviation", self.embedding_deviation.is_some(), "embeddings"),
             ("--tokenizer", self.tokenizer.is_some(), "a tokenizer"),
         ];
-        match given.into_iter().find(|(_, given, _)| *given) {
-            None => Ok(()),
-            Some((flag, _, what)) => Err(format!(
-                "{flag} does not go with --from: the model in {} has {what} of its own. Leave out one \
-                 of the two",
-                from.display()
-            )),
-        }
+        self.common.start.check(&given)
     }
 
     /// That --lambda-warmup has an effect on some variant.

@@ -29,7 +29,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     arguments.check_start()?;
     let mut progress = Progress::new(common.output.quiet);
     let resume = common.output.resume.as_deref();
-    let start = start(arguments.from.as_deref(), resume, &progress)?;
+    let start = start(&common.start, resume, &progress)?;
     let (start, its_tokenizer) = start.map_or((None, None), |(start, own)| (Some(start), own));
     let (sizes, _) = arguments.settings("tiny", start.as_ref())?;
     let variants = common.what.variants(sizes.layers, VariantConfig::new)?;
@@ -41,7 +41,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let corpus = progress.during("reading the text", find)?;
     let usual = if matches!(corpus.source, Source::Generated(_)) { "generated" } else { "tiny" };
     let (sizes, settings) = arguments.settings(usual, start.as_ref())?;
-    let tokenizer = tokenizer_of(resume)?.or(its_tokenizer);
+    let tokenizer = tokenizer_of(resume, arguments.tokenizer.as_ref())?.or(its_tokenizer);
     let task = progress.during("cutting the text into tokens", || match (start, tokenizer) {
         (Some(start), Some(own)) => {
             Ok(LanguageModelling::starting_from(start, &corpus, own, sizes))

@@ -5,10 +5,11 @@ use super::config::LanguageModelConfig;
 use super::load::Opened;
 use super::model::LanguageModel;
 use crate::engine::{Device, Group, Parameters, Result};
+use crate::names::by_layers;
 use crate::variant::{
     LAMBDA_FIRST, LAMBDA_LOGITS, LAMBDA_OWN, LAMBDA_SCALE, ResformerKind, Variant,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// A trained model that others start from: its files, open.
@@ -48,7 +49,16 @@ impl Origin {
     /// # Errors
     /// As there.
     pub fn open(folder: &Path) -> Result<Origin> {
-        Ok(Origin { opened: Opened::open(folder, false, None)? })
+        Origin::open_with(folder, None)
+    }
+
+    /// The same with the file of the weights where it is none in the folder, and what stands before the
+    /// names of its tensors, as [`LoadSettings::weights`](super::LoadSettings::weights).
+    ///
+    /// # Errors
+    /// As [`Origin::open`].
+    pub fn open_with(folder: &Path, weights: Option<(&Path, &str)>) -> Result<Origin> {
+        Ok(Origin { opened: Opened::open(folder, false, weights)? })
     }
 
     /// The model's configuration.
@@ -229,29 +239,6 @@ impl Transfer {
         parts.push(change.clone().unwrap_or_else(|| "it begins as the model is".into()));
         parts.join("; ")
     }
-}
-
-/// Names in few words: those that differ only in the layer are one, with its layers.
-fn by_layers(names: &[String]) -> String {
-    let mut all = BTreeMap::<(&str, &str), Vec<usize>>::new();
-    for name in names {
-        let parts = name.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.'));
-        let layer = parts.and_then(|(layer, rest)| Some((rest, layer.parse().ok()?)));
-        match layer {
-            Some((rest, layer)) => all.entry(("model.layers.", rest)).or_default().push(layer),
-            None => drop(all.entry((name, "")).or_default()),
-        }
-    }
-    let shown = |((first, rest), mut layers): (_, Vec<usize>)| {
-        layers.sort_unstable();
-        match layers[..] {
-            [] => format!("{first}{rest}"),
-            [one] => format!("{first}{one}.{rest}"),
-            [from, .., to] if to - from + 1 == layers.len() => format!("{first}{from}–{to}.{rest}"),
-            [from, ..] => format!("{first}{from}.{rest} and those of {} others", layers.len() - 1),
-        }
-    };
-    all.into_iter().map(shown).collect::<Vec<_>>().join(", ")
 }
 
 /// How a start differs from the model. What is learned begins as it is in the model.

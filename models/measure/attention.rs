@@ -49,8 +49,16 @@ impl Heads {
     }
 }
 
-/// What is measured on P, the mean over the samples.
+/// What is measured on the P of one head, the mean over the samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct OfHead {
+    pub(super) concentration: f64,
+    pub(super) first_token: f64,
+    pub(super) j: [f64; 2],
+}
+
+/// What is measured on P, the mean over the samples.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct OfAttention {
     /// The entropy of the shares of attention that the tokens receive.
     pub(super) concentration: f64,
@@ -60,6 +68,8 @@ pub(super) struct OfAttention {
     pub(super) j: [f64; 2],
     /// E a token of the same two.
     pub(super) e: [f64; 2],
+    /// The same but E of each head by itself.
+    pub(super) heads: Vec<OfHead>,
 }
 
 impl Attention {
@@ -88,26 +98,42 @@ impl Attention {
             first_token: mean(&|of| of.first_token),
             j: [0, 1].map(|field| mean(&|of| of.j[field])),
             e: [0, 1].map(|field| mean(&|of| of.e[field])),
+            heads: (0..self.heads())
+                .map(|head| OfHead {
+                    concentration: mean(&|of| of.heads[head].concentration),
+                    first_token: mean(&|of| of.heads[head].first_token),
+                    j: [0, 1].map(|field| mean(&|of| of.heads[head].j[field])),
+                })
+                .collect(),
         }
     }
 
     fn sample(&self, sample: usize, lambda: f64) -> OfAttention {
         let (tokens, heads, size) = (self.query.tokens, self.query.heads, self.query.size);
         let mut received = vec![0.0; tokens];
+        let mut each = Vec::new();
         let (mut j, mut distance) = ([0.0; 2], [0.0; 2]);
         for head in 0..heads {
             let group = head / (heads / self.key.heads);
             let first = self.first_value.head(sample, group);
             let fields = [self.mixed_value.head(sample, group), self.output.head(sample, head)];
             let mut energies = fields.each_ref().map(|field| Energy::new(field, size));
+            let mut of_head = vec![0.0; tokens];
             self.rows(sample, head, |row, weights| {
                 received.iter_mut().zip(weights).for_each(|(sum, p)| *sum += p);
+                of_head.iter_mut().zip(weights).for_each(|(sum, p)| *sum += p);
                 energies.iter_mut().for_each(|energy| energy.add(row, weights));
             });
             for (field, energy) in energies.iter().enumerate() {
                 j[field] += energy.total;
                 distance[field] += squared_distance(&fields[field], &first);
             }
+            let queries = tokens as f64;
+            each.push(OfHead {
+                concentration: entropy(of_head.iter().map(|share| share / queries)),
+                first_token: of_head[0] / queries,
+                j: [0, 1].map(|field| energies[field].total / queries),
+            });
         }
         // Every row of P sums to 1, so all that is received is one share a query and head.
         let all = (heads * tokens) as f64;
@@ -116,6 +142,7 @@ impl Attention {
             first_token: received[0] / all,
             j: j.map(|j| j / all),
             e: [0, 1].map(|field| (j[field] + lambda / 2.0 * distance[field]) / all),
+            heads: each,
         }
     }
 

@@ -31,6 +31,8 @@ pub struct Measurement {
     pub name: &'static str,
     /// Its title.
     pub title: &'static str,
+    /// What its numbers are counted in.
+    pub unit: &'static str,
     /// What it is, and how to read it.
     pub meaning: &'static str,
     /// Whether it has a number for the embedding before that of the first block.
@@ -42,17 +44,20 @@ pub const MEASUREMENTS: [Measurement; 13] = [
     states(
         "token_similarity",
         "Token similarity",
+        "cosine",
         "The mean cosine between the residual states of different tokens. Near 1, all tokens \
          have become alike: over-smoothing.",
     ),
     states(
         "token_similarity_without_first",
         "Token similarity without the first token",
+        "cosine",
         "The same without the first token, whose few huge dimensions can dominate.",
     ),
     layers(
         "attention_concentration",
         "Attention concentration",
+        "nats",
         "The entropy, in nats, of the shares of attention that the tokens receive. Lower is \
          more concentrated; where every token attends evenly to all that it sees, it is ln n \
          without a mask, and about ln n − 0.42 with a causal one.",
@@ -60,71 +65,114 @@ pub const MEASUREMENTS: [Measurement; 13] = [
     layers(
         "first_token_importance",
         "First-token importance",
+        "of 1",
         "The share of all attention that the first token receives. Large where it serves as an \
          attention sink.",
     ),
     layers(
         "value_drain",
         "Value state of the first token",
+        "ratio",
         "The norm of the first token's value, divided by the mean norm of the others; the value \
          is the one that attention averages. Far below 1 is a value-state drain.",
     ),
     states(
         "residual_peak",
         "Residual state of the first token",
+        "ratio",
         "The norm of the first token's residual state, divided by the mean norm of the others. \
          Far above 1 is a residual-state peak.",
     ),
     layers(
         "value_rank",
         "Effective rank of the values",
+        "directions",
         "How many directions the values of a sequence take up: exp of the entropy of the \
          eigenvalues of (1/n) Σ v vᵀ.",
     ),
     states(
         "state_rank",
         "Effective rank of the residual states",
+        "directions",
         "The same of the residual states.",
     ),
     layers(
         "energy_j_values",
         "Energy J of the values",
+        "value²",
         "½ Σ p(x, y) ‖u(x) − u(y)‖², a token and head, of the values that attention averages, p \
          being the attention: how rough they are.",
     ),
     layers(
         "energy_j_outputs",
         "Energy J of the outputs",
+        "value²",
         "The same of what attention makes of them. Attention lowers J, towards constant tokens.",
     ),
     layers(
         "energy_ratio",
         "Energy J, outputs over values",
+        "ratio",
         "How much of J one attention step leaves. Independent of the size of the values.",
     ),
     layers(
         "energy_e_values",
         "Energy E of the values",
+        "value²",
         "J + λ/2 Σ ‖u(x) − v₁(x)‖², with the value of the first layer and NeuTRENO's λ: what \
          NeuTRENO lowers instead of J.",
     ),
     layers(
         "energy_e_outputs",
         "Energy E of the outputs",
+        "value²",
         "The same of what attention makes of them.",
     ),
 ];
 
-const fn states(name: &'static str, title: &'static str, meaning: &'static str) -> Measurement {
-    Measurement { name, title, meaning, of_states: true }
+/// What is measured of each head too, with the name under which [`Measured`] has that: for each layer a
+/// number for each of its heads, layer after layer.
+pub const OF_HEADS: [Measurement; 3] = [
+    layers(
+        "attention_concentration_by_head",
+        "Attention concentration of each head",
+        "nats",
+        "The entropy, in nats, of the shares of attention that the tokens receive from one head.",
+    ),
+    layers(
+        "first_token_importance_by_head",
+        "First-token importance of each head",
+        "of 1",
+        "The share of a head's attention that the first token receives.",
+    ),
+    layers(
+        "energy_ratio_by_head",
+        "Energy J of each head, outputs over values",
+        "ratio",
+        "How much of J one attention step of a head leaves.",
+    ),
+];
+
+const fn states(
+    name: &'static str,
+    title: &'static str,
+    unit: &'static str,
+    meaning: &'static str,
+) -> Measurement {
+    Measurement { name, title, unit, meaning, of_states: true }
 }
 
-const fn layers(name: &'static str, title: &'static str, meaning: &'static str) -> Measurement {
-    Measurement { name, title, meaning, of_states: false }
+const fn layers(
+    name: &'static str,
+    title: &'static str,
+    unit: &'static str,
+    meaning: &'static str,
+) -> Measurement {
+    Measurement { name, title, unit, meaning, of_states: false }
 }
 
 /// What was measured: for each of [`MEASUREMENTS`], a number a layer. Where there is one for the
-/// embedding, it comes first.
+/// embedding, it comes first. For each of [`OF_HEADS`], a number for each head of each layer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Measured(pub BTreeMap<String, Vec<f64>>);
@@ -189,6 +237,7 @@ impl Measured {
 ///     let numbers = measured.get(measurement.name).unwrap();
 ///     assert_eq!(numbers.len(), 3 + usize::from(measurement.of_states));
 /// }
+/// assert_eq!(measured.get("energy_ratio_by_head").unwrap().len(), 3 * 2);
 /// # Ok::<(), neutreno_models::engine::Error>(())
 /// ```
 pub fn measure(trace: &Trace) -> Result<Measured> {
@@ -226,6 +275,11 @@ pub fn measure(trace: &Trace) -> Result<Measured> {
         add("energy_ratio", of.j[1] / of.j[0]);
         add("energy_e_values", of.e[0]);
         add("energy_e_outputs", of.e[1]);
+        for head in of.heads {
+            add("attention_concentration_by_head", head.concentration);
+            add("first_token_importance_by_head", head.first_token);
+            add("energy_ratio_by_head", head.j[1] / head.j[0]);
+        }
     }
     Ok(Measured(measured))
 }

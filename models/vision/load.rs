@@ -11,7 +11,7 @@ use crate::weights::{Weights, list};
 use std::path::Path;
 
 /// What the learned positions are called.
-const POSITIONS: &str = "vit.embeddings.position_embeddings";
+pub(super) const POSITIONS: &str = "vit.embeddings.position_embeddings";
 
 /// A classifier that was loaded.
 pub struct LoadedClassifier {
@@ -108,12 +108,16 @@ impl ImageClassifier {
     }
 }
 
-fn is_of_pooler(name: &str) -> bool {
+pub(super) fn is_of_pooler(name: &str) -> bool {
     name.starts_with("vit.pooler.")
 }
 
 /// That of the class token, if there is one, and those of the patches on another grid.
-fn seen_through(learned: &[f32], config: &VisionConfig, patches: [usize; 2]) -> Vec<f32> {
+pub(super) fn seen_through(
+    learned: &[f32],
+    config: &VisionConfig,
+    patches: [usize; 2],
+) -> Vec<f32> {
     let width = config.hidden_size;
     let (class, grid) = learned.split_at(usize::from(config.class_token) * width);
     [class, &interpolate(grid, width, config.patches(), patches)].concat()

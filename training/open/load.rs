@@ -31,9 +31,9 @@ pub fn language_model(
 /// A model of images.
 pub enum ImageModel {
     /// It tells what an image shows.
-    Classifier(ImageClassifier),
+    Classifier(Box<ImageClassifier>),
     /// It tells what each pixel belongs to.
-    Segmenter(ImageSegmenter),
+    Segmenter(Box<ImageSegmenter>),
 }
 
 /// A model of images that was opened.
@@ -70,7 +70,7 @@ impl ImageModel {
                     Some(of_run) => load_weights(&of_run.weights, &parameters)?,
                     None => drop(parameters.load(&source.folder.join("model.safetensors"))?),
                 }
-                (ImageModel::Segmenter(model), parameters, None, Vec::new())
+                (ImageModel::Segmenter(model.into()), parameters, None, Vec::new())
             }
             (_, Some(weights)) => {
                 let VisionConfigFile { config, .. } =
@@ -78,12 +78,12 @@ impl ImageModel {
                 let build = |builder: &mut _| ImageClassifier::new(&config, builder);
                 let (model, parameters) = Parameters::build(device, 0, build);
                 load_weights(weights, &parameters)?;
-                (ImageModel::Classifier(model), parameters, None, Vec::new())
+                (ImageModel::Classifier(model.into()), parameters, None, Vec::new())
             }
             (_, None) => {
                 let loaded = ImageClassifier::load(&source.folder, None, device)?;
                 let LoadedClassifier { model, parameters, preprocessing, notices } = loaded;
-                (ImageModel::Classifier(model), parameters, preprocessing, notices)
+                (ImageModel::Classifier(model.into()), parameters, preprocessing, notices)
             }
         };
         let preprocessing = match &source.of_run {

@@ -30,6 +30,33 @@ pub(super) fn legend(groups: &[Group]) -> Markup {
 
 /// The curves over training, all variants in each plot.
 pub(super) fn plots(summary: &Summary, groups: &[Group], runs: &[RunMetrics]) -> Markup {
+    html! {
+        div.plots { @for drawn in curves(summary, groups, runs) {
+            (figure(&drawn.plot, &drawn.title, &drawn.caption))
+        } }
+        @if groups.iter().any(|group| group.runs.len() > 1) {
+            p.quiet { "Lines are means over seeds, bands their sample standard deviation." }
+        }
+    }
+}
+
+/// A plot with its texts.
+pub(super) struct Drawn {
+    /// What its files are called.
+    pub name: String,
+    pub title: String,
+    pub caption: String,
+    pub plot: Plot,
+}
+
+impl Drawn {
+    pub fn new(name: &str, title: &str, caption: &str, plot: Plot) -> Drawn {
+        Drawn { name: name.into(), title: title.into(), caption: caption.into(), plot }
+    }
+}
+
+/// The plots over training.
+pub(super) fn curves(summary: &Summary, groups: &[Group], runs: &[RunMetrics]) -> Vec<Drawn> {
     let unit = &summary.unit;
     let last = runs.iter().flat_map(|run| &run.metrics).map(|line| line.step).max().unwrap_or(0);
     let longest = (last / 40).clamp(1, RELATIVE_WINDOW);
@@ -75,28 +102,26 @@ pub(super) fn plots(summary: &Summary, groups: &[Group], runs: &[RunMetrics]) ->
     };
     let compared = relative.lines.iter().any(|line| !line.points.is_empty());
     let average = format!("Moving average of {longest} steps, of fewer at the start.");
-    html! {
-        div.plots {
-            (figure(&training, "Training loss", &average))
-            @if compared {
-                (figure(&relative, "Relative loss", &format!(
-                    "Training loss less {its} on the same data in the same order, moving \
-                     average of {RELATIVE_WINDOW} steps. Below zero is better."
-                )))
-            }
-            (figure(&validation, "Validation loss", &scored_while_training(runs)))
-            @for measure in Measure::present(summary).filter(|m| m.style == Style::Fraction) {
-                @let plot = fraction(measure, groups, runs);
-                @if plot.lines.iter().any(|line| !line.points.is_empty()) {
-                    (figure(&plot, measure.words, "On the validation data, while training."))
-                }
-            }
-            (figure(&gradient, "Gradient norm", &format!("Before clipping. {average}")))
-        }
-        @if groups.iter().any(|group| group.runs.len() > 1) {
-            p.quiet { "Lines are means over seeds, bands their sample standard deviation." }
+    let mut drawn = vec![Drawn::new("training_loss", "Training loss", &average, training)];
+    if compared {
+        let caption = format!(
+            "Training loss less {its} on the same data in the same order, moving average of \
+             {RELATIVE_WINDOW} steps. Below zero is better."
+        );
+        drawn.push(Drawn::new("relative_loss", "Relative loss", &caption, relative));
+    }
+    let scored = scored_while_training(runs);
+    drawn.push(Drawn::new("validation_loss", "Validation loss", &scored, validation));
+    for measure in Measure::present(summary).filter(|m| m.style == Style::Fraction) {
+        let plot = fraction(measure, groups, runs);
+        if plot.lines.iter().any(|line| !line.points.is_empty()) {
+            let caption = "On the validation data, while training.";
+            drawn.push(Drawn::new(measure.name, measure.words, caption, plot));
         }
     }
+    let caption = format!("Before clipping. {average}");
+    drawn.push(Drawn::new("gradient_norm", "Gradient norm", &caption, gradient));
+    drawn
 }
 
 /// What the scores of training are of.

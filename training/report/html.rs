@@ -7,11 +7,10 @@ use super::escape::escaped;
 use super::figures::{costs, legend, plots, swatch};
 use super::format::thousands;
 use super::head::head;
-use super::inside::{self, MeasuredModel};
+use super::inside;
 use super::table::{Column, cost, quality};
 use super::{Collected, Group, RunMetrics, SideBySide, label};
-use crate::measure::Measured;
-use crate::run::{MEASURED, Metric, Summary};
+use crate::run::Summary;
 use maud::{DOCTYPE, Markup, html};
 use serde_json::Value;
 
@@ -38,7 +37,7 @@ pub fn page(summary: &Summary, runs: &[RunMetrics]) -> String {
                     h2 { "Training" }
                     (legend(&groups))
                     (plots(summary, &groups, runs))
-                    (inside::section(&measured(summary, runs), &[]))
+                    (inside::section(&inside::measured(summary, runs), &[]))
                     @if let Some(compared) = side_by_side(summary) {
                         h2 { "Compared" }
                         (compared.section())
@@ -57,21 +56,6 @@ pub fn page(summary: &Summary, runs: &[RunMetrics]) -> String {
         }
     };
     escaped(&document.into_string())
-}
-
-/// What was measured inside the models of a run.
-fn measured(summary: &Summary, runs: &[RunMetrics]) -> Vec<MeasuredModel> {
-    // Models that classify have the setting, and no mask transformer.
-    let segmenting = summary.task == "image-segmentation";
-    let decoder = summary.settings["decoder_layers"].as_u64().filter(|_| segmenting);
-    let decoder_blocks = decoder.unwrap_or(0) as usize;
-    let model = |run: &RunMetrics| {
-        let line =
-            |line: &Metric| Some((line.step, Measured::from_json(line.values.get(MEASURED)?)));
-        let steps = run.metrics.iter().filter_map(line).collect();
-        MeasuredModel { name: run.variant.clone(), seed: run.seed, decoder_blocks, steps }
-    };
-    runs.iter().map(model).filter(|model| !model.steps.is_empty()).collect()
 }
 
 /// The variants that are trained to the end, compared; none for fewer than two.

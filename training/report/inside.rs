@@ -2,13 +2,15 @@
 
 use super::curves::{Curve, over_seeds};
 use super::escape::escaped;
-use super::figures::{figure, swatch};
+use super::figures::{Drawn, figure, swatch};
 use super::head::head;
+use super::heat_maps::{DrawnMap, HeatMap, Panel};
 use super::plots::{Line, Plot};
-use super::{Spread, label};
-use crate::measure::{MEASUREMENTS, Measured, Measurement};
-use crate::run::Picture;
+use super::{RunMetrics, Spread, label};
+use crate::measure::{MEASUREMENTS, Measured, Measurement, OF_HEADS};
+use crate::run::{MEASURED, Metric, Picture, Summary};
 use maud::{DOCTYPE, Markup, html};
+use std::collections::BTreeMap;
 
 /// What was measured inside one model.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +39,21 @@ pub struct Map {
 struct Variant<'a> {
     name: &'a str,
     models: Vec<&'a MeasuredModel>,
+}
+
+/// What was measured inside the models of a run.
+pub(super) fn measured(summary: &Summary, runs: &[RunMetrics]) -> Vec<MeasuredModel> {
+    // Models that classify have the setting, and no mask transformer.
+    let segmenting = summary.task == "image-segmentation";
+    let decoder = summary.settings["decoder_layers"].as_u64().filter(|_| segmenting);
+    let decoder_blocks = decoder.unwrap_or(0) as usize;
+    let model = |run: &RunMetrics| {
+        let line =
+            |line: &Metric| Some((line.step, Measured::from_json(line.values.get(MEASURED)?)));
+        let steps = run.metrics.iter().filter_map(line).collect();
+        MeasuredModel { name: run.variant.clone(), seed: run.seed, decoder_blocks, steps }
+    };
+    runs.iter().map(model).filter(|model| !model.steps.is_empty()).collect()
 }
 
 /// A page for what was measured after training: a whole HTML document.
@@ -121,6 +138,95 @@ impl MeasuredModel {
     }
 }
 
+/// The plots over blocks, and over training where there was more than one measurement, of all that was
+/// measured.
+pub(super) fn drawn(models: &[MeasuredModel]) -> Vec<Drawn> {
+    let variants = variants(models);
+    let over_training = models.iter().any(|model| model.steps.len() > 1);
+    let mut drawn = Vec::new();
+    for measurement in &MEASUREMENTS {
+        let Measurement { name, title, meaning, .. } = measurement;
+        drawn.push(Drawn::new(name, title, meaning, depth(measurement, &variants)));
+        if over_training {
+            let (name, title) = (format!("{name}_over_training"), format!("{title} over training"));
+            let caption = format!("The mean over the blocks. {meaning}");
+            drawn.push(Drawn::new(&name, &title, &caption, training(measurement, &variants)));
+        }
+    }
+    drawn
+}
+
+/// The heat maps: over blocks and steps, where there was more than one measurement; over blocks and heads,
+/// of the trained models.
+pub(super) fn heat_maps(models: &[MeasuredModel]) -> Vec<DrawnMap> {
+    let variants = variants(models);
+    let over_training = MEASUREMENTS.iter().filter(|_| models.iter().any(|m| m.steps.len() > 1));
+    let of_steps = over_training.map(|measurement| {
+        let Measurement { name, meaning, .. } = measurement;
+        DrawnMap {
+            name: format!("{name}_by_block_and_step"),
+            title: format!("{} ({})", measurement.title, measurement.unit),
+            caption: format!("Over training. {meaning}"),
+            map: map(("step", true), &variants, |model| blocks_and_steps(model, measurement)),
+            variants: variants.iter().map(|variant| variant.name.into()).collect(),
+        }
+    });
+    let of_heads = OF_HEADS.iter().map(|measurement| DrawnMap {
+        name: measurement.name.into(),
+        title: measurement.title.into(),
+        caption: format!("Of the trained models. {}", measurement.meaning),
+        map: map(("head", false), &variants, |model| blocks_and_heads(model, measurement)),
+        variants: variants.iter().map(|variant| variant.name.into()).collect(),
+    });
+    of_steps.chain(of_heads).collect()
+}
+
+/// A panel for each variant, of means over its seeds.
+fn map(
+    (x, over_steps): (&'static str, bool),
+    variants: &[Variant],
+    cells: impl Fn(&MeasuredModel) -> Vec<(u64, u64, f64)>,
+) -> HeatMap {
+    let panel = |variant: &Variant| {
+        let mut all: BTreeMap<(u64, u64), Vec<f64>> = BTreeMap::new();
+        for (x, y, number) in variant.models.iter().flat_map(|model| cells(model)) {
+            all.entry((x, y)).or_default().push(number);
+        }
+        let cells = all.into_iter().map(|((x, y), numbers)| (x, y, Spread::of(numbers).mean));
+        Panel { title: label(variant.name), cells: cells.collect() }
+    };
+    HeatMap { x, y: "block", over_steps, panels: variants.iter().map(panel).collect() }
+}
+
+fn blocks_and_steps(model: &MeasuredModel, measurement: &Measurement) -> Vec<(u64, u64, f64)> {
+    let first = u64::from(!measurement.of_states);
+    let of_step = |(step, measured): &(u64, Measured)| {
+        let numbers = measured.get(measurement.name).unwrap_or_default();
+        let cell = |(block, number): (u64, &f64)| (*step, block, *number);
+        (first..).zip(numbers).map(cell).collect::<Vec<_>>()
+    };
+    model.steps.iter().flat_map(of_step).collect()
+}
+
+/// Heads, from 1, of each block.
+fn blocks_and_heads(model: &MeasuredModel, measurement: &Measurement) -> Vec<(u64, u64, f64)> {
+    let Some((_, measured)) = model.steps.last() else { return Vec::new() };
+    let numbers = measured.get(measurement.name).unwrap_or_default();
+    let blocks = measured.get("energy_ratio").unwrap_or_default().len();
+    let heads = numbers.len() / blocks.max(1);
+    let cell =
+        |(i, number): (usize, &f64)| ((i % heads) as u64 + 1, (i / heads) as u64 + 1, *number);
+    numbers.iter().enumerate().map(cell).collect()
+}
+
+/// What is on an axis.
+fn named(measurement: &Measurement) -> String {
+    // J and E keep their letters.
+    let mut letters = measurement.title.chars();
+    let first = letters.next().unwrap_or_default().to_lowercase();
+    format!("{first}{} ({})", letters.as_str(), measurement.unit)
+}
+
 /// A line for each variant over the blocks; 0 is the embedding.
 fn depth(measurement: &Measurement, variants: &[Variant]) -> Plot {
     let first = u64::from(!measurement.of_states);
@@ -136,7 +242,7 @@ fn depth(measurement: &Measurement, variants: &[Variant]) -> Plot {
     };
     Plot {
         x: "block",
-        y: measurement.title.to_lowercase(),
+        y: named(measurement),
         logarithmic: false,
         lines: variants.iter().enumerate().map(line).collect(),
         levels: vec![],
@@ -159,7 +265,7 @@ fn training(measurement: &Measurement, variants: &[Variant]) -> Plot {
     };
     Plot {
         x: "step",
-        y: measurement.title.to_lowercase(),
+        y: named(measurement),
         logarithmic: false,
         lines: variants.iter().enumerate().map(line).collect(),
         levels: vec![],

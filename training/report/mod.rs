@@ -1,6 +1,7 @@
 //! What is made of a run's results: tables and pages to look at. Everything here works on plain data.
 //!
 //! - [`page`] turns a summary and the metrics into `report.html`;
+//! - [`figures`] gives its figures one by one, with their numbers;
 //! - [`Difference`] says how a variant compares with another, over seeds;
 //! - [`collect`] reads any runs, and [`SideBySide`] compares their models, paired by seed;
 //! - [`measurements_page`] shows what was measured inside models;
@@ -18,6 +19,7 @@ mod figures;
 mod format;
 mod group;
 mod head;
+mod heat_maps;
 mod html;
 mod inside;
 mod language;
@@ -25,6 +27,7 @@ mod maps;
 mod measures;
 mod paired;
 mod plots;
+mod publish;
 mod run_metrics;
 #[cfg(test)]
 mod samples;
@@ -46,6 +49,7 @@ pub use language::MANY_UNKNOWN;
 pub use maps::draw_map;
 pub use measures::describe;
 pub use paired::Paired;
+pub use publish::{Figure, figures};
 pub use run_metrics::RunMetrics;
 pub use savings::{Point, PowerLaw, Saving, savings};
 pub use side_by_side::{Row, SideBySide};

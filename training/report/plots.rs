@@ -3,6 +3,7 @@
 
 use super::Spread;
 use super::format::fixed;
+use plotters::coord::Shift;
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -14,7 +15,7 @@ pub(super) const COLOURS: usize = 8;
 
 /// Okabe and Ito's palette (2008), which stays distinct to colour-blind eyes; the yellow is
 /// darkened and black is a grey, so that all show on both grounds.
-const SERIES: [RGBColor; COLOURS] = [
+pub(super) const SERIES: [RGBColor; COLOURS] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
@@ -24,20 +25,27 @@ const SERIES: [RGBColor; COLOURS] = [
     RGBColor(176, 160, 20),
     RGBColor(119, 119, 119),
 ];
-const TEXT: RGBColor = RGBColor(51, 51, 51);
-const AXIS: RGBColor = RGBColor(153, 153, 153);
+pub(super) const TEXT: RGBColor = RGBColor(51, 51, 51);
+pub(super) const AXIS: RGBColor = RGBColor(153, 153, 153);
 const GRID: RGBColor = RGBColor(229, 229, 229);
 
 /// Size of a plot in its own units. Coordinates are whole numbers, so that many units make smooth
 /// lines; the page scales them down.
 const SIZE: (u32, u32) = (1200, 720);
-const FONT: (&str, f64) = ("sans-serif", 32.0);
+pub(super) const FAMILY: &str = "sans-serif";
+const FONT: (&str, f64) = (FAMILY, 32.0);
 
 /// About how many labels the vertical axis has.
 const LABELS: usize = 7;
 
 /// Beyond this a loss has diverged, and would hide all others on the axis.
 const LARGEST: f64 = 1e6;
+
+/// Where something is drawn.
+pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+/// Why it could not be drawn.
+pub(super) type Failure = DrawingAreaErrorKind<std::io::Error>;
 
 /// One line: its colour's number, and the mean and spread at each step.
 pub(super) struct Line {
@@ -59,6 +67,15 @@ pub(super) struct Plot {
 impl Plot {
     /// The plot as an `<svg>` element; none if there is no finite number to show.
     pub(super) fn svg(&self) -> Option<String> {
+        let mut svg = String::new();
+        let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        let drawn = self.draw(&area, FONT.1);
+        drop(area);
+        drawn.map(|()| svg)
+    }
+
+    /// Draws the plot; none if there is no finite number to show.
+    pub(super) fn draw(&self, area: &Area, font: f64) -> Option<()> {
         let visible = |line: &Line| {
             let mut line = Line { colour: line.colour, points: line.points.clone() };
             let drawable = |x: u64| x > 0 || !self.logarithmic;
@@ -77,35 +94,36 @@ impl Plot {
         let margin = if y.start < y.end { 0.06 * (y.end - y.start) } else { 0.5 };
         let y = y.start - margin..y.end + margin;
 
-        let mut svg = String::new();
         // Writing to a string cannot fail, and a plot that could is better left out.
         let drawn = if self.logarithmic {
             let x = if x.start < x.end { x } else { x.start / 2.0..x.end * 2.0 };
-            self.draw(&mut svg, &lines, x.clone(), x.log_scale(), y)
+            self.draw_on(area, font, &lines, x.clone(), x.log_scale(), y)
         } else {
             let x = if x.start < x.end { x } else { x.start - 1.0..x.end + 1.0 };
-            self.draw(&mut svg, &lines, x.clone(), x, y)
+            self.draw_on(area, font, &lines, x.clone(), x, y)
         };
-        drawn.ok().map(|()| svg)
+        drawn.ok()
     }
 
-    fn draw<'a, X>(
+    fn draw_on<X>(
         &self,
-        svg: &'a mut String,
+        area: &Area,
+        font: f64,
         lines: &[Line],
         x: Range<f64>,
         axis: impl AsRangedCoord<CoordDescType = X, Value = f64>,
         y: Range<f64>,
-    ) -> Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>
+    ) -> Result<(), Failure>
     where
         X: Ranged<ValueType = f64> + ValueFormatter<f64>,
     {
-        let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
-        let mut chart = ChartBuilder::on(&area)
+        let larger = font / FONT.1;
+        let label = (FONT.0, font);
+        let mut chart = ChartBuilder::on(area)
             .margin(16)
             .margin_right(40)
-            .x_label_area_size(90)
-            .y_label_area_size(130)
+            .x_label_area_size(90.0 * larger)
+            .y_label_area_size(130.0 * larger)
             .build_cartesian_2d(axis, y.clone())?;
         let decimals = decimals(&y);
         chart
@@ -115,7 +133,7 @@ impl Plot {
             .max_light_lines(0)
             .bold_line_style(GRID.stroke_width(2))
             .axis_style(AXIS.stroke_width(2))
-            .label_style(FONT.into_font().color(&TEXT))
+            .label_style(label.into_font().color(&TEXT))
             .x_desc(self.x)
             .y_desc(&self.y)
             .x_label_formatter(&|x| short(*x))
@@ -125,7 +143,7 @@ impl Plot {
             let ends = [(x.start, *level), (x.end, *level)];
             chart.draw_series(DashedLineSeries::new(ends, 14, 10, TEXT.stroke_width(3)))?;
             let anchor = Pos::new(HPos::Left, VPos::Bottom);
-            let style = FONT.into_font().color(&TEXT).pos(anchor);
+            let style = label.into_font().color(&TEXT).pos(anchor);
             chart.draw_series([
                 EmptyElement::at((x.start, *level)) + Text::new(*name, (12, -8), style)
             ])?;
@@ -173,7 +191,7 @@ fn finite_deviation(y: &Spread) -> f64 {
 }
 
 /// From the smallest to the largest number; none without any.
-fn extent(numbers: impl Iterator<Item = f64>) -> Option<Range<f64>> {
+pub(super) fn extent(numbers: impl Iterator<Item = f64>) -> Option<Range<f64>> {
     numbers.fold(None, |extent: Option<Range<f64>>, number| {
         let Range { start, end } = extent.unwrap_or(number..number);
         Some(start.min(number)..end.max(number))
@@ -181,12 +199,12 @@ fn extent(numbers: impl Iterator<Item = f64>) -> Option<Range<f64>> {
 }
 
 /// Decimals that tell the labels of the vertical axis apart.
-fn decimals(y: &Range<f64>) -> usize {
+pub(super) fn decimals(y: &Range<f64>) -> usize {
     (-((y.end - y.start) / LABELS as f64).log10().floor()).clamp(0.0, 6.0) as usize
 }
 
 /// A step as an axis shows it: 1, 300, 2k, 1.5M.
-fn short(step: f64) -> String {
+pub(super) fn short(step: f64) -> String {
     match step {
         s if s >= 1e6 => format!("{}M", (s / 1e5).round() / 10.0),
         s if s >= 1e3 => format!("{}k", (s / 1e2).round() / 10.0),

@@ -6,3 +6,4 @@ pub mod classification;
 pub mod images;
 pub mod language;
 pub mod segmentation;
+mod start_files;

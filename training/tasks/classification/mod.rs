@@ -8,18 +8,19 @@ use super::images::batches::{
 };
 use super::images::confusion_matrix::confusion_matrix;
 use super::images::facts::{data_of, facts};
-use super::images::{Confusion, ImageSettings, linear_baseline};
+use super::images::{Confusion, ImageSettings, ImageStart, linear_baseline};
+use super::start_files::FROM;
 use crate::data::Source;
 use crate::data::images::{self, ImageBatch, ImageData};
 use crate::engine::random::Key;
-use crate::engine::{Builder, Device, Tensor};
+use crate::engine::{Builder, Device, Parameters, Tensor};
 use crate::error::Error;
 use crate::run::{Data, Picture, Values};
 use crate::settings::Settings;
 use crate::task::{Batches, Best, Extent, Stop, Task};
 use crate::trace::Trace;
 use crate::variant::VariantConfig;
-use crate::vision::{ImageClassifier, Pass, SoftTargets, VisionConfig};
+use crate::vision::{ImageClassifier, Pass, SoftTargets, VisionConfig, VisionTransfer};
 use mistakes::{Mistake, mistakes};
 use score::{Score, most_likely};
 use std::ops::Range;
@@ -32,6 +33,8 @@ pub struct ImageClassification {
     /// The images.
     pub data: ImageData,
     facts: Values,
+    /// What models start from, if not from nothing.
+    start: Option<ImageStart>,
 }
 
 impl ImageClassification {
@@ -54,12 +57,26 @@ impl ImageClassification {
             let linear = linear_baseline(&data, 300, device)?;
             facts.set("linear_top1_accuracy", linear.accuracy());
         }
-        Ok(ImageClassification { settings, data, facts })
+        Ok(ImageClassification { settings, data, facts, start: None })
     }
 
     /// The share of test images that a linear model gets right, known for generated images.
     pub fn linear_baseline(&self) -> Option<f64> {
         self.facts.get("linear_top1_accuracy").and_then(serde_json::Value::as_f64)
+    }
+
+    /// The same with models that start from one that is trained already. The sizes are to be its own
+    /// ([`ImageStart::sizes`]).
+    #[must_use]
+    pub fn starting_from(mut self, start: ImageStart) -> Self {
+        self.facts.set(FROM, start.facts());
+        self.start = Some(start);
+        self
+    }
+
+    /// What a model of this configuration takes of the one that it starts from, if it does.
+    pub fn transfer(&self, config: &VisionConfig) -> Option<VisionTransfer> {
+        self.start.as_ref().map(|start| start.transfer(config))
     }
 
     fn classes(&self) -> usize {
@@ -158,13 +175,33 @@ impl Task for ImageClassification {
     }
 
     fn config(&self, variant: &VariantConfig, _device: &Device) -> Result<VisionConfig, Error> {
-        let config = self.settings.model(&self.data, variant);
+        let mut config = self.settings.model(&self.data, variant);
+        if let Some(start) = &self.start {
+            config = start.adapt(config, &self.data)?;
+        }
         config.check().map_err(Error::Settings)?;
         Ok(config)
     }
 
     fn build(&self, config: &VisionConfig, builder: &mut Builder) -> ImageClassifier {
         ImageClassifier::new(config, builder)
+    }
+
+    fn start(
+        &self,
+        config: &VisionConfig,
+        seed: u64,
+        device: &Device,
+    ) -> Result<(ImageClassifier, Parameters), Error> {
+        let build = |builder: &mut Builder| self.build(config, builder);
+        match &self.start {
+            Some(start) => start.fill(config, (seed, device), build),
+            None => Ok(Parameters::build(device, seed, build)),
+        }
+    }
+
+    fn check_start(&self) -> Result<(), Error> {
+        self.start.as_ref().map_or(Ok(()), ImageStart::check)
     }
 
     fn batches(&self, seed: u64, batch: usize) -> Result<Batches<'_, ImageBatch>, Error> {
@@ -251,5 +288,10 @@ impl Task for ImageClassification {
 
     fn facts(&self) -> Values {
         self.facts.clone()
+    }
+
+    fn model_facts(&self, config: &VisionConfig) -> Values {
+        let transfer = self.transfer(config);
+        transfer.map_or_else(Values::default, |of| Values::default().with("start", of.sentence()))
     }
 }

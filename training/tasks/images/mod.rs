@@ -8,9 +8,11 @@ pub(super) mod facts;
 mod linear;
 mod masks;
 mod settings;
+mod start;
 pub(super) mod svg;
 
 pub use confusion::Confusion;
 pub use linear::linear_baseline;
 pub use masks::{NOT_SEEN, class_colour, mask_png};
 pub use settings::ImageSettings;
+pub use start::ImageStart;

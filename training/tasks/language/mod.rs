@@ -23,6 +23,7 @@ use crate::measure::probe;
 use crate::run::{Data, Values, write_atomically};
 use crate::settings::Settings;
 use crate::task::{Batches, Best, Extent, Stop, Task};
+use crate::tasks::start_files::FROM;
 use crate::trace::Trace;
 use crate::variant::VariantConfig;
 use std::ops::Range;
@@ -111,7 +112,7 @@ impl LanguageModelling {
         let vocabulary = vocabulary.unwrap_or(tokenizer.vocabulary());
         let mut facts = facts(corpus, (&tokenizer, vocabulary), &texts, by_word);
         if let Some(start) = &start {
-            facts.set(start::FROM, start.facts());
+            facts.set(FROM, start.facts());
         }
         let present = corpus.splits.as_ref().map(|text| !text.is_empty()).named();
         let hashes = corpus.hashes.clone().named().into_iter().zip(present);

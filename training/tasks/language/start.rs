@@ -6,12 +6,10 @@ use crate::data::tokenizer::Tokenizer;
 use crate::engine::{Device, Parameters};
 use crate::error::Error;
 use crate::language::{LanguageModel, LanguageModelConfig, Origin};
-use crate::run::disk::hash_file;
-use crate::run::{self, FILES, RunFolder, name_from_json, name_to_json};
-use serde_json::{Value, json};
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use crate::run::{RunFolder, Use};
+use crate::tasks::start_files::{FROM, StartFiles, find};
+use serde_json::Value;
+use std::path::Path;
 
 /// A trained model that all models of a run start from: its folder, its configuration, and what its files
 /// were when the run began. The run keeps these three and the tokenizer, so it needs the folder again only
@@ -20,6 +18,7 @@ use std::path::{Path, PathBuf};
 /// ```
 /// use neutreno::engine::{Device, Parameters};
 /// use neutreno::tasks::language::{LanguageSettings, Start, StartFolder};
+/// use neutreno::run::Use;
 /// use neutreno::{LanguageModel, LanguageModelConfig};
 /// # use neutreno::data::tokenizer::Tokenizer;
 /// let config = LanguageModelConfig::new(256, 16, 3, 2, 8);
@@ -30,7 +29,7 @@ use std::path::{Path, PathBuf};
 /// parameters.save(&folder.path().join("model.safetensors"), &Default::default())?;
 /// Tokenizer::Bytes.save(folder.path().join("tokenizer.json"))?;
 ///
-/// let StartFolder { start, tokenizer, notices } = Start::open(folder.path())?;
+/// let StartFolder { start, tokenizer, notices } = Start::open(folder.path(), Use::Last)?;
 /// let (mut sizes, _) = LanguageSettings::starting();
 /// start.sizes(&mut sizes);
 /// assert_eq!((sizes.layers, tokenizer.vocabulary(), notices.len()), (3, 256, 0));
@@ -40,10 +39,8 @@ use std::path::{Path, PathBuf};
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Start {
-    folder: PathBuf,
     config: LanguageModelConfig,
-    /// The SHA-256 of each file, by its name.
-    files: BTreeMap<String, String>,
+    files: StartFiles,
 }
 
 /// A folder that models start from, with what comes with it.
@@ -57,39 +54,22 @@ pub struct StartFolder {
 }
 
 impl Start {
-    /// A folder of Hugging Face's, or that of one model of a run, with the tokenizer in it or beside it.
+    /// A run of one model, the folder of one model of a run, or one of Hugging Face's; with the tokenizer in
+    /// it or beside it.
     ///
     /// # Errors
     /// If there is no such folder, or no Llama with a tokenizer in it; if the tokenizer has tokens that
-    /// the model lacks, or a file of a run is not what the run wrote.
-    pub fn open(folder: &Path) -> Result<StartFolder, Error> {
-        let given = folder.display();
-        let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-        if !folder.is_dir() {
-            return Err(Error::Settings(format!(
-                "--from {given}: there is no such folder; it takes one of this machine, with \
-                 config.json, model.safetensors and tokenizer.json"
-            )));
-        }
-        if let Ok(run) = RunFolder::open(&folder) {
-            let models = run.models()?.into_iter().map(|model| model.folder);
-            let names: Vec<String> = models
-                .map(|model| model.path().file_name().unwrap_or_default().display().to_string())
-                .collect();
-            return Err(Error::Settings(format!(
-                "--from {given} is a run: name the folder of one of its models, {}",
-                names.join(" or ")
-            )));
-        }
-        let origin = Origin::open(&folder)?;
+    /// the model lacks, a file of a run is not what the run wrote, or the weights that are meant are not
+    /// there.
+    pub fn open(path: &Path, weights: Use) -> Result<StartFolder, Error> {
+        let source = find(path, weights)?;
+        let file = source
+            .checkpoint()
+            .map(|weights| (weights.path.as_path(), if weights.average { "average." } else { "" }));
+        let origin = Origin::open_with(&source.folder, file)?;
         let config = origin.config().clone();
-        let mut files = BTreeMap::new();
-        for path in [&folder.join("config.json")].into_iter().chain(origin.files()) {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            files.insert(name, hash_file(path)?);
-        }
-        check_result(&folder, &files)?;
-        let tokenizer = tokenizer(&folder)?;
+        let files = StartFiles::of(&source, origin.files())?;
+        let tokenizer = tokenizer(&source.folder)?;
         let mut notices = origin.notices().to_vec();
         let [own, needed] = [config.vocab_size, tokenizer.vocabulary()];
         if needed > own {
@@ -104,7 +84,7 @@ impl Start {
                 own - needed
             ));
         }
-        Ok(StartFolder { start: Start { folder, config, files }, tokenizer, notices })
+        Ok(StartFolder { start: Start { config, files }, tokenizer, notices })
     }
 
     /// That of a run, by its `run.json`; `None` if its models start from nothing. The folder is not looked
@@ -116,11 +96,8 @@ impl Start {
         let facts = run.facts()?;
         let Some(from) = facts.get(FROM) else { return Ok(None) };
         let start = || {
-            Some(Start {
-                folder: name_from_json(&from["folder"])?.into(),
-                config: serde_json::from_value(from["config"].clone()).ok()?,
-                files: serde_json::from_value(from[FILES].clone()).ok()?,
-            })
+            let config = serde_json::from_value(from["config"].clone()).ok()?;
+            Some(Start { config, files: StartFiles::of_facts(from)? })
         };
         let failed = || {
             let path = run.run_json();
@@ -139,7 +116,7 @@ impl Start {
 
     /// The folder, as an absolute path.
     pub fn folder(&self) -> &Path {
-        &self.folder
+        self.files.folder()
     }
 
     /// Makes the sizes of these settings those of the model.
@@ -159,19 +136,7 @@ impl Start {
     /// # Errors
     /// The first file that is not.
     pub fn check(&self) -> Result<(), Error> {
-        for (name, expected) in &self.files {
-            let path = self.folder.join(name);
-            let problem = match hash_file(&path) {
-                Ok(hash) if hash == *expected => continue,
-                Ok(_) => format!("{} is not what it was when this run began", path.display()),
-                Err(error) => error.to_string(),
-            };
-            return Err(Error::Settings(format!(
-                "{problem}. Models of the run that were not begun yet start from it; if the folder is \
-                 elsewhere now, say so with --from"
-            )));
-        }
-        Ok(())
+        self.files.check()
     }
 
     /// A model that starts from this one.
@@ -182,29 +147,15 @@ impl Start {
         device: &Device,
     ) -> Result<(LanguageModel, Parameters), Error> {
         self.check()?;
-        Ok(Origin::open(&self.folder)?.start(config, device, seed)?)
+        let weights = self.files.weights();
+        let weights = weights.as_ref().map(|(path, prefix)| (path.as_path(), *prefix));
+        Ok(Origin::open_with(self.folder(), weights)?.start(config, device, seed)?)
     }
 
     /// What a run keeps of it.
     pub(super) fn facts(&self) -> Value {
-        let Start { folder, config, files } = self;
-        json!({ "folder": name_to_json(folder.as_os_str()), FILES: files, "config": config })
+        self.files.facts(&self.config)
     }
-}
-
-/// Where `run.json` has what its models start from.
-pub(super) const FROM: &str = "from";
-
-/// Finds out whether a model of a run is what the run wrote; others have no such file.
-fn check_result(folder: &Path, files: &BTreeMap<String, String>) -> Result<(), Error> {
-    let Ok(text) = fs::read(folder.join("result.json")) else { return Ok(()) };
-    let result: Value = serde_json::from_slice(&text).unwrap_or_default();
-    for (name, expected) in result[FILES].as_object().into_iter().flatten() {
-        if files.get(name).is_some_and(|hash| Some(hash.as_str()) != expected.as_str()) {
-            return Err(run::Error::Changed { path: folder.join(name) }.into());
-        }
-    }
-    Ok(())
 }
 
 /// The tokenizer of a model: in its folder, or if it is of a run beside it.

@@ -7,18 +7,19 @@ use super::images::batches::{
 };
 use super::images::confusion_matrix::confusion_matrix;
 use super::images::facts::{data_of, facts};
-use super::images::{Confusion, ImageSettings, linear_baseline};
+use super::images::{Confusion, ImageSettings, ImageStart, linear_baseline};
+use super::start_files::FROM;
 use crate::data::Source;
 use crate::data::images::{self, ImageBatch, ImageData};
 use crate::engine::random::Key;
-use crate::engine::{Builder, Device, Ids, Tensor};
+use crate::engine::{Builder, Device, Ids, Parameters, Tensor};
 use crate::error::Error;
 use crate::run::{Data, Picture, Values};
 use crate::settings::Settings;
 use crate::task::{Batches, Best, Extent, Stop, Task};
 use crate::trace::Trace;
 use crate::variant::VariantConfig;
-use crate::vision::{ImageSegmenter, Pass, VisionConfig};
+use crate::vision::{ImageSegmenter, Pass, VisionConfig, VisionTransfer};
 use scenes::{Scene, scenes};
 use serde_json::json;
 use std::ops::Range;
@@ -31,6 +32,8 @@ pub struct ImageSegmentation {
     /// The images.
     pub data: ImageData,
     facts: Values,
+    /// What models start from, if not from nothing.
+    start: Option<ImageStart>,
     /// What is added to the logits of each class while it learns.
     offsets: Vec<f32>,
 }
@@ -56,12 +59,26 @@ impl ImageSegmentation {
             facts.set("linear_mean_iou", linear.mean_iou());
         }
         let offsets = offsets(&data, settings.balance);
-        Ok(ImageSegmentation { settings, data, facts, offsets })
+        Ok(ImageSegmentation { settings, data, facts, start: None, offsets })
     }
 
     /// The mean IoU that a linear model gets on the test images, known for generated ones.
     pub fn linear_baseline(&self) -> Option<f64> {
         self.facts.get("linear_mean_iou").and_then(serde_json::Value::as_f64)
+    }
+
+    /// The same with models that start from one that is trained already. The sizes are to be its own
+    /// ([`ImageStart::sizes`]).
+    #[must_use]
+    pub fn starting_from(mut self, start: ImageStart) -> Self {
+        self.facts.set(FROM, start.facts());
+        self.start = Some(start);
+        self
+    }
+
+    /// What a model of this configuration takes of the one that it starts from, if it does.
+    pub fn transfer(&self, config: &VisionConfig) -> Option<VisionTransfer> {
+        self.start.as_ref().map(|start| start.transfer(config))
     }
 
     fn score(
@@ -182,13 +199,33 @@ impl Task for ImageSegmentation {
     }
 
     fn config(&self, variant: &VariantConfig, _device: &Device) -> Result<VisionConfig, Error> {
-        let config = self.settings.model(&self.data, variant);
+        let mut config = self.settings.model(&self.data, variant);
+        if let Some(start) = &self.start {
+            config = start.adapt(config, &self.data)?;
+        }
         config.check().map_err(Error::Settings)?;
         Ok(config)
     }
 
     fn build(&self, config: &VisionConfig, builder: &mut Builder) -> ImageSegmenter {
         ImageSegmenter::new(config, builder)
+    }
+
+    fn start(
+        &self,
+        config: &VisionConfig,
+        seed: u64,
+        device: &Device,
+    ) -> Result<(ImageSegmenter, Parameters), Error> {
+        let build = |builder: &mut Builder| self.build(config, builder);
+        match &self.start {
+            Some(start) => start.fill(config, (seed, device), build),
+            None => Ok(Parameters::build(device, seed, build)),
+        }
+    }
+
+    fn check_start(&self) -> Result<(), Error> {
+        self.start.as_ref().map_or(Ok(()), ImageStart::check)
     }
 
     fn batches(&self, seed: u64, batch: usize) -> Result<Batches<'_, ImageBatch>, Error> {
@@ -275,5 +312,10 @@ impl Task for ImageSegmentation {
 
     fn facts(&self) -> Values {
         self.facts.clone()
+    }
+
+    fn model_facts(&self, config: &VisionConfig) -> Values {
+        let transfer = self.transfer(config);
+        transfer.map_or_else(Values::default, |of| Values::default().with("start", of.sentence()))
     }
 }
