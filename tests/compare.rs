@@ -270,6 +270,13 @@ fn what_does_not_compare_is_refused_or_said() {
     assert!(rows(&compared).contains(&"SVFormer, learning rate 0.5"), "{:?}", rows(&compared));
     assert_eq!(compared["differing"], json!(["learning_rate"]));
     assert!(warned(&compared, "times and memory do not compare"), "{}", compared["warnings"]);
+    // Models that started from a trained one are others.
+    bench.summary("run", "start.json", |summary| {
+        summary["from"] =
+            json!({ "folder": "one", "files": { "model.safetensors": "äöüäöüäöüäöü" } });
+    });
+    let compared = bench.compared(&["run", "start.json"]);
+    assert!(rows(&compared).contains(&"Transformer, start äöüäöüäö"), "{:?}", rows(&compared));
     // A run that is not done, one without results, and what is none.
     let facts = json_of(&bench.path("run/run.json"));
     let mut more = facts.clone();

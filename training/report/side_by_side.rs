@@ -218,11 +218,21 @@ fn settings(summary: &Summary, model: &VariantSummary) -> BTreeMap<String, Strin
     for name in ["tokenizer", "vocabulary"] {
         all.extend(summary.facts.get(name).map(|value| (name.to_owned(), shown(value))));
     }
-    let mut hashes: Vec<&str> =
-        summary.data.hashes.values().map(|hash| &hash[..hash.len().min(8)]).collect();
-    hashes.sort_unstable();
-    all.insert(DATA.into(), format!("{} ({})", summary.data.name, hashes.join(" ")));
+    let start = summary.facts.get("from").and_then(|from| from["files"].as_object());
+    if let Some(files) = start {
+        let hashes = files.values().filter_map(Value::as_str);
+        all.insert("start".into(), short(hashes));
+    }
+    let hashes = short(summary.data.hashes.values().map(String::as_str));
+    all.insert(DATA.into(), format!("{} ({hashes})", summary.data.name));
     all
+}
+
+/// Hashes, as far as they tell files apart to people.
+fn short<'a>(hashes: impl Iterator<Item = &'a str>) -> String {
+    let mut hashes: Vec<String> = hashes.map(|hash| hash.chars().take(8).collect()).collect();
+    hashes.sort_unstable();
+    hashes.join(" ")
 }
 
 /// Data and tokens of a row: scores of others do not compare.
