@@ -171,7 +171,11 @@ fn targets(folder: &Path) -> Vec<Target> {
     fs::create_dir(model.pictures()).unwrap();
     let file = model.pictures().join("pictures.json");
     fs::write(model.pictures().join("a.png"), b"png").unwrap();
-    fs::write(&file, r#"[{"file": "a.png", "title": "a", "caption": "b"}]"#).unwrap();
+    fs::write(
+        &file,
+        r#"{"version": "1", "pictures": [{"file": "a.png", "title": "a", "caption": "b"}]}"#,
+    )
+    .unwrap();
     targets.push(target("pictures.json", file, 1, Box::new(move || read_pictures(&model).is_ok())));
 
     let file = path("text.txt");

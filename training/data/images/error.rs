@@ -121,6 +121,8 @@ impl fmt::Display for BrokenSample {
     }
 }
 
+impl std::error::Error for BrokenSample {}
+
 /// What to do about a sample that can't be used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Broken {
