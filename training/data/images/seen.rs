@@ -16,9 +16,9 @@ use std::path::{Path, PathBuf};
 /// image::RgbImage::from_pixel(40, 10, image::Rgb([9, 200, 9])).save(&path)?;
 /// let shape = ImageShape { channels: 3, height: 5, width: 5 };
 /// let seen = PictureReader::new(std::slice::from_ref(&path), shape, None).read(&path)?;
-/// assert_eq!((seen.size, seen.crop()), ([10, 40], [0, 15, 10, 10]));
+/// assert_eq!((seen.size, seen.crop()), ([10, 40], [0, 14, 10, 10]));
 /// assert_eq!(seen.pixels[25..50], [200; 25]);
-/// assert_eq!([seen.place(0, 14), seen.place(9, 24)], [None, Some([4, 4])]);
+/// assert_eq!([seen.place(0, 13), seen.place(9, 23)], [None, Some([4, 4])]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy)]
