@@ -201,6 +201,7 @@ const TRAINING: &[Row] = &[
     ("--data", &[("/no/such/place", Refused("/no/such/place"))]),
     ("--tensorboard", &[("", Works)]),
     ("--json", &[("", Works)]),
+    ("--line-every", &[("1", Works), ("0", Refused("--line-every"))]),
     ("--quiet", &[("", Works)]),
 ];
 

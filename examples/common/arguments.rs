@@ -186,6 +186,9 @@ pub struct Output {
     /// Print the results as one line of JSON, the last on standard output
     #[arg(long, help_heading = "Output")]
     pub json: bool,
+    /// Where no terminal shows a moving line: say every so many seconds how far a model is
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..), help_heading = "Output")]
+    pub line_every: u64,
     /// Print results only
     #[arg(long, short, help_heading = "Output")]
     pub quiet: bool,

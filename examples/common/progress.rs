@@ -1,5 +1,6 @@
 //! What a run shows while it goes on: one progress line on a terminal, a few plain lines elsewhere.
 
+use super::arguments::Output;
 use super::{interrupts, show};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use neutreno::report::{bytes, describe, duration, label, thousands};
@@ -21,12 +22,11 @@ pub struct Progress {
     shows_steps: bool,
     /// What speed is counted in.
     unit: &'static str,
-    /// When a line last said how far a model is, where no terminal shows a moving one.
+    /// How often a line says how far a model is, where no terminal shows a moving one, and when one last
+    /// did.
+    every: Duration,
     told: Instant,
 }
-
-/// How often a line says how far a model is, where no terminal shows a moving one.
-const EVERY: Duration = Duration::from_secs(60);
 
 impl Progress {
     /// Nothing is shown if `quiet`, and no moving line where no terminal would show it.
@@ -37,7 +37,14 @@ impl Progress {
         }
         let style = ProgressStyle::with_template(&format!("{{prefix}} {{bar:{BAR}}} {{wide_msg}}"));
         bar.set_style(style.expect("the template is sound").progress_chars("━━─"));
-        Progress { bar, quiet, shows_steps: false, unit: "example", told: Instant::now() }
+        let (every, told) = (Duration::from_secs(60), Instant::now());
+        Progress { bar, quiet, shows_steps: false, unit: "example", every, told }
+    }
+
+    /// The same of a training program, as its flags say.
+    pub fn of_training(output: &Output) -> Progress {
+        let every = Duration::from_secs(output.line_every);
+        Progress { every, ..Progress::new(output.quiet) }
     }
 
     /// Shows a line above the progress line.
@@ -139,7 +146,7 @@ impl Observer for Progress {
         }
         self.bar.set_position(step.step);
         self.bar.set_message(self.message(step));
-        if self.bar.is_hidden() && self.told.elapsed() >= EVERY {
+        if self.bar.is_hidden() && self.told.elapsed() >= self.every {
             self.line(&format!("  {}", self.said(step).join("  ")));
             self.told = Instant::now();
         }

@@ -68,7 +68,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let (images, common) = (&arguments.images, &arguments.images.common);
     // Whatever is wrong with the flags comes out before anything is loaded.
     images.check_start()?;
-    let mut progress = Progress::new(common.output.quiet);
+    let mut progress = Progress::of_training(&common.output);
     let start = image_start(&common.start, common.output.resume.as_deref(), &progress)?;
     let (mut sizes, settings) = images.settings(Task::Segmentation, start.as_ref())?;
     set(&mut sizes.decoder_layers, &arguments.decoder_layers);

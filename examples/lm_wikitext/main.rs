@@ -27,7 +27,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let common = &arguments.common;
     // Whatever is wrong with the flags comes out before anything is loaded.
     arguments.check_start()?;
-    let mut progress = Progress::new(common.output.quiet);
+    let mut progress = Progress::of_training(&common.output);
     let resume = common.output.resume.as_deref();
     let start = start(&common.start, resume, &progress)?;
     let (start, its_tokenizer) = start.map_or((None, None), |(start, own)| (Some(start), own));
