@@ -1,6 +1,8 @@
 //! The program `predict`: what it says of pictures is what the model computes of them.
 
 mod common;
+#[path = "../examples/predict/names.rs"]
+mod names;
 
 use common::programs::{digits, path_of, program, said, scenes, text_file};
 use image::{GrayImage, ImageFormat, Luma, Rgb, RgbImage};
@@ -257,4 +259,12 @@ fn what_cannot_be_is_refused_and_leaves_nothing() {
     assert!(output.status.success(), "{}", said(&output));
     assert!(said(&output).contains("left out: "), "{}", said(&output));
     assert_eq!(rows(&folder.join("new/predictions.csv")).len(), 1);
+}
+
+/// The names of results: nothing overwrites another's mask.
+#[test]
+fn names_are_there_once() {
+    let files = ["x/a.jpg", "y/a.jpg", "z/2-a.jpg", "in/b/a.jpg"].map(PathBuf::from);
+    let given = ["x/a.jpg", "y/a.jpg", "z/2-a.jpg", "in"].map(PathBuf::from);
+    assert_eq!(names::names(&files, &given), ["a.jpg", "2-a.jpg", "2-2-a.jpg", "b-a.jpg"]);
 }

@@ -6,6 +6,7 @@ mod common;
 use common::jobs::{await_steps, end_of, is_whole, send, training};
 use common::programs::{SMALL, path_of, program, said, text_file};
 use neutreno::run::{Going, Status};
+use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -100,6 +101,14 @@ fn one_command_begins_a_run_and_goes_on_with_it() {
     assert!(weights(&run) == weights(&alone.path().join("run")), "other weights");
     let output = resume_or_start(folder.path(), &STEPS).output().unwrap();
     assert!(output.status.success() && said(&output).contains("finished already"));
+    let json = |name: &str| -> Value {
+        serde_json::from_slice(&fs::read(run.join(name)).unwrap()).unwrap()
+    };
+    let status = json("status.json");
+    assert_eq!((&status["state"], &status["step"]), (&"finished".into(), &3000.into()), "{status}");
+    let kept = json("run.json")["arguments"].clone();
+    let steps = kept.as_array().unwrap().iter().filter(|word| **word == "--steps").count();
+    assert_eq!(steps, 1, "what is kept grows: {kept}");
 }
 
 /// Minutes become steps when the run begins, and the same command goes on with those.

@@ -11,8 +11,8 @@ use crate::recovery::Recovery;
 use crate::resumption::{changes, check_made, lengthen, settings_of};
 use crate::run::checkpoint;
 use crate::run::{
-    FILES, ModelFolder, RunFolder, RunLock, STOPPED_EARLY, Summary, VariantSummary, check_name,
-    name_to_json, write_json,
+    FILES, ModelFolder, RunFolder, RunLock, STOPPED_EARLY, Status, Summary, VariantSummary,
+    check_name, name_to_json, write_json,
 };
 use crate::safety::Safety;
 use crate::settings::{Longer, Settings};
@@ -116,6 +116,7 @@ impl<'a, T: Task> Comparison<'a, T> {
         }
         let mut summary = self.summary(&folder.name());
         let models = self.models(&planned);
+        let before = Status::read(&folder.status_json());
         let mut reporter = Reporter::new(observer, &folder, models.len());
         let observer: &mut dyn Observer = &mut reporter;
         let mut trained = 0;
@@ -142,6 +143,8 @@ impl<'a, T: Task> Comparison<'a, T> {
         if trained == 0 {
             observer.notice("this run is finished already: all its models are trained");
             write_results(&folder, &summary)?;
+            reporter.had_nothing_to_do(before);
+            return Ok((summary, folder));
         }
         let finished = summary.variants.iter().filter(|model| model.finished).count();
         reporter.ended(finished == models.len());

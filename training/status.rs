@@ -41,6 +41,14 @@ impl<'a> Reporter<'a> {
         self.status.state = if finished { Going::Finished } else { Going::Interrupted };
     }
 
+    /// There was nothing left to train: what the file said of the last model stays.
+    pub fn had_nothing_to_do(mut self, before: Option<Status>) {
+        if let Some(before) = before {
+            self.status = Status { process: self.status.process, ..before };
+        }
+        self.status.state = Going::Finished;
+    }
+
     /// Writes the file. Where it can't be written now, the next one can, and training goes on.
     fn write(&mut self) {
         self.status.updated = jiff::Timestamp::now()

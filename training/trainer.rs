@@ -127,7 +127,8 @@ impl<T: Task> Training<'_, T> {
                 make_ahead(scope, batches, log.state.steps * settings.accumulate as u64)?;
             for steps in log.state.steps..=settings.steps {
                 let noted = task.at_step(&learner.model, settings, steps);
-                let wanted = self.checkpoint.swap(false, Ordering::Relaxed);
+                // Before the first step there is nothing to keep: it is asked for until then.
+                let wanted = steps > 0 && self.checkpoint.swap(false, Ordering::Relaxed);
                 let asked = Asked { checkpoint: wanted, stop: stop.now() };
                 let due = Due::after(steps, settings, safety, latest, asked);
                 if due.results {
@@ -137,7 +138,7 @@ impl<T: Task> Training<'_, T> {
                     self.save_checkpoint(learner, config, log)?;
                     latest = Latest::now(steps);
                 }
-                if wanted && steps > 0 {
+                if wanted {
                     let path = self.folder.checkpoint(steps);
                     let written =
                         format!("  step {steps}: a checkpoint was asked for, {}", path.display());

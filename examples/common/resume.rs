@@ -124,15 +124,42 @@ fn of_run(run: &Path, now: &[OsString]) -> Result<Vec<OsString>> {
     arguments.extend(now.iter().cloned());
     // The run keeps its variants and seeds, and gets those that are typed now.
     if let Some(new) = value(now, "--variant") {
-        let mut all = its_variants;
-        all.push(",");
-        all.push(new);
-        arguments.extend(["--variant".into(), all]);
+        arguments.extend(["--variant".into(), both(its_variants, new)]);
     }
     if value(now, "--seed").is_some() && value(now, "--seeds").is_none() {
         arguments.extend(["--seeds".into(), "1".into()]);
     }
-    Ok(arguments)
+    Ok(last_of_each(arguments))
+}
+
+/// Two lists as one, in which nothing is twice.
+fn both(one: OsString, other: OsString) -> OsString {
+    let (Some(one), Some(other)) = (one.to_str(), other.to_str()) else { return other };
+    let mut all: Vec<&str> = Vec::new();
+    for name in one.split(',').chain(other.split(',')) {
+        if !all.contains(&name) {
+            all.push(name);
+        }
+    }
+    all.join(",").into()
+}
+
+/// Each flag once, with what was typed last: what a run keeps must not grow each time that it goes on. The
+/// programs that train take nothing without a flag.
+fn last_of_each(arguments: Vec<OsString>) -> Vec<OsString> {
+    let mut typed: Vec<(String, Vec<OsString>)> = Vec::new();
+    for argument in arguments {
+        let is_flag = argument.to_str().is_some_and(|text| text.starts_with("--"));
+        match typed.last_mut() {
+            Some((_, words)) if !is_flag => words.push(argument),
+            _ => {
+                let (flag, _) = split(&argument);
+                typed.retain(|(earlier, _)| *earlier != flag);
+                typed.push((flag, vec![argument]));
+            }
+        }
+    }
+    typed.into_iter().flat_map(|(_, words)| words).collect()
 }
 
 /// The arguments that a run kept, from its `run.json`.

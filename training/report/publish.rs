@@ -31,7 +31,7 @@ const LETTERS: f64 = 37.0;
 const PLOT_HEIGHT: u32 = 760;
 
 /// All figures of a run: curves over training, what was measured inside the models over blocks, over steps
-/// and for each head, and what a model costs. A figure without numbers is left out.
+/// and for each head. A figure without numbers is left out.
 ///
 /// ```
 /// use neutreno::report::{RunMetrics, figures};

@@ -59,7 +59,10 @@ pub fn read_pictures(folder: &ModelFolder) -> Result<Vec<Picture>, Error> {
         return Ok(Vec::new());
     }
     let text = fs::read(&list).map_err(Error::file("read", &list))?;
-    let List { mut pictures, .. } = serde_json::from_slice(&text)
+    // Of runs before there were versions, it is the list alone.
+    let read = serde_json::from_slice(&text).map(|List { pictures, .. }| pictures);
+    let mut pictures: Vec<Picture> = read
+        .or_else(|problem| serde_json::from_slice(&text).map_err(|_| problem))
         .map_err(|source| Error::Contents { line: source.line(), path: list.clone(), source })?;
     // A list that someone changed must not lead out of the folder.
     pictures.retain(|picture| check_name(&picture.file).is_ok());
@@ -105,7 +108,26 @@ fn base64(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::base64;
+    use super::{base64, read_pictures};
+    use crate::run::RunFolder;
+    use std::fs;
+
+    #[test]
+    fn lists_from_before_there_were_versions_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("run.json"), "{}").unwrap();
+        let run = RunFolder::open(folder.path()).unwrap();
+        let model = run.model("transformer", 1).unwrap();
+        fs::create_dir_all(model.pictures()).unwrap();
+        fs::write(model.pictures().join("a.png"), b"png").unwrap();
+        let list = r#"[{"file": "a.png", "title": "a", "caption": "b"}]"#;
+        for text in [list.into(), format!(r#"{{"version": "1", "pictures": {list}}}"#)] {
+            fs::write(model.pictures().join("pictures.json"), text).unwrap();
+            assert_eq!(read_pictures(&model).unwrap()[0].bytes, b"png");
+        }
+        fs::write(model.pictures().join("pictures.json"), "{}").unwrap();
+        assert!(read_pictures(&model).is_err());
+    }
 
     #[test]
     fn base64_of_the_rfc() {

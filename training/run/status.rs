@@ -3,6 +3,8 @@
 use super::Values;
 use super::values::null_is_nan;
 use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::Path;
 
 /// Where a run is. Numbers that are not known are NaN; they are null in JSON.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -13,8 +15,8 @@ pub struct Status {
     pub name: String,
     /// What is going on.
     pub state: Going,
-    /// When this was written, in RFC 3339. Later than a few seconds ago it is only while the process
-    /// lives.
+    /// When this was written, in RFC 3339. A time long past means that the process is gone, or in a long
+    /// step or score.
     pub updated: String,
     /// The number of the process.
     pub process: u32,
@@ -45,6 +47,13 @@ pub struct Status {
     pub scores_step: Option<u64>,
     /// The latest scores, named as in `metrics.jsonl`.
     pub scores: Values,
+}
+
+impl Status {
+    /// What a `status.json` says; `None` where there is none that can be read.
+    pub(crate) fn read(path: &Path) -> Option<Status> {
+        serde_json::from_slice(&fs::read(path).ok()?).ok()
+    }
 }
 
 /// What is going on in a run.
