@@ -161,32 +161,52 @@ impl VariantConfig {
     /// assert_eq!(sparse.name(), "resformer-sparse-3-5+6");
     /// ```
     pub fn name(&self) -> String {
+        self.named("-")
+    }
+
+    /// The same as it is typed in the programs: `neutreno:0.2`.
+    ///
+    /// ```
+    /// # use neutreno_models::{ResformerKind, Variant, VariantConfig};
+    /// let config = VariantConfig {
+    ///     resformer_kind: Some(ResformerKind::Sparse),
+    ///     resformer_lambda: Some(5.0),
+    ///     resformer_layers: Some(vec![6, 7]),
+    ///     constants_in_name: true,
+    ///     ..VariantConfig::new(Variant::Resformer)
+    /// };
+    /// assert_eq!(config.name(), "resformer-sparse-5-6+7");
+    /// assert_eq!(config.typed(), "resformer:sparse:5:6+7");
+    /// ```
+    pub fn typed(&self) -> String {
+        self.named(":")
+    }
+
+    /// Its name with `between` before each constant.
+    fn named(&self, between: &str) -> String {
         let resformer = self.variant == Variant::Resformer;
-        let mut name = match resformer && self.neutreno_lambda.is_some() {
-            true => "neutreno+resformer".to_owned(),
-            false => self.variant.name().into(),
+        let name = match resformer && self.neutreno_lambda.is_some() {
+            true => "neutreno+resformer",
+            false => self.variant.name(),
         };
+        let mut parts = vec![name.to_owned()];
         let in_name = self.constants_in_name;
-        if let Some(lambda) = self.neutreno_lambda.filter(|_| in_name) {
-            name += &format!("-{lambda}");
-        }
+        parts.extend(self.neutreno_lambda.filter(|_| in_name).map(|lambda| lambda.to_string()));
         if resformer {
-            name += match self.resformer_kind.unwrap_or_default() {
-                ResformerKind::Identity => "",
-                ResformerKind::Constant => "-constant",
-                ResformerKind::Sparse => "-sparse",
-                ResformerKind::Learnable => "-learnable",
-                ResformerKind::LearnablePlus => "-learnable-plus",
-            };
+            match self.resformer_kind.unwrap_or_default() {
+                ResformerKind::Identity => {}
+                ResformerKind::Constant => parts.push("constant".into()),
+                ResformerKind::Sparse => parts.push("sparse".into()),
+                ResformerKind::Learnable => parts.push("learnable".into()),
+                ResformerKind::LearnablePlus => parts.push("learnable-plus".into()),
+            }
         }
-        if let Some(lambda) = self.resformer_lambda.filter(|_| in_name) {
-            name += &format!("-{lambda}");
-        }
+        parts.extend(self.resformer_lambda.filter(|_| in_name).map(|lambda| lambda.to_string()));
         if let Some(layers) = self.resformer_layers.as_ref().filter(|_| in_name) {
             let layers: Vec<String> = layers.iter().map(usize::to_string).collect();
-            name += &format!("-{}", layers.join("+"));
+            parts.push(layers.join("+"));
         }
-        name
+        parts.join(between)
     }
 
     /// Whether models of `layers` layers compute the same with both, whatever they are called.

@@ -59,7 +59,7 @@ fn other_constants(before: &VariantConfig, now: &VariantConfig) -> String {
         now.name(),
         shown(before),
         shown(now),
-        named.name().replacen('-', ":", 1),
+        named.typed(),
     )
 }
 
