@@ -40,6 +40,7 @@ pub fn page(summary: &Summary, runs: &[RunMetrics]) -> String {
                     (inside::section(&inside::measured(summary, runs), &[]))
                     @if let Some(compared) = side_by_side(summary) {
                         h2 { "Compared" }
+                        @for warning in &compared.warnings { p.warning { (warning) } }
                         (compared.section())
                     }
                     h2 { "Cost" }
@@ -309,6 +310,16 @@ mod tests {
             assert!(page.contains(text), "{text}");
         }
         assert!(page.len() < 300_000, "{} bytes", page.len());
+    }
+
+    #[test]
+    fn pairs_that_are_missing_are_named() {
+        let mut summary = summary(2);
+        summary.variants.retain(|run| (run.variant.as_str(), run.seed) != ("svformer", 2));
+        let page = checked(&summary, &[]);
+        let (_, compared) = page.split_once("<h2>Compared</h2>").unwrap();
+        let warning = "<p class=\"warning\">SVFormer has no model of seed 2, which Transformer has";
+        assert!(compared.starts_with(warning), "{compared}");
     }
 
     #[test]
