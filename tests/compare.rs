@@ -270,6 +270,18 @@ fn what_does_not_compare_is_refused_or_said() {
     assert!(rows(&compared).contains(&"SVFormer, learning rate 0.5"), "{:?}", rows(&compared));
     assert_eq!(compared["differing"], json!(["learning_rate"]));
     assert!(warned(&compared, "times and memory do not compare"), "{}", compared["warnings"]);
+    assert!(!warned(&compared, "in the same order"), "{}", compared["warnings"]);
+    // What gives the same seed another order of the data is named.
+    bench.summary("run", "order.json", |summary| {
+        summary["settings"]["batch"] = 9.into();
+        summary["settings"]["accumulate"] = 7.into();
+    });
+    let compared = bench.compared(&["run", "order.json"]);
+    assert!(
+        warned(&compared, "Rows differ in accumulate, batch, so the same seed"),
+        "{}",
+        compared["warnings"]
+    );
     // Models that started from a trained one are others.
     bench.summary("run", "start.json", |summary| {
         summary["from"] =

@@ -150,10 +150,10 @@ impl SideBySide {
 }
 
 /// How differences are to be read.
-const HOW: &str = "Differences are taken seed by seed, between models that learnt from the same data in \
-                   the same order; n is how many pairs there are. The interval is Student's t, each for \
-                   its own comparison; p is that of the paired t-test, and p, corrected, Holm's for all \
-                   of these comparisons together.";
+const HOW: &str = "Differences are taken seed by seed, between models that learnt from the same data; n \
+                   is how many pairs there are. The interval is Student's t, each for its own comparison; p \
+                   is that of the paired t-test, and p, corrected, Holm's for all of these comparisons \
+                   together.";
 
 /// A difference without its unit.
 fn plain(difference: String) -> String {

@@ -21,6 +21,9 @@ const SHOWN: [&str; 8] = [
     "evaluation_images",
 ];
 
+/// Settings by which the same seed gives another order of the data.
+const ORDER: [&str; 3] = ["batch", "context", "accumulate"];
+
 /// Where a row has what it learnt from.
 const DATA: &str = "data";
 
@@ -140,6 +143,7 @@ impl SideBySide {
             differences: Vec::new(),
             warnings,
         };
+        side_by_side.warnings.extend(side_by_side.about_order());
         side_by_side.compare(baseline);
         Ok(side_by_side)
     }
@@ -179,6 +183,22 @@ impl SideBySide {
                     .into(),
             );
         }
+    }
+
+    /// A sentence where rows that are compared saw their data in another order.
+    fn about_order(&self) -> Option<String> {
+        let compared = self.rows.iter().enumerate().filter(|(place, _)| self.is_comparable(*place));
+        let compared: Vec<&Row> = compared.map(|(_, row)| row).collect();
+        let mut names = differing(&compared);
+        names.retain(|name| ORDER.contains(&name.as_str()));
+        (!names.is_empty()).then(|| {
+            format!(
+                "Rows differ in {}, so the same seed did not show them the data in the same order: \
+                 differences between them hold more chance than those of models that differ in the \
+                 variant alone.",
+                names.join(", ")
+            )
+        })
     }
 
     /// Whether a row learnt from the same data and in the same tokens as the baseline.
