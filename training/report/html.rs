@@ -9,7 +9,7 @@ use super::format::thousands;
 use super::head::head;
 use super::inside;
 use super::table::{Column, cost, quality};
-use super::{Collected, Group, RunMetrics, SideBySide, label};
+use super::{Group, RunMetrics, SideBySide, label};
 use crate::run::Summary;
 use maud::{DOCTYPE, Markup, html};
 use serde_json::Value;
@@ -38,7 +38,7 @@ pub fn page(summary: &Summary, runs: &[RunMetrics]) -> String {
                     (legend(&groups))
                     (plots(summary, &groups, runs))
                     (inside::section(&inside::measured(summary, runs), &[]))
-                    @if let Some(compared) = side_by_side(summary) {
+                    @if let Some(compared) = SideBySide::within(summary) {
                         h2 { "Compared" }
                         @for warning in &compared.warnings { p.warning { (warning) } }
                         (compared.section())
@@ -57,16 +57,6 @@ pub fn page(summary: &Summary, runs: &[RunMetrics]) -> String {
         }
     };
     escaped(&document.into_string())
-}
-
-/// The variants that are trained to the end, compared; none for fewer than two.
-fn side_by_side(summary: &Summary) -> Option<SideBySide> {
-    let mut summary = summary.clone();
-    summary.variants.retain(|run| run.finished);
-    let (name, baseline) = (summary.name.clone(), summary.compared_with()?.to_owned());
-    let run = Collected { name, summary, metrics: Vec::new(), notes: Vec::new() };
-    let compared = SideBySide::new(&[run], Some(&baseline), None).ok()?;
-    (compared.rows.len() > 1).then_some(compared)
 }
 
 fn header(summary: &Summary, groups: &[Group]) -> Markup {

@@ -3,8 +3,8 @@
 
 use super::collected::Collected;
 use super::measures::Measure;
-use super::paired::{Paired, corrected, differences};
-use super::{RunMetrics, Spread, label};
+use super::paired::{Paired, compare};
+use super::{Group, RunMetrics, label};
 use crate::run::{CONSTANTS, Summary, VariantSummary};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -148,6 +148,17 @@ impl SideBySide {
         Ok(side_by_side)
     }
 
+    /// The models of one run that are trained to the end, each variant with the run's baseline; none
+    /// where there is nothing to compare.
+    pub(super) fn within(summary: &Summary) -> Option<SideBySide> {
+        let baseline = summary.compared_with()?.to_owned();
+        let (name, mut summary) = (summary.name.clone(), summary.clone());
+        summary.variants.retain(|run| run.finished);
+        let run = Collected { name, summary, metrics: Vec::new(), notes: Vec::new() };
+        let compared = SideBySide::new(&[run], Some(&baseline), None).ok()?;
+        (compared.rows.len() > 1).then_some(compared)
+    }
+
     /// The score that rows are compared by.
     pub(super) fn measure(&self) -> &'static Measure {
         Measure::named(self.score).expect("it was looked up")
@@ -156,30 +167,16 @@ impl SideBySide {
     /// Compares every row with one of them.
     fn compare(&mut self, baseline: usize) {
         let groups = self.summary.groups();
-        let its = &groups[baseline];
-        let mut found = Vec::new();
-        for (place, group) in groups.iter().enumerate().filter(|(place, _)| *place != baseline) {
-            if !self.is_comparable(place) {
-                continue;
-            }
-            let (row, base) = ((group.variant, &group.runs[..]), (its.variant, &its.runs[..]));
-            let (differences, problems) = differences(self.score, row, base);
-            self.warnings.extend(problems);
-            if !differences.is_empty() {
-                let spread = Spread::of(differences);
-                found.push((group.variant.to_owned(), spread, spread.chance()));
-            }
-        }
-        let chances: Vec<Option<f64>> = found.iter().map(|(_, _, chance)| *chance).collect();
-        let of = |((label, spread, chance), corrected)| {
-            let baseline = its.variant.to_owned();
-            Paired { label, baseline, spread, chance, corrected }
-        };
-        self.differences = found.into_iter().zip(corrected(&chances)).map(of).collect();
+        let is_compared = |place: usize| place != baseline && self.is_comparable(place);
+        let rows = groups.iter().enumerate().filter(|(place, _)| is_compared(*place));
+        let rows: Vec<&Group> = rows.map(|(_, group)| group).collect();
+        let (differences, problems) = compare(self.score, &rows, &groups[baseline]);
+        self.differences = differences;
+        self.warnings.extend(problems);
         if groups.len() > 1 && groups.iter().all(|group| group.runs.len() == 1) {
             self.warnings.push(
-                "Each row has one seed, which says nothing about chance: train more of them with \
-                 --resume RUN --seeds 3, or more."
+                "Each row has one seed, which says nothing about chance: --resume RUN --seeds 3, or more, \
+                 tells."
                     .into(),
             );
         }
