@@ -5,7 +5,7 @@ use super::collected::Collected;
 use super::measures::Measure;
 use super::paired::{Paired, compare};
 use super::{Group, RunMetrics, label};
-use crate::run::{CONSTANTS, Summary, VariantSummary};
+use crate::run::{CONSTANTS, STRETCHED, Summary, VariantSummary};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -144,6 +144,7 @@ impl SideBySide {
             warnings,
         };
         side_by_side.warnings.extend(side_by_side.about_order());
+        side_by_side.warnings.extend(side_by_side.about_schedules());
         side_by_side.compare(baseline);
         Ok(side_by_side)
     }
@@ -182,11 +183,31 @@ impl SideBySide {
         }
     }
 
+    /// The baseline and the rows that are compared with it.
+    fn compared(&self) -> Vec<&Row> {
+        let rows = self.rows.iter().enumerate();
+        rows.filter(|(place, _)| self.is_comparable(*place)).map(|(_, row)| row).collect()
+    }
+
+    /// A sentence where the schedule of some rows was stretched, and that of others was not, or elsewhere.
+    fn about_schedules(&self) -> Option<String> {
+        let rows = self.compared();
+        let told = rows.iter().map(|row| match row.settings.get(STRETCHED) {
+            Some(step) => format!("{}: after {step} steps", row.label),
+            None => format!("{}: never", row.label),
+        });
+        differing(&rows).iter().any(|name| name == STRETCHED).then(|| {
+            format!(
+                "The learning rate's schedule was not stretched at the same step for all, so rows did \
+                 not learn alike, and do not compare. {}.",
+                told.collect::<Vec<_>>().join("; ")
+            )
+        })
+    }
+
     /// A sentence where rows that are compared saw their data in another order.
     fn about_order(&self) -> Option<String> {
-        let compared = self.rows.iter().enumerate().filter(|(place, _)| self.is_comparable(*place));
-        let compared: Vec<&Row> = compared.map(|(_, row)| row).collect();
-        let mut names = differing(&compared);
+        let mut names = differing(&self.compared());
         names.retain(|name| ORDER.contains(&name.as_str()));
         (!names.is_empty()).then(|| {
             format!(
@@ -232,6 +253,7 @@ fn settings(summary: &Summary, model: &VariantSummary) -> BTreeMap<String, Strin
     {
         all.insert(name.clone(), shown(value));
     }
+    all.extend(model.results.get(STRETCHED).map(|step| (STRETCHED.to_owned(), shown(step))));
     for name in ["tokenizer", "vocabulary"] {
         all.extend(summary.facts.get(name).map(|value| (name.to_owned(), shown(value))));
     }
