@@ -286,6 +286,18 @@ fn what_does_not_compare_is_refused_or_said() {
         "{}",
         compared["warnings"]
     );
+    // A run's name stays what it is, even where it could be that of a variant.
+    bench.summary("run", "neutreno-4.json", |summary| {
+        for (name, value) in [("layers", 7), ("width", 7), ("heads", 7), ("batch", 9)] {
+            summary["settings"][name] = value.into();
+        }
+    });
+    let arguments = ["run", "neutreno-4.json", "--out", "named"];
+    let table = String::from_utf8(bench.compare(&arguments).stdout).unwrap();
+    let page = fs::read_to_string(bench.path("named/compare.html")).unwrap();
+    for text in [table, page] {
+        assert!(text.contains("Transformer of neutreno-4") && !text.contains("λ"), "{text}");
+    }
     // Models that started from a trained one are others.
     bench.summary("run", "start.json", |summary| {
         summary["from"] =

@@ -6,6 +6,7 @@
 use super::escape::escaped;
 use super::figures::{costs, legend, plots, swatch};
 use super::format::thousands;
+use super::group::labels;
 use super::head::head;
 use super::inside;
 use super::table::{Column, cost, quality};
@@ -35,7 +36,7 @@ pub fn page(summary: &Summary, runs: &[RunMetrics]) -> String {
                     (table(summary, &groups, &quality(summary)))
                     (notes(summary))
                     h2 { "Training" }
-                    (legend(&groups))
+                    (legend(&labels(&groups)))
                     (plots(summary, &groups, runs))
                     (inside::section(&inside::measured(summary, runs), &[]))
                     @if let Some(compared) = SideBySide::within(summary) {
@@ -83,10 +84,7 @@ fn sentence(summary: &Summary, groups: &[Group]) -> String {
     let longest = summary.variants.iter().max_by_key(|run| run.steps).unwrap_or(run);
     let what = match groups {
         [only] => format!("One model ({})", label(only.variant)),
-        _ => {
-            let names: Vec<String> = groups.iter().map(|group| label(group.variant)).collect();
-            format!("{} variants of one model ({})", groups.len(), names.join(", "))
-        }
+        _ => format!("{} variants of one model ({})", groups.len(), labels(groups).join(", ")),
     };
     let seeds = groups.iter().map(|group| group.runs.len()).max().unwrap_or(1);
     let seeds = if seeds > 1 { format!(", with {seeds} seeds each") } else { String::new() };
