@@ -572,6 +572,15 @@ fn an_extension_that_would_not_compare_is_refused_or_said() {
     assert!(resumed("stretched", &["--steps", "60"]).0);
     let (good, said) = resumed("stretched", &["--seed", "9"]);
     assert!(good && said.contains("was stretched after 40 steps; what is new has it"), "{said}");
+    // So do the results, and the page.
+    let summary = fs::read(bench.run("stretched").join("summary.json")).unwrap();
+    let summary: Value = serde_json::from_slice(&summary).unwrap();
+    for model in summary["variants"].as_array().unwrap() {
+        let expected = if model["seed"] == 9 { Value::Null } else { 40.into() };
+        assert_eq!(model["stretched_after"], expected, "{model}");
+    }
+    let page = fs::read_to_string(bench.run("stretched").join("report.html")).unwrap();
+    assert!(page.contains("schedule was not stretched at the same step for all"));
 }
 
 /// The run's own tokenizer cuts the text, and is not trained again: one that lacks a word that was

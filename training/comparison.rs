@@ -8,11 +8,11 @@ use crate::models::{Model, Planned, Results, write_page, write_results};
 use crate::needs::{needs, seconds_per_step};
 use crate::observer::{Observer, Started};
 use crate::recovery::Recovery;
-use crate::resumption::{changes, check_made, lengthen, settings_of};
+use crate::resumption::{changes, check_made, lengthen, settings_of, stretched_after};
 use crate::run::checkpoint;
 use crate::run::{
-    FILES, ModelFolder, RunFolder, RunLock, STOPPED_EARLY, Status, Summary, VariantSummary,
-    check_name, name_to_json, write_json,
+    FILES, ModelFolder, RunFolder, RunLock, STOPPED_EARLY, STRETCHED, Status, Summary,
+    VariantSummary, check_name, name_to_json, read_metrics, write_json,
 };
 use crate::safety::Safety;
 use crate::settings::{Longer, Settings};
@@ -279,6 +279,10 @@ impl<'a, T: Task> Comparison<'a, T> {
         let Comparison { task, settings, device, .. } = &*self;
         let mut result = Results { task: *task, settings, device, model }.of(outcome);
         if result.finished {
+            let lines = read_metrics(&folder.metrics_jsonl())?;
+            if let Some(step) = stretched_after(&lines, settings) {
+                result.results.set(STRETCHED, step);
+            }
             result.results.set(FILES, json!(folder.hashes()?));
             write_json(&folder.result_json(), &result)?;
         }
@@ -471,10 +475,6 @@ impl<'a, T: Task> Comparison<'a, T> {
         facts
     }
 }
-
-/// Where `run.json` has the step after which the schedule of the learning rate was another, if it ever
-/// was.
-const STRETCHED: &str = "stretched_after";
 
 /// A run that is gone on with, which nobody else trains in meanwhile.
 struct Earlier {

@@ -1,7 +1,7 @@
 //! Whether a run can be gone on with, found out before anything is written.
 
 use crate::engine::optim::Curve;
-use crate::run::{RunFolder, STOPPED_EARLY, checkpoint};
+use crate::run::{Metric, RunFolder, STOPPED_EARLY, checkpoint};
 use crate::settings::{Longer, Settings};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -60,6 +60,17 @@ pub fn changes(before: &Value, now: &Value) -> Vec<String> {
 pub fn settings_of(facts: &Value) -> Result<Settings, String> {
     serde_json::from_value(facts["settings"].clone())
         .map_err(|error| format!("its settings in run.json cannot be read: {error}"))
+}
+
+/// The last step of a model with another learning rate than the settings give it now, if there is one: its
+/// schedule was stretched after that step.
+pub fn stretched_after(lines: &[Metric], settings: &Settings) -> Option<u64> {
+    let is_other = |line: &&Metric| {
+        let rate = settings.rate(line.step - 1);
+        // Numbers that are read back may be off in their last digit.
+        (line.learning_rate - rate).abs() > 1e-9 * rate.abs()
+    };
+    lines.iter().filter(|line| line.step > 0).filter(is_other).map(|line| line.step).max()
 }
 
 /// Lets the learning rate's schedule follow that of the run so far, and says how, if the number

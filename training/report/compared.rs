@@ -32,7 +32,7 @@ impl SideBySide {
                     (self.section())
                     @if !self.metrics.is_empty() {
                         h2 { "Training" }
-                        (legend(&groups))
+                        (legend(&self.labels()))
                         (curves(self))
                     }
                     h2 { "Cost" }
@@ -56,7 +56,7 @@ impl SideBySide {
                     li { (HOW) }
                 }
             }
-            (legend(&groups))
+            (legend(&self.labels()))
             (pareto(self))
         }
     }
@@ -75,7 +75,7 @@ impl SideBySide {
         for columns in [quality(&self.summary), self.difference_columns(), cost(&self.summary)] {
             if !columns.is_empty() {
                 text.push('\n');
-                text += &aligned(&groups, &columns, WIDTH);
+                text += &aligned(&self.labels(), &groups, &columns, WIDTH);
             }
         }
         text.push('\n');
@@ -86,6 +86,11 @@ impl SideBySide {
             text += &wrapped(HOW, WIDTH);
         }
         text
+    }
+
+    /// What the rows are called; as variants of the summary they have these names already.
+    fn labels(&self) -> Vec<String> {
+        self.rows.iter().map(|row| row.label.clone()).collect()
     }
 
     /// What is compared, in a sentence.
@@ -150,10 +155,10 @@ impl SideBySide {
 }
 
 /// How differences are to be read.
-const HOW: &str = "Differences are taken seed by seed, between models that learnt from the same data in \
-                   the same order; n is how many pairs there are. The interval is Student's t, each for \
-                   its own comparison; p is that of the paired t-test, and p, corrected, Holm's for all \
-                   of these comparisons together.";
+const HOW: &str = "Differences are taken seed by seed, between models that learnt from the same data; n \
+                   is how many pairs there are. The interval is Student's t, each for its own comparison; p \
+                   is that of the paired t-test, and p, corrected, Holm's for all of these comparisons \
+                   together.";
 
 /// A difference without its unit.
 fn plain(difference: String) -> String {

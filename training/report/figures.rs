@@ -19,12 +19,10 @@ pub(super) fn swatch(colour: usize) -> Markup {
     html! { span class={ "swatch c" (colour % COLOURS) } {} }
 }
 
-/// Which colour is which variant.
-pub(super) fn legend(groups: &[Group]) -> Markup {
+/// Which colour is which variant or row, by the names that are shown.
+pub(super) fn legend(names: &[String]) -> Markup {
     html! {
-        ul.legend {
-            @for (i, group) in groups.iter().enumerate() { li { (swatch(i)) (label(group.variant)) } }
-        }
+        ul.legend { @for (i, name) in names.iter().enumerate() { li { (swatch(i)) (name) } } }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The runs of one variant.
 
-use super::Spread;
+use super::{Spread, label};
 use crate::run::VariantSummary;
 
 /// The runs of one variant, a run for each seed.
@@ -23,4 +23,9 @@ impl Group<'_> {
     pub fn finished(&self) -> usize {
         self.runs.iter().filter(|run| run.finished).count()
     }
+}
+
+/// What the variants of these groups are called where people read it.
+pub(super) fn labels(groups: &[Group]) -> Vec<String> {
+    groups.iter().map(|group| label(group.variant)).collect()
 }

@@ -6,10 +6,11 @@
 use super::escape::escaped;
 use super::figures::{costs, legend, plots, swatch};
 use super::format::thousands;
+use super::group::labels;
 use super::head::head;
 use super::inside;
 use super::table::{Column, cost, quality};
-use super::{Collected, Group, RunMetrics, SideBySide, label};
+use super::{Group, RunMetrics, SideBySide, label};
 use crate::run::Summary;
 use maud::{DOCTYPE, Markup, html};
 use serde_json::Value;
@@ -35,11 +36,12 @@ pub fn page(summary: &Summary, runs: &[RunMetrics]) -> String {
                     (table(summary, &groups, &quality(summary)))
                     (notes(summary))
                     h2 { "Training" }
-                    (legend(&groups))
+                    (legend(&labels(&groups)))
                     (plots(summary, &groups, runs))
                     (inside::section(&inside::measured(summary, runs), &[]))
-                    @if let Some(compared) = side_by_side(summary) {
+                    @if let Some(compared) = SideBySide::within(summary) {
                         h2 { "Compared" }
+                        @for warning in &compared.warnings { p.warning { (warning) } }
                         (compared.section())
                     }
                     h2 { "Cost" }
@@ -56,16 +58,6 @@ pub fn page(summary: &Summary, runs: &[RunMetrics]) -> String {
         }
     };
     escaped(&document.into_string())
-}
-
-/// The variants that are trained to the end, compared; none for fewer than two.
-fn side_by_side(summary: &Summary) -> Option<SideBySide> {
-    let mut summary = summary.clone();
-    summary.variants.retain(|run| run.finished);
-    let (name, baseline) = (summary.name.clone(), summary.compared_with()?.to_owned());
-    let run = Collected { name, summary, metrics: Vec::new(), notes: Vec::new() };
-    let compared = SideBySide::new(&[run], Some(&baseline), None).ok()?;
-    (compared.rows.len() > 1).then_some(compared)
 }
 
 fn header(summary: &Summary, groups: &[Group]) -> Markup {
@@ -92,10 +84,7 @@ fn sentence(summary: &Summary, groups: &[Group]) -> String {
     let longest = summary.variants.iter().max_by_key(|run| run.steps).unwrap_or(run);
     let what = match groups {
         [only] => format!("One model ({})", label(only.variant)),
-        _ => {
-            let names: Vec<String> = groups.iter().map(|group| label(group.variant)).collect();
-            format!("{} variants of one model ({})", groups.len(), names.join(", "))
-        }
+        _ => format!("{} variants of one model ({})", groups.len(), labels(groups).join(", ")),
     };
     let seeds = groups.iter().map(|group| group.runs.len()).max().unwrap_or(1);
     let seeds = if seeds > 1 { format!(", with {seeds} seeds each") } else { String::new() };
@@ -309,6 +298,16 @@ mod tests {
             assert!(page.contains(text), "{text}");
         }
         assert!(page.len() < 300_000, "{} bytes", page.len());
+    }
+
+    #[test]
+    fn pairs_that_are_missing_are_named() {
+        let mut summary = summary(2);
+        summary.variants.retain(|run| (run.variant.as_str(), run.seed) != ("svformer", 2));
+        let page = checked(&summary, &[]);
+        let (_, compared) = page.split_once("<h2>Compared</h2>").unwrap();
+        let warning = "<p class=\"warning\">SVFormer has no model of seed 2, which Transformer has";
+        assert!(compared.starts_with(warning), "{compared}");
     }
 
     #[test]

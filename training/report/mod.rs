@@ -2,8 +2,7 @@
 //!
 //! - [`page`] turns a summary and the metrics into `report.html`;
 //! - [`figures`] gives its figures one by one, with their numbers;
-//! - [`Difference`] says how a variant compares with another, over seeds;
-//! - [`collect`] reads any runs, and [`SideBySide`] compares their models, paired by seed;
+//! - [`collect`] reads any runs, and [`SideBySide`] compares their models, paired by seed ([`Paired`]);
 //! - [`measurements_page`] shows what was measured inside models;
 //! - [`savings`] says how many fewer parameters, and how much less data, a variant needs for the same
 //!   loss, and [`Efficiency`] shows it.
@@ -54,4 +53,3 @@ pub use run_metrics::RunMetrics;
 pub use savings::{Point, PowerLaw, Saving, savings};
 pub use side_by_side::{Row, SideBySide};
 pub use spread::Spread;
-pub use summary::{Difference, Verdict};

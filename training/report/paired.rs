@@ -1,11 +1,11 @@
 //! Differences between the rows of a comparison, seed by seed, with what chance has to do with them.
 
-use super::Spread;
 use super::extent::{Extent, joined};
 use super::measures::Measure;
-use crate::run::VariantSummary;
+use super::{Group, Spread};
 
-/// A row's score less the baseline's, over the seeds that both have.
+/// A row's score less the baseline's, over the seeds that both have, with as many steps made and scored on
+/// the same data.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Paired {
     /// The row.
@@ -60,13 +60,33 @@ pub(super) fn probability(p: f64) -> String {
     }
 }
 
-/// The pairs of two rows: the differences of a score, and a sentence for each pair that there is not.
-pub(super) fn differences(
+/// The differences between rows and the baseline, and a sentence for each pair that there is not.
+pub(super) fn compare(
     score: &str,
-    (label, row): (&str, &[&VariantSummary]),
-    (baseline_label, baseline): (&str, &[&VariantSummary]),
-) -> (Vec<f64>, Vec<String>) {
-    let (mut found, mut missing, mut problems) = (Vec::new(), Vec::new(), Vec::new());
+    rows: &[&Group],
+    baseline: &Group,
+) -> (Vec<Paired>, Vec<String>) {
+    let (mut found, mut problems) = (Vec::new(), Vec::new());
+    for row in rows {
+        let differences = differences(score, row, baseline, &mut problems);
+        if !differences.is_empty() {
+            let spread = Spread::of(differences);
+            found.push((row.variant.to_owned(), spread, spread.chance()));
+        }
+    }
+    let chances: Vec<Option<f64>> = found.iter().map(|(_, _, chance)| *chance).collect();
+    let of = |((label, spread, chance), corrected)| {
+        let baseline = baseline.variant.to_owned();
+        Paired { label, baseline, spread, chance, corrected }
+    };
+    (found.into_iter().zip(corrected(&chances)).map(of).collect(), problems)
+}
+
+/// The differences of a score between the models of two rows that make a pair.
+fn differences(score: &str, row: &Group, base: &Group, problems: &mut Vec<String>) -> Vec<f64> {
+    let (label, baseline_label) = (row.variant, base.variant);
+    let (row, baseline) = (&row.runs, &base.runs);
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
     for run in row {
         let Some(partner) = baseline.iter().find(|other| other.seed == run.seed) else {
             missing.push(run.seed.to_string());
@@ -74,7 +94,13 @@ pub(super) fn differences(
         };
         let extents = [&run.results, &partner.results].map(Extent::beside);
         let difference = run.number(score) - partner.number(score);
-        if extents[0] != extents[1] {
+        if run.steps != partner.steps {
+            problems.push(format!(
+                "{label} (seed {}) made {} steps, {baseline_label} {}: there is no difference between \
+                 them.",
+                run.seed, run.steps, partner.steps
+            ));
+        } else if extents[0] != extents[1] {
             let [own, other] = extents.map(|extents| joined(&extents));
             problems.push(format!(
                 "{label} (seed {}) was scored on {own}, {baseline_label} on {other}: there is no \
@@ -98,7 +124,7 @@ pub(super) fn differences(
             ));
         }
     }
-    (found, problems)
+    found
 }
 
 /// Corrects the chances of several comparisons, each in its place (Holm's step-down method).

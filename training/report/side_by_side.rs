@@ -3,9 +3,9 @@
 
 use super::collected::Collected;
 use super::measures::Measure;
-use super::paired::{Paired, corrected, differences};
-use super::{RunMetrics, Spread, label};
-use crate::run::{CONSTANTS, Summary, VariantSummary};
+use super::paired::{Paired, compare};
+use super::{Group, RunMetrics, label};
+use crate::run::{CONSTANTS, STRETCHED, Summary, VariantSummary};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -20,6 +20,9 @@ const SHOWN: [&str; 8] = [
     "evaluate_all",
     "evaluation_images",
 ];
+
+/// Settings by which the same seed gives another order of the data.
+const ORDER: [&str; 3] = ["batch", "context", "accumulate"];
 
 /// Where a row has what it learnt from.
 const DATA: &str = "data";
@@ -140,8 +143,21 @@ impl SideBySide {
             differences: Vec::new(),
             warnings,
         };
+        side_by_side.warnings.extend(side_by_side.about_order());
+        side_by_side.warnings.extend(side_by_side.about_schedules());
         side_by_side.compare(baseline);
         Ok(side_by_side)
+    }
+
+    /// The models of one run that are trained to the end, each variant with the run's baseline; none
+    /// where there is nothing to compare.
+    pub(super) fn within(summary: &Summary) -> Option<SideBySide> {
+        let baseline = summary.compared_with()?.to_owned();
+        let (name, mut summary) = (summary.name.clone(), summary.clone());
+        summary.variants.retain(|run| run.finished);
+        let run = Collected { name, summary, metrics: Vec::new(), notes: Vec::new() };
+        let compared = SideBySide::new(&[run], Some(&baseline), None).ok()?;
+        (compared.rows.len() > 1).then_some(compared)
     }
 
     /// The score that rows are compared by.
@@ -152,33 +168,55 @@ impl SideBySide {
     /// Compares every row with one of them.
     fn compare(&mut self, baseline: usize) {
         let groups = self.summary.groups();
-        let its = &groups[baseline];
-        let mut found = Vec::new();
-        for (place, group) in groups.iter().enumerate().filter(|(place, _)| *place != baseline) {
-            if !self.is_comparable(place) {
-                continue;
-            }
-            let (row, base) = ((group.variant, &group.runs[..]), (its.variant, &its.runs[..]));
-            let (differences, problems) = differences(self.score, row, base);
-            self.warnings.extend(problems);
-            if !differences.is_empty() {
-                let spread = Spread::of(differences);
-                found.push((group.variant.to_owned(), spread, spread.chance()));
-            }
-        }
-        let chances: Vec<Option<f64>> = found.iter().map(|(_, _, chance)| *chance).collect();
-        let of = |((label, spread, chance), corrected)| {
-            let baseline = its.variant.to_owned();
-            Paired { label, baseline, spread, chance, corrected }
-        };
-        self.differences = found.into_iter().zip(corrected(&chances)).map(of).collect();
+        let is_compared = |place: usize| place != baseline && self.is_comparable(place);
+        let rows = groups.iter().enumerate().filter(|(place, _)| is_compared(*place));
+        let rows: Vec<&Group> = rows.map(|(_, group)| group).collect();
+        let (differences, problems) = compare(self.score, &rows, &groups[baseline]);
+        self.differences = differences;
+        self.warnings.extend(problems);
         if groups.len() > 1 && groups.iter().all(|group| group.runs.len() == 1) {
             self.warnings.push(
-                "Each row has one seed, which says nothing about chance: train more of them with \
-                 --resume RUN --seeds 3, or more."
+                "Each row has one seed, which says nothing about chance: --resume RUN --seeds 3, or more, \
+                 tells."
                     .into(),
             );
         }
+    }
+
+    /// The baseline and the rows that are compared with it.
+    fn compared(&self) -> Vec<&Row> {
+        let rows = self.rows.iter().enumerate();
+        rows.filter(|(place, _)| self.is_comparable(*place)).map(|(_, row)| row).collect()
+    }
+
+    /// A sentence where the schedule of some rows was stretched, and that of others was not, or elsewhere.
+    fn about_schedules(&self) -> Option<String> {
+        let rows = self.compared();
+        let told = rows.iter().map(|row| match row.settings.get(STRETCHED) {
+            Some(step) => format!("{}: after {step} steps", row.label),
+            None => format!("{}: never", row.label),
+        });
+        differing(&rows).iter().any(|name| name == STRETCHED).then(|| {
+            format!(
+                "The learning rate's schedule was not stretched at the same step for all, so rows did \
+                 not learn alike, and do not compare. {}.",
+                told.collect::<Vec<_>>().join("; ")
+            )
+        })
+    }
+
+    /// A sentence where rows that are compared saw their data in another order.
+    fn about_order(&self) -> Option<String> {
+        let mut names = differing(&self.compared());
+        names.retain(|name| ORDER.contains(&name.as_str()));
+        (!names.is_empty()).then(|| {
+            format!(
+                "Rows differ in {}, so the same seed did not show them the data in the same order: \
+                 differences between them hold more chance than those of models that differ in the \
+                 variant alone.",
+                names.join(", ")
+            )
+        })
     }
 
     /// Whether a row learnt from the same data and in the same tokens as the baseline.
@@ -215,6 +253,7 @@ fn settings(summary: &Summary, model: &VariantSummary) -> BTreeMap<String, Strin
     {
         all.insert(name.clone(), shown(value));
     }
+    all.extend(model.results.get(STRETCHED).map(|step| (STRETCHED.to_owned(), shown(step))));
     for name in ["tokenizer", "vocabulary"] {
         all.extend(summary.facts.get(name).map(|value| (name.to_owned(), shown(value))));
     }

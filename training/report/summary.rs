@@ -3,83 +3,11 @@
 
 use super::best::{Best, stopped_early};
 use super::extent::{Extent, joined};
-use super::measures::Measure;
-use super::{Group, Spread, label, language};
-use crate::run::{Summary, VariantSummary};
+use super::{Group, Paired, SideBySide, label, language};
+use crate::run::Summary;
 
 /// The variant that the others are compared with, where there is no other wish.
 pub(super) const BASELINE: &str = "transformer";
-
-/// A variant's score less the baseline's, over the seeds that both finished with the same number
-/// of steps and scored on the same data. The same seed gives both the same order of data, so the
-/// difference is taken seed by seed. The score is that of the task: the validation loss, the top-1
-/// accuracy, the mean IoU.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Difference {
-    /// The variant.
-    pub variant: String,
-    /// What it is compared with.
-    pub baseline: String,
-    /// The score's name.
-    pub score: &'static str,
-    /// The variant's score less the baseline's.
-    pub spread: Spread,
-}
-
-/// What the seeds say of a difference: where its 95 % interval lies ([`Spread::interval`]).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// On the side of zero where the variant is better.
-    Better,
-    /// On the other side.
-    Worse,
-    /// On both sides: these seeds show no difference, nor that there is none.
-    Open,
-    /// One seed says nothing about chance.
-    OneSeed,
-}
-
-impl Difference {
-    /// What the seeds say.
-    pub fn verdict(&self) -> Verdict {
-        match self.spread.interval() {
-            None => Verdict::OneSeed,
-            Some([least, most]) if least <= 0.0 && most >= 0.0 => Verdict::Open,
-            Some([least, _]) if (least > 0.0) == self.measure().more_is_better() => Verdict::Better,
-            Some(_) => Verdict::Worse,
-        }
-    }
-
-    fn measure(&self) -> &'static Measure {
-        Measure::named(self.score).expect("differences are of known measures")
-    }
-
-    /// The difference in words.
-    pub fn sentence(&self) -> String {
-        let against = if self.spread.mean < 0.0 { "below" } else { "above" };
-        let measure = self.measure();
-        let baseline = named(&self.baseline);
-        let variant = label(&self.variant);
-        let difference = format!(
-            "{variant}'s {} is {} {against} {baseline}'s",
-            measure.words,
-            measure.show_difference([self.spread.mean.abs()]),
-        );
-        let Some(interval) = self.spread.interval() else {
-            return format!("{difference}, for one seed.");
-        };
-        let verdict = match self.verdict() {
-            Verdict::Better => format!("{variant} is better"),
-            Verdict::Worse => format!("{variant} is worse"),
-            _ => "that includes 0, so these seeds show no difference".into(),
-        };
-        format!(
-            "{difference} (mean over {} seeds; 95 % interval {}): {verdict}.",
-            self.spread.count,
-            measure.show_difference(interval),
-        )
-    }
-}
 
 /// A variant in the middle of a sentence.
 pub(super) fn named(variant: &str) -> String {
@@ -109,10 +37,10 @@ impl Summary {
         Some(wished.or_else(|| named(BASELINE)).or(groups.first())?.variant)
     }
 
-    /// How the other variants compare with the baseline.
+    /// How the other variants compare with the baseline, by the task's score: the validation loss, the
+    /// top-1 accuracy, the mean IoU. Only models that are trained to the end count.
     ///
     /// ```
-    /// # use neutreno::report::Verdict;
     /// # use neutreno::run::{Summary, Values, VariantSummary};
     /// let run = |variant: &str, seed, validation_loss: f64| VariantSummary {
     ///     variant: variant.to_owned(),
@@ -131,38 +59,10 @@ impl Summary {
     /// let difference = &summary.differences()[0];
     /// assert!((difference.spread.mean + 0.15).abs() < 1e-9);
     /// // −0.1 and −0.2: two seeds leave −0.79 to +0.49 open.
-    /// assert_eq!(difference.verdict(), Verdict::Open);
+    /// assert!(!difference.is_certain());
     /// ```
-    pub fn differences(&self) -> Vec<Difference> {
-        let groups = self.groups();
-        let baseline = self.compared_with();
-        let Some(baseline) = groups.iter().find(|group| Some(group.variant) == baseline) else {
-            return Vec::new();
-        };
-        let score = Measure::headline(self).name;
-        let compare = |group: &Group| {
-            let of_seed = |run: &&VariantSummary| {
-                let partner = baseline.runs.iter().find(|other| {
-                    let alike = other.seed == run.seed && other.steps == run.steps;
-                    let extents = [&other.results, &run.results].map(Extent::beside);
-                    alike && other.finished && extents[0] == extents[1]
-                })?;
-                run.finished.then(|| run.number(score) - partner.number(score))
-            };
-            let differences = group.runs.iter().filter_map(of_seed);
-            let differences: Vec<f64> = differences.filter(|x| x.is_finite()).collect();
-            (!differences.is_empty()).then(|| Difference {
-                variant: group.variant.to_owned(),
-                baseline: baseline.variant.to_owned(),
-                score,
-                spread: Spread::of(differences),
-            })
-        };
-        groups
-            .iter()
-            .filter(|group| group.variant != baseline.variant)
-            .filter_map(compare)
-            .collect()
+    pub fn differences(&self) -> Vec<Paired> {
+        SideBySide::within(self).map_or_else(Vec::new, |compared| compared.differences)
     }
 
     /// How much of the data was scored, in one sentence or several.
@@ -220,19 +120,16 @@ impl Summary {
             notes.extend(stopped_early(run, steps, &name));
             notes.extend(Best::of(run).and_then(|best| best.note(&name)));
         }
-        notes.extend(self.differences().iter().map(Difference::sentence));
+        if let Some(compared) = SideBySide::within(self) {
+            notes.extend(compared.sentences());
+            notes.extend(compared.warnings);
+        }
         let seeds = self.groups().iter().map(|group| group.runs.len()).max().unwrap_or(0);
-        if seeds == 1 && self.groups().len() > 1 {
-            notes.push(
-                "With one seed, nothing says whether a difference is more than chance: --seeds 3, \
-                 or more, tells, and docs/RESULTS.md has what several seeds showed."
-                    .to_owned(),
-            );
-        } else if seeds > 1 {
+        if seeds > 1 {
             notes.push(format!(
                 "± is the sample standard deviation over {seeds} seeds: how far they lie apart. \
                  Differences are taken seed by seed; their intervals are Student's t, each for its \
-                 own comparison alone."
+                 own comparison alone, and p is corrected for all of them together (Holm)."
             ));
         }
         notes
@@ -241,6 +138,7 @@ impl Summary {
 
 #[cfg(test)]
 mod tests {
+    use super::super::page;
     use super::super::samples::summary;
     use super::*;
 
@@ -275,22 +173,26 @@ mod tests {
         }
         let differences = summary.differences();
         assert_eq!(differences.len(), 3);
-        assert_eq!(differences[0].verdict(), Verdict::Open);
-        let sentence = differences[0].sentence();
-        assert!(
-            sentence.contains("mean over 3 seeds; 95 % interval −0.0248 to 0.0248"),
-            "{sentence}"
+        assert_eq!(
+            differences.iter().map(Paired::is_certain).collect::<Vec<_>>(),
+            [false, true, false]
         );
-        assert_eq!(differences[1].verdict(), Verdict::Better);
-        assert!(differences[1].sentence().ends_with(": ResFormer is better."));
+        let notes = summary.notes().join("\n");
+        assert!(
+            notes.contains("n = 3, 95 % interval −0.0248 to 0.0248 nats, p = 1.0000"),
+            "{notes}"
+        );
+        assert!(notes.contains("p = < 0.0001 after correction): better."), "{notes}");
 
         // A seed that was interrupted, made fewer steps or was scored on other data is compared
         // with nothing.
         summary.variants[0].finished = false;
         summary.variants[1].steps -= 1;
         let difference = &summary.differences()[1];
-        assert_eq!((difference.spread.count, difference.verdict()), (1, Verdict::OneSeed));
-        assert!(difference.sentence().ends_with("below the Transformer's, for one seed."));
+        assert_eq!((difference.spread.count, difference.corrected), (1, None));
+        let notes = summary.notes().join("\n");
+        assert!(notes.contains("below Transformer, for one seed: nothing says"), "{notes}");
+        assert!(notes.contains("ResFormer (seed 2) made 300 steps, Transformer 299"), "{notes}");
         summary.variants[2].results.set("validation_tokens_scored", 5);
         summary.variants[2].results.set("validation_tokens", 9);
         assert_eq!(summary.differences(), []);
@@ -301,20 +203,21 @@ mod tests {
         );
     }
 
-    /// Two seeds with −0.0785 and −0.0215: a mean of −0.050 ± 0.040, and p = 0.32.
+    /// Three seeds with −0.050 ± 0.015: t = 5.77, and p = 0.0287, which three comparisons make 0.0861.
     #[test]
-    fn two_seeds_that_lie_apart_show_nothing() {
-        let mut summary = summary(2);
+    fn notes_and_section_have_one_verdict_that_is_corrected() {
+        let mut summary = summary(3);
         for run in &mut summary.variants {
-            let gain = if run.variant == "resformer" { [-0.0785, -0.0215] } else { [0.0; 2] };
-            run.results.set("validation_loss", 5.0 + gain[run.seed as usize - 1]);
+            let gains = if run.variant == "resformer" { [-0.065, -0.05, -0.035] } else { [0.0; 3] };
+            run.results.set("validation_loss", 5.0 + gains[run.seed as usize - 1]);
         }
-        let difference = &summary.differences()[1];
-        assert_eq!(difference.verdict(), Verdict::Open);
-        let expected = "ResFormer's validation loss is 0.0500 nats below the Transformer's (mean over \
-                        2 seeds; 95 % interval −0.4121 to 0.3121 nats): that includes 0, so these \
-                        seeds show no difference.";
-        assert_eq!(difference.sentence(), expected);
+        let expected = "ResFormer: validation loss 0.0500 nats below Transformer (n = 3, 95 % interval \
+                        −0.0873 to −0.0127 nats, p = 0.0861 after correction): these seeds show no \
+                        difference.";
+        assert!(summary.notes().iter().any(|note| note == expected), "{:?}", summary.notes());
+        let page = page(&summary, &[]);
+        assert_eq!(page.matches(expected).count(), 2);
+        assert!(!page.contains(": better."));
     }
 
     #[test]
@@ -323,14 +226,14 @@ mod tests {
         assert_eq!(summary.compared_with(), Some("transformer"));
         summary.baseline = Some("svformer".into());
         let names = |summary: &Summary| -> Vec<String> {
-            summary.differences().into_iter().map(|difference| difference.variant).collect()
+            summary.differences().into_iter().map(|difference| difference.label).collect()
         };
-        assert_eq!(names(&summary), ["transformer", "neutreno", "resformer"]);
-        let sentence = summary.differences()[1].sentence();
-        assert!(sentence.contains("below SVFormer's, for one seed"), "{sentence}");
+        assert_eq!(names(&summary), ["Transformer", "NeuTRENO", "ResFormer"]);
+        let notes = summary.notes().join("\n");
+        assert!(notes.contains("below SVFormer, for one seed"), "{notes}");
         summary.baseline = None;
         summary.variants.remove(0);
-        assert_eq!(names(&summary), ["resformer", "svformer"]);
+        assert_eq!(names(&summary), ["ResFormer", "SVFormer"]);
         assert!(Summary::default().differences().is_empty());
     }
 

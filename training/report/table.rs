@@ -1,11 +1,12 @@
 //! The table over the variants: its columns, for the terminal and the page, and the terminal's
 //! layout.
 
+use super::Group;
 use super::best;
 use super::extent::Extent;
 use super::format::{bytes, duration, fixed, thousands};
+use super::group::labels;
 use super::measures::{Measure, scaled};
-use super::{Group, label};
 use crate::run::Summary;
 
 /// The most characters in a line on the terminal.
@@ -107,9 +108,10 @@ impl Summary {
     /// ```
     pub fn table(&self) -> String {
         let groups = self.groups();
-        let mut text = aligned(&groups, &quality(self), WIDTH);
+        let names = labels(&groups);
+        let mut text = aligned(&names, &groups, &quality(self), WIDTH);
         text.push('\n');
-        text += &aligned(&groups, &cost(self), WIDTH);
+        text += &aligned(&names, &groups, &cost(self), WIDTH);
         text.push('\n');
         for note in self.notes() {
             text += &wrapped(&note, WIDTH);
@@ -119,29 +121,34 @@ impl Summary {
 }
 
 /// A table, or several where the columns do not fit beside each other: two lines of titles and a
-/// line for each variant; names to the left, numbers to the right. No line is longer than `width`.
-pub(super) fn aligned(groups: &[Group], columns: &[Column], width: usize) -> String {
+/// line for each group; names to the left, numbers to the right. No line is longer than `width`.
+pub(super) fn aligned(
+    names: &[String],
+    groups: &[Group],
+    columns: &[Column],
+    width: usize,
+) -> String {
     let fits = |count: &usize| {
-        let text = side_by_side(groups, &columns[..*count], width);
+        let text = side_by_side(names, groups, &columns[..*count], width);
         text.lines().all(|line| line.chars().count() <= width)
     };
     let count = (2..=columns.len()).rev().find(fits).unwrap_or(columns.len().min(1));
-    let mut text = side_by_side(groups, &columns[..count], width);
+    let mut text = side_by_side(names, groups, &columns[..count], width);
     if count < columns.len() {
         text.push('\n');
-        text += &aligned(groups, &columns[count..], width);
+        text += &aligned(names, groups, &columns[count..], width);
     }
     text
 }
 
 /// All columns in one table.
-fn side_by_side(groups: &[Group], columns: &[Column], width: usize) -> String {
+fn side_by_side(names: &[String], groups: &[Group], columns: &[Column], width: usize) -> String {
     let mut rows = vec![vec![String::new()]; 2];
     for (i, row) in rows.iter_mut().enumerate() {
         row.extend(columns.iter().map(|column| column.title[i].clone()));
     }
-    for group in groups {
-        let mut row = vec![name(group, 2 * width / 5)];
+    for (name, group) in names.iter().zip(groups) {
+        let mut row = vec![shortened(name, 2 * width / 5)];
         row.extend(columns.iter().map(|column| (column.cell)(group)));
         rows.push(row);
     }
@@ -161,11 +168,10 @@ fn side_by_side(groups: &[Group], columns: &[Column], width: usize) -> String {
     text
 }
 
-/// The variant's name, at most so many characters of it.
-fn name(group: &Group, most: usize) -> String {
-    let name = label(group.variant);
+/// At most so many characters of a name.
+fn shortened(name: &str, most: usize) -> String {
     if name.chars().count() <= most {
-        return name;
+        return name.to_owned();
     }
     name.chars().take(most - 1).chain(['…']).collect()
 }

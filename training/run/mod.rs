@@ -41,7 +41,7 @@ pub(crate) use names::check_name;
 pub use paths::{name_from_json, name_to_json};
 pub use pictures::{Picture, read_pictures, write_pictures};
 pub use status::{Going, Status};
-pub(crate) use summary::{CONSTANTS, constants};
+pub(crate) use summary::{CONSTANTS, STRETCHED, constants};
 pub use summary::{Data, STOPPED_EARLY, Summary, VariantSummary};
 pub use trained::TrainedModel;
 pub use values::Values;

@@ -60,6 +60,10 @@ pub struct Data {
 /// Where the results of a model say with which patience it was stopped before all its steps were made.
 pub const STOPPED_EARLY: &str = "stopped_early_with_patience";
 
+/// Where the results of a model have the step up to which its learning rates were others than those of its
+/// schedule, which was stretched then; and where `run.json` has the last such step of its models.
+pub(crate) const STRETCHED: &str = "stretched_after";
+
 /// What came out for one variant and seed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct VariantSummary {
