@@ -4,8 +4,8 @@ use super::RunMetrics;
 use crate::run::{
     CONSTANTS, RunFolder, Summary, TrainedModel, VariantSummary, constants, read_metrics,
 };
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 /// A run, as far as it can be read.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ pub struct Collected {
 
 /// Reads a run's folder, a `summary.json` under any name, or all of them in a folder.
 ///
-/// Comes with a sentence for each entry of such a folder that is left out. Nothing is written or locked.
+/// Comes with a sentence for each run or JSON file of such a folder that is left out. Nothing is written or locked.
 ///
 /// # Errors
 /// In words: there is no such thing, or it has no results yet.
@@ -31,8 +31,10 @@ pub fn collect(path: &Path) -> Result<(Vec<Collected>, Vec<String>), String> {
     if path.is_file() || path.join("run.json").is_file() || path.join("summary.json").is_file() {
         return Ok((vec![one(path)?], Vec::new()));
     }
-    let entries = fs::read_dir(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
-    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    let entries = fs::read_dir(path).and_then(|entries| {
+        entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<PathBuf>>>()
+    });
+    let mut paths = entries.map_err(|error| format!("cannot read {shown}: {error}"))?;
     paths.sort();
     let is_json = |path: &Path| path.extension().is_some_and(|ending| ending == "json");
     let is_run = |path: &PathBuf| {

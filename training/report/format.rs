@@ -79,6 +79,7 @@ pub(super) fn decimals(number: f64) -> usize {
 /// assert_eq!(label("neutreno+resformer"), "NeuTRENO+ResFormer");
 /// assert_eq!(label("neutreno-0.2"), "NeuTRENO λ=0.2");
 /// assert_eq!(label("resformer-sparse-5-6+7"), "ResFormer-sparse λ₁=5 layers 6+7");
+/// assert_eq!(label("neutreno+resformer-0.1-sparse-5"), "NeuTRENO+ResFormer λ=0.1-sparse λ₁=5");
 /// ```
 pub fn label(variant: &str) -> String {
     const NAMES: [&str; 4] = ["Transformer", "NeuTRENO", "ResFormer", "SVFormer"];
@@ -87,8 +88,8 @@ pub fn label(variant: &str) -> String {
         .fold(variant.to_owned(), |label, name| label.replace(&name.to_lowercase(), name));
     let label = with_constant(&label, "NeuTRENO", "λ");
     let label = with_constant(&label, "ResFormer", "λ");
-    let label = with_constant(&label, "ResFormer-constant", "λ₁");
-    let label = with_constant(&label, "ResFormer-sparse", "λ₁");
+    let label = with_constant(&label, "constant", "λ₁");
+    let label = with_constant(&label, "sparse", "λ₁");
     // The dash of a negative number stands first.
     let layers = |(before, after): (&str, &str)| {
         let is_of_number = |letter: char| letter == '.' || letter.is_ascii_digit();
