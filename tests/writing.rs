@@ -5,17 +5,18 @@
 mod common;
 
 use common::folder::{Folder, TEMPLATE};
+use common::jobs::{end_of, send};
 use common::programs::{path_of, program};
 use serde_json::Value;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::FromRawFd;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::ptr::null_mut;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A program that writes and writes.
 fn endless(folder: &Folder) -> Command {
@@ -24,26 +25,6 @@ fn endless(folder: &Folder) -> Command {
         .args("--device cpu --threads 1 --greedy --tokens 2000000000 --when-full slide".split(' '));
     command.args(["--model", &path_of(folder.path())]);
     command
-}
-
-fn send(signal: &str, child: &Child) {
-    let id = child.id().to_string();
-    assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
-}
-
-/// How a program ends; it must do so soon.
-fn end_of(child: &mut Child) -> ExitStatus {
-    let started = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            return status;
-        }
-        if started.elapsed() > Duration::from_secs(60) {
-            child.kill().unwrap();
-            panic!("it goes on");
-        }
-        sleep(Duration::from_millis(5));
-    }
 }
 
 /// What a program shows, as far as it was read.
@@ -97,7 +78,7 @@ fn text_comes_as_it_is_written_until_ctrl_c() {
     send("-INT", &child);
     let mut told = String::new();
     child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
-    assert_eq!(end_of(&mut child).code(), Some(130));
+    assert_eq!(end_of(child).code(), Some(130));
     assert!(told.contains("it went on without the oldest"), "{told}");
 }
 
@@ -113,7 +94,7 @@ fn a_result_that_was_interrupted_says_so() {
     send("-INT", &child);
     let mut text = String::new();
     child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
-    assert_eq!(end_of(&mut child).code(), Some(130));
+    assert_eq!(end_of(child).code(), Some(130));
     let result: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(result["ended"], "interrupted");
     assert!(result["ids"].as_array().unwrap().len() > 20);
@@ -123,7 +104,7 @@ fn a_result_that_was_interrupted_says_so() {
     let mut shown = Shown::new(child.stdout.take().unwrap());
     shown.until(&folder.text(&folder.likeliest("Go", 20)));
     send("-TERM", &child);
-    assert_eq!(end_of(&mut child).code(), Some(143));
+    assert_eq!(end_of(child).code(), Some(143));
 }
 
 #[test]
@@ -140,7 +121,7 @@ fn nobody_writes_for_a_reader_who_is_gone() {
     let mut first = [0; 1];
     reader.read_exact(&mut first).unwrap();
     drop(reader);
-    assert_eq!(end_of(&mut child).code(), Some(0));
+    assert_eq!(end_of(child).code(), Some(0));
 }
 
 /// The two ends of a terminal: ours, and the program's.
@@ -177,7 +158,7 @@ fn on_terminal(command: &mut Command) -> (File, Shown, Child) {
 fn ctrl_c_ends_an_answer_and_then_the_chat() {
     let folder = Folder::new();
     folder.write("chat_template.jinja", TEMPLATE);
-    let (mut terminal, mut shown, mut child) = on_terminal(endless(&folder).arg("--chat"));
+    let (mut terminal, mut shown, child) = on_terminal(endless(&folder).arg("--chat"));
     shown.until("/new begins a new one");
     terminal.write_all(b"Hi\r").unwrap();
     // So long an answer that the terminal's lines are full of it.
@@ -194,18 +175,18 @@ fn ctrl_c_ends_an_answer_and_then_the_chat() {
     terminal.write_all(b"\x03").unwrap();
     shown.until("> ");
     terminal.write_all(b"\x03").unwrap();
-    assert_eq!(end_of(&mut child).code(), Some(130));
+    assert_eq!(end_of(child).code(), Some(130));
     // Ctrl-D at the beginning of a line is a good end.
-    let (mut terminal, mut shown, mut child) = on_terminal(endless(&folder).arg("--chat"));
+    let (mut terminal, mut shown, child) = on_terminal(endless(&folder).arg("--chat"));
     shown.until("> ");
     terminal.write_all(b"\x04").unwrap();
-    assert_eq!(end_of(&mut child).code(), Some(0));
+    assert_eq!(end_of(child).code(), Some(0));
 }
 
 #[test]
 fn a_terminal_is_asked_for_a_prompt() {
     let folder = Folder::new();
-    let (_terminal, mut shown, mut child) = on_terminal(&mut endless(&folder));
+    let (_terminal, mut shown, child) = on_terminal(&mut endless(&folder));
     shown.until("there is no prompt: give one with --prompt TEXT");
-    assert_eq!(end_of(&mut child).code(), Some(1));
+    assert_eq!(end_of(child).code(), Some(1));
 }

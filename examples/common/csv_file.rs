@@ -1,7 +1,6 @@
 //! Tables for other programs: files of comma-separated values.
 
-use super::program::Result;
-use neutreno::run::write_atomically;
+use neutreno::run::{Error, write_atomically};
 use std::path::Path;
 
 /// A table in the making.
@@ -24,9 +23,8 @@ impl CsvFile {
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn write(self, path: &Path) -> Result<()> {
-        let bytes = self.0.into_inner().map_err(|error| error.to_string())?;
-        Ok(write_atomically(path, &bytes)?)
+    pub fn write(self, path: &Path) -> Result<(), Error> {
+        write_atomically(path, &self.0.into_inner().expect("memory takes every row"))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The files of a comparison.
 
+use crate::common::csv_file::{CsvFile, number};
 use neutreno::report::{Paired, Row, SideBySide};
 use neutreno::run::{Error, write_atomically, write_json};
 use serde_json::{Value, json};
@@ -14,7 +15,10 @@ pub fn write(compared: &SideBySide, folder: &Path) -> Result<(), Error> {
         ("differences.csv", differences(compared)),
         ("curves.csv", curves(compared)),
     ] {
-        write_atomically(&folder.join(name), &csv(&lines))?;
+        let [titles, rows @ ..] = &lines[..] else { unreachable!("titles at least") };
+        let mut table = CsvFile::new(titles);
+        rows.iter().for_each(|row| table.row(row));
+        table.write(&folder.join(name))?;
     }
     write_atomically(&folder.join("compare.html"), compared.page().as_bytes())
 }
@@ -87,7 +91,6 @@ fn models(compared: &SideBySide) -> Vec<Vec<String>> {
 fn differences(compared: &SideBySide) -> Vec<Vec<String>> {
     let header =
         ["row", "baseline", "score", "n", "mean", "deviation", "low", "high", "p", "p_corrected"];
-    let number = |number: Option<f64>| number.map_or_else(String::new, |number| number.to_string());
     let line = |paired: &Paired| {
         let interval = paired.spread.interval();
         let numbers = [
@@ -116,15 +119,14 @@ fn curves(compared: &SideBySide) -> Vec<Vec<String>> {
     let mut header: Vec<String> = ["row", "seed", "step"].map(String::from).into();
     header.extend([seen.clone(), "seconds".into(), "train_loss".into(), compared.score.to_owned()]);
     let mut lines = vec![header];
-    let number = |number: f64| if number.is_finite() { number.to_string() } else { String::new() };
     for run in &compared.metrics {
         lines.extend(run.metrics.iter().map(|line| {
             let mut cells = vec![run.variant.clone(), run.seed.to_string(), line.step.to_string()];
             cells.extend([
-                number(line.values.number(&seen)),
-                number(line.seconds),
-                number(line.loss),
-                number(line.values.number(compared.score)),
+                number(Some(line.values.number(&seen))),
+                number(Some(line.seconds)),
+                number(Some(line.loss)),
+                number(Some(line.values.number(compared.score))),
             ]);
             cells
         }));
@@ -138,12 +140,4 @@ fn text(value: &Value) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     }
-}
-
-fn csv(lines: &[Vec<String>]) -> Vec<u8> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    for line in lines {
-        writer.write_record(line).expect("lines are of one length, and memory can be written");
-    }
-    writer.into_inner().expect("memory can be written")
 }

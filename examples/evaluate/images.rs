@@ -118,12 +118,7 @@ fn find(
 
 /// What the model was trained to see, whatever these images are like.
 fn normalization(source: &Source, opened: &OpenedImages) -> Result<Normalization> {
-    let known = opened.preprocessing.as_ref().ok_or_else(|| {
-        format!(
-            "{}: preprocessor_config.json is missing, so it is not known what pictures become",
-            source.folder.display()
-        )
-    })?;
+    let known = opened.known_preprocessing(source)?;
     Ok(Normalization { mean: known.mean.clone(), deviation: known.deviation.clone() })
 }
 

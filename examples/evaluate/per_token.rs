@@ -31,7 +31,7 @@ pub fn write_tokens(
             table.row([&source.name, &variant, &seed, &place, &seen, &number, &shown, &nats]);
         }
     }
-    table.write(path)
+    Ok(table.write(path)?)
 }
 
 fn shown(id: u32, tokenizer: &AnyTokenizer) -> String {

@@ -17,7 +17,7 @@ use common::which::WhichWeights;
 use common::{interrupts, show};
 use names::names;
 use neutreno::engine::Device;
-use neutreno::open::{Found, ImageModel, OpenedImages, Source, Wanted};
+use neutreno::open::{Found, ImageModel, Source, Wanted};
 use neutreno::report::thousands;
 use neutreno::run::write_folder;
 use pictures::{Picture, Pictures, find};
@@ -139,17 +139,13 @@ fn of_model(
     device: &Device,
     progress: &Progress,
 ) -> Result<Vec<serde_json::Value>> {
-    let OpenedImages { model, preprocessing, notices, .. } = ImageModel::open(source, device)?;
-    notices.iter().for_each(|line| progress.line(line));
-    let preprocessing = preprocessing.ok_or_else(|| {
-        format!(
-            "{}: preprocessor_config.json is missing, so it is not known what pictures become",
-            source.folder.display()
-        )
-    })?;
-    let pictures = Pictures::new(files, model.config(), &preprocessing, arguments.ground);
+    let opened = ImageModel::open(source, device)?;
+    opened.notices.iter().for_each(|line| progress.line(line));
+    let preprocessing = opened.known_preprocessing(source)?;
+    let model = &opened.model;
+    let pictures = Pictures::new(files, model.config(), preprocessing, arguments.ground);
     let names = names(files, &arguments.pictures);
-    let mut results = Results::new(source, &model, folder)?;
+    let mut results = Results::new(source, model, folder)?;
     let numbered: Vec<usize> = (0..files.len()).collect();
     for numbers in numbered.chunks(arguments.batch) {
         let read = pictures.read(numbers, arguments.skip_broken, progress)?;

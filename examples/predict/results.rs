@@ -65,7 +65,7 @@ impl<'a> Results<'a> {
             let [red, green, blue] = class_colour(class).map(|part| part.to_string());
             table.row([&class.to_string(), name, &red, &green, &blue]);
         }
-        table.write(&self.folder.join("classes.csv"))
+        Ok(table.write(&self.folder.join("classes.csv"))?)
     }
 
     /// Takes in what a model says of a batch of pictures.

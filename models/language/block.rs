@@ -198,13 +198,14 @@ impl Attention {
         trace: Option<&mut Trace>,
     ) -> Tensor {
         let [batch, time] = [x.shape()[0], x.shape()[1]];
-        let merged = x.linear_merged(&self.layers());
+        let layers = self.layers();
+        let merged = x.linear_merged(&layers);
         let query = if self.key.is_none() {
             let query = merged.reshape([batch, time, usize::MAX, self.head_size]);
             query.rope_by(0, &self.frequencies)
         } else {
             let heads: Vec<usize> =
-                self.layers().iter().map(|layer| layer.outputs() / self.head_size).collect();
+                layers.iter().map(|layer| layer.outputs() / self.head_size).collect();
             let mut parts = merged.split_heads_and_turn(&heads, 0, &self.frequencies).into_iter();
             let [query, key] = [(); 2].map(|()| parts.next().expect("queries and keys"));
             *shared = Shared(Some((key, first_value.of_layer(parts.next(), &self.mixing))));

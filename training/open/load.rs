@@ -21,10 +21,7 @@ pub fn language_model(
     settings: &LoadSettings,
 ) -> Result<Loaded, Error> {
     // Checkpoints have their files elsewhere, and averages their own names in them.
-    let weights = source.of_run.as_ref().map(|of_run| {
-        let Weights { path, average, .. } = &of_run.weights;
-        (path.as_path(), if *average { "average." } else { "" })
-    });
+    let weights = source.of_run.as_ref().map(|of_run| of_run.weights.file());
     Ok(LanguageModel::load_with(&source.folder, device, &LoadSettings { weights, ..*settings })?)
 }
 
@@ -46,6 +43,21 @@ pub struct OpenedImages {
     pub preprocessing: Option<Preprocessing>,
     /// What a user should know, a line each.
     pub notices: Vec<String>,
+}
+
+impl OpenedImages {
+    /// What it is given instead of a picture's bytes; `source` is where it was found.
+    ///
+    /// # Errors
+    /// If that is not known.
+    pub fn known_preprocessing(&self, source: &Source) -> Result<&Preprocessing, Error> {
+        self.preprocessing.as_ref().ok_or_else(|| {
+            Error::Settings(format!(
+                "{}: preprocessor_config.json is missing, so it is not known what pictures become",
+                source.folder.display()
+            ))
+        })
+    }
 }
 
 impl ImageModel {

@@ -117,6 +117,18 @@ pub struct Weights {
     pub average: bool,
 }
 
+impl Weights {
+    /// The file, and what stands before the names of its tensors.
+    pub fn file(&self) -> (&Path, &'static str) {
+        (&self.path, tensor_prefix(self.average))
+    }
+}
+
+/// What stands before the names of tensors in a file of weights, which may be those of a running average.
+pub(crate) fn tensor_prefix(average: bool) -> &'static str {
+    if average { "average." } else { "" }
+}
+
 /// The weights of the newest whole checkpoint of a model, those that would be scored; `None` without
 /// one.
 pub fn newest_weights(folder: &ModelFolder) -> Option<Weights> {

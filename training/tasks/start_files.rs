@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::open::{Found, Source, Wanted};
+use crate::run::checkpoint::tensor_prefix;
 use crate::run::disk::hash_file;
 use crate::run::{self, FILES, Use, Weights, name_from_json, name_to_json};
 use serde::Serialize;
@@ -75,8 +76,7 @@ impl StartFiles {
     /// its tensors.
     pub fn weights(&self) -> Option<(PathBuf, &'static str)> {
         let weights = self.weights.as_ref();
-        weights
-            .map(|(path, average)| (self.folder.join(path), if *average { "average." } else { "" }))
+        weights.map(|(path, average)| (self.folder.join(path), tensor_prefix(*average)))
     }
 
     /// Finds out whether the folder is as it was when the run began.

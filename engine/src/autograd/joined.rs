@@ -18,9 +18,8 @@ impl Tensor {
     pub(crate) fn joined(parts: &[&Tensor]) -> Option<Tensor> {
         let mut whole = Tensor::adjacent(parts)?;
         if is_recording(parts) {
-            let variables: Option<Vec<Variable>> =
-                parts.iter().map(|part| part.variable.clone()).collect();
-            let slots = variables?.iter().map(|variable| variable.slot).collect();
+            let slots = parts.iter().map(|part| part.variable.as_ref().map(|leaf| leaf.slot));
+            let slots = slots.collect::<Option<_>>()?;
             let record = Record {
                 inputs: parts.iter().map(|part| part.variable.clone()).collect(),
                 saved: Saved::new([], parts),

@@ -4,7 +4,7 @@ use super::ImageSettings;
 use crate::data::images::ImageData;
 use crate::engine::{Device, Parameters};
 use crate::error::Error;
-use crate::run::{RunFolder, Use};
+use crate::run::{RunFolder, Use, Weights};
 use crate::tasks::start_files::{FROM, StartFiles, find};
 use crate::vision::{VisionConfig, VisionOrigin, VisionTransfer};
 use serde_json::Value;
@@ -26,10 +26,7 @@ impl ImageStart {
     /// If there is no such folder, or no model of images in it; if its files are not what a run wrote.
     pub fn open(path: &Path, weights: Use) -> Result<(ImageStart, Vec<String>), Error> {
         let source = find(path, weights)?;
-        let checkpoint = source.checkpoint();
-        let file = checkpoint
-            .map(|weights| (weights.path.as_path(), if weights.average { "average." } else { "" }));
-        let origin = VisionOrigin::open(&source.folder, file)?;
+        let origin = VisionOrigin::open(&source.folder, source.checkpoint().map(Weights::file))?;
         let files = StartFiles::of(&source, origin.files())?;
         let notices = origin.notices().to_vec();
         Ok((ImageStart { config: origin.config().clone(), files }, notices))
@@ -104,8 +101,21 @@ impl ImageStart {
         VisionTransfer::new(&self.config, config)
     }
 
+    /// A new model and its parameters, with what it has in common with what it starts from, if it does.
+    pub(in crate::tasks) fn begin<M>(
+        start: Option<&ImageStart>,
+        config: &VisionConfig,
+        (seed, device): (u64, &Device),
+        build: impl Fn(&mut crate::engine::Builder) -> M,
+    ) -> Result<(M, Parameters), Error> {
+        match start {
+            Some(start) => start.fill(config, (seed, device), build),
+            None => Ok(Parameters::build(device, seed, build)),
+        }
+    }
+
     /// Overwrites what a new model has in common with it.
-    pub(in crate::tasks) fn fill<M>(
+    fn fill<M>(
         &self,
         config: &VisionConfig,
         (seed, device): (u64, &Device),

@@ -6,7 +6,7 @@ use crate::data::tokenizer::Tokenizer;
 use crate::engine::{Device, Parameters};
 use crate::error::Error;
 use crate::language::{LanguageModel, LanguageModelConfig, Origin};
-use crate::run::{RunFolder, Use};
+use crate::run::{RunFolder, Use, Weights};
 use crate::tasks::start_files::{FROM, StartFiles, find};
 use serde_json::Value;
 use std::path::Path;
@@ -63,10 +63,7 @@ impl Start {
     /// there.
     pub fn open(path: &Path, weights: Use) -> Result<StartFolder, Error> {
         let source = find(path, weights)?;
-        let file = source
-            .checkpoint()
-            .map(|weights| (weights.path.as_path(), if weights.average { "average." } else { "" }));
-        let origin = Origin::open_with(&source.folder, file)?;
+        let origin = Origin::open_with(&source.folder, source.checkpoint().map(Weights::file))?;
         let config = origin.config().clone();
         let files = StartFiles::of(&source, origin.files())?;
         let tokenizer = tokenizer(&source.folder)?;

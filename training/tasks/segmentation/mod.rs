@@ -218,10 +218,7 @@ impl Task for ImageSegmentation {
         device: &Device,
     ) -> Result<(ImageSegmenter, Parameters), Error> {
         let build = |builder: &mut Builder| self.build(config, builder);
-        match &self.start {
-            Some(start) => start.fill(config, (seed, device), build),
-            None => Ok(Parameters::build(device, seed, build)),
-        }
+        ImageStart::begin(self.start.as_ref(), config, (seed, device), build)
     }
 
     fn check_start(&self) -> Result<(), Error> {
