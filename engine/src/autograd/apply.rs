@@ -1,7 +1,7 @@
 //! Running ops, and recording them.
 
 use super::context::GradientContext;
-use super::graph::{Node, Step};
+use super::node::{Node, Step};
 use super::op::{Op, Saves};
 use super::record::{Record, Saved};
 use crate::computation::Computation;

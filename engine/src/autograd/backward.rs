@@ -2,7 +2,7 @@
 
 use super::context::GradientContext;
 use super::gradients::{Gradients, Sums};
-use super::graph::{Kind, Node, WayBack};
+use super::node::{Kind, Node, WayBack};
 use crate::device::Origin;
 use crate::{Error, Result, Tensor};
 use std::collections::BinaryHeap;

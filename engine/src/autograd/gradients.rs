@@ -29,7 +29,7 @@ pub struct Gradients {
 impl Gradients {
     /// The gradient of a leaf, of the leaf's shape, as a constant; `None` if none reached it.
     pub(crate) fn constant(&self, leaf: &Tensor) -> Option<Tensor> {
-        let sum = self.sums.0.get(&leaf.variable.as_ref()?.slot)?;
+        let sum = self.sums.of.get(&leaf.variable.as_ref()?.slot)?;
         sum.written.then(|| sum.tensor.reshape(leaf.shape()))
     }
 
@@ -58,8 +58,8 @@ impl Gradients {
     #[must_use]
     #[track_caller]
     pub fn and(mut self, other: Gradients) -> Gradients {
-        for (slot, sum) in other.sums.0 {
-            let taken = self.sums.0.insert(slot, sum).is_some();
+        for (slot, sum) in other.sums.of {
+            let taken = self.sums.of.insert(slot, sum).is_some();
             assert!(!taken, "both hold gradients of the same parameters");
         }
         self.flat.extend(other.flat);
@@ -68,14 +68,14 @@ impl Gradients {
 
     /// Forgets all sums; memory given from outside is kept and overwritten next.
     pub fn clear(&mut self) {
-        self.sums.0.retain(|_, sum| sum.fixed);
-        self.sums.0.values_mut().for_each(|sum| sum.written = false);
+        self.sums.of.retain(|_, sum| sum.fixed);
+        self.sums.of.values_mut().for_each(|sum| sum.written = false);
     }
 
     /// Has the gradient of `leaf` made in the memory of `tensor`.
     pub(crate) fn provide(&mut self, leaf: &Tensor, tensor: Tensor) {
         if let Some(variable) = &leaf.variable {
-            self.sums.0.insert(variable.slot, Sum { tensor, written: false, fixed: true });
+            self.sums.of.insert(variable.slot, Sum { tensor, written: false, fixed: true });
         }
     }
 
@@ -96,7 +96,14 @@ pub(super) type Slot = (u64, usize);
 
 /// The sums of gradients so far, by what they are gradients of.
 #[derive(Default)]
-pub(super) struct Sums(HashMap<Slot, Sum>);
+pub(super) struct Sums {
+    of: HashMap<Slot, Sum>,
+    /// Who looks at each sum that is complete, if someone does.
+    watch: Option<Watch>,
+}
+
+/// What looks at complete sums.
+pub(super) type Watch = Box<dyn FnMut(Slot, &Tensor) + Send + Sync>;
 
 /// A gradient in the making.
 struct Sum {
@@ -117,13 +124,28 @@ impl Sum {
 impl Sums {
     /// Gives up a sum that is complete.
     pub fn take(&mut self, slot: Slot) -> Option<Tensor> {
-        self.0.remove(&slot).map(|sum| sum.tensor)
+        let tensor = self.of.remove(&slot)?.tensor;
+        if let Some(watch) = &mut self.watch {
+            watch(slot, &tensor);
+        }
+        Some(tensor)
+    }
+
+    /// Has `watch` look at each sum that is complete from here on, but for those of leaves; or nobody.
+    pub fn watch(&mut self, watch: Option<Watch>) {
+        self.watch = watch;
+    }
+
+    /// Those that hold something.
+    pub fn iter(&self) -> impl Iterator<Item = (Slot, &Tensor)> {
+        let written = self.of.iter().filter(|(_, sum)| sum.written);
+        written.map(|(slot, sum)| (*slot, &sum.tensor))
     }
 
     /// The memory in which a kernel may make its part of a sum, and whether it has to add to what
     /// is there; `None` if it has to make it elsewhere, to be added by [`Sums::add`].
     pub fn memory(&self, variable: &Variable, can_add: bool) -> Option<(Tensor, bool)> {
-        let Some(sum) = self.0.get(&variable.slot) else {
+        let Some(sum) = self.of.get(&variable.slot) else {
             return self.memory_of_parts(variable, can_add);
         };
         let fits = if sum.written { can_add && sum.is_ours() } else { sum.fixed };
@@ -132,7 +154,7 @@ impl Sums {
 
     /// The same of tensors that are one, if memory was given for the gradient of each, one after another.
     fn memory_of_parts(&self, variable: &Variable, can_add: bool) -> Option<(Tensor, bool)> {
-        let sums = variable.parts.as_ref()?.iter().map(|slot| self.0.get(slot));
+        let sums = variable.parts.as_ref()?.iter().map(|slot| self.of.get(slot));
         let sums: Vec<&Sum> = sums.collect::<Option<_>>()?;
         let written = sums[0].written;
         let alike = sums.iter().all(|sum| sum.fixed && sum.written == written);
@@ -146,7 +168,7 @@ impl Sums {
         if self.made_in_parts(variable, &tensor) {
             return;
         }
-        match self.0.get_mut(&variable.slot) {
+        match self.of.get_mut(&variable.slot) {
             Some(sum) if sum.tensor.shares_memory(&tensor) => sum.written = true,
             _ => self.add(variable, tensor),
         }
@@ -155,12 +177,12 @@ impl Sums {
     /// Whether it was made in the memory of the gradients of tensors that are one; these then are there.
     fn made_in_parts(&mut self, variable: &Variable, tensor: &Tensor) -> bool {
         let Some(slots) = &variable.parts else { return false };
-        let first = self.0.get(&slots[0]);
+        let first = self.of.get(&slots[0]);
         if !first.is_some_and(|sum| sum.fixed && sum.tensor.shares_memory(tensor)) {
             return false;
         }
         for slot in &**slots {
-            self.0.get_mut(slot).expect("all were there").written = true;
+            self.of.get_mut(slot).expect("all were there").written = true;
         }
         true
     }
@@ -168,8 +190,8 @@ impl Sums {
     /// Adds a part, without a copy if possible.
     pub fn add(&mut self, variable: &Variable, tensor: Tensor) {
         let slot = variable.slot;
-        let Some(sum) = self.0.get_mut(&slot) else {
-            self.0.insert(slot, Sum { tensor, written: true, fixed: false });
+        let Some(sum) = self.of.get_mut(&slot) else {
+            self.of.insert(slot, Sum { tensor, written: true, fixed: false });
             return;
         };
         let tensor = tensor.into_shape(sum.tensor.shape());

@@ -1,7 +1,7 @@
 //! Tensors that follow each other in memory, as one: so that one op serves what several would.
 
 use super::context::GradientContext;
-use super::graph::{Node, Step};
+use super::node::{Node, Step};
 use super::record::{Record, Saved};
 use crate::autograd::is_recording;
 use crate::tensor::Variable;

@@ -5,7 +5,7 @@
 use super::apply::no_grad;
 use super::backward::visit;
 use super::context::GradientContext;
-use super::graph::{Node, Step};
+use super::node::{Node, Step};
 use super::record::{Record, Saved};
 use crate::computation::Computation;
 use crate::{Result, Tensor};

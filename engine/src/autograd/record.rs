@@ -1,5 +1,6 @@
 //! What a node remembers of its inputs and outputs.
 
+use super::node::Node;
 use crate::tensor::Variable;
 use crate::{Device, Shape, Tensor};
 
@@ -14,9 +15,16 @@ pub(super) struct Record {
 
 /// The values that an op saved: first the inputs it named, then the outputs.
 pub struct Saved {
-    /// Each with how often its memory had been written then.
-    tensors: Vec<(Tensor, u64)>,
+    values: Vec<Value>,
     shapes: Vec<Shape>,
+}
+
+struct Value {
+    tensor: Tensor,
+    /// How often its memory had been written then.
+    version: u64,
+    /// Whether it is a leaf, whose memory is there with or without the graph.
+    is_leaf: bool,
 }
 
 impl Saved {
@@ -25,14 +33,20 @@ impl Saved {
         values: impl IntoIterator<Item = &'a Tensor>,
         inputs: &[&Tensor],
     ) -> Saved {
-        let tensors =
-            values.into_iter().map(|tensor| (tensor.detach(), tensor.version())).collect();
-        Saved { tensors, shapes: inputs.iter().map(|input| input.shape()).collect() }
+        let value = |tensor: &Tensor| Value {
+            tensor: tensor.detach(),
+            version: tensor.version(),
+            is_leaf: tensor.variable.as_ref().is_some_and(Node::is_leaf),
+        };
+        Saved {
+            values: values.into_iter().map(value).collect(),
+            shapes: inputs.iter().map(|input| input.shape()).collect(),
+        }
     }
 
     /// Saved value number `index`.
     pub fn get(&self, index: usize) -> &Tensor {
-        &self.tensors[index].0
+        &self.values[index].tensor
     }
 
     /// How many inputs the op had.
@@ -47,6 +61,11 @@ impl Saved {
 
     /// Whether nothing that was saved has been changed since.
     pub(super) fn is_intact(&self) -> bool {
-        self.tensors.iter().all(|(tensor, version)| tensor.version() == *version)
+        self.values.iter().all(|value| value.tensor.version() == value.version)
+    }
+
+    /// What takes memory because it was saved: all but leaves.
+    pub(super) fn kept(&self) -> impl Iterator<Item = &Tensor> {
+        self.values.iter().filter(|value| !value.is_leaf).map(|value| &value.tensor)
     }
 }
