@@ -13,14 +13,14 @@ use std::sync::{Arc, Mutex};
 /// use neutreno_engine::autograd::Graph;
 /// use neutreno_engine::{Device, Tensor};
 /// let x = Tensor::new(&[3.0, 4.0], [2], &Device::cpu()).tracked();
-/// let loss = (&x * &x).mean_all();
+/// let loss = (&x * &x).sum_all();
 /// let mut graph = Graph::of(&loss)?.with_name("x", &x);
 /// let names: Vec<&str> = graph.nodes().iter().map(|node| node.name.as_str()).collect();
-/// assert_eq!(names, ["x", "multiply", "mean"]);
+/// assert_eq!(names, ["x", "multiply", "sum"]);
 ///
 /// let gradients = graph.backward(&loss)?; // as `loss.backward()`
-/// assert_eq!(gradients.get(&x).unwrap().to_vec()?, [3.0, 4.0]);
-/// assert_eq!(graph.nodes()[0].gradient_norms, [Some(5.0)]);
+/// assert_eq!(gradients.get(&x).unwrap().to_vec()?, [6.0, 8.0]);
+/// assert_eq!(graph.nodes()[0].gradient_norms, [Some(10.0)]);
 /// assert!(graph.svg().starts_with("<svg"));
 /// # Ok::<(), neutreno_engine::Error>(())
 /// ```
@@ -114,10 +114,11 @@ impl Graph {
     /// ```
     /// use neutreno_engine::autograd::Graph;
     /// use neutreno_engine::{Device, Initial, Parameters, Tensor};
-    /// let (weight, parameters) = Parameters::build(&Device::cpu(), 1, |builder| {
+    /// let device = Device::cpu();
+    /// let (weight, parameters) = Parameters::build(&device, 1, |builder| {
     ///     builder.parameter("weight", [2, 3], Initial::Ones, true)
     /// });
-    /// let x = Tensor::zeros([4, 3], &Device::cpu());
+    /// let x = Tensor::zeros([4, 3], &device);
     /// let graph = Graph::of(&x.linear(&weight, None).sum_all())?.with_names(parameters.iter());
     /// assert!(graph.svg().contains("weight"));
     /// # Ok::<(), neutreno_engine::Error>(())
