@@ -6,6 +6,7 @@ use super::machine::Machine;
 use super::mask::Mask;
 use super::program::{Access, Register, Root};
 use super::shadow::Conflict;
+use super::trace::Does;
 
 impl Machine<'_, '_> {
     /// Loads a value into registers from `to` on.
@@ -20,6 +21,7 @@ impl Machine<'_, '_> {
             Root::Registers(first) => self.load_registers(access, first, to, &places, inside),
             Root::Variable(variable) => {
                 self.count(access, variable, &places, inside, false);
+                self.trace(access, variable, &places, inside, Does::Read);
                 self.load_memory(access, variable, to, &places, inside);
             }
         }
@@ -46,6 +48,7 @@ impl Machine<'_, '_> {
             }
             Root::Variable(variable) => {
                 self.count(access, variable, &places, inside, true);
+                self.trace(access, variable, &places, inside, Does::Write);
                 self.store_memory(access, variable, from, &places, inside);
             }
         }
@@ -192,6 +195,9 @@ impl Machine<'_, '_> {
     fn report(&mut self, access: &Access, does: &str, conflicts: &[(usize, usize, Conflict)]) {
         let (name, [x, y]) = (&access.name, self.group);
         for (lane, at, conflict) in conflicts {
+            if let Some(tracer) = &mut self.tracer {
+                tracer.race(*lane, *at);
+            }
             let (fault, other) = match conflict {
                 Conflict::WrittenBy(other) => (Fault::Race, format!("lane {other} wrote")),
                 Conflict::ReadBy(other) => (Fault::Race, format!("lane {other} read")),
@@ -209,6 +215,13 @@ impl Machine<'_, '_> {
                 )
             });
         }
+    }
+
+    /// Writes down what an access touches, if that is wanted.
+    fn trace(&mut self, access: &Access, variable: u32, places: &[u32], inside: Mask, does: Does) {
+        let Some(tracer) = &mut self.tracer else { return };
+        let of_lane = |lane| access.components.iter().map(move |part| (lane, places[lane] + part));
+        tracer.access(variable, access.line, does, inside.lanes().flat_map(of_lane));
     }
 
     /// Counts an access as instructions of up to four words.

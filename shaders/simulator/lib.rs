@@ -1,5 +1,5 @@
-//! Runs the WGSL shaders of neutreno on the host, looks for faults that no compiler sees, and counts what
-//! they cost.
+//! Runs the WGSL shaders of neutreno on the host, looks for faults that no compiler sees, counts what they
+//! cost, and tells who touched what.
 //!
 //! A GPU runs thousands of invocations of a shader at once, in workgroups. Within a workgroup they can wait
 //! for each other, at a barrier; apart from that nothing says which comes first. A shader that relies on more
@@ -76,11 +76,13 @@ mod run;
 mod shadow;
 mod source;
 mod statements;
+mod trace;
 mod values;
 mod wrapping;
 
 pub use counts::Counts;
 pub use findings::{Fault, Finding};
+pub use trace::{Does, Touch, Trace, Traced};
 
 use compile::compile;
 use findings::Findings;
@@ -93,8 +95,9 @@ use program::Program;
 use source::Source;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
+use trace::Tracer;
 
-/// Executes dispatches, notes what is wrong with them, and counts if it is to.
+/// Executes dispatches, notes what is wrong with them, and counts and traces if it is to.
 ///
 /// # Panics
 /// Where a shader is not valid, does what the simulator does not know, is not given what it takes, or has a
@@ -102,6 +105,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 #[derive(Default)]
 pub struct Simulator {
     is_counting: bool,
+    is_tracing: bool,
     programs: Mutex<HashMap<(Shader, String, u32), Arc<Program>>>,
     notes: Mutex<Notes>,
 }
@@ -110,6 +114,7 @@ pub struct Simulator {
 struct Notes {
     findings: Findings,
     counts: BTreeMap<String, Counts>,
+    traces: Vec<Trace>,
 }
 
 impl Simulator {
@@ -137,6 +142,27 @@ impl Simulator {
         Simulator { is_counting: true, ..Simulator::default() }
     }
 
+    /// One that counts and also writes down who touched what. That takes 40 bytes for each word that a lane
+    /// reads or writes, so it is for small dispatches.
+    ///
+    /// ```
+    /// use neutreno_engine::gpu::Class;
+    /// use neutreno_engine::{Device, Tensor};
+    /// use neutreno_simulator::{Does, Simulator};
+    /// use std::sync::Arc;
+    /// let simulator = Arc::new(Simulator::tracing());
+    /// let device = Device::simulated(simulator.clone(), Class::HARDWARE);
+    /// Tensor::zeros([3], &device).exp();
+    /// let traces = simulator.take_traces();
+    /// let trace = traces.last().expect("a dispatch");
+    /// assert_eq!(trace.entry_point, "exp_forward");
+    /// let written = trace.touches.iter().filter(|touch| touch.does == Does::Write);
+    /// assert_eq!(written.map(|touch| (touch.lane, touch.word)).collect::<Vec<_>>(), [(0, 0), (1, 1), (2, 2)]);
+    /// ```
+    pub fn tracing() -> Simulator {
+        Simulator { is_counting: true, is_tracing: true, ..Simulator::default() }
+    }
+
     /// What was found since this was asked last. What happens again at a line of an entry point is counted
     /// there, and told once.
     pub fn take_findings(&self) -> Vec<Finding> {
@@ -147,6 +173,12 @@ impl Simulator {
     /// there are only zeros.
     pub fn take_counts(&self) -> BTreeMap<String, Counts> {
         std::mem::take(&mut self.notes().counts)
+    }
+
+    /// The traces of the dispatches that were run since this was asked last, in their order. There are none
+    /// without tracing.
+    pub fn take_traces(&self) -> Vec<Trace> {
+        std::mem::take(&mut self.notes().traces)
     }
 
     fn notes(&self) -> MutexGuard<'_, Notes> {
@@ -187,11 +219,17 @@ impl Execute for Simulator {
         let memory = Memory::new(&program, execution);
         let memory = memory.unwrap_or_else(|what| panic!("{}, {name}: {what}", program.file));
         let mut machine = Machine::new(&program, memory, &mut findings, self.is_counting);
+        if self.is_tracing {
+            let words = (0..).map(|variable| machine.memory.size(variable));
+            machine.tracer = Some(Tracer::new(&program, words));
+        }
         machine.run(grid, uniforms);
+        let traced = machine.tracer.map(Tracer::end);
         let counted = machine.counts.unwrap_or_default();
         let mut notes = self.notes();
         notes.findings.join(findings);
         *notes.counts.entry(name).or_default() += counted;
+        notes.traces.extend(traced);
     }
 }
 

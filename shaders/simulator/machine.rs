@@ -5,6 +5,7 @@ use super::findings::{Fault, Findings};
 use super::mask::Mask;
 use super::memory::Memory;
 use super::program::{Program, Register};
+use super::trace::Tracer;
 use super::wrapping::Wrapped;
 
 pub struct Machine<'p, 'm> {
@@ -23,6 +24,8 @@ pub struct Machine<'p, 'm> {
     pub findings: &'m mut Findings,
     /// What is counted, if it is.
     pub counts: Option<Counts>,
+    /// What accesses are written down, if they are.
+    pub tracer: Option<Tracer>,
     /// The number of the workgroup in x and y.
     pub group: [u32; 2],
     /// Of the functions that are being run, the lanes that have returned from them.
@@ -51,6 +54,7 @@ impl<'p, 'm> Machine<'p, 'm> {
             memory,
             findings,
             counts: is_counting.then(Counts::default),
+            tracer: None,
             group: [0; 2],
             returned: Vec::new(),
             broken: Vec::new(),

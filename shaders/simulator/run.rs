@@ -52,6 +52,9 @@ impl<'p> Machine<'p, '_> {
         if let Some(counts) = &mut self.counts {
             counts.workgroups += 1;
         }
+        if let Some(tracer) = &mut self.tracer {
+            tracer.begin_group(self.group);
+        }
         self.steps(&self.program.body, self.all);
     }
 
@@ -155,6 +158,9 @@ impl<'p> Machine<'p, '_> {
         self.memory.barrier(workgroup, storage);
         if let Some(counts) = &mut self.counts {
             counts.barriers += 1;
+        }
+        if let Some(tracer) = &mut self.tracer {
+            tracer.barrier();
         }
     }
 

@@ -2,13 +2,14 @@
 
 use neutreno_engine::device::{Bound, Execute, Execution};
 use neutreno_engine::gpu::Shader;
-use neutreno_simulator::{Counts, Fault, Finding, Simulator};
+use neutreno_simulator::{Counts, Fault, Finding, Simulator, Trace};
 
 /// What came of a run.
 pub struct Outcome {
     pub findings: Vec<Finding>,
     pub counts: Counts,
     pub written: Vec<u32>,
+    pub trace: Trace,
 }
 
 /// What the entry point `test` of a shader does in a dispatch. The text gets what all have before it: x is
@@ -55,7 +56,7 @@ impl Dispatch {
     }
 
     pub fn run(mut self) -> Outcome {
-        let simulator = Simulator::counting();
+        let simulator = Simulator::tracing();
         let mut written = vec![0; self.y];
         let bindings = vec![
             Bound { buffer: 0, offset: 0, size: self.x.len(), is_output: false },
@@ -71,7 +72,8 @@ impl Dispatch {
             lanes: 32,
         });
         let counts = simulator.take_counts()["test"];
-        Outcome { findings: simulator.take_findings(), counts, written }
+        let trace = simulator.take_traces().remove(0);
+        Outcome { findings: simulator.take_findings(), counts, written, trace }
     }
 
     /// That this fault is found, and no other, at the line with this text, and what is said of it.
