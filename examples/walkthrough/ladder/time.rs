@@ -1,0 +1,87 @@
+//! A GPU that runs what a card runs, and a clock on it.
+
+use crate::common::Chapter;
+use crate::rungs::PEAK;
+use neutreno::engine::gpu::Class;
+use neutreno::engine::{Cost, Device, Result, Tensor, device};
+use std::time::Duration;
+
+/// A GPU, and how often it runs what is timed.
+pub struct Clock {
+    pub device: Device,
+    pub is_software: bool,
+    repeats: usize,
+}
+
+/// The least time of some runs, and the work of one.
+#[derive(Clone, Copy)]
+pub struct Timed {
+    pub time: Duration,
+    cost: Cost,
+}
+
+impl Timed {
+    pub fn milliseconds(&self) -> f64 {
+        1e3 * self.time.as_secs_f64()
+    }
+
+    /// Billions of operations in a second.
+    pub fn rate(&self) -> f64 {
+        1e-9 * self.cost.flops as f64 / self.time.as_secs_f64()
+    }
+}
+
+impl Clock {
+    /// The GPU of `--device`, or the best that is real hardware; none where there is none. A software
+    /// adapter is opened as hardware, so that the engine runs there what it runs on a card.
+    pub fn open(chapter: &Chapter) -> Result<Option<Clock>> {
+        let device = chapter.device("auto");
+        if device.kind() != "gpu" {
+            return Ok(None);
+        }
+        let is_it = |found: &device::DeviceDescription| device.name().starts_with(&found.name);
+        let software = device::list().iter().position(|found| found.is_software() && is_it(found));
+        let device = match software {
+            Some(index) => Device::open_as(&format!("gpu:{index}"), Class::HARDWARE)?,
+            None => device,
+        };
+        let repeats = chapter.pick(5, 2);
+        Ok(Some(Clock { device, is_software: software.is_some(), repeats }))
+    }
+
+    // ANCHOR: time
+    /// The least time of each of several kernels, which take turns: what disturbs one disturbs all.
+    pub fn time(&self, kernels: &[&dyn Fn() -> Tensor]) -> Vec<Timed> {
+        let run = |kernel: &dyn Fn() -> Tensor| {
+            self.device.start_profile();
+            kernel();
+            let told = self.device.stop_profile().remove(0);
+            Timed { time: told.time, cost: told.cost }
+        };
+        // The first round is for compiling.
+        let mut least: Vec<Timed> = kernels.iter().map(|kernel| run(kernel)).collect();
+        for round in 0..self.repeats {
+            for (least, kernel) in least.iter_mut().zip(kernels) {
+                let now = run(kernel);
+                if round == 0 || now.time < least.time {
+                    *least = now;
+                }
+            }
+        }
+        least
+    }
+    // ANCHOR_END: time
+
+    /// What multiply-adds alone reach, in billions of operations in a second.
+    pub fn peak(&self) -> f64 {
+        let x = Tensor::zeros([512, 512], &self.device);
+        let mut rounds = 100;
+        loop {
+            let timed = self.time(&[&|| PEAK.work(&x, rounds)])[0];
+            if timed.time > Duration::from_millis(5) || rounds > 100_000 {
+                return timed.rate();
+            }
+            rounds *= 10;
+        }
+    }
+}
