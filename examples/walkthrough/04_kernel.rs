@@ -4,12 +4,13 @@
 #[path = "common/mod.rs"]
 mod common;
 
-use common::Chapter;
+use common::{Chapter, charts};
 use neutreno::engine::autograd::{GradientContext, Op, Saved, Saves, apply};
 use neutreno::engine::device::{View, ViewMut, list};
 use neutreno::engine::gpu::{Binding, Class, Recorder, Shader};
 use neutreno::engine::{Device, Kernel, Result, Shape, Tensor, uniforms};
-use neutreno_simulator::Simulator;
+use neutreno_simulator::{Does, Simulator};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// As many numbers as no workgroups of 64 fill.
@@ -106,12 +107,23 @@ fn print_findings(simulator: &Simulator) {
 
 fn show(what: &str, numbers: &[f32]) {
     let first: Vec<String> = numbers.iter().take(6).map(ToString::to_string).collect();
-    println!(
-        "{what}: {} numbers, {}, ..., {}",
-        numbers.len(),
-        first.join(", "),
-        numbers[numbers.len() - 1]
-    );
+    let last = numbers.last().copied().unwrap_or_default();
+    println!("{what}: {} numbers, {}, ..., {last}", numbers.len(), first.join(", "));
+}
+
+/// What the lanes of the first workgroup do to its memory in the last dispatch, access by access: 2 where one
+/// writes, 1 where it reads.
+fn accesses(simulator: &Simulator) -> Vec<Vec<f64>> {
+    let Some(trace) = simulator.take_traces().pop() else { return Vec::new() };
+    let mut rows = BTreeMap::new();
+    for touch in &trace.touches {
+        let is_shared = trace.variables[touch.variable as usize].binding.is_none();
+        if is_shared && touch.workgroup == [0, 0] {
+            let row = rows.entry(touch.step).or_insert_with(|| vec![0.0; 64]);
+            row[touch.lane as usize] = if touch.does == Does::Write { 2.0 } else { 1.0 };
+        }
+    }
+    rows.into_values().collect()
 }
 
 fn main() -> Result<()> {
@@ -119,7 +131,7 @@ fn main() -> Result<()> {
     let expected = run(SQUARE, &count_up(&Device::cpu())).to_vec()?;
 
     // ANCHOR: simulated
-    let simulator = Arc::new(Simulator::new());
+    let simulator = Arc::new(Simulator::tracing());
     let simulated = Device::simulated(simulator.clone(), Class::HARDWARE);
     let x = count_up(&simulated);
     // ANCHOR_END: simulated
@@ -139,12 +151,16 @@ fn main() -> Result<()> {
 
     chapter.section("A sum");
     show("sums of workgroups", &run(SUM, &x).to_vec()?);
+    let rows = accesses(&simulator);
+    let title = "A workgroup's memory during a sum";
+    let svg = charts::heat_map(title, "accesses: dark writes, light reads", "lanes", &rows);
     println!(
         "sum: {}; by the formula n (n + 1) / 2: {}",
         total(SUM, &x)?,
         NUMBERS * (NUMBERS + 1) / 2
     );
     print_findings(&simulator);
+    chapter.picture("04_sum.svg", &svg);
 
     chapter.section("A race");
     println!("sum: {}", total(RACE, &x)?);
@@ -158,11 +174,11 @@ fn on_a_gpu(chapter: &Chapter, expected: &[f32]) -> Result<()> {
     chapter.section("On a GPU");
     let device = chapter.device("auto");
     if device.kind() != "gpu" {
-        let software: Vec<String> = list().iter().map(|found| found.name.clone()).collect();
         println!("There is no GPU here that is real hardware, so this part is left out.");
-        println!(
-            "Software that acts as one: {software:?}; --device and a part of its name takes it."
-        );
+        for found in list() {
+            println!("Software that acts as one is here, {}:", found.name);
+            println!("add --device and three letters or more of its name, as in --device llvmpipe");
+        }
         return Ok(());
     }
     let x = count_up(&device);
