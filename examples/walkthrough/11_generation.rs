@@ -18,11 +18,11 @@ use writers::{CONTEXT, learn, milliseconds, untrained};
 const WIDTH: usize = 32; // of one layer of attention, by hand
 const HEADS: usize = 2;
 
-// ANCHOR: layer
 /// One layer of attention: what makes queries, keys and values of tokens x (time, width).
 struct Layer([Tensor; 3]);
 
 impl Layer {
+    // ANCHOR: layer
     /// Queries, keys and values of tokens of which the first stands at this position.
     fn project(&self, x: &Tensor, position: usize) -> [Tensor; 3] {
         let shape = [1, x.shape()[0], HEADS, WIDTH / HEADS];
@@ -44,8 +44,8 @@ impl Layer {
         let joined = |kept: &[Tensor]| Tensor::concatenate(&kept.iter().collect::<Vec<_>>(), 1);
         q.attention(&joined(keys), &joined(values), None, true)
     }
+    // ANCHOR_END: layer
 }
-// ANCHOR_END: layer
 
 /// Whether numbers are the same but for rounding.
 fn compare(a: &Tensor, b: &Tensor) -> Result<&'static str> {
@@ -71,7 +71,6 @@ fn layer(device: &Device) -> Result<()> {
     Ok(())
 }
 
-// ANCHOR: without
 /// Goes on with a text: for each new token all that there are go through the model.
 fn write_without(
     model: &LanguageModel,
@@ -79,16 +78,16 @@ fn write_without(
     count: usize,
     mut draw: impl FnMut(&[f32]) -> u32,
 ) -> Result<Vec<u32>> {
+    // ANCHOR: without
     for _ in 0..count {
         let ids = Ids::new(tokens.clone(), [1, tokens.len()]);
         let logits = model.next_logits(&ids, &[tokens.len() - 1]).to_vec()?;
         tokens.push(draw(&logits));
     }
+    // ANCHOR_END: without
     Ok(tokens)
 }
-// ANCHOR_END: without
 
-// ANCHOR: with
 /// The same with a cache: only tokens that are not in it yet go through the model.
 fn write_with(
     model: &LanguageModel,
@@ -96,6 +95,7 @@ fn write_with(
     count: usize,
     mut draw: impl FnMut(&[f32]) -> u32,
 ) -> Result<Vec<u32>> {
+    // ANCHOR: with
     let mut cache = KeyValueCache::new(model.config(), 1, CONTEXT, Precision::F32, model.device())?;
     let mut seen = 0;
     for _ in 0..count {
@@ -103,9 +103,9 @@ fn write_with(
         seen = tokens.len();
         tokens.push(draw(&logits));
     }
+    // ANCHOR_END: with
     Ok(tokens)
 }
-// ANCHOR_END: with
 
 /// Tokens with a number each, the largest first.
 fn ranked(numbers: &[f32]) -> Vec<(u32, f32)> {
@@ -193,7 +193,7 @@ fn speed(device: &Device) -> Result<()> {
     Ok(())
 }
 
-// ANCHOR: draw
+// ANCHOR: probabilities
 /// The probabilities of tokens: logits divided by the temperature, of which only the likeliest are left.
 fn probabilities(logits: &[f32], temperature: f32, top_k: usize, top_p: f32) -> Vec<(u32, f32)> {
     let mut tokens = ranked(logits);
@@ -209,6 +209,7 @@ fn probabilities(logits: &[f32], temperature: f32, top_k: usize, top_p: f32) -> 
     let sum: f32 = tokens.iter().map(|token| token.1).sum();
     tokens.into_iter().map(|(token, weight)| (token, weight / sum)).collect()
 }
+// ANCHOR_END: probabilities
 
 /// One of them: the token in whose part of the line from 0 to 1 a random number falls.
 fn draw(probabilities: &[(u32, f32)], random: &mut Generator) -> u32 {
@@ -221,7 +222,6 @@ fn draw(probabilities: &[(u32, f32)], random: &mut Generator) -> u32 {
     }
     probabilities[0].0 // where rounding left a little
 }
-// ANCHOR_END: draw
 
 /// One distribution, changed in several ways.
 fn distribution(model: &LanguageModel, words: &Words) -> Result<()> {
