@@ -41,7 +41,6 @@ impl Value {
 }
 // ANCHOR_END: value
 
-// ANCHOR: ops
 impl Add for Value {
     type Output = Value;
 
@@ -60,6 +59,7 @@ impl Sub for Value {
     }
 }
 
+// ANCHOR: ops
 impl Mul for Value {
     type Output = Value;
 
@@ -110,6 +110,7 @@ fn loss([w, x, b, t]: [Value; 4]) -> Value {
     let miss = answer - t;
     miss * miss
 }
+// ANCHOR_END: loss
 
 const NAMES: [&str; 4] = ["w", "x", "b", "t"];
 const POINT: [f64; 4] = [0.5, 2.0, -0.25, -0.5];
@@ -120,7 +121,6 @@ fn run(point: [f64; 4]) -> ([Value; 4], Value) {
     let leaves = [0, 1, 2, 3].map(|index| Value::leaf(NAMES[index], point[index]));
     (leaves, loss(leaves))
 }
-// ANCHOR_END: loss
 
 fn main() {
     let chapter = common::Chapter::open();
@@ -147,11 +147,12 @@ fn main() {
     go_downhill();
 }
 
-// ANCHOR: differences
+// ANCHOR: slope
 /// (f(x + h) − f(x − h)) / 2h: the slope between two points, one on each side of x.
 fn slope(f: impl Fn(f64) -> f64, x: f64, h: f64) -> f64 {
     (f(x + h) - f(x - h)) / (2.0 * h)
 }
+// ANCHOR_END: slope
 
 /// The slope of x³ at 2, which is 3 · 2² = 12.
 fn differences() {
@@ -161,7 +162,6 @@ fn differences() {
         println!("1e-{exponent:<2}    {estimate:<18.14}  {:.0e}", (estimate - 12.0).abs());
     }
 }
-// ANCHOR_END: differences
 
 fn print_tape(title: &str, column: fn(&Node) -> String) {
     println!("place  how    value    {title}");
@@ -171,7 +171,6 @@ fn print_tape(title: &str, column: fn(&Node) -> String) {
     }
 }
 
-// ANCHOR: check
 /// At 81 points: the gradients of one backward beside differences, input by input.
 fn check() {
     let mut worst = [0.0_f64; 4];
@@ -196,7 +195,6 @@ fn check() {
         println!("dL/d{name}: {verdict} to 8 places at 81 points");
     }
 }
-// ANCHOR_END: check
 
 // ANCHOR: downhill
 const RATE: f64 = 0.02;
