@@ -9,14 +9,13 @@ use neutreno::engine::autograd::{GradientContext, Op, Saved, Saves, apply};
 use neutreno::engine::device::{View, ViewMut, list};
 use neutreno::engine::gpu::{Binding, Class, Recorder, Shader};
 use neutreno::engine::{Device, Kernel, Result, Shape, Tensor, uniforms};
-use neutreno_simulator::{Does, Simulator};
+use neutreno_simulator::{Does, Finding, Simulator};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// As many numbers as no workgroups of 64 fill.
 const NUMBERS: usize = 1000;
 
-// ANCHOR: kernel
 /// A kernel that makes one number of each `share` numbers: by a shader, and by a plain loop.
 #[derive(Clone, Copy, Debug)]
 struct Own {
@@ -40,14 +39,15 @@ impl Kernel for Own {
         outputs[0].iter_mut().zip(shares).for_each(|(y, x)| *y = (self.plain)(x));
     }
 
+    // ANCHOR: dispatch
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
         let elements = inputs[0].shape.elements();
         let (x, y) = ([&inputs[0]], [&outputs[0]]);
         let mut gpu = gpu.with_shader(&self.shader);
         gpu.dispatch_elements(self.entry_point, &x, &y, uniforms! { elements }, elements);
     }
+    // ANCHOR_END: dispatch
 }
-// ANCHOR_END: kernel
 
 /// To be used in a graph it would have to bring its derivative, as `examples/own_op.rs` does.
 impl Op for Own {
@@ -79,7 +79,6 @@ fn run(kernel: Own, x: &Tensor) -> Tensor {
     y
 }
 
-// ANCHOR: total
 /// The sum of all numbers: sums of workgroups, and sums of these, until one is left.
 fn total(kernel: Own, x: &Tensor) -> Result<f32> {
     let mut sums = run(kernel, x);
@@ -88,7 +87,6 @@ fn total(kernel: Own, x: &Tensor) -> Result<f32> {
     }
     sums.to_scalar()
 }
-// ANCHOR_END: total
 
 /// 1, 2, 3, ...
 fn count_up(device: &Device) -> Tensor {
@@ -102,7 +100,9 @@ fn print_findings(simulator: &Simulator) {
     if findings.is_empty() {
         println!("the simulator found nothing wrong");
     }
-    findings.iter().for_each(|found| println!("found: {found}"));
+    for Finding { shader, line, what, times, .. } in findings {
+        println!("found at line {line} of {shader}, {times} times:\n  {what}");
+    }
 }
 
 fn show(what: &str, numbers: &[f32]) {
@@ -128,7 +128,8 @@ fn accesses(simulator: &Simulator) -> Vec<Vec<f64>> {
 
 fn main() -> Result<()> {
     let chapter = Chapter::open();
-    let expected = run(SQUARE, &count_up(&Device::cpu())).to_vec()?;
+    let on_cpu = count_up(&Device::cpu());
+    let expected = run(SQUARE, &on_cpu).to_vec()?;
 
     // ANCHOR: simulated
     let simulator = Arc::new(Simulator::tracing());
@@ -150,10 +151,12 @@ fn main() -> Result<()> {
     print_findings(&simulator);
 
     chapter.section("A sum");
-    show("sums of workgroups", &run(SUM, &x).to_vec()?);
+    let sums = run(SUM, &x).to_vec()?;
     let rows = accesses(&simulator);
     let title = "A workgroup's memory during a sum";
     let svg = charts::heat_map(title, "accesses: dark writes, light reads", "lanes", &rows);
+    show("sums of workgroups", &sums);
+    println!("as by the plain loop: {}", sums == run(SUM, &on_cpu).to_vec()?);
     println!(
         "sum: {}; by the formula n (n + 1) / 2: {}",
         total(SUM, &x)?,
