@@ -48,6 +48,11 @@ impl Scene<'_> {
         lanes
     }
 
+    /// All words that are touched.
+    pub fn touched(&self) -> impl Iterator<Item = u32> {
+        self.touches.iter().map(|touch| touch.word)
+    }
+
     /// The last lanes that come here.
     pub fn last_lanes(&self, count: usize) -> Vec<(u32, u32)> {
         let lanes = self.lanes();

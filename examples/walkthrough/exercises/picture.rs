@@ -1,9 +1,9 @@
 //! A picture of a kernel as SVG: its lanes above, the words that they touch below, and a line for each
 //! access. It has colours for light and for dark screens.
 
-use crate::focus::Focus;
-use crate::focus::{Scene, WARP, scenes};
+use crate::focus::{Focus, Scene, WARP, scenes};
 use neutreno_simulator::{Does, Trace};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 const WIDTH: u32 = 760;
@@ -30,16 +30,19 @@ const STYLE: &str = "<style>
 pub fn draw(title: &str, trace: &Trace, focus: &Focus) -> String {
     let lanes = trace.touches.iter().map(|touch| touch.lane + 1).max().unwrap_or(1);
     let mut body = String::new();
-    write_text(&mut body, "text", MARGIN, 28, title);
+    write_text(&mut body, "text", [MARGIN, 28], title);
     let mut top = 48;
-    for scene in scenes(trace, focus, 4) {
-        top = draw_scene(&mut body, &scene, lanes, top);
+    let scenes = scenes(trace, focus, 4);
+    for scene in &scenes {
+        // Pictures of one variable show the same words.
+        let same = scenes.iter().filter(|other| other.variable == scene.variable);
+        top = draw_scene(&mut body, scene, same.flat_map(Scene::touched), lanes, top);
     }
-    for (place, class, name) in [(0, "read", "reads"), (1, "write", "writes"), (2, "race", "race")]
-    {
-        let left = MARGIN + 110 * place;
+    let classes = [("read", "reads"), ("write", "writes"), ("race", "race: nothing orders it")];
+    for (place, (class, name)) in (0..).zip(classes) {
+        let left = MARGIN + 100 * place;
         write_line(&mut body, class, [left, top + 6], [left + 24, top + 6]);
-        write_text(&mut body, "text", left + 30, top + 10, name);
+        write_text(&mut body, "text", [left + 30, top + 10], name);
     }
     let height = top + 26;
     format!(
@@ -48,91 +51,108 @@ pub fn draw(title: &str, trace: &Trace, focus: &Focus) -> String {
     )
 }
 
-/// Where cells of a row or of rows lie.
+/// Cells in a row or in several rows.
 struct Cells {
     /// The first word or lane.
     first: u32,
     count: u32,
     columns: u32,
-    size: u32,
     top: u32,
+    width: u32,
+    height: u32,
 }
 
 impl Cells {
     fn new(first: u32, count: u32, columns: u32, top: u32) -> Cells {
-        let size = ((WIDTH - 2 * MARGIN) / columns).min(22);
-        Cells { first, count, columns, size, top }
+        let width = ((WIDTH - 2 * MARGIN) / columns).min(22);
+        Cells { first, count, columns, top, width, height: width.min(14) }
     }
 
     /// The upper left corner of a cell, if it is shown.
     fn corner(&self, number: u32) -> Option<[u32; 2]> {
         let place = number.checked_sub(self.first).filter(|place| *place < self.count)?;
         let (row, column) = (place / self.columns, place % self.columns);
-        Some([MARGIN + column * self.size, self.top + row * self.size])
+        Some([MARGIN + column * self.width, self.top + row * self.height])
     }
 
     fn bottom(&self) -> u32 {
-        self.top + self.count.div_ceil(self.columns) * self.size
+        self.top + self.count.div_ceil(self.columns) * self.height
     }
 
     fn draw(&self, body: &mut String) {
         for number in self.first..self.first + self.count {
             let Some([x, y]) = self.corner(number) else { continue };
-            let size = self.size;
-            write_rect(body, "cell", [x, y], size);
+            self.fill(body, "cell", number);
             // All numbers where there is room, or else those of every eighth.
-            let is_named = if size >= 18 { number < 1000 } else { number % 8 == 0 };
-            if is_named && (self.columns > BANKS || size >= 18 || number % BANKS == 0) {
-                write_text(body, "small", x + 2, y + size.min(14) - 3, &number.to_string());
+            if number % 8 == 0 || (self.width >= 18 && number < 1000) {
+                write_text(body, "small", [x + 2, y + self.height - 3], &number.to_string());
             }
         }
     }
+
+    fn fill(&self, body: &mut String, class: &str, number: u32) {
+        let Some([x, y]) = self.corner(number) else { return };
+        let Cells { width, height, .. } = self;
+        let _ = writeln!(
+            body,
+            "<rect class=\"{class}\" x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\"/>"
+        );
+    }
 }
 
-/// Draws an access, and returns where it ends.
-fn draw_scene(body: &mut String, scene: &Scene, lanes: u32, top: u32) -> u32 {
+/// Draws an access below `top`, and returns where it ends. `words` are to be seen.
+fn draw_scene(
+    body: &mut String,
+    scene: &Scene,
+    words: impl Iterator<Item = u32>,
+    lanes: u32,
+    top: u32,
+) -> u32 {
     let shown = if lanes > ROW { WARP } else { lanes };
-    let touches: Vec<_> = scene.touches.iter().filter(|touch| touch.lane < shown).collect();
-    let note = if lanes > shown {
-        format!(" (lanes 0 to {} of {lanes})", shown - 1)
-    } else {
-        String::new()
+    let note = match lanes {
+        _ if lanes > shown => format!(" (lanes 0 to {} of {lanes})", shown - 1),
+        _ => String::new(),
     };
-    write_text(body, "text", MARGIN, top + 14, &format!("{}{note}", scene.title()));
+    write_text(body, "text", [MARGIN, top + 14], &format!("{}{note}", scene.title()));
     let above = Cells::new(0, shown, shown, top + 24);
-    above.draw(body);
-    let (least, most) = touches
-        .iter()
-        .fold((u32::MAX, 0), |(least, most), touch| (least.min(touch.word), most.max(touch.word)));
-    if touches.is_empty() {
-        return above.bottom() + 20;
-    }
-    let unit = if most - least / 8 * 8 < ROW { 8 } else { BANKS };
+    let (least, most) =
+        words.fold((u32::MAX, 0), |(least, most), word| (least.min(word), most.max(word)));
+    let is_row = most - least / 8 * 8 < ROW + 8;
+    let unit = if is_row { 8 } else { BANKS };
     let first = least / unit * unit;
-    let end = ((most / unit + 1) * unit).min(scene.variable.words);
-    let columns = if unit == BANKS { BANKS } else { (end - first).max(1).max(shown.min(ROW)) };
-    let below = Cells::new(first, (end - first).min(ROWS * BANKS), columns, above.bottom() + GAP);
-    for touch in touches {
-        let (Some(from), Some(to)) = (above.corner(touch.lane), below.corner(touch.word)) else {
-            continue;
-        };
+    let count = ((most / unit + 1) * unit).min(scene.variable.words) - first;
+    let columns = if is_row { count.max(shown) } else { BANKS };
+    let below = Cells::new(first, count.min(ROWS * BANKS), columns, above.bottom() + GAP);
+    let mut is_filled = BTreeSet::new();
+    let mut lines = String::new();
+    for touch in scene.touches.iter().filter(|touch| touch.lane < shown) {
         let class = match touch.does {
             _ if touch.races => "race",
             Does::Read => "read",
             Does::Write => "write",
         };
-        write_rect(body, &format!("was-{class}"), to, below.size);
-        let from = [from[0] + above.size / 2, from[1] + above.size];
-        let into = if unit == BANKS { below.size / 2 } else { 0 };
-        write_line(body, class, from, [to[0] + below.size / 2, to[1] + into]);
+        let (Some([x, y]), Some([to_x, to_y])) =
+            (above.corner(touch.lane), below.corner(touch.word))
+        else {
+            continue;
+        };
+        if is_filled.insert(touch.word) {
+            below.fill(body, &format!("was-{class}"), touch.word);
+        }
+        let into = if is_row { 0 } else { below.height / 2 };
+        let to = [to_x + below.width / 2, to_y + into];
+        write_line(&mut lines, class, [x + above.width / 2, y + above.height], to);
     }
+    above.draw(body);
     below.draw(body);
-    let name = format!("{} ↓ words", scene.variable.name);
-    write_text(body, "small", MARGIN, below.top - 4, &name);
-    below.bottom() + 24
+    body.push_str(&lines);
+    let rows = if is_row { "" } else { ", 32 in a row" };
+    let label = format!("words of {}{rows}", scene.variable.name);
+    write_text(body, "small", [MARGIN, below.bottom() + 11], &label);
+    below.bottom() + 26
 }
 
-fn write_text(body: &mut String, class: &str, x: u32, y: u32, text: &str) {
+fn write_text(body: &mut String, class: &str, [x, y]: [u32; 2], text: &str) {
     let text = text.replace('&', "&amp;").replace('<', "&lt;");
     let _ = writeln!(body, "<text class=\"{class}\" x=\"{x}\" y=\"{y}\">{text}</text>");
 }
@@ -140,11 +160,4 @@ fn write_text(body: &mut String, class: &str, x: u32, y: u32, text: &str) {
 fn write_line(body: &mut String, class: &str, [x1, y1]: [u32; 2], [x2, y2]: [u32; 2]) {
     let _ =
         writeln!(body, "<line class=\"{class}\" x1=\"{x1}\" y1=\"{y1}\" x2=\"{x2}\" y2=\"{y2}\"/>");
-}
-
-fn write_rect(body: &mut String, class: &str, [x, y]: [u32; 2], size: u32) {
-    let _ = writeln!(
-        body,
-        "<rect class=\"{class}\" x=\"{x}\" y=\"{y}\" width=\"{size}\" height=\"{size}\"/>"
-    );
 }
