@@ -1,0 +1,83 @@
+//! What the programs of the walkthrough print and draw.
+
+use super::common::programs::{program, said};
+use std::collections::BTreeMap;
+use tempfile::TempDir;
+
+/// How a program is run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Setting {
+    /// With `--quick`.
+    Quick,
+    /// As the page says.
+    Full,
+}
+
+/// What came of a run.
+pub struct Outcome {
+    /// What was printed below each title.
+    pub sections: BTreeMap<String, Vec<String>>,
+    /// Where pictures are.
+    pub folder: TempDir,
+}
+
+/// Runs an example with these flags.
+///
+/// # Errors
+/// If it fails, or prints a title twice.
+pub fn run(name: &str, flags: &str, setting: Setting) -> Result<Outcome, String> {
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let out = folder.path().join("out");
+    let mut command = program(name);
+    command.args(flags.split_whitespace());
+    if name.starts_with(|c: char| c.is_ascii_digit()) && name != "02_one_file" {
+        command.arg("--out").arg(&out);
+    }
+    if setting == Setting::Quick && name != "exercises" {
+        command.arg("--quick");
+    }
+    let output = command.current_dir(folder.path()).output().map_err(|error| error.to_string())?;
+    if !output.status.success() {
+        return Err(format!("{name} {flags}: {}\n{}", output.status, said(&output)));
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let text = text.replace(&*out.to_string_lossy(), "runs/walkthrough");
+    Ok(Outcome { sections: sections(name, &text)?, folder })
+}
+
+impl Outcome {
+    /// A picture that was drawn.
+    pub fn picture(&self, file: &str) -> Result<String, String> {
+        let path = self.folder.path().join("out").join(file);
+        std::fs::read_to_string(&path).map_err(|_| format!("no picture {file} was drawn"))
+    }
+}
+
+/// What stands below each `== title ==`, without empty lines around it.
+fn sections(name: &str, text: &str) -> Result<BTreeMap<String, Vec<String>>, String> {
+    let mut sections: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut current: Option<Vec<String>> = None;
+    let mut title = String::new();
+    for line in text.lines().chain(["== end =="]) {
+        let next = line.strip_prefix("== ").and_then(|line| line.strip_suffix(" =="));
+        let Some(next) = next else {
+            current.get_or_insert_default().push(line.trim_end().to_owned());
+            continue;
+        };
+        let lines = trimmed(current.take().unwrap_or_default());
+        if sections.insert(title, lines).is_some() {
+            return Err(format!("{name} has two sections of one title, before {next}"));
+        }
+        title = next.to_owned();
+    }
+    Ok(sections)
+}
+
+fn trimmed(mut lines: Vec<String>) -> Vec<String> {
+    let start = lines.iter().position(|line| !line.is_empty()).unwrap_or(lines.len());
+    lines.drain(..start);
+    while lines.last().is_some_and(String::is_empty) {
+        lines.pop();
+    }
+    lines
+}
