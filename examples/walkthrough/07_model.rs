@@ -67,9 +67,9 @@ impl ByHand<'_> {
     fn block(&self, x: &Tensor, layer: usize) -> Tensor {
         let name = |part: &str| format!("layers.{layer}.{part}");
         let normed = norm(x, self.weight(&name("input_layernorm")));
-        let x = self.plus(x, &self.attention(&normed, &name));
+        let x = self.plus(x, &self.attention(&normed, name));
         let normed = norm(&x, self.weight(&name("post_attention_layernorm")));
-        self.plus(&x, &self.feed_forward(&normed, &name))
+        self.plus(&x, &self.feed_forward(&normed, name))
     }
 
     fn attention(&self, x: &Tensor, name: impl Fn(&str) -> String) -> Tensor {
