@@ -48,9 +48,9 @@ impl Scene<'_> {
         lanes
     }
 
-    /// All words that are touched.
-    pub fn touched(&self) -> impl Iterator<Item = u32> {
-        self.touches.iter().map(|touch| touch.word)
+    /// The words that the first lanes touch.
+    pub fn words(&self, lanes: u32) -> impl Iterator<Item = u32> {
+        self.touches.iter().filter(move |touch| touch.lane < lanes).map(|touch| touch.word)
     }
 
     /// The last lanes that come here.

@@ -29,6 +29,11 @@ const STYLE: &str = "<style>
 /// The accesses that a focus chooses, one below the other.
 pub fn draw(title: &str, trace: &Trace, focus: &Focus) -> String {
     let lanes = trace.touches.iter().map(|touch| touch.lane + 1).max().unwrap_or(1);
+    let shown = if lanes > ROW { WARP } else { lanes };
+    let note = match lanes {
+        _ if lanes > shown => format!(" (lanes 0 to {} of {lanes})", shown - 1),
+        _ => String::new(),
+    };
     let mut body = String::new();
     write_text(&mut body, "text", [MARGIN, 28], title);
     let mut top = 48;
@@ -36,7 +41,9 @@ pub fn draw(title: &str, trace: &Trace, focus: &Focus) -> String {
     for scene in &scenes {
         // Pictures of one variable show the same words.
         let same = scenes.iter().filter(|other| other.variable == scene.variable);
-        top = draw_scene(&mut body, scene, same.flat_map(Scene::touched), lanes, top);
+        let words: Vec<u32> = same.flat_map(|other| other.words(shown)).collect();
+        write_text(&mut body, "text", [MARGIN, top + 14], &format!("{}{note}", scene.title()));
+        top = draw_scene(&mut body, scene, &words, shown, top + 24);
     }
     let classes = [("read", "reads"), ("write", "writes"), ("race", "race: nothing orders it")];
     for (place, (class, name)) in (0..).zip(classes) {
@@ -63,8 +70,9 @@ struct Cells {
 }
 
 impl Cells {
-    fn new(first: u32, count: u32, columns: u32, top: u32) -> Cells {
-        let width = ((WIDTH - 2 * MARGIN) / columns).min(22);
+    /// With room for so many columns beside each other.
+    fn new(first: u32, count: u32, columns: u32, room: u32, top: u32) -> Cells {
+        let width = ((WIDTH - 2 * MARGIN) / room).min(22);
         Cells { first, count, columns, top, width, height: width.min(14) }
     }
 
@@ -79,12 +87,13 @@ impl Cells {
         self.top + self.count.div_ceil(self.columns) * self.height
     }
 
-    fn draw(&self, body: &mut String) {
+    /// Draws the cells, and numbers in every eighth and in those that are touched.
+    fn draw(&self, body: &mut String, touched: &BTreeSet<u32>) {
         for number in self.first..self.first + self.count {
             let Some([x, y]) = self.corner(number) else { continue };
             self.fill(body, "cell", number);
-            // All numbers where there is room, or else those of every eighth.
-            if number % 8 == 0 || (self.width >= 18 && number < 1000) {
+            let has_room = self.width >= 18 && number < 1000;
+            if number % 8 == 0 || (has_room && touched.contains(&number)) {
                 write_text(body, "small", [x + 2, y + self.height - 3], &number.to_string());
             }
         }
@@ -100,32 +109,21 @@ impl Cells {
     }
 }
 
-/// Draws an access below `top`, and returns where it ends. `words` are to be seen.
-fn draw_scene(
-    body: &mut String,
-    scene: &Scene,
-    words: impl Iterator<Item = u32>,
-    lanes: u32,
-    top: u32,
-) -> u32 {
-    let shown = if lanes > ROW { WARP } else { lanes };
-    let note = match lanes {
-        _ if lanes > shown => format!(" (lanes 0 to {} of {lanes})", shown - 1),
-        _ => String::new(),
-    };
-    write_text(body, "text", [MARGIN, top + 14], &format!("{}{note}", scene.title()));
-    let above = Cells::new(0, shown, shown, top + 24);
-    let (least, most) =
-        words.fold((u32::MAX, 0), |(least, most), word| (least.min(word), most.max(word)));
+/// Draws what the first `lanes` do in an access, below `top`, and returns where it ends. `words` are to be
+/// seen.
+fn draw_scene(body: &mut String, scene: &Scene, words: &[u32], lanes: u32, top: u32) -> u32 {
+    let (Some(least), Some(most)) = (words.iter().min(), words.iter().max()) else { return top };
     let is_row = most - least / 8 * 8 < ROW + 8;
     let unit = if is_row { 8 } else { BANKS };
     let first = least / unit * unit;
     let count = ((most / unit + 1) * unit).min(scene.variable.words) - first;
-    let columns = if is_row { count.max(shown) } else { BANKS };
-    let below = Cells::new(first, count.min(ROWS * BANKS), columns, above.bottom() + GAP);
-    let mut is_filled = BTreeSet::new();
+    let columns = if is_row { count } else { BANKS };
+    let room = columns.max(lanes);
+    let above = Cells::new(0, lanes, lanes, room, top);
+    let below = Cells::new(first, count.min(ROWS * BANKS), columns, room, above.bottom() + GAP);
+    let mut touched = [BTreeSet::new(), BTreeSet::new()];
     let mut lines = String::new();
-    for touch in scene.touches.iter().filter(|touch| touch.lane < shown) {
+    for touch in scene.touches.iter().filter(|touch| touch.lane < lanes) {
         let class = match touch.does {
             _ if touch.races => "race",
             Does::Read => "read",
@@ -136,15 +134,16 @@ fn draw_scene(
         else {
             continue;
         };
-        if is_filled.insert(touch.word) {
+        touched[0].insert(touch.lane);
+        if touched[1].insert(touch.word) {
             below.fill(body, &format!("was-{class}"), touch.word);
         }
         let into = if is_row { 0 } else { below.height / 2 };
         let to = [to_x + below.width / 2, to_y + into];
         write_line(&mut lines, class, [x + above.width / 2, y + above.height], to);
     }
-    above.draw(body);
-    below.draw(body);
+    above.draw(body, &touched[0]);
+    below.draw(body, &touched[1]);
     body.push_str(&lines);
     let rows = if is_row { "" } else { ", 32 in a row" };
     let label = format!("words of {}{rows}", scene.variable.name);
