@@ -129,51 +129,56 @@ fn accesses(simulator: &Simulator) -> Vec<Vec<f64>> {
 fn main() -> Result<()> {
     let chapter = Chapter::open();
     let on_cpu = count_up(&Device::cpu());
-    let expected = run(SQUARE, &on_cpu).to_vec()?;
-
     // ANCHOR: simulated
     let simulator = Arc::new(Simulator::tracing());
     let simulated = Device::simulated(simulator.clone(), Class::HARDWARE);
     let x = count_up(&simulated);
     // ANCHOR_END: simulated
+    maps(&chapter, &simulator, &x, &on_cpu)?;
+    sums(&chapter, &simulator, &x, &on_cpu)?;
+    on_a_gpu(&chapter, &on_cpu)
+}
 
+/// The map as it should be, and without its guard.
+fn maps(chapter: &Chapter, simulator: &Simulator, x: &Tensor, on_cpu: &Tensor) -> Result<()> {
     chapter.section("A map");
+    let expected = run(SQUARE, on_cpu).to_vec()?;
     let groups = NUMBERS.div_ceil(64);
     println!("{NUMBERS} numbers: {groups} workgroups of 64, {} invocations", 64 * groups);
-    let squares = run(SQUARE, &x).to_vec()?;
+    let squares = run(SQUARE, x).to_vec()?;
     show("squares", &squares);
     println!("as by the plain loop: {}", squares == expected);
-    print_findings(&simulator);
+    print_findings(simulator);
 
     chapter.section("Without the guard");
-    let squares = run(UNGUARDED, &x).to_vec()?;
+    let squares = run(UNGUARDED, x).to_vec()?;
     println!("as by the plain loop: {}", squares == expected);
-    print_findings(&simulator);
+    print_findings(simulator);
+    Ok(())
+}
 
+/// The sum as it should be, and without its barriers.
+fn sums(chapter: &Chapter, simulator: &Simulator, x: &Tensor, on_cpu: &Tensor) -> Result<()> {
     chapter.section("A sum");
-    let sums = run(SUM, &x).to_vec()?;
-    let rows = accesses(&simulator);
+    let sums = run(SUM, x).to_vec()?;
+    let rows = accesses(simulator);
+    show("sums of workgroups", &sums);
+    println!("as by the plain loop: {}", sums == run(SUM, on_cpu).to_vec()?);
+    let formula = NUMBERS * (NUMBERS + 1) / 2;
+    println!("sum: {}; by the formula n (n + 1) / 2: {formula}", total(SUM, x)?);
+    print_findings(simulator);
     let title = "A workgroup's memory during a sum";
     let svg = charts::heat_map(title, "accesses: dark writes, light reads", "lanes", &rows);
-    show("sums of workgroups", &sums);
-    println!("as by the plain loop: {}", sums == run(SUM, &on_cpu).to_vec()?);
-    println!(
-        "sum: {}; by the formula n (n + 1) / 2: {}",
-        total(SUM, &x)?,
-        NUMBERS * (NUMBERS + 1) / 2
-    );
-    print_findings(&simulator);
     chapter.picture("04_sum.svg", &svg);
 
     chapter.section("A race");
-    println!("sum: {}", total(RACE, &x)?);
-    print_findings(&simulator);
-
-    on_a_gpu(&chapter, &expected)
+    println!("sum: {}", total(RACE, x)?);
+    print_findings(simulator);
+    Ok(())
 }
 
 /// The same kernels on a GPU, if there is one.
-fn on_a_gpu(chapter: &Chapter, expected: &[f32]) -> Result<()> {
+fn on_a_gpu(chapter: &Chapter, on_cpu: &Tensor) -> Result<()> {
     chapter.section("On a GPU");
     let device = chapter.device("auto");
     if device.kind() != "gpu" {
@@ -186,7 +191,8 @@ fn on_a_gpu(chapter: &Chapter, expected: &[f32]) -> Result<()> {
     }
     let x = count_up(&device);
     println!("{device}");
-    println!("squares as by the plain loop: {}", run(SQUARE, &x).to_vec()? == expected);
+    let squares = run(SQUARE, &x).to_vec()?;
+    println!("squares as by the plain loop: {}", squares == run(SQUARE, on_cpu).to_vec()?);
     println!("sum: {}", total(SUM, &x)?);
     println!("sum with the race: {}", total(RACE, &x)?);
     Ok(())
