@@ -12,7 +12,30 @@
 //! - [`open`] finds trained models again, whichever are meant, and opens them;
 //! - [`export`] makes a trained model ready for other programs.
 //!
-//! To read first: `examples/first_transformer.rs`, a transformer of one block in 120 lines; then some
+//! # The walkthrough
+//!
+//! Twelve chapters, each a page in `docs/walkthrough/` and a program in `examples/walkthrough/`, lead through all of
+//! it, for people who know Rust and school calculus. `docs/walkthrough/index.md` is where it begins.
+//!
+//! | chapter | `cargo run --release --example` |
+//! |---|---|
+//! | 1. A derivative | `01_derivative` |
+//! | 2. The whole thing in one file | `02_one_file` |
+//! | 3. Tensors | `03_tensors` |
+//! | 4. A kernel | `04_kernel` |
+//! | 5. The ladder | `05_ladder` |
+//! | 6. Attention | `06_attention` |
+//! | 7. A block, a model | `07_model` |
+//! | 8. Training | `08_training` |
+//! | 9. Smoothing | `09_smoothing` |
+//! | 10. First values | `10_first_values` |
+//! | 11. Generation | `11_generation` |
+//! | 12. Your figures | `12_figures` |
+//! | Exercises | `exercises` |
+//!
+//! # To read
+//!
+//! Without the walkthrough: `examples/first_transformer.rs`, a transformer of one block in 120 lines; then some
 //! ops, in this order: [`silu`](engine::ops::silu), [`softmax`](engine::ops::softmax),
 //! attention made of small ops ([`attention_unfused`](engine::Tensor::attention_unfused)),
 //! [`rms_norm`](engine::ops::rms_norm), and attention fused into one op
