@@ -26,17 +26,11 @@ thread_local! {
 }
 
 impl Value {
-    /// A number that is made of others.
     fn new(how: &'static str, value: f64, inputs: Vec<(Value, f64)>) -> Value {
         TAPE.with_borrow_mut(|tape| {
             tape.push(Node { how, value, inputs, gradient: 0.0 });
             Value(tape.len() - 1)
         })
-    }
-
-    /// A number that is made of nothing.
-    fn leaf(name: &'static str, value: f64) -> Value {
-        Value::new(name, value, Vec::new())
     }
 }
 // ANCHOR_END: value
@@ -118,7 +112,7 @@ const POINT: [f64; 4] = [0.5, 2.0, -0.25, -0.5];
 /// The formula on a new tape: its four leaves, and its result.
 fn run(point: [f64; 4]) -> ([Value; 4], Value) {
     TAPE.with_borrow_mut(Vec::clear);
-    let leaves = [0, 1, 2, 3].map(|index| Value::leaf(NAMES[index], point[index]));
+    let leaves = [0, 1, 2, 3].map(|index| Value::new(NAMES[index], point[index], vec![]));
     (leaves, loss(leaves))
 }
 
@@ -196,7 +190,6 @@ fn check() {
     }
 }
 
-// ANCHOR: downhill
 const RATE: f64 = 0.02;
 
 /// Moves w and b against their gradients, a little at a time.
@@ -209,11 +202,12 @@ fn go_downhill() {
             let (w, b, loss) = (w.value(), b.value(), loss.value());
             println!("step {step:<2}  w {w:+.3}  b {b:+.3}  loss {loss:.4}");
         }
+        // ANCHOR: downhill
         point[0] -= RATE * w.gradient();
         point[2] -= RATE * b.gradient();
+        // ANCHOR_END: downhill
     }
 }
-// ANCHOR_END: downhill
 
 const CELL: (f64, f64) = (230.0, 130.0);
 const BOX: (f64, f64) = (180.0, 76.0);
