@@ -26,7 +26,6 @@ fn get(x: Value) -> f64 {
     TAPE.with_borrow(|tape| tape[x].value)
 }
 
-// ANCHOR: ops
 fn plus(a: Value, b: Value) -> Value {
     new(get(a) + get(b), [(a, 1.0), (b, 1.0)])
 }
@@ -35,11 +34,12 @@ fn times(a: Value, b: Value) -> Value {
     new(get(a) * get(b), [(a, get(b)), (b, get(a))])
 }
 
+// ANCHOR: map
 /// A function of x, by the function and its derivative.
 fn map(x: Value, f: fn(f64) -> f64, derivative: fn(f64) -> f64) -> Value {
     new(f(get(x)), [(x, derivative(get(x))), (0, 0.0)])
 }
-// ANCHOR_END: ops
+// ANCHOR_END: map
 
 /// Adds to each gradient the slope of the last number on the tape.
 fn backward() {
@@ -74,6 +74,7 @@ fn make_name() -> String {
     let name = syllable() + &syllable() + &third;
     format!("{name}{}", &name[..1])
 }
+// ANCHOR_END: names
 
 const LETTERS: &str = ".aoeibdklmnst"; // the token of a letter is its place here
 const TOKENS: usize = LETTERS.len();
@@ -81,7 +82,6 @@ const TOKENS: usize = LETTERS.len();
 fn tokens(text: &str) -> Vec<usize> {
     text.chars().filter_map(|letter| LETTERS.find(letter)).collect()
 }
-// ANCHOR_END: names
 
 fn keeps_the_rules(name: &str) -> bool {
     let all = |start, of: &str| name.chars().skip(start).step_by(2).all(|x| of.contains(x));
@@ -116,7 +116,6 @@ fn sum(terms: impl Iterator<Item = Value>) -> Value {
     terms.reduce(plus).expect("a sum of something")
 }
 
-// ANCHOR: pieces
 fn dot(a: &[Value], b: &[Value]) -> Value {
     sum(a.iter().zip(b).map(|(a, b)| times(*a, *b)))
 }
@@ -125,6 +124,7 @@ fn linear(weights: &[Vector], x: &[Value]) -> Vector {
     weights.iter().map(|row| dot(row, x)).collect()
 }
 
+// ANCHOR: pieces
 /// The same direction, at a length of √WIDTH.
 fn norm(x: &[Value]) -> Vector {
     let factor = map(dot(x, x), |s| 4.0 / s.sqrt(), |s| -2.0 / s.powf(1.5));
@@ -139,10 +139,10 @@ fn softmax(x: Vector) -> Vector {
 }
 // ANCHOR_END: pieces
 
-// ANCHOR: model
 /// After each of these tokens: how probable each is to be the next.
 fn next(model: &[Matrix; 9], tokens: &[usize]) -> Matrix {
     TAPE.with_borrow_mut(|tape| tape.truncate(PARAMETERS)); // nothing else is needed any more
+    // ANCHOR: attention
     let [letters, places, query, key, value, output, up, down, logits] = model;
     let embed = |(at, token): (usize, &usize)| add(&letters[*token], &places[at]);
     let mut stream: Matrix = tokens.iter().enumerate().map(embed).collect();
@@ -164,6 +164,8 @@ fn next(model: &[Matrix; 9], tokens: &[usize]) -> Matrix {
         *x = add(x, &linear(output, &gathered));
     }
 
+    // ANCHOR_END: attention
+    // ANCHOR: feed_forward
     // Feed-forward: each place works on what it has.
     let relu = |x: Value| map(x, |x| x.max(0.0), |x| if x > 0.0 { 1.0 } else { 0.0 });
     for x in &mut stream {
@@ -171,8 +173,8 @@ fn next(model: &[Matrix; 9], tokens: &[usize]) -> Matrix {
         *x = add(x, &linear(down, &inner));
     }
     stream.iter().map(|x| softmax(linear(logits, &norm(x)))).collect()
+    // ANCHOR_END: feed_forward
 }
-// ANCHOR_END: model
 
 // ANCHOR: loss
 /// How surprising a name is: the sum of −ln(probability) over its letters and its end.
@@ -184,7 +186,6 @@ fn loss(model: &[Matrix; 9], name: &str) -> Value {
 }
 // ANCHOR_END: loss
 
-// ANCHOR: write
 /// A new name: each letter is drawn by its probability.
 fn write(model: &[Matrix; 9]) -> String {
     let mut name = String::from(".");
@@ -201,22 +202,21 @@ fn write(model: &[Matrix; 9]) -> String {
         name += &LETTERS[token..=token];
     }
 }
-// ANCHOR_END: write
 
-// ANCHOR: adam
 /// Moves each parameter against its gradient, by a step of its own size (Adam, Kingma & Ba 2014).
 fn adam(step: i32, rate: f64, moments: &mut [[f64; 2]]) {
     let [begun_1, begun_2] = [1.0 - 0.9_f64.powi(step), 1.0 - 0.95_f64.powi(step)];
     TAPE.with_borrow_mut(|tape| {
         for (node, [mean, square]) in tape.iter_mut().zip(moments) {
+            // ANCHOR: adam
             *mean += 0.1 * (node.gradient - *mean);
             *square += 0.05 * (node.gradient * node.gradient - *square);
             node.value -= rate * (*mean / begun_1) / ((*square / begun_2).sqrt() + 1e-8);
+            // ANCHOR_END: adam
             node.gradient = 0.0;
         }
     });
 }
-// ANCHOR_END: adam
 
 /// Prints the loss a letter on 200 new names, and whether 200 that the model writes keep the rules.
 fn judge(step: usize, model: &[Matrix; 9]) {
