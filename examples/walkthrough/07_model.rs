@@ -121,7 +121,7 @@ fn positions(device: &Device) -> Result<()> {
     let vector = |name: &str| {
         Tensor::new(&Key::new(3).named(name).normals(16, 0.0, 1.0), [1, 1, 1, 16], device)
     };
-    let (query, key) = (vector("query"), vector("key"));
+    let [query, key] = ["query", "key"].map(vector);
     let score = |of_query: usize, of_key: usize| {
         (rotate(&query, of_query) * rotate(&key, of_key)).sum_all().to_scalar()
     };
@@ -152,19 +152,14 @@ fn compare(device: &Device) -> Result<()> {
     let by_hand = ByHand { parameters: &parameters, layers: 2, residual: true };
     let by_hand = by_hand.loss(&tokens, &targets);
     let library = model.loss(&tokens, &targets, &Pass::training(None));
-    println!(
-        "loss by hand {:.5}, of the library {:.5}",
-        by_hand.to_scalar()?,
-        library.to_scalar()?
-    );
+    let losses = [by_hand.to_scalar()?, library.to_scalar()?];
+    println!("loss by hand {:.5}, of the library {:.5}", losses[0], losses[1]);
     let (by_hand, library) = (by_hand.backward()?, library.backward()?);
     let differences =
         parameters.iter().map(|(name, leaf)| difference(name, leaf, &by_hand, &library));
     let largest = differences.collect::<Result<Vec<f32>>>()?.into_iter().fold(0.0, f32::max);
-    println!(
-        "gradients of {} tensors, largest difference {largest:.0e}",
-        parameters.names().count()
-    );
+    let count = parameters.names().count();
+    println!("gradients of {count} tensors, largest difference {largest:.0e}");
     Ok(())
 }
 
@@ -186,9 +181,9 @@ fn residuals(device: &Device) -> Result<()> {
             let gradient = gradients.get(first).expect("the loss depends on it");
             (&gradient * &gradient).sum_all().sqrt().to_scalar()
         };
-        let [a, b] = [gradient(0.02, true)?, gradient(0.02, false)?];
-        let [c, d] = [gradient(0.18, true)?, gradient(0.18, false)?];
-        println!("{layers:6}     {a:9.1e}    {b:7.1e}          {c:9.1e}    {d:7.1e}");
+        let [a, b, c, d] = [(0.02, true), (0.02, false), (0.18, true), (0.18, false)]
+            .map(|(deviation, residual)| gradient(deviation, residual));
+        println!("{layers:6}     {:9.1e}    {:7.1e}          {:9.1e}    {:7.1e}", a?, b?, c?, d?);
     }
     Ok(())
 }
@@ -292,7 +287,7 @@ fn main() -> Result<()> {
     graph(&chapter, &device)?;
 
     chapter.section("Where memory goes");
-    // Each thread takes working memory of its own, so that one is easier to compare.
+    // Each thread takes working memory of its own.
     let one_thread = Device::cpu_with_threads(1);
     memory(if device.kind() == "cpu" { &one_thread } else { &device })?;
 
