@@ -10,7 +10,7 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Makes the folder, and puts those exercises into it that it lacks. Returns their number too.
+    /// Makes the folder, and puts those exercises into it that it lacks. Returns how many those are, too.
     ///
     /// # Errors
     /// If something cannot be written.
@@ -42,10 +42,7 @@ impl Folder {
     pub fn read(&self, puzzle: &Puzzle) -> Result<Option<String>, String> {
         let path = self.of(puzzle);
         match fs::read(&path) {
-            Ok(bytes) => match String::from_utf8(bytes) {
-                Ok(text) => Ok(Some(text)),
-                Err(_) => Err(format!("{} is no text in UTF-8", path.display())),
-            },
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(format!("cannot read {}: {error}", path.display())),
         }

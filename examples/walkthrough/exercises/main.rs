@@ -121,6 +121,10 @@ fn reset(folder: &Folder, puzzle: &Puzzle) -> Result<ExitCode, String> {
 fn once(folder: &Folder, puzzles: &[&Puzzle]) -> Result<ExitCode, String> {
     for puzzle in puzzles {
         let verdict = check(folder, puzzle)?;
+        if verdict.is_solved && puzzles.len() > 1 {
+            println!("solved: {}", puzzle.file);
+            continue;
+        }
         show(folder, puzzle, &verdict);
         if !verdict.is_solved {
             println!("\nA hint: --hint {}", puzzle.number);

@@ -2,12 +2,13 @@
 
 use crate::process;
 use crate::verdict::{Verdict, wrapped};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 const COMPILING: Duration = Duration::from_secs(120);
-const RUNNING: Duration = Duration::from_secs(10);
+const RUNNING: Duration = Duration::from_secs(5);
 
 /// What every check uses.
 const CHECK: &str = include_str!("checks/check.rs");
@@ -31,11 +32,16 @@ pub fn judge(folder: &Path, file: &str, check: &str) -> Result<Verdict, String> 
     command
         .args(["--edition", "2024", "-O", "--cap-lints", "allow", "-o"])
         .args([&program, &place.path().join("main.rs")]);
-    // Messages name the file as it was typed.
-    let mut remapped = whole.into_os_string();
-    remapped.push("=");
-    remapped.push(folder);
-    command.arg("--remap-path-prefix").arg(remapped);
+    // Messages name the files as they were typed.
+    for (from, to) in [(whole.as_path(), folder), (place.path(), Path::new("the check"))] {
+        let mut remapped = from.as_os_str().to_owned();
+        remapped.push("=");
+        remapped.push(to);
+        command.arg("--remap-path-prefix").arg(remapped);
+    }
+    if std::io::stdout().is_terminal() {
+        command.args(["--color", "always"]);
+    }
     let compiled = process::run(&mut command, COMPILING).map_err(|error| {
         let name = command.get_program().display();
         format!("{name} cannot be started ({error}); exercises in Rust are compiled with it")
@@ -45,7 +51,7 @@ pub fn judge(folder: &Path, file: &str, check: &str) -> Result<Verdict, String> 
         Some(_) => return Ok(Verdict::wrong("It does not compile.", &compiled.stderr)),
         None => return Err("rustc takes longer than two minutes".to_owned()),
     }
-    let ran = process::run(&mut Command::new(&program), RUNNING)
+    let ran = process::run(Command::new(&program).env("RUST_BACKTRACE", "0"), RUNNING)
         .map_err(|error| format!("the check cannot be started: {error}"))?;
     Ok(match (ran.status, ran.stdout.strip_suffix(RIGHT)) {
         (Some(0), Some(printed)) => Verdict::right(printed),

@@ -13,7 +13,7 @@ fn main() {
     number("by_differences: of x³ at 2", by_differences(|x| x.powi(3), 2.0), 12.0, 1e-8);
     number("by_differences: of sin(x) at 1", by_differences(f64::sin, 1.0), 1f64.cos(), 1e-8);
     // And the one checks the other, for x·sin(x).
-    for x in [-3.0, 0.1, 2.0] {
+    for x in [-3.0, 0.1, 2.0_f64] {
         let rule = by_rule(x, 1.0, x.sin(), x.cos());
         let differences = by_differences(|x| x * x.sin(), x);
         number(
