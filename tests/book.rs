@@ -45,6 +45,7 @@ fn main() -> ExitCode {
     let setting = if mode == "full" { Setting::Full } else { Setting::Quick };
     let mut trials = vec![
         Trial::test("chapters, pages and pictures belong together", pages::belong_together),
+        Trial::test("chapter 2 stands alone", pages::chapter_2_stands_alone),
         Trial::test("terms are in the glossary", || Ok(terms::are_explained(&pages::all()?)?)),
     ];
     let has_gpu = !neutreno::engine::device::list().is_empty();
