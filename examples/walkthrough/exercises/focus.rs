@@ -1,6 +1,7 @@
 //! Which accesses of a dispatch are worth a picture.
 
 use neutreno_simulator::{Does, Touch, Trace, Traced};
+use std::collections::BTreeSet;
 
 /// The lanes that do an instruction together, on the GPUs that are counted after.
 pub const WARP: u32 = 32;
@@ -126,6 +127,23 @@ pub fn scenes<'a>(trace: &'a Trace, focus: &Focus, most: usize) -> Vec<Scene<'a>
     };
     scenes.truncate(most);
     scenes
+}
+
+/// The first word of workgroup memory that was read before that workgroup wrote it.
+pub fn unwritten(trace: &Trace) -> Option<Focus> {
+    let mut written = BTreeSet::new();
+    for touch in &trace.touches {
+        let Touch { workgroup, variable, word, .. } = *touch;
+        if trace.variables[variable as usize].binding.is_some() {
+            continue;
+        }
+        match touch.does {
+            Does::Write => drop(written.insert((workgroup, variable, word))),
+            Does::Read if written.contains(&(workgroup, variable, word)) => {}
+            Does::Read => return Some(Focus::Word { workgroup, variable, word }),
+        }
+    }
+    None
 }
 
 /// The first access of each line to each variable.

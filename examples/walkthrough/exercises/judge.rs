@@ -1,7 +1,7 @@
 //! Says what is wrong with a reader's kernel, and draws it.
 
 use crate::costs::Cost;
-use crate::focus::Focus;
+use crate::focus::{Focus, unwritten};
 use crate::kernels::{Case, Kernel};
 use crate::simulate::{self, Ran};
 use crate::verdict::{Verdict, wrapped};
@@ -72,6 +72,9 @@ fn faults(file: &str, text: &str, case: &Case, ran: &Ran) -> Option<(String, Foc
     let focus = match findings.first() {
         Some(finding) if is_race(finding) => Focus::Race,
         Some(finding) if finding.fault == Fault::OutOfBounds => Focus::Outside(finding.line),
+        Some(finding) if finding.fault == Fault::Unwritten => {
+            unwritten(&ran.trace).unwrap_or(Focus::Line(finding.line))
+        }
         Some(finding) => Focus::Line(finding.line),
         None => Focus::Start,
     };

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 const COMPILING: Duration = Duration::from_secs(120);
-const RUNNING: Duration = Duration::from_secs(5);
+const RUNNING: Duration = Duration::from_secs(4);
 
 /// What every check uses.
 const CHECK: &str = include_str!("checks/check.rs");
