@@ -115,7 +115,7 @@ pub fn scenes<'a>(trace: &'a Trace, focus: &Focus, most: usize) -> Vec<Scene<'a>
             let is_it = |touch: &&Touch| {
                 (touch.workgroup, touch.variable, touch.word) == (*workgroup, *variable, *word)
             };
-            all.into_iter().filter(|one| one.touches.iter().any(|touch| is_it(touch))).collect()
+            all.into_iter().filter(|one| one.touches.iter().any(is_it)).collect()
         }
         Focus::Banks => {
             let of_workgroup = all.into_iter().filter(|one| one.variable.binding.is_none());
@@ -173,7 +173,7 @@ fn race(all: Vec<Scene>) -> Vec<Scene> {
         let one_writes = touch.does == Does::Write || late.does == Does::Write;
         (touch.variable, touch.word) == (late.variable, late.word) && is_other && one_writes
     };
-    let before = all[..at].iter().rposition(|one| one.touches.iter().any(|t| races_with(t)));
+    let before = all[..at].iter().rposition(|one| one.touches.iter().any(races_with));
     all.into_iter()
         .enumerate()
         .filter(|(index, _)| *index == at || Some(*index) == before)
