@@ -140,8 +140,8 @@ fn time_products(chapter: &Chapter, clock: &Clock, cpu: &Device) -> Result<()> {
     let peak = clock.peak();
     let [rows, depth, columns] = sizes;
     println!("{rows} × {depth} by {depth} × {columns}");
-    println!("multiply-adds alone, measured: {peak:.1} GFLOP/s");
-    println!("{:<22}{:>10}{:>10}{:>12}", "", "ms", "GFLOP/s", "of these, %");
+    println!("multiply-adds alone, the measured peak: {peak:.1} GFLOP/s");
+    println!("{:<22}{:>10}{:>10}{:>12}", "", "ms", "GFLOP/s", "of peak, %");
     let work = products(&b);
     let timed = check_and_time(clock, &work, &a, &expected)?;
     let mut bars = Vec::new();

@@ -83,13 +83,11 @@ fn matmul_5_vectors(
             b_tile[at] = b_at(k + at / 8u, column + 4u * (at % 8u));
         }
         workgroupBarrier();
-        // ANCHOR: block
         for (var step = 0u; step < 4u; step++) {
             let left = block_of_a(i * 4u + step, 4u);
             let right = block_of_b(step * 32u + j, 8u);
             sums = multiply(sums, left, right);
         }
-        // ANCHOR_END: block
     }
     store(row + i, column + 4u * j, sums[0]);
     store(row + i + 1u, column + 4u * j, sums[1]);

@@ -94,7 +94,6 @@ fn matmul_6_squares(
             b_tile[at] = b_at(k + at / 16u, column + 4u * (at % 16u));
         }
         workgroupBarrier();
-        // ANCHOR: block
         for (var step = 0u; step < 2u; step++) {
             let upper = block_of_a(i * 2u + step, 2u);
             let lower = block_of_a((i + 32u) * 2u + step, 2u);
@@ -105,7 +104,6 @@ fn matmul_6_squares(
             lower_left = multiply(lower_left, lower, left);
             lower_right = multiply(lower_right, lower, right);
         }
-        // ANCHOR_END: block
     }
     store_block(row + i, column + 4u * j, upper_left);
     store_block(row + i, column + 4u * j + 32u, upper_right);
