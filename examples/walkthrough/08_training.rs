@@ -37,7 +37,6 @@ fn main() -> Result<()> {
 const MODEL: &str = "08_model.safetensors";
 const OPTIMIZER: &str = "08_optimizer.safetensors";
 
-// ANCHOR: recipe
 /// How a model is trained.
 #[derive(Clone, Copy)]
 struct Recipe {
@@ -51,6 +50,7 @@ struct Recipe {
 }
 
 impl Recipe {
+    // ANCHOR: rate
     /// The learning rate: up along a line, then down along half a cosine to a tenth.
     fn rate(&self, step: u64) -> f64 {
         if step < self.warm_up {
@@ -59,8 +59,8 @@ impl Recipe {
         let gone = (step - self.warm_up) as f64 / (self.steps - self.warm_up) as f64;
         self.peak * (0.1 + 0.9 * (0.5 + 0.5 * (PI * gone).cos()))
     }
+    // ANCHOR_END: rate
 }
-// ANCHOR_END: recipe
 
 // ANCHOR: clip
 /// The norm of all gradients together, and the factor that brings it down to `largest`.
@@ -78,7 +78,6 @@ fn clip(parameters: &Parameters, gradients: &Gradients, largest: f32) -> Result<
 }
 // ANCHOR_END: clip
 
-// ANCHOR: learner
 /// A model with all that changes while it learns.
 struct Learner {
     model: LanguageModel,
@@ -87,7 +86,6 @@ struct Learner {
     gradients: Gradients,
     batches: TrainingBatches,
 }
-// ANCHOR_END: learner
 
 impl Learner {
     // ANCHOR: step
@@ -110,7 +108,6 @@ impl Learner {
         steps.map(|step| Ok(self.step(step, recipe)?[0])).collect()
     }
 
-    // ANCHOR: validate
     /// The mean loss of the first 4,096 tokens of a text, in windows that do not overlap.
     fn validate(&self, tokens: &[u32]) -> Result<f32> {
         let mut losses = Vec::new();
@@ -120,9 +117,7 @@ impl Learner {
         }
         Ok(losses.iter().sum::<f32>() / losses.len() as f32)
     }
-    // ANCHOR_END: validate
 
-    // ANCHOR: save
     /// Writes all that the next step depends on, beside its number.
     fn save(&self, folder: &Path) -> Result<()> {
         self.parameters.save(&folder.join(MODEL), &Default::default())?;
@@ -133,7 +128,6 @@ impl Learner {
         self.parameters.load(&folder.join(MODEL))?;
         self.optimizer.load(&self.parameters, &folder.join(OPTIMIZER))
     }
-    // ANCHOR_END: save
 
     /// The bits of every weight.
     fn bits(&self) -> Result<Vec<u32>> {
