@@ -2,6 +2,7 @@
 
 use super::common::programs::{program, said};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use tempfile::TempDir;
 
 /// How a program is run.
@@ -48,11 +49,11 @@ pub fn run(name: &str, flags: &str, setting: Setting) -> Result<Outcome, String>
 }
 
 impl Outcome {
-    /// A picture that was drawn.
+    /// A picture that was drawn, where chapters draw or where exercises do.
     pub fn picture(&self, file: &str) -> Result<String, String> {
-        let places = ["out", "exercises"].map(|folder| self.folder.path().join(folder).join(file));
-        let drawn = places.iter().find_map(|path| std::fs::read_to_string(path).ok());
-        drawn.ok_or(format!("no picture {file} was drawn"))
+        let folders = ["out", "exercises"].map(|folder| self.folder.path().join(folder));
+        let read = |folder: PathBuf| std::fs::read_to_string(folder.join(file)).ok();
+        folders.into_iter().find_map(read).ok_or(format!("no picture {file} was drawn"))
     }
 }
 
