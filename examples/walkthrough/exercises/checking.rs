@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// A kernel may take so long.
-const RUNNING: Duration = Duration::from_secs(6);
+const RUNNING: Duration = Duration::from_secs(5);
 
 /// Says how an exercise is.
 pub fn show(folder: &Folder, puzzle: &Puzzle, verdict: &Verdict) {
