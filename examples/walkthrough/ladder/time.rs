@@ -49,9 +49,18 @@ impl Clock {
         Ok(Some(Clock { device, is_software: software.is_some(), repeats }))
     }
 
-    // ANCHOR: time
     /// The least time of each of several kernels, which take turns: what disturbs one disturbs all.
     pub fn time(&self, kernels: &[&dyn Fn() -> Tensor]) -> Vec<Timed> {
+        self.time_rounds(kernels, self.repeats)
+    }
+
+    /// How many times as long as the second kernel the first takes, from more rounds.
+    pub fn ratio(&self, kernels: [&dyn Fn() -> Tensor; 2]) -> f64 {
+        let timed = self.time_rounds(&kernels, 6 * self.repeats);
+        timed[0].milliseconds() / timed[1].milliseconds()
+    }
+
+    fn time_rounds(&self, kernels: &[&dyn Fn() -> Tensor], rounds: usize) -> Vec<Timed> {
         let run = |kernel: &dyn Fn() -> Tensor| {
             self.device.start_profile();
             kernel();
@@ -60,7 +69,7 @@ impl Clock {
         };
         // The first round is for compiling.
         let mut least: Vec<Timed> = kernels.iter().map(|kernel| run(kernel)).collect();
-        for round in 0..self.repeats {
+        for round in 0..rounds {
             for (least, kernel) in least.iter_mut().zip(kernels) {
                 let now = run(kernel);
                 if round == 0 || now.time < least.time {
@@ -70,7 +79,6 @@ impl Clock {
         }
         least
     }
-    // ANCHOR_END: time
 
     /// What multiply-adds alone reach, in billions of operations in a second.
     pub fn peak(&self) -> f64 {
