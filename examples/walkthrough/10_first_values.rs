@@ -51,7 +51,7 @@ fn nothing_wanted(chapter: &Chapter, device: &Device) -> Result<()> {
         for step in 0..=STEPS {
             let texts = texts(keys, Key::new(2).fold(step), device);
             let [error, weight, first, others] = head.numbers(&texts)?;
-            if [0, 100, 200, STEPS].contains(&step) {
+            if [0, 100, STEPS].contains(&step) {
                 println!(
                     "{what:<20} {step:>4} {error:>8.4} {weight:>21.3} {first:>9.3} {others:>8.3}"
                 );
@@ -167,7 +167,6 @@ fn formula(variant: Variant, p: &Tensor, v: &Tensor, v1: &Tensor) -> Tensor {
 }
 // ANCHOR_END: four
 
-// ANCHOR: op
 /// a, b and c of a variant's third layer of three.
 fn coefficients(variant: Variant) -> [f32; 3] {
     VariantConfig::new(variant).coefficients(2, 3, 1).map(Option::unwrap_or_default)
@@ -177,7 +176,6 @@ fn coefficients(variant: Variant) -> [f32; 3] {
 fn mixing([a, b, c]: [f32; 3]) -> Mixing {
     Mixing { own: a.into(), first: b.into(), fidelity: c.into() }
 }
-// ANCHOR_END: op
 
 fn four_formulas(chapter: &Chapter, trace: &Trace) -> Result<()> {
     chapter.section("Four formulas, one op");

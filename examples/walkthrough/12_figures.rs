@@ -15,7 +15,7 @@ use neutreno::engine::Result;
 use neutreno::report::{Spread, label};
 use neutreno::{Variant, VariantConfig};
 
-const SEEDS: [u64; 4] = [1, 2, 3, 4];
+const SEEDS: &[u64] = &[1, 2, 3, 4];
 
 // ANCHOR: own
 /// A mixing rule of one's own: a, b and c of each layer after the first, which are counted from 1.
@@ -50,7 +50,7 @@ fn main() -> Result<()> {
 
     let contestants = contestants();
     let count = contestants.len() * SEEDS.len();
-    let bar = chapter.progress("training 20 models", count * plan.steps as usize);
+    let bar = chapter.progress("training all models", count * plan.steps as usize);
     let train = |(name, variant): (String, VariantConfig)| {
         let outcome = |seed| train(&variant, seed, &text, &plan, &device, &bar);
         let outcomes = SEEDS.iter().map(|seed| outcome(*seed)).collect::<Result<Vec<_>>>()?;
@@ -94,7 +94,9 @@ fn each_seed(chapter: &Chapter, four: &[Contestant]) {
         numbers.iter().for_each(|number| print!("{number:>8.3}"));
         println!("{:>12.3}", Spread::of(numbers.iter().copied()).deviation.unwrap_or(0.0));
     };
-    println!("validation loss, seed            1       2       3       4   deviation");
+    print!("validation loss, seed     ");
+    SEEDS.iter().for_each(|seed| print!("{seed:>8}"));
+    println!("   deviation");
     for contestant in four {
         show(&contestant.name, &contestant.of(validation));
     }
@@ -104,7 +106,6 @@ fn each_seed(chapter: &Chapter, four: &[Contestant]) {
     }
 }
 
-// ANCHOR: paired
 impl Contestant {
     /// A number of each of its models, seed by seed.
     fn of(&self, number: impl Fn(&Outcome) -> f64) -> Vec<f64> {
@@ -118,6 +119,7 @@ impl Contestant {
     }
 }
 
+// ANCHOR: paired
 /// The mean of the differences, and how far they lie apart.
 fn paired(one: &Contestant, other: &Contestant, number: impl Fn(&Outcome) -> f64) -> Spread {
     Spread::of(one.less(other, number))
@@ -163,27 +165,21 @@ fn band(name: &str, spreads: impl Iterator<Item = (f64, Spread)>) -> Line {
     Line { spread, ..Line::new(name, points) }
 }
 
+/// The losses of a contestant less the baseline's on the same batches, smoothed, step by step.
 fn relative_loss(chapter: &Chapter, four: &[Contestant]) {
-    let steps = four[0].outcomes[0].losses.len();
-    let window = chapter.pick(50, 4);
-    let curves: Vec<Line> = four[1..]
-        .iter()
-        .map(|contestant| {
-            let differences: Vec<Vec<f64>> = contestant
-                .outcomes
-                .iter()
-                .zip(&four[0].outcomes)
-                .map(|(one, base)| {
-                    let less: Vec<f64> =
-                        one.losses.iter().zip(&base.losses).map(|(a, b)| a - b).collect();
-                    smooth(&less, window)
-                })
-                .collect();
-            let at = |step: usize| Spread::of(differences.iter().map(|of| of[step]));
-            let shown = (window - 1..steps).step_by(chapter.pick(10, 1));
-            band(&contestant.name, shown.map(|step| (step as f64 + 1.0, at(step))))
-        })
-        .collect();
+    let (steps, window) = (four[0].outcomes[0].losses.len(), chapter.pick(50, 4));
+    let less = |(one, base): (&Outcome, &Outcome)| {
+        let differences = one.losses.iter().zip(&base.losses).map(|(one, base)| one - base);
+        smooth(&differences.collect::<Vec<f64>>(), window)
+    };
+    let curve = |contestant: &Contestant| {
+        let pairs = contestant.outcomes.iter().zip(&four[0].outcomes);
+        let of_seeds: Vec<Vec<f64>> = pairs.map(less).collect();
+        let at = |step: usize| Spread::of(of_seeds.iter().map(|of_seed| of_seed[step]));
+        let shown = (window - 1..steps).step_by(chapter.pick(10, 1));
+        band(&contestant.name, shown.map(|step| (step as f64 + 1.0, at(step))))
+    };
+    let curves: Vec<Line> = four[1..].iter().map(curve).collect();
     let title = "Training loss less the Transformer's, step by step";
     chapter.picture("12_loss.svg", &lines(title, "step", "nats a word", &curves));
 }
@@ -196,32 +192,35 @@ const MEASURED: [(&str, &str, &str); 4] = [
     ("value_drain", "value of the first token", "12_values.svg"),
 ];
 
+/// What was measured in a block, or at the embedding, which comes first where there is a number for it.
+fn in_block(name: &str, outcome: &Outcome, place: usize) -> f64 {
+    outcome.measured.get(name).map_or(f64::NAN, |numbers| numbers[place])
+}
+
 fn inside(chapter: &Chapter, four: &[Contestant]) {
+    let places = |name: &str| four[0].outcomes[0].measured.get(name).map_or(0, <[f64]>::len);
     chapter.section("Inside");
-    println!("in the last block                    mean      less     95 % interval        p");
-    for (name, title, picture) in MEASURED {
-        let of = |outcome: &Outcome, block: usize| {
-            outcome.measured.get(name).map_or(f64::NAN, |numbers| numbers[block])
-        };
-        let numbers = four[0].outcomes[0].measured.get(name).map_or(0, <[f64]>::len);
-        for contestant in four {
-            let last = |outcome: &Outcome| of(outcome, numbers - 1);
-            let mean = Spread::of(contestant.of(last)).mean;
-            print!("{title:<25}{:<12}{mean:>6.3}   ", contestant.name);
-            match contestant.name == four[0].name {
-                true => println!("the baseline"),
-                false => println!("{}", shown(&paired(contestant, &four[0], last))),
-            }
+    print!("in the last block       {:>12}", four[0].name);
+    four[1..].iter().for_each(|other| print!("{:>18}", format!("{} less it", other.name)));
+    println!();
+    for (name, title, _) in MEASURED {
+        let last = |outcome: &Outcome| in_block(name, outcome, places(name) - 1);
+        print!("{title:<24}{:>12.3}", Spread::of(four[0].of(last)).mean);
+        for other in &four[1..] {
+            let difference = paired(other, &four[0], last);
+            let half = difference.interval().map_or(f64::NAN, |[_, most]| most - difference.mean);
+            print!("{:>18}", format!("{:+.3} ± {half:.3}", difference.mean));
         }
-        let curves: Vec<Line> = four
-            .iter()
-            .map(|contestant| {
-                let at = |block: usize| Spread::of(contestant.of(|outcome| of(outcome, block)));
-                // The embedding counts as block 0.
-                let first = 1 + LAYERS - numbers;
-                band(&contestant.name, (0..numbers).map(|i| ((first + i) as f64, at(i))))
-            })
-            .collect();
+        println!();
+    }
+    chapter.section("Inside, block by block");
+    for (name, title, picture) in MEASURED {
+        let curve = |contestant: &Contestant| {
+            let at = |place: usize| Spread::of(contestant.of(|one| in_block(name, one, place)));
+            let first = 1 + LAYERS - places(name); // The embedding counts as block 0.
+            band(&contestant.name, (0..places(name)).map(|i| ((first + i) as f64, at(i))))
+        };
+        let curves: Vec<Line> = four.iter().map(curve).collect();
         chapter.picture(picture, &lines(title, "block", title, &curves));
     }
 }

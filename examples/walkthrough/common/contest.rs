@@ -54,7 +54,6 @@ pub fn text(chapter: &Chapter) -> Text {
     Text { train, validation, probes, vocabulary: words.vocabulary() }
 }
 
-// ANCHOR: train
 /// Trains one model. The seed says which numbers it begins with and in which order it reads.
 pub fn train(
     variant: &VariantConfig,
@@ -64,6 +63,7 @@ pub fn train(
     device: &Device,
     bar: &indicatif::ProgressBar,
 ) -> Result<Outcome> {
+    // ANCHOR: seed
     let mut config = LanguageModelConfig::new(text.vocabulary, WIDTH, LAYERS, HEADS, CONTEXT);
     config.variant = variant.clone();
     let build = |builder: &mut _| LanguageModel::new(&config, builder);
@@ -71,6 +71,7 @@ pub fn train(
     let mut batches =
         TrainingBatches::new(text.train.clone(), CONTEXT, plan.rows, Key::new(seed).named("data"))
             .unwrap_or_else(|error| end(&error.to_string()));
+    // ANCHOR_END: seed
     let mut optimizer = AdamW::new(&parameters, AdamWSettings::default());
     let schedule =
         Schedule { peak: 2e-3, warmup_steps: plan.steps / 10, ..Schedule::new(plan.steps) };
@@ -91,4 +92,3 @@ pub fn train(
     let measured = measure(&model.trace(&text.probes))?;
     Ok(Outcome { losses, validation, measured })
 }
-// ANCHOR_END: train
