@@ -3,8 +3,9 @@
 use crate::costs::Cost;
 use crate::focus::{Focus, unwritten};
 use crate::kernels::{Case, Kernel};
+use crate::say::wrapped;
 use crate::simulate::{self, Ran};
-use crate::verdict::{Verdict, wrapped};
+use crate::verdict::Verdict;
 use crate::{picture, table};
 use neutreno_simulator::{Counts, Does, Fault, Finding, Touch};
 

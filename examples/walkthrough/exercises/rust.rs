@@ -1,7 +1,8 @@
 //! Compiles an exercise in Rust with the program that checks it, and runs that.
 
 use crate::process;
-use crate::verdict::{Verdict, wrapped};
+use crate::say::wrapped;
+use crate::verdict::Verdict;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::Command;
