@@ -27,10 +27,7 @@ fn own_rule(layer: usize) -> [f32; 3] {
 /// All that are compared, the baseline first.
 fn contestants() -> Vec<(String, VariantConfig)> {
     let four = Variant::ALL.map(|variant| (label(variant.name()), VariantConfig::new(variant)));
-    let own = ("own rule".to_owned(), {
-        let _ = own_rule(1);
-        VariantConfig::neutreno_resformer()
-    });
+    let own = ("own rule".to_owned(), VariantConfig::given(LAYERS, own_rule));
     four.into_iter().chain([own]).collect()
 }
 // ANCHOR_END: own
