@@ -217,12 +217,12 @@ fn adam(step: i32, rate: f64, moments: &mut [[f64; 2]]) {
     });
 }
 
-/// Prints the loss a letter on 200 new names, and whether 200 that the model writes keep the rules.
+/// Prints the loss a letter on 100 new names, and how many of 100 that the model writes keep the rules.
 fn judge(step: usize, model: &[Matrix; 9]) {
-    let names: Vec<String> = (0..200).map(|_| make_name()).collect();
+    let names: Vec<String> = (0..100).map(|_| make_name()).collect();
     let nats: f64 = names.iter().map(|name| get(loss(model, name))).sum();
     let nats = nats / names.iter().map(|name| name.len() + 1).sum::<usize>() as f64;
-    let names: Vec<String> = (0..200).map(|_| write(model)).collect();
+    let names: Vec<String> = (0..100).map(|_| write(model)).collect();
     let right = names.iter().filter(|name| keeps_the_rules(name)).count();
     println!("{step:4}  {nats:.3}  {right:3}    {}", names[..4].join(" "));
 }
