@@ -89,7 +89,7 @@ impl<'a> Clock<'a> {
     /// What multiply-adds alone reach, in billions of operations in a second.
     pub fn peak(&self) -> Result<f64> {
         let x = Tensor::zeros([512, 512], &self.device);
-        let mut rounds = 100;
+        let mut rounds = 25;
         loop {
             let timed = self.time(&[&|| PEAK.work(&x, rounds)])?[0];
             if timed.time > Duration::from_millis(5) || rounds > 100_000 {
