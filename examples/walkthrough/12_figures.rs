@@ -176,7 +176,7 @@ fn relative_loss(chapter: &Chapter, four: &[Contestant]) {
         let shown = (window - 1..steps).step_by(chapter.pick(10, 1));
         band(&contestant.name, shown.map(|step| (step as f64 + 1.0, at(step))))
     };
-    let curves: Vec<Line> = four[1..].iter().map(curve).collect();
+    let curves: Vec<Line> = four.iter().map(curve).collect();
     let title = "Training loss less the Transformer's, step by step";
     chapter.picture("12_loss.svg", &lines(title, "step", "nats a word", &curves));
 }
