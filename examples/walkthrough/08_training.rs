@@ -275,10 +275,16 @@ impl Lab<'_> {
         forgetful.parameters.load(&folder.join(MODEL))?;
         forgetful.train(half..recipe.steps, &recipe)?;
         let bits = whole.bits()?;
-        for (name, learner) in [("all of it", &resumed), ("the weights alone", &forgetful)] {
+        let all =
+            [("never stopped", whole), ("all loaded", resumed), ("weights loaded", forgetful)];
+        for (name, learner) in &all {
             let other = learner.bits()?;
             let differ = bits.iter().zip(&other).filter(|(a, b)| a != b).count();
-            println!("{name:<18} loaded: {differ} of {} weights differ", bits.len());
+            let score = learner.validate(&self.text.validation)?;
+            println!(
+                "{name:<16}{differ:>5} of {} weights differ, validation {score:.3}",
+                bits.len()
+            );
         }
         Ok(())
     }
