@@ -138,6 +138,11 @@ fn apart(found: &Tensor, expected: &Tensor) -> Result<f64> {
     Ok(norm(&found.subtract(expected).to_vec()?) / norm(&expected.to_vec()?))
 }
 
+/// Whether two results are the same but for rounding.
+fn agree(found: &Tensor, expected: &Tensor) -> Result<&'static str> {
+    Ok(if apart(found, expected)? < 1e-5 { "equal to 1e-5" } else { "NOT EQUAL" })
+}
+
 fn across_layers(chapter: &Chapter, trace: &Trace) -> Result<()> {
     chapter.section("Across layers");
     let (last, first) = (&trace.layers[2], &trace.layers[0]);
@@ -147,8 +152,7 @@ fn across_layers(chapter: &Chapter, trace: &Trace) -> Result<()> {
     let same_keys = cross_layer(&query, [&key, &value], [&key, &first_value]);
     let true_keys = cross_layer(&query, [&key, &value], [&first_key, &first_value]);
     println!("half of both values under P, beside attention across layers, in block 3:");
-    let equal = if apart(&mixed, &same_keys)? < 1e-5 { "equal" } else { "NOT EQUAL" };
-    println!("  if the first layer's keys were those of block 3: {equal}");
+    println!("  if the first layer's keys were those of block 3: {}", agree(&mixed, &same_keys)?);
     println!("  with the first layer's own keys: {:.2} of it apart", apart(&mixed, &true_keys)?);
     Ok(())
 }
@@ -188,8 +192,7 @@ fn four_formulas(chapter: &Chapter, trace: &Trace) -> Result<()> {
         let [a, b, c] = coefficients(variant);
         let mixing = mixing([a, b, c]);
         let fused = query.attention(key, value, Some((&layer.first_value, &mixing)), true);
-        let equal = apart(&by_head(&fused), &written_out)? < 1e-5;
-        let equal = if equal { "equal" } else { "NOT EQUAL" };
+        let equal = agree(&by_head(&fused), &written_out)?;
         println!("{:<12} {a:>5.1} {b:>5.1} {c:>5.1}    {equal}", variant.name());
     }
     Ok(())
