@@ -228,7 +228,7 @@ impl Lab<'_> {
 
     fn rates(&self) -> Result<()> {
         let case = |(name, peak)| (format!("{peak}: {name}"), self.recipe(peak));
-        let cases = [("too small", 0.001), ("right", 0.01), ("too large", 0.3)].map(case);
+        let cases = [("too small", 0.001), ("good", 0.01), ("too large", 0.3)].map(case);
         self.compare("Three learning rates", "08_rates.svg", 1, &cases)
     }
 
