@@ -34,6 +34,7 @@ impl Chapter {
     /// Reads the flags. Ends the program with a clear message if they are wrong.
     pub fn open() -> Chapter {
         let Flags { quick, out, device } = Flags::parse();
+        end_quietly_without_a_reader();
         if let Err(error) = std::fs::create_dir_all(&out) {
             end(&format!("cannot make the folder {}: {error}; choose one by --out", out.display()));
         }
@@ -77,6 +78,18 @@ impl Chapter {
             .with_style(style.expect("the template is right"))
             .with_message(what.to_owned())
     }
+}
+
+/// Lets `| head` have what it wants, and no more: printing to a pipe that nobody reads panics.
+fn end_quietly_without_a_reader() {
+    let show = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let what = panic.payload_as_str().unwrap_or_default();
+        if what.starts_with("failed printing to stdout") {
+            std::process::exit(0);
+        }
+        show(panic);
+    }));
 }
 
 /// Ends the program for a reason that is not a fault in it.
