@@ -84,8 +84,8 @@ impl Chapter {
 fn end_quietly_without_a_reader() {
     let show = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        let what = panic.payload_as_str().unwrap_or_default();
-        if what.starts_with("failed printing to stdout") {
+        let what = panic.payload().downcast_ref::<String>();
+        if what.is_some_and(|what| what.starts_with("failed printing to stdout")) {
             std::process::exit(0);
         }
         show(panic);
