@@ -82,7 +82,9 @@ fn one_row(scores: &[f32], values: &[f32], tile: usize) -> (f32, f32) {
 
 fn tell(scores: &[f32], largest: f32, factor: f32, sum: f32, output: f32) {
     let mean = output / sum;
-    println!("{scores:?}: largest {largest}, factor {factor:.3}, sum {sum:.3}, output {mean:.3}");
+    println!(
+        "{scores:?}: largest {largest}, factor {factor:.3}, sum {sum:.3}, output / sum {mean:.3}"
+    );
 }
 
 /// The scores of all queries with the keys of one tile, masked.
