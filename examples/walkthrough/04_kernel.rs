@@ -168,7 +168,7 @@ fn sums(chapter: &Chapter, simulator: &Simulator, x: &Tensor, on_cpu: &Tensor) -
     println!("sum: {}; by the formula n (n + 1) / 2: {formula}", total(SUM, x)?);
     print_findings(simulator);
     let title = "A workgroup's memory during a sum";
-    let svg = charts::heat_map(title, "accesses: dark writes, light reads", "lanes", &rows);
+    let svg = charts::heat_map(title, "accesses: writes strong, reads pale", "lanes", &rows);
     chapter.picture("04_sum.svg", &svg);
 
     chapter.section("A race");
