@@ -198,7 +198,9 @@ fn words(chapter: &Chapter, device: &Device) -> Result<()> {
     let rows: Vec<Vec<f64>> =
         p.chunks(7).map(|row| row.iter().map(|p| f64::from(*p)).collect()).collect();
     let title = "P of \"the old cat sees the small dog\"";
-    chapter.picture("06_weights.svg", &charts::heat_map(title, "queries", "keys", &rows));
+    let words = WORDS.map(|(word, ..)| word);
+    let map = charts::heat_map_of(&words, title, ["queries", "keys"], &rows);
+    chapter.picture("06_weights.svg", &map);
     Ok(())
 }
 

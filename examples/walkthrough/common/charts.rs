@@ -155,8 +155,18 @@ pub fn bars(title: &str, unit: &str, bars: &[(String, f64)], limit: Option<(&str
     })
 }
 
-/// A matrix of numbers from 0 to their largest, rows from above; darker is more.
+/// A matrix of numbers from 0 to their largest, rows from above; a stronger colour is more.
 pub fn heat_map(title: &str, rows: &str, columns: &str, values: &[Vec<f64>]) -> String {
+    heat_map_of(&[], title, [rows, columns], values)
+}
+
+/// The same with a word beside each row and above each column, if there are words.
+pub fn heat_map_of(
+    words: &[&str],
+    title: &str,
+    [rows, columns]: [&str; 2],
+    values: &[Vec<f64>],
+) -> String {
     let (height, width) = (values.len(), values.first().map_or(0, Vec::len));
     let most = values.iter().flatten().copied().fold(0.0, f64::max).max(1e-300);
     let cell = (400 / height.max(width).max(1)).max(2) as i32;
@@ -175,6 +185,17 @@ pub fn heat_map(title: &str, rows: &str, columns: &str, values: &[Vec<f64>]) -> 
                 let corners = [corner, (corner.0 + cell, corner.1 + cell)];
                 let colour = COLOURS[0].mix((value / most).clamp(0.0, 1.0)).filled();
                 area.draw(&Rectangle::new(corners, colour)).expect("an SVG in memory");
+            }
+        }
+        let label = |h, v| (FONT.0, 16).into_font().color(&TEXT).pos(Pos::new(h, v));
+        for (at, word) in (0..).zip(words) {
+            let middle = cell * at + cell / 2;
+            let beside = label(HPos::Right, VPos::Center);
+            let above = label(HPos::Center, VPos::Bottom);
+            for (place, style) in
+                [((left - 6, top + middle), beside), ((left + middle, top - 4), above)]
+            {
+                area.draw(&Text::new(*word, place, style)).expect("an SVG in memory");
             }
         }
         let frame = [(left, top), (left + cell * width as i32, top + cell * height as i32)];
