@@ -124,8 +124,8 @@ fn times(chapter: &Chapter, device: &Device) -> Result<()> {
         let mut cache = KeyValueCache::new(model.config(), 1, 512, Precision::F32, device)?;
         model.extend(&mut cache, &[&ids.as_slice()[..before]]);
         let times = [
-            milliseconds(3, || model.next_logits(&ids, &[before]).to_vec().map(drop))?,
-            milliseconds(3, || {
+            milliseconds(6, || model.next_logits(&ids, &[before]).to_vec().map(drop))?,
+            milliseconds(20, || {
                 cache.truncate(0, before);
                 model.extend(&mut cache, &[&[1]]).to_vec().map(drop)
             })?,
