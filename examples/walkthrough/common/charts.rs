@@ -20,7 +20,7 @@ const GROUND: RGBColor = RGBColor(255, 255, 254);
 const TEXT: RGBColor = RGBColor(34, 34, 33);
 const RULE: RGBColor = RGBColor(221, 221, 220);
 
-const SIZE: (u32, u32) = (760, 440);
+const SIZE: (u32, u32) = (620, 400);
 const FONT: (&str, u32) = ("sans-serif", 18);
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -126,7 +126,7 @@ pub fn bars(title: &str, unit: &str, bars: &[(String, f64)], limit: Option<(&str
     const ROW: i32 = 34;
     let most = bars.iter().map(|bar| bar.1).chain(limit.map(|limit| limit.1)).fold(0.0, f64::max);
     let height = 96 + ROW * bars.len() as i32;
-    let (left, right) = (250, SIZE.0 as i32 - 110);
+    let (left, right) = (230, SIZE.0 as i32 - 90);
     let reach = |value: f64| left + ((right - left) as f64 * value / most.max(1e-300)) as i32;
     draw((SIZE.0, height as u32), |area| {
         let label = |size: u32| (FONT.0, size).into_font().color(&TEXT);
