@@ -8,6 +8,7 @@ use common::training::{STEPS, batches, config, settings, task};
 use neutreno::engine::optim::Curve;
 use neutreno::engine::random::Key;
 use neutreno::engine::{Builder, Device, Ids, Tensor};
+use neutreno::ranks::Alone;
 use neutreno::run::{Data, Values, read_metrics};
 use neutreno::tasks::language::LanguageModelling;
 use neutreno::training::{
@@ -229,6 +230,7 @@ fn skipped_steps_leave_nothing_behind() {
                 settings,
                 minutes: None,
                 device: device.clone(),
+                ranks: &Alone,
                 open: &|| unreachable!("nothing fails"),
                 parent: parent.path().into(),
                 name: Some("run".into()),

@@ -11,6 +11,7 @@ use crate::learner::{Learner, handles};
 use crate::log::{InFlight, Log};
 use crate::observer::Observer;
 use crate::probes::measure_probes;
+use crate::ranks::Ranks;
 use crate::resumption::is_same;
 use crate::run::checkpoint::{self, Found};
 use crate::run::disk::replace_file;
@@ -43,6 +44,8 @@ pub struct Training<'a, T: Task> {
     pub seed: u64,
     /// Where it runs.
     pub device: &'a Device,
+    /// Those that train it together. This is the first; the others [`follow`](crate::training::follow).
+    pub ranks: &'a dyn Ranks,
     /// Where its files go, and where its checkpoints may be.
     pub folder: &'a ModelFolder,
     /// Becomes true when the user wants to stop.
@@ -91,7 +94,7 @@ impl<T: Task> Training<'_, T> {
     pub fn run(&self, config: &T::Config, observer: &mut dyn Observer) -> Result<Outcome, Error> {
         let Training { task, settings, safety, folder, .. } = self;
         let (seed, device) = (self.seed, self.device);
-        let (mut learner, start) = match self.found(config, observer)? {
+        let (learner, start) = match self.found(config, observer)? {
             Some(Found { path, state, metrics }) => {
                 let learner =
                     Learner::from_checkpoint(*task, config, settings, seed, device, &path)?;
@@ -99,6 +102,7 @@ impl<T: Task> Training<'_, T> {
             }
             None => (Learner::new(*task, config, settings, seed, device)?, Default::default()),
         };
+        let mut learner = learner.lead(self.ranks, config, start.0.steps)?;
         let names = learner.parameters.names().count();
         let mut log = Log::new(*task, settings, safety, folder, names, start, observer)?;
         if self.tensorboard {
@@ -123,8 +127,8 @@ impl<T: Task> Training<'_, T> {
         let mut shown = Instant::now();
         let mut in_flight = VecDeque::new();
         std::thread::scope(|scope| {
-            let mut batches =
-                make_ahead(scope, batches, log.state.steps * settings.accumulate as u64)?;
+            let numbers = learner.micro_batches_from(log.state.steps);
+            let mut batches = make_ahead(scope, batches, numbers)?;
             for steps in log.state.steps..=settings.steps {
                 let noted = task.at_step(&learner.model, settings, steps);
                 // Before the first step there is nothing to keep: it is asked for until then.
