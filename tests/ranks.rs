@@ -235,7 +235,7 @@ fn what_ranks_cannot_do_is_refused_before_anything_is_written() {
     let task = task();
     let said = Job::new(&task, text_settings(), 1).refusal(3);
     assert!(
-        said.contains("--accumulate 1 has less micro-batches than there are ranks, 3"),
+        said.contains("--accumulate 1 has fewer micro-batches than there are ranks, 3"),
         "{said}"
     );
     assert!(said.contains("a step of 2 examples is too small"), "{said}");
@@ -297,7 +297,7 @@ fn a_rank_that_fails_ends_all_and_the_run_goes_on() {
     let parent = tempfile::tempdir().unwrap();
     let results = Threads::run(3, |ranks| match ranks.rank() {
         2 => {
-            let failing = Failing { ranks, calls: 5.into() };
+            let failing = Failing { ranks, calls: 5.into(), wrong: false };
             job.run_on(&failing, parent.path(), &mut Silent)
         }
         _ => job.run_on(ranks, parent.path(), &mut Silent),
@@ -309,10 +309,27 @@ fn a_rank_that_fails_ends_all_and_the_run_goes_on() {
     assert_same(&job.results(parent.path()), &expected, "gone on with after a failure");
 }
 
-/// A rank that is cut off after so many sums.
+/// A rank whose device makes other updates of the same gradients ends all before a checkpoint is written.
+#[test]
+fn a_rank_that_comes_to_other_weights_is_named() {
+    let task = task();
+    let job = Job::new(&task, text_settings(), 2);
+    let parent = tempfile::tempdir().unwrap();
+    let results = Threads::run(2, |ranks| {
+        let wrong = Failing { ranks, calls: 1000.into(), wrong: ranks.rank() == 1 };
+        job.run_on(&wrong, parent.path(), &mut Silent)
+    });
+    let said = results[0].clone().unwrap_err();
+    assert!(said.contains("rank 1 on thread 1 has come to other weights than rank 0"), "{said}");
+    let model = parent.path().join(format!("run/{}-seed1", job.variants[0].name()));
+    assert!(!model.join("checkpoints/step-000002").exists());
+}
+
+/// A rank that is cut off after so many sums, or whose numbers are a little wrong.
 struct Failing<'a> {
     ranks: &'a Threads,
     calls: std::sync::atomic::AtomicI64,
+    wrong: bool,
 }
 
 impl Ranks for Failing<'_> {
@@ -336,7 +353,11 @@ impl Ranks for Failing<'_> {
     }
 
     fn all_gather(&self, mine: &[f32], all: &mut [f32]) -> Result<(), neutreno::ranks::Error> {
-        self.ranks.all_gather(mine, all)
+        self.ranks.all_gather(mine, all)?;
+        if self.wrong {
+            all.iter_mut().for_each(|number| *number *= 1.000001);
+        }
+        Ok(())
     }
 
     fn broadcast(&self, bytes: Vec<u8>) -> Result<Vec<u8>, neutreno::ranks::Error> {

@@ -278,7 +278,8 @@ impl<'a, T: Task> Comparison<'a, T> {
         write_json(&folder.config_json(), config)?;
         observer.started(&self.started(model));
         let (safety, flags) = (self.safety.clone(), self.task.memory_flags());
-        let mut recovery = Recovery::new(self.open, &safety, self.interrupted, flags);
+        let alone = self.ranks.size() == 1;
+        let mut recovery = Recovery::new(self.open, &safety, self.interrupted, flags, alone);
         let outcome = loop {
             let Comparison { task, settings, safety, device, interrupted, checkpoint, .. } = &*self;
             let (tensorboard, ranks) = (self.tensorboard, self.ranks);
@@ -540,7 +541,7 @@ fn too_few_micro_batches(ranks: usize, batch: usize, accumulate: usize) -> Strin
         None => format!("a step of {examples} examples is too small for so many"),
     };
     format!(
-        "--accumulate {accumulate} has less micro-batches than there are ranks, {ranks}: {help}"
+        "--accumulate {accumulate} has fewer micro-batches than there are ranks, {ranks}: {help}"
     )
 }
 

@@ -33,8 +33,8 @@ pub fn follow<T: Task>(
             order = match order {
                 Order::Begin(begin) => train(task, &begin, device, ranks)?,
                 Order::End => return Ok(()),
-                Order::Step(step) => {
-                    let why = format!("step {step} was ordered before there was a model");
+                Order::Step(_) | Order::Compare => {
+                    let why = format!("{order:?} was ordered before there was a model");
                     return Err(ranks::Error::Connection(why).into());
                 }
             }
@@ -60,6 +60,7 @@ fn train<T: Task>(
                     task.at_step(&learner.model, &begin.settings, step);
                     learner.step(step, &mut batches)?;
                 }
+                Order::Compare => learner.compare()?,
                 other => return Ok(other),
             }
         }

@@ -157,6 +157,32 @@ impl<'a, T: Task> Learner<'a, T> {
         Ok(self)
     }
 
+    /// Finds out whether all ranks have the same weights, as they must: each makes the updates by itself.
+    ///
+    /// # Errors
+    /// On the first rank, which others have other weights; if the device has failed, or another rank has
+    /// ended.
+    pub(crate) fn compare(&self) -> Result<(), Error> {
+        let ranks = self.ranks;
+        if ranks.size() == 1 {
+            return Ok(());
+        }
+        give(ranks, &Order::Compare)?;
+        let hashes = ranks.gather(format!("{} {}", self.hash()?, ranks.name()).as_bytes())?;
+        let hashes = hashes.iter().map(|text| String::from_utf8_lossy(text));
+        let hashes: Vec<String> = hashes.map(|text| text.into_owned()).collect();
+        let of = |text: &str| text.split(' ').next().map(str::to_owned);
+        match hashes.iter().find(|other| of(other) != of(&hashes[0])) {
+            Some(other) if ranks.leads() => Err(ranks::Error::Differ(format!(
+                "{} has come to other weights than rank 0, by the same gradients: their devices do not \
+                 compute alike. Ranks on devices of one kind do",
+                other.split_once(' ').map_or("a rank", |(_, name)| name)
+            ))
+            .into()),
+            _ => Ok(()),
+        }
+    }
+
     /// All numbers that go from step to step.
     fn state(&self) -> impl Iterator<Item = Tensor> {
         let average = self.average.iter().flat_map(|average| average.state(&self.parameters));

@@ -14,6 +14,8 @@ pub(crate) enum Order {
     Begin(Box<Begin>),
     /// To make a step with it, of this number.
     Step(u64),
+    /// To find out whether all still have the same weights.
+    Compare,
     /// To end: all is done.
     End,
 }

@@ -243,6 +243,7 @@ impl<T: Task> Training<'_, T> {
         config: &T::Config,
         log: &mut Log,
     ) -> Result<(), Error> {
+        learner.compare()?;
         let step = log.state.steps;
         let state = State {
             step,

@@ -90,6 +90,9 @@ impl Ranks for Mpi {
     }
 
     fn gather(&self, mine: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+        // The address of an empty row may be one that means something else to MPI, so each is longer by a
+        // byte.
+        let mine = &[mine, &[0]].concat()[..];
         let world = self.universe.world();
         let mut lengths = vec![0; self.size()];
         world.all_gather_into(&(mine.len() as u64), &mut lengths[..]);
@@ -105,7 +108,7 @@ impl Ranks for Mpi {
         let mut parts = PartitionMut::new(&mut all[..], &counts[..], &starts[..]);
         world.all_gather_varcount_into(mine, &mut parts);
         let part =
-            |(start, count): (&i32, &i32)| all[*start as usize..][..*count as usize].to_vec();
+            |(start, count): (&i32, &i32)| all[*start as usize..][..*count as usize - 1].to_vec();
         Ok(starts.iter().zip(&counts).map(part).collect())
     }
 
