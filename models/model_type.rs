@@ -132,6 +132,7 @@ pub fn variant(keys: &mut Keys, of_type: Variant) -> Result<VariantConfig, Strin
         "resformer_kind",
         "resformer_lambda",
         "resformer_layers",
+        "resformer_coefficients",
         "constants_in_name",
     ]);
     if !keys.contains_key("variant") && of_type == Variant::Transformer {

@@ -79,6 +79,8 @@ pub enum ResformerKind {
     /// The logits start at zero (the paper does not say) and s at the number of layers. A model of
     /// one layer has neither, since nothing in it is mixed.
     LearnablePlus,
+    /// A rule of one's own: a, b and c of each layer are given ([`VariantConfig::given`]).
+    Given,
 }
 
 /// The variant of a model with its constants: part of its configuration.
@@ -86,7 +88,7 @@ pub enum ResformerKind {
 pub struct VariantConfig {
     /// The variant.
     pub variant: Variant,
-    /// λ of NeuTRENO's term. ResFormer takes it on top of its mix (0 if absent).
+    /// λ of NeuTRENO's term. ResFormer takes it on top of its mix (0 if absent), but for the kind given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub neutreno_lambda: Option<f32>,
     /// How ResFormer mixes.
@@ -98,6 +100,9 @@ pub struct VariantConfig {
     /// The layers (counted from 0) that mix in the kind sparse.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resformer_layers: Option<Vec<usize>>,
+    /// [a, b, c] of each layer after the first, for the kind given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resformer_coefficients: Option<Vec<[f32; 3]>>,
     /// Whether the constants are part of the [name](VariantConfig::name), as where a run has one variant
     /// with several.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -124,7 +129,28 @@ impl VariantConfig {
             resformer_kind: kind,
             resformer_lambda: None,
             resformer_layers: None,
+            resformer_coefficients: None,
             constants_in_name: false,
+        }
+    }
+
+    /// A mixing rule of one's own: `rule` gives a, b and c of each layer after the first, which are
+    /// counted from 1, in a model of `layers` layers. All of them have values of their own.
+    ///
+    /// ```
+    /// use neutreno_models::VariantConfig;
+    /// // NeuTRENO's term, weaker from layer to layer.
+    /// let fading = VariantConfig::given(4, |layer| [1.0, 0.0, 0.6 / layer as f32]);
+    /// assert_eq!(fading.name(), "resformer-given");
+    /// assert_eq!(fading.coefficients(0, 4, 1), [Some(1.0), Some(0.0), Some(0.0)]);
+    /// assert_eq!(fading.coefficients(2, 4, 1), [Some(1.0), Some(0.0), Some(0.3)]);
+    /// assert!(fading.check(5).unwrap_err().contains("resformer_coefficients"));
+    /// ```
+    pub fn given(layers: usize, rule: impl FnMut(usize) -> [f32; 3]) -> VariantConfig {
+        VariantConfig {
+            resformer_kind: Some(ResformerKind::Given),
+            resformer_coefficients: Some((1..layers).map(rule).collect()),
+            ..VariantConfig::new(Variant::Resformer)
         }
     }
 
@@ -199,12 +225,17 @@ impl VariantConfig {
                 ResformerKind::Sparse => parts.push("sparse".into()),
                 ResformerKind::Learnable => parts.push("learnable".into()),
                 ResformerKind::LearnablePlus => parts.push("learnable-plus".into()),
+                ResformerKind::Given => parts.push("given".into()),
             }
         }
         parts.extend(self.resformer_lambda.filter(|_| in_name).map(|lambda| lambda.to_string()));
         if let Some(layers) = self.resformer_layers.as_ref().filter(|_| in_name) {
             let layers: Vec<String> = layers.iter().map(usize::to_string).collect();
             parts.push(layers.join("+"));
+        }
+        if let Some(layers) = self.resformer_coefficients.as_ref().filter(|_| in_name) {
+            let of_layer = |layer: &[f32; 3]| layer.map(|number| number.to_string()).join("_");
+            parts.push(layers.iter().map(of_layer).collect::<Vec<_>>().join("+"));
         }
         parts.join(between)
     }
@@ -263,18 +294,22 @@ impl VariantConfig {
         };
         finite("neutreno_lambda", self.neutreno_lambda)?;
         finite("resformer_lambda", self.resformer_lambda)?;
+        for number in self.resformer_coefficients.iter().flatten().flatten() {
+            finite("resformer_coefficients", Some(*number))?;
+        }
         let unused = |name: &str, there: bool, users: &str| match there {
             true => Err(format!("{name} has no effect on {}: only {users} use it", self.variant)),
             false => Ok(()),
         };
         let resformer = self.variant == Variant::Resformer;
-        let takes_lambda = resformer || self.variant == Variant::Neutreno;
         let kind = self.resformer_kind.unwrap_or_default();
+        let given = resformer && kind == ResformerKind::Given;
+        let takes_lambda = (resformer && !given) || self.variant == Variant::Neutreno;
         let fixed = matches!(kind, ResformerKind::Constant | ResformerKind::Sparse);
         unused(
             "neutreno_lambda",
             self.neutreno_lambda.is_some() && !takes_lambda,
-            "neutreno and resformer",
+            if given { "neutreno and resformer's other kinds" } else { "neutreno and resformer" },
         )?;
         unused("resformer_kind", self.resformer_kind.is_some() && !resformer, "resformer")?;
         unused(
@@ -287,6 +322,19 @@ impl VariantConfig {
             self.resformer_layers.is_some() && !(resformer && kind == ResformerKind::Sparse),
             "resformer's kind sparse",
         )?;
+        unused(
+            "resformer_coefficients",
+            self.resformer_coefficients.is_some() && !given,
+            "resformer's kind given",
+        )?;
+        let count = self.resformer_coefficients.as_ref().map_or(0, Vec::len);
+        let mixing = layers.saturating_sub(1);
+        if given && count != mixing {
+            return Err(format!(
+                "resformer_coefficients: {count} times [a, b, c], and the kind given needs them for each \
+                 of the {mixing} layers after the first"
+            ));
+        }
         match self.resformer_layers.iter().flatten().find(|layer| !(1..layers).contains(layer)) {
             Some(layer) => Err(format!(
                 "resformer_layers: layer {layer} cannot mix; with {layers} layers these can: 1 to {}",
@@ -310,6 +358,7 @@ impl VariantConfig {
         let lambda = self.neutreno_lambda.unwrap_or(0.0);
         let first = |usual: f32| self.resformer_lambda.unwrap_or(usual);
         let constant = |coefficients: [f32; 3]| coefficients.map(Some);
+        // ANCHOR: coefficients
         match (layer, self.variant) {
             (layer, _) if !self.keeps(layer, share_keys).key => constant([1.0, 0.0, 0.0]),
             (0, _) | (_, Variant::Transformer) => constant([1.0, 0.0, 0.0]),
@@ -326,8 +375,16 @@ impl VariantConfig {
                 ResformerKind::Learnable | ResformerKind::LearnablePlus => {
                     [None, None, Some(lambda)]
                 }
+                ResformerKind::Given => constant(self.given_to(layer)),
             },
         }
+        // ANCHOR_END: coefficients
+    }
+
+    /// a, b and c of a layer after the first in the kind given; plain where none are.
+    fn given_to(&self, layer: usize) -> [f32; 3] {
+        let of_layer = self.resformer_coefficients.as_ref().and_then(|all| all.get(layer - 1));
+        of_layer.copied().unwrap_or([1.0, 0.0, 0.0])
     }
 
     /// The layers that mix in the kind sparse: those given, else the last three eighths, as in
@@ -561,6 +618,7 @@ mod tests {
             (ResformerKind::Sparse, 0),
             (ResformerKind::Learnable, 4),
             (ResformerKind::LearnablePlus, 4),
+            (ResformerKind::Given, 0),
         ] {
             let config = VariantConfig {
                 resformer_kind: Some(kind),
@@ -572,6 +630,41 @@ mod tests {
                 Parameters::build(&Device::cpu(), 1, build).1.names().count()
             };
             assert_eq!([learned(1), learned(3)], [0, of_three], "{kind:?}");
+        }
+    }
+
+    /// The kind given has as many coefficients as there are layers to take them, and nothing else has
+    /// any.
+    #[test]
+    fn given_coefficients_are_those_of_the_layers() {
+        let given = VariantConfig::given(3, |layer| [layer as f32, -0.5, 0.25]);
+        given.check(3).unwrap();
+        let constants = |layer| given.coefficients(layer, 3, 1).map(Option::unwrap);
+        assert_eq!(
+            [0, 1, 2].map(constants),
+            [[1.0, 0.0, 0.0], [1.0, -0.5, 0.25], [2.0, -0.5, 0.25]]
+        );
+        let named = VariantConfig { constants_in_name: true, ..given.clone() };
+        assert_eq!(named.name(), "resformer-given-1_-0.5_0.25+2_-0.5_0.25");
+        let json = serde_json::to_string(&given).unwrap();
+        assert_eq!(serde_json::from_str::<VariantConfig>(&json).unwrap(), given);
+
+        let refused = |config: VariantConfig, layers| config.check(layers).unwrap_err();
+        assert!(refused(given.clone(), 4).contains("2 times [a, b, c]"));
+        assert!(refused(VariantConfig::given(3, |_| [1.0, f32::NAN, 0.0]), 3).contains("finite"));
+        let lambda = VariantConfig { neutreno_lambda: Some(0.4), ..given.clone() };
+        assert!(refused(lambda, 3).contains("neutreno_lambda has no effect"));
+        let none = VariantConfig { resformer_coefficients: None, ..given.clone() };
+        assert!(refused(none, 3).contains("0 times"));
+        for variant in Variant::ALL {
+            let stray = VariantConfig {
+                resformer_coefficients: given.resformer_coefficients.clone(),
+                ..VariantConfig::new(variant)
+            };
+            assert!(
+                refused(stray, 3).contains("resformer_coefficients has no effect"),
+                "{variant}"
+            );
         }
     }
 }

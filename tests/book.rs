@@ -19,7 +19,7 @@ mod terms;
 #[path = "walkthrough/update.rs"]
 mod update;
 
-use compare::{Numbers, compare, words};
+use compare::{Allowed, compare, words};
 use libtest_mimic::{Arguments, Failed, Trial};
 use origin::Shown;
 use page::Page;
@@ -45,6 +45,7 @@ fn main() -> ExitCode {
     let setting = if mode == "full" { Setting::Full } else { Setting::Quick };
     let mut trials = vec![
         Trial::test("chapters, pages and pictures belong together", pages::belong_together),
+        Trial::test("chapter 2 stands alone", pages::chapter_2_stands_alone),
         Trial::test("terms are in the glossary", || Ok(terms::are_explained(&pages::all()?)?)),
     ];
     let has_gpu = !neutreno::engine::device::list().is_empty();
@@ -87,7 +88,7 @@ fn shows_what_is_made(page: &Page, setting: Setting) -> Result<(), Failed> {
         }
         let made = outcomes[&key].sections.get(&shown.title);
         let result = match made {
-            Some(made) => compare(&block.lines, made, shown.numbers(setting)),
+            Some(made) => compare(&block.lines, made, shown.allowed(setting)),
             None => Err(format!("nothing is printed below {:?}", shown.title)),
         };
         problems.extend(result.err().map(|what| format!("line {}: {what}", block.line)));
@@ -110,10 +111,10 @@ fn shows_what_is_made(page: &Page, setting: Setting) -> Result<(), Failed> {
 fn shows_picture(file: &str, how: &str, made: &str, setting: Setting) -> Result<(), String> {
     let path = pages::folder().join("pictures").join(file);
     let shown = fs::read_to_string(&path).map_err(|error| error.to_string())?;
-    let numbers = origin::numbers(how, setting)?;
-    if numbers == Numbers::Any {
-        return compare(&words(&shown), &words(made), numbers);
+    let allowed = origin::allowed(how, setting)?;
+    if allowed == Allowed::AnyNumbers {
+        return compare(&words(&shown), &words(made), allowed);
     }
     let lines = |svg: &str| svg.lines().map(str::to_owned).collect::<Vec<String>>();
-    compare(&lines(&shown), &lines(made), numbers)
+    compare(&lines(&shown), &lines(made), allowed)
 }

@@ -66,6 +66,14 @@ fn configurations() -> Vec<(String, LanguageModelConfig)> {
             all.push((name, LanguageModelConfig { variant: variant.clone(), ..sizes.clone() }));
         }
     }
+    for (shape, sizes) in &shapes {
+        let rule = |layer: usize| match sizes.keeps(layer).key {
+            true => [1.0 - 0.1 * layer as f32, [0.0, 0.25][layer % 2], 0.1 * layer as f32],
+            false => [1.0, 0.0, 0.0],
+        };
+        let variant = VariantConfig::given(sizes.num_hidden_layers, rule);
+        all.push((format!("given-{shape}"), LanguageModelConfig { variant, ..sizes.clone() }));
+    }
     all
 }
 

@@ -132,7 +132,7 @@ fn rungs_are_right_on_gpus() {
             assert_near(&found, &softmax([3, 200]), &format!("{name}, {}", rung.name));
         }
         // x goes towards 1, and so do all 32 sums.
-        let found = PEAK.work(&numbers(0, [100], &device), 20_000).to_vec().expect("it works");
+        let found = PEAK.work(&numbers(0, [100], &device), 5_000).to_vec().expect("it works");
         assert!(found.iter().all(|y| (y - 32.0).abs() < 1e-2), "{name}: {found:?}");
     }
 }
@@ -187,8 +187,8 @@ fn the_peak_is_nothing_but_multiply_adds() {
     let run = |device: &Device| PEAK.work(&numbers(0, [640], device), 50);
     let Simulated { counts, findings, .. } = simulate(run).expect("the host's memory");
     assert_eq!(findings, []);
-    // 20 warps; eight vectors of four numbers a round.
-    assert_eq!(counts.fused, 20 * 50 * 32);
+    // 20 warps; eight vectors of four numbers, four times a round.
+    assert_eq!(counts.fused, 20 * 50 * 128);
     assert_eq!((counts.loads, counts.stores, counts.workgroup_accesses), (20, 20, 0));
 }
 

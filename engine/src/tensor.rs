@@ -213,6 +213,8 @@ pub(crate) struct Variable {
     pub slot: (u64, usize),
     /// If the tensor is several others that follow each other in memory, what names their gradients.
     pub parts: Option<Arc<[(u64, usize)]>>,
+    /// Whether its memory is there with or without the graph: a leaf's, or that of several leaves.
+    pub is_leaf: bool,
 }
 
 /// Runs a kernel, without derivatives, into new tensors.

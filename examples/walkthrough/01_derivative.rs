@@ -262,12 +262,12 @@ fn drawing(tape: &[Node]) -> String {
     }
     let most = |side: fn(&(f64, f64)) -> f64| places.iter().map(side).fold(0.0, f64::max);
     let (half, height) = (most(|at| at.0) + CELL.0 / 2.0, most(|at| at.1) + CELL.1 / 2.0);
-    let view = format!("{} 0 {} {height}", -half, 2.0 * half);
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"{view}\">{STYLE}<rect class=\"ground\" \
-         x=\"{}\" width=\"100%\" height=\"100%\"/>\n{lines}{boxes}</svg>\n",
-        -half
-    )
+    let (left, width) = (-half, 2.0 * half);
+    let size =
+        format!("viewBox=\"{left} 0 {width} {height}\" width=\"{width}\" height=\"{height}\"");
+    let ground = format!("<rect class=\"ground\" x=\"{left}\" width=\"100%\" height=\"100%\"/>\n");
+    let head = format!("<svg xmlns=\"http://www.w3.org/2000/svg\" {size}>");
+    [&head, STYLE, &ground, &lines, &boxes, "</svg>\n"].concat()
 }
 
 const STYLE: &str = "<style>

@@ -66,10 +66,9 @@ fn random() -> f64 {
 // ANCHOR: names
 /// Two or three syllables, all with vowels of "ao" or all of "ei", and the first letter once more.
 fn make_name() -> String {
-    let choose = |choices: &[&'static str]| choices[(random() * choices.len() as f64) as usize];
+    let pick = |letters: &[&'static str]| letters[(random() * letters.len() as f64) as usize];
     let vowels = if random() < 0.5 { ["a", "o"] } else { ["e", "i"] };
-    let syllable =
-        || choose(&["b", "d", "k", "l", "m", "n", "s", "t"]).to_owned() + choose(&vowels);
+    let syllable = || pick(&["b", "d", "k", "l", "m", "n", "s", "t"]).to_owned() + pick(&vowels);
     let third = if random() < 0.5 { syllable() } else { String::new() };
     let name = syllable() + &syllable() + &third;
     format!("{name}{}", &name[..1])
@@ -163,8 +162,8 @@ fn next(model: &[Matrix; 9], tokens: &[usize]) -> Matrix {
         }
         *x = add(x, &linear(output, &gathered));
     }
-
     // ANCHOR_END: attention
+
     // ANCHOR: feed_forward
     // Feed-forward: each place works on what it has.
     let relu = |x: Value| map(x, |x| x.max(0.0), |x| if x > 0.0 { 1.0 } else { 0.0 });
@@ -218,12 +217,12 @@ fn adam(step: i32, rate: f64, moments: &mut [[f64; 2]]) {
     });
 }
 
-/// Prints the loss a letter on 200 new names, and whether 200 that the model writes keep the rules.
+/// Prints the loss a letter on 100 new names, and how many of 100 that the model writes keep the rules.
 fn judge(step: usize, model: &[Matrix; 9]) {
-    let names: Vec<String> = (0..200).map(|_| make_name()).collect();
+    let names: Vec<String> = (0..100).map(|_| make_name()).collect();
     let nats: f64 = names.iter().map(|name| get(loss(model, name))).sum();
     let nats = nats / names.iter().map(|name| name.len() + 1).sum::<usize>() as f64;
-    let names: Vec<String> = (0..200).map(|_| write(model)).collect();
+    let names: Vec<String> = (0..100).map(|_| write(model)).collect();
     let right = names.iter().filter(|name| keeps_the_rules(name)).count();
     println!("{step:4}  {nats:.3}  {right:3}    {}", names[..4].join(" "));
 }

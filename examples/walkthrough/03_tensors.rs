@@ -33,7 +33,6 @@ impl View<'_> {
 // ANCHOR_END: view
 
 impl<'a> View<'a> {
-    // ANCHOR: transposed
     /// The same numbers with their axes in the other order.
     fn transposed(&self) -> View<'a> {
         let [mut shape, mut strides] = [self.shape.clone(), self.strides.clone()];
@@ -41,7 +40,6 @@ impl<'a> View<'a> {
         strides.reverse();
         View { numbers: self.numbers, shape, strides }
     }
-    // ANCHOR_END: transposed
 
     // ANCHOR: broadcast
     /// The same numbers as if repeated along axes of size 1, and along those that it lacks.
@@ -111,6 +109,7 @@ fn sum(view: &View) -> f64 {
     }
     sum
 }
+// ANCHOR_END: orders
 
 /// The least time of three, in nanoseconds for each of the numbers.
 fn time<R>(numbers: usize, mut work: impl FnMut() -> R) -> f64 {
@@ -121,7 +120,6 @@ fn time<R>(numbers: usize, mut work: impl FnMut() -> R) -> f64 {
     });
     1e9 * runs.into_iter().fold(f64::INFINITY, f64::min) / numbers as f64
 }
-// ANCHOR_END: orders
 
 fn compare_orders() {
     println!("nanoseconds a number   by rows   by columns   copied, transposed");
@@ -136,8 +134,8 @@ fn compare_orders() {
     }
 }
 
-// ANCHOR: tensors
 fn use_tensors(device: &Device) -> Result<()> {
+    // ANCHOR: tensors
     let x = Tensor::new(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0], [2, 3], device);
     let weight = Tensor::new(&[0.5, -1.0, 0.0, 0.5, -0.5, 1.0], [3, 2], device).tracked();
     let bias = Tensor::new(&[0.5, -1.0], [2], device).tracked();
@@ -148,12 +146,12 @@ fn use_tensors(device: &Device) -> Result<()> {
     show("loss", &loss)?;
 
     let gradients = loss.backward()?;
+    // ANCHOR_END: tensors
     for (name, leaf) in [("gradient of weight", &weight), ("gradient of bias", &bias)] {
         show(name, &gradients.get(leaf).expect("the loss depends on it"))?;
     }
     Ok(())
 }
-// ANCHOR_END: tensors
 
 fn show(name: &str, tensor: &Tensor) -> Result<()> {
     println!("{name:18}  shape {:6}  {:?}", tensor.shape().to_string(), tensor.to_vec()?);
@@ -189,39 +187,38 @@ impl ProvenFunction for SquaredRelu {
     }
 
     fn cases() -> Vec<Case> {
-        cases_with(right)
+        cases(SquaredRelu { slope: right }, RANGE, &EXTREMES)
     }
 }
+// ANCHOR_END: proof
 
-/// Several sizes with numbers from −2 to 2, and extreme numbers.
-fn cases_with(slope: fn(f32) -> f32) -> Vec<Case> {
-    cases(SquaredRelu { slope }, [-2.0, 2.0], &[-1e4, 0.0, 1e-4, 1e4])
-}
+const RANGE: [f32; 2] = [-2.0, 2.0];
+const EXTREMES: [f32; 4] = [-1e4, 0.0, 1e-4, 1e4];
 
 /// Has the engine prove the function with this slope.
 fn propose(slope: fn(f32) -> f32) {
-    for case in cases_with(slope) {
+    for case in cases(SquaredRelu { slope }, RANGE, &EXTREMES) {
         match prove(&case, &Device::cpu()) {
             Ok(()) => println!("{:>8}: proven", case.label),
             Err(problem) => println!("{:>8}: {problem}", case.label),
         }
     }
 }
-// ANCHOR_END: proof
 
-// ANCHOR: slopes
+// ANCHOR: wrong
 /// The derivative of x².
 fn wrong(x: f32) -> f32 {
     2.0 * x
 }
+// ANCHOR_END: wrong
 
+// ANCHOR: right
 /// That of max(x, 0)².
 fn right(x: f32) -> f32 {
     2.0 * x.max(0.0)
 }
-// ANCHOR_END: slopes
+// ANCHOR_END: right
 
-// ANCHOR: use
 fn use_own_op() -> Result<()> {
     let x = Tensor::new(&[-1.0, 0.5, 3.0], [3], &Device::cpu()).tracked();
     let [y] = apply(Elementwise(SquaredRelu { slope: right }), &[&x]);
@@ -230,4 +227,3 @@ fn use_own_op() -> Result<()> {
     show("y", &y)?;
     show("gradient of x", &gradients.get(&x).expect("the sum depends on it"))
 }
-// ANCHOR_END: use

@@ -31,9 +31,9 @@ fn main() -> Result<()> {
     let Some(clock) = Clock::open(&chapter)? else {
         println!("There is no GPU here that is real hardware, so nothing is timed.");
         for found in device::list() {
-            println!("It can be timed on software that acts as one, {}:", found.name);
+            println!("Software that acts as one is here, {}:", found.name);
+            println!("add --device and three letters or more of its name, as in --device llvmpipe");
         }
-        println!("add --device and three letters or more of its name, as in --device llvmpipe");
         return Ok(());
     };
     println!("{}", clock.device);
@@ -69,16 +69,17 @@ fn count_products(chapter: &Chapter, cpu: &Device) -> Result<()> {
             rung.multiply(&a, &b)
         })?;
         check(rung.name, &simulated.numbers, &expected, &simulated.findings);
-        let Each { sectors, accesses, again, barriers } = Each::of(&simulated.counts, units);
-        let intensity = Each::of(&simulated.counts, units).intensity();
+        let each = Each::of(&simulated.counts, units);
         println!(
-            "{:<22}{:>8.1}{intensity:>13.2}{:>10.1}{again:>8.2}{:>10.3}",
+            "{:<22}{:>8.1}{:>13.2}{:>10.1}{:>8.2}{:>10.3}",
             rung.name,
-            1e3 * sectors,
-            1e3 * accesses,
-            1e3 * barriers
+            1e3 * each.sectors,
+            each.intensity(),
+            1e3 * each.accesses,
+            each.again,
+            1e3 * each.barriers
         );
-        bars.push((rung.name.to_owned(), intensity));
+        bars.push((rung.name.to_owned(), each.intensity()));
     }
     println!("all equal to the CPU's product, and nothing was found wrong");
     let title = "How much is computed with a byte that moves";
@@ -126,7 +127,7 @@ fn check_and_time(
         check(name, &run(x).to_vec()?, expected, &[] as &[&str]);
     }
     let runs: Vec<_> = work.iter().map(|(_, run)| move || run(x)).collect();
-    Ok(clock.time(&runs.iter().map(|run| run as &dyn Fn() -> Tensor).collect::<Vec<_>>()))
+    clock.time(&runs.iter().map(|run| run as &dyn Fn() -> Tensor).collect::<Vec<_>>())
 }
 
 fn time_products(chapter: &Chapter, clock: &Clock, cpu: &Device) -> Result<()> {
@@ -137,11 +138,11 @@ fn time_products(chapter: &Chapter, clock: &Clock, cpu: &Device) -> Result<()> {
     let [a, b] = operands(sizes, cpu);
     let expected = a.matmul(&b).to_vec()?;
     let [a, b] = operands(sizes, &clock.device);
-    let peak = clock.peak();
+    let peak = clock.peak()?;
     let [rows, depth, columns] = sizes;
     println!("{rows} × {depth} by {depth} × {columns}");
-    println!("multiply-adds alone, measured: {peak:.1} GFLOP/s");
-    println!("{:<22}{:>10}{:>10}{:>12}", "", "ms", "GFLOP/s", "of these, %");
+    println!("multiply-adds alone, the measured peak: {peak:.1} GFLOP/s");
+    println!("{:<22}{:>10}{:>10}{:>12}", "", "ms", "GFLOP/s", "of peak, %");
     let work = products(&b);
     let timed = check_and_time(clock, &work, &a, &expected)?;
     let mut bars = Vec::new();
@@ -150,10 +151,9 @@ fn time_products(chapter: &Chapter, clock: &Clock, cpu: &Device) -> Result<()> {
         println!("{name:<22}{:>10.2}{rate:>10.2}{:>12.1}", timed.milliseconds(), 1e2 * rate / peak);
         bars.push(((*name).to_owned(), rate));
     }
-    if let [.., last, engine] = timed[..] {
-        let ratio = last.milliseconds() / engine.milliseconds();
-        println!("the last rung takes {ratio:.2} times as long as the engine's product");
-    }
+    let last = PRODUCTS[PRODUCTS.len() - 1];
+    let ratio = clock.ratio([&|| last.multiply(&a, &b), &|| a.matmul(&b)])?;
+    println!("the last rung takes {ratio:.2} times as long as the engine's product");
     let title = format!("A product on {}", clock.device.name());
     let svg = charts::bars(&title, "GFLOP/s", &bars, Some(("multiply-adds alone", peak)));
     chapter.picture("05_products.svg", &svg);

@@ -281,7 +281,7 @@ fn main() -> Result<()> {
     }
 
     chapter.section("Memory");
-    // Each thread takes working memory of its own, so that one is easier to compare.
+    // Each thread takes working memory of its own.
     let one_thread = Device::cpu_with_threads(1);
     memory(&chapter, if device.kind() == "cpu" { &one_thread } else { &device })?;
 

@@ -194,12 +194,15 @@ fn graph(chapter: &Chapter, device: &Device) -> Result<()> {
     let by_hand = ByHand { parameters: &parameters, layers: 1, residual: true };
     let library = model.loss(&tokens, &targets, &Pass::training(None));
     for (name, loss) in [("by hand", by_hand.loss(&tokens, &targets)), ("library", library)] {
+        // ANCHOR: graph
         let mut graph = Graph::of(&loss)?.with_names(parameters.iter());
         graph.backward(&loss)?;
+        let svg = graph.svg();
+        // ANCHOR_END: graph
         let ops = graph.nodes().iter().filter(|node| node.kind == NodeKind::Op).count();
         println!("{name}: {ops} ops, which save {}", bytes(graph.saved_bytes()));
         if name == "library" {
-            chapter.picture("07_graph.svg", &graph.svg());
+            chapter.picture("07_graph.svg", &svg);
         }
     }
     Ok(())

@@ -30,8 +30,6 @@ fn random(name: &str, seed: u64, [tokens, channels]: [usize; 2], device: &Device
     Tensor::new(&numbers, [1, tokens, 1, channels], device)
 }
 
-// ---- One step. ----
-
 // ANCHOR: kernel
 /// k(x, y) = exp(q(x) · k(y) / √d): how much token x looks at token y.
 fn kernel(query: &Tensor, key: &Tensor) -> Tensor {
@@ -139,8 +137,6 @@ fn many_draws(chapter: &Chapter, device: &Device) -> Result<()> {
     Ok(())
 }
 
-// ---- Many steps. ----
-
 // ANCHOR: similarity
 /// The mean cosine between two different tokens: 1 where all point the same way.
 fn similarity(tokens: &[f32], width: usize) -> f64 {
@@ -208,8 +204,6 @@ fn many_steps(chapter: &Chapter, device: &Device) -> Result<()> {
     Ok(())
 }
 
-// ---- Models of images. ----
-
 // ANCHOR: depth
 /// How alike an image's tokens are before the first block and after each, the mean over images.
 fn over_depth(model: &ImageClassifier, data: &ImageData) -> Result<Vec<f64>> {
@@ -225,34 +219,35 @@ fn over_depth(model: &ImageClassifier, data: &ImageData) -> Result<Vec<f64>> {
 }
 // ANCHOR_END: depth
 
-/// A line of a table and of a chart: the mean over seeds, and how far the seeds lie from it.
-fn over_seeds(name: String, blocks: &[usize], seeds: &[Vec<f64>]) -> Line {
-    let range = |block: usize| {
-        let of_seed = seeds.iter().map(|of| of[block]);
+/// A line of a table, and one of a chart with its band, of what each seed has at the places of `x`.
+fn over_seeds(name: String, x: &[u64], shown: &[u64], seeds: &[Vec<f64>]) -> Line {
+    let range = |place: usize| {
+        let of_seed = seeds.iter().map(|of| of[place]);
         (of_seed.clone().fold(f64::MAX, f64::min), of_seed.fold(f64::MIN, f64::max))
     };
-    let all: Vec<(f64, f64)> = (0..seeds[0].len()).map(range).collect();
-    let show = |block: &usize| format!("{:>7.2}–{:.2}", all[*block].0, all[*block].1);
-    println!("{name:<20}{}", blocks.iter().map(show).collect::<String>());
-    let middle = (0..).map(f64::from).zip(all.iter().map(|(low, high)| (low + high) / 2.0));
-    let spread = all.iter().map(|(low, high)| (high - low) / 2.0).collect();
-    Line { name, points: middle.collect(), spread }
+    let ranges: Vec<(f64, f64)> = (0..x.len()).map(range).collect();
+    let numbers = x.iter().zip(&ranges).filter(|(x, _)| shown.contains(x));
+    let numbers = numbers.map(|(_, (low, high))| format!("{low:>7.2}–{high:.2}"));
+    println!("{name:<14}{}", numbers.collect::<String>());
+    let middle = ranges.iter().map(|(low, high)| (low + high) / 2.0);
+    let points = x.iter().map(|x| *x as f64).zip(middle).collect();
+    let spread = ranges.iter().map(|(low, high)| (high - low) / 2.0).collect();
+    Line { name, points, spread }
 }
 
-fn heading(blocks: &[usize]) {
-    let names = blocks.iter().map(|block| format!("{block:>12}")).collect::<String>();
-    println!("{:<20}{names}", "after block");
+fn heading(name: &str, shown: &[u64]) {
+    println!("{name:<14}{}", shown.iter().map(|x| format!("{x:>12}")).collect::<String>());
 }
 
 fn untrained(chapter: &Chapter, device: &Device) -> Result<()> {
     chapter.section("Models that have learnt nothing");
-    let (data, blocks) = (images(), [0, 1, 4, 8, 16, 24]);
-    heading(&blocks);
-    let mut curves = Vec::new();
+    let (data, shown) = (images(), [0, 1, 4, 8, 16, 24]);
+    heading("after block", &shown);
+    let (mut curves, blocks) = (Vec::new(), Vec::from_iter(0..=24));
     for lambda in [0.0, 0.2, 0.6] {
         let of_seed = |seed| over_depth(&build(&config(24, lambda), seed, device).0, &data);
         let seeds: Vec<_> = (1..=3).map(of_seed).collect::<Result<_>>()?;
-        curves.push(over_seeds(format!("λ = {lambda}"), &blocks, &seeds));
+        curves.push(over_seeds(format!("λ = {lambda}"), &blocks, &shown, &seeds));
     }
     let title = "24 blocks with random weights, three seeds";
     chapter.picture("09_untrained.svg", &lines(title, "block", "token similarity", &curves));
@@ -260,34 +255,44 @@ fn untrained(chapter: &Chapter, device: &Device) -> Result<()> {
 }
 
 fn trained(chapter: &Chapter, device: &Device) -> Result<()> {
-    chapter.section("Models that have learnt");
-    let (data, blocks, steps) = (images(), [0, 1, 2, 4, 6, 8], chapter.pick(400, 50));
+    chapter.section("Models that learn");
+    let data = images();
+    let marks = [0, 1, 2, 4, 8, 16, 24].map(|part| part * chapter.pick(50, 2));
     let bar = chapter.progress("training", 6);
-    let (mut curves, mut scores) = ([vec![], vec![]], vec![]);
+    let mut of_lambda = Vec::new();
     for lambda in [0.0, 0.6] {
-        let (mut random, mut trained) = (vec![], vec![]);
+        let (mut over_training, mut at_end, mut right) = (vec![], vec![], String::new());
         for seed in 1..=3 {
             let (model, parameters) = build(&config(8, lambda), seed, device);
-            random.push(over_depth(&model, &data)?);
-            train(&model, &parameters, &data, seed, steps)?;
-            trained.push(over_depth(&model, &data)?);
-            scores.push((lambda, seed, trained[seed as usize - 1][8], accuracy(&model, &data)?));
+            let mut alike = Vec::new();
+            train(&model, &parameters, &data, seed, marks[6], |step| {
+                if marks.contains(&step) {
+                    alike.push(over_depth(&model, &data)?[8]);
+                }
+                Ok(())
+            })?;
+            over_training.push(alike);
+            at_end.push(over_depth(&model, &data)?);
+            right += &format!("{:>12.3}", accuracy(&model, &data)?);
             bar.inc(1);
         }
-        curves[0].push((format!("λ = {lambda}, random"), random));
-        curves[1].push((format!("λ = {lambda}, trained"), trained));
+        of_lambda.push((format!("λ = {lambda}"), over_training, at_end, right));
     }
     bar.finish_and_clear();
-    heading(&blocks);
-    let curves = curves.into_iter().flatten();
-    let curves: Vec<Line> = curves.map(|(name, seeds)| over_seeds(name, &blocks, &seeds)).collect();
-    println!();
-    for (lambda, seed, alike, right) in scores {
-        println!(
-            "λ = {lambda:<3}   seed {seed}   after block 8: {alike:.2}   accuracy: {right:.3}"
-        );
+    heading("after step", &marks);
+    let mut curves = Vec::new();
+    for (name, over_training, _, _) in &of_lambda {
+        curves.push(over_seeds(name.clone(), &marks, &marks, over_training));
     }
-    let title = "8 blocks, three seeds";
-    chapter.picture("09_trained.svg", &lines(title, "block", "token similarity", &curves));
+    println!();
+    heading("after block", &[0, 1, 2, 4, 6, 8]);
+    for (name, _, at_end, _) in &of_lambda {
+        over_seeds(name.clone(), &[0, 1, 2, 3, 4, 5, 6, 7, 8], &[0, 1, 2, 4, 6, 8], at_end);
+    }
+    println!();
+    heading("accuracy, seed", &[1, 2, 3]);
+    of_lambda.iter().for_each(|(name, _, _, right)| println!("{name:<14}{right}"));
+    let title = "After the last of 8 blocks, three seeds";
+    chapter.picture("09_trained.svg", &lines(title, "step", "token similarity", &curves));
     Ok(())
 }

@@ -51,7 +51,7 @@ fn nothing_wanted(chapter: &Chapter, device: &Device) -> Result<()> {
         for step in 0..=STEPS {
             let texts = texts(keys, Key::new(2).fold(step), device);
             let [error, weight, first, others] = head.numbers(&texts)?;
-            if [0, 100, 200, STEPS].contains(&step) {
+            if [0, 100, STEPS].contains(&step) {
                 println!(
                     "{what:<20} {step:>4} {error:>8.4} {weight:>21.3} {first:>9.3} {others:>8.3}"
                 );
@@ -138,6 +138,11 @@ fn apart(found: &Tensor, expected: &Tensor) -> Result<f64> {
     Ok(norm(&found.subtract(expected).to_vec()?) / norm(&expected.to_vec()?))
 }
 
+/// Whether two results are the same but for rounding.
+fn agree(found: &Tensor, expected: &Tensor) -> Result<&'static str> {
+    Ok(if apart(found, expected)? < 1e-5 { "equal to 1e-5" } else { "NOT EQUAL" })
+}
+
 fn across_layers(chapter: &Chapter, trace: &Trace) -> Result<()> {
     chapter.section("Across layers");
     let (last, first) = (&trace.layers[2], &trace.layers[0]);
@@ -147,8 +152,7 @@ fn across_layers(chapter: &Chapter, trace: &Trace) -> Result<()> {
     let same_keys = cross_layer(&query, [&key, &value], [&key, &first_value]);
     let true_keys = cross_layer(&query, [&key, &value], [&first_key, &first_value]);
     println!("half of both values under P, beside attention across layers, in block 3:");
-    let equal = if apart(&mixed, &same_keys)? < 1e-5 { "equal" } else { "NOT EQUAL" };
-    println!("  if the first layer's keys were those of block 3: {equal}");
+    println!("  if the first layer's keys were those of block 3: {}", agree(&mixed, &same_keys)?);
     println!("  with the first layer's own keys: {:.2} of it apart", apart(&mixed, &true_keys)?);
     Ok(())
 }
@@ -167,7 +171,6 @@ fn formula(variant: Variant, p: &Tensor, v: &Tensor, v1: &Tensor) -> Tensor {
 }
 // ANCHOR_END: four
 
-// ANCHOR: op
 /// a, b and c of a variant's third layer of three.
 fn coefficients(variant: Variant) -> [f32; 3] {
     VariantConfig::new(variant).coefficients(2, 3, 1).map(Option::unwrap_or_default)
@@ -177,7 +180,6 @@ fn coefficients(variant: Variant) -> [f32; 3] {
 fn mixing([a, b, c]: [f32; 3]) -> Mixing {
     Mixing { own: a.into(), first: b.into(), fidelity: c.into() }
 }
-// ANCHOR_END: op
 
 fn four_formulas(chapter: &Chapter, trace: &Trace) -> Result<()> {
     chapter.section("Four formulas, one op");
@@ -190,8 +192,7 @@ fn four_formulas(chapter: &Chapter, trace: &Trace) -> Result<()> {
         let [a, b, c] = coefficients(variant);
         let mixing = mixing([a, b, c]);
         let fused = query.attention(key, value, Some((&layer.first_value, &mixing)), true);
-        let equal = apart(&by_head(&fused), &written_out)? < 1e-5;
-        let equal = if equal { "equal" } else { "NOT EQUAL" };
+        let equal = agree(&by_head(&fused), &written_out)?;
         println!("{:<12} {a:>5.1} {b:>5.1} {c:>5.1}    {equal}", variant.name());
     }
     Ok(())

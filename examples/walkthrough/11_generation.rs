@@ -231,14 +231,14 @@ fn distribution(model: &LanguageModel, words: &Words) -> Result<()> {
     let all = usize::MAX;
     let ways = [(0.5, all, 1.0), (1.0, all, 1.0), (2.0, all, 1.0), (1.0, 3, 1.0), (1.0, all, 0.5)];
     println!("{} ...", words.decode(&prompt).replace('\n', " / "));
-    println!("            temp. 0.5  temp. 1  temp. 2  top-k 3  top-p 0.5");
+    println!("temperature       0.5       1.0       2.0   top-k 3 top-p 0.5");
     let columns = ways.map(|(t, k, p)| probabilities(&logits, t, k, p));
     for (token, _) in &columns[1][..8] {
         let of = columns.each_ref().map(|column| {
             let found = column.iter().find(|(other, _)| other == token);
-            found.map_or("   -".to_owned(), |(_, p)| format!("{p:.2}"))
+            found.map_or(format!("{:>10}", "-"), |(_, p)| format!("{p:10.2}"))
         });
-        println!("  {:10}{:>8}", words.decode(&[*token]), of.join("     "));
+        println!("{:10} {}", words.decode(&[*token]), of.concat());
     }
     let sampling = Sampling { top_p: 0.5, ..Sampling::default() };
     let mut random = Key::new(4).generator();

@@ -113,8 +113,10 @@ mod tests {
             ..VariantConfig::new(Variant::Resformer)
         };
         let variants = Variant::ALL.map(VariantConfig::new).into_iter();
+        // The second layer has no keys of its own where layers share them.
+        let given = VariantConfig::given(3, |layer| [[0.5, 0.25, 0.1], [1.0, 0.0, 0.0]][layer % 2]);
         let variants =
-            variants.chain(kinds.map(of_kind)).chain([VariantConfig::neutreno_resformer()]);
+            variants.chain(kinds.map(of_kind)).chain([VariantConfig::neutreno_resformer(), given]);
         let plain = LanguageModelConfig::new(50, 16, 3, 2, 8);
         let llama3 = RopeScaling::Llama3 {
             factor: 8.0,

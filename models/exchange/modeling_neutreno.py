@@ -8,7 +8,8 @@ where V₁ is the value of the first layer, which is plain attention.
 
     Transformer   a = 1, b = 0, c = 0
     NeuTRENO      a = 1, b = 0, c = λ    arXiv 2312.00751
-    ResFormer     a = λ₂, b = λ₁, c = 0  arXiv 2410.17897; with neutreno_lambda c = λ on top
+    ResFormer     a = λ₂, b = λ₁, c = 0  arXiv 2410.17897; with neutreno_lambda c = λ on top, and
+                                         in the kind given all three are given for each layer
     SVFormer      a = 0, b = 1, c = 0    the same; layers after the first have no V
 
 With share_keys = n only each n-th layer has keys and values of its own. The others attend over the
@@ -132,6 +133,16 @@ def sparse_layers(config):
     return range(max(layers - -(-3 * layers // 8), 1), layers) if chosen is None else chosen
 
 
+def given_coefficients(config, layer_idx):
+    """a, b and c in ResFormer's kind given: the layer's own, or those of the one whose values it has."""
+    given = getattr(config, "resformer_coefficients", None) or []
+    mixing = config.num_hidden_layers - 1
+    if len(given) != mixing or any(len(layer) != 3 for layer in given):
+        raise ValueError(f"resformer_coefficients must be {mixing} times [a, b, c]")
+    layer = layer_idx - layer_idx % shared_layers(config)
+    return map(float, given[layer - 1] if layer > 0 else (1.0, 0.0, 0.0))
+
+
 class ValueMixing:
     """What a layer's attention needs to know of the variant: a, b and c."""
 
@@ -153,7 +164,7 @@ class ValueMixing:
             self.mix_first_value(config)
 
     def mix_first_value(self, config):
-        """ResFormer's a and b."""
+        """ResFormer's a and b, and in the kind given c."""
         kind = getattr(config, "resformer_kind", None) or "identity"
         match kind:
             case "identity":
@@ -163,6 +174,8 @@ class ValueMixing:
             case "sparse":
                 mixes = self.layer_idx in sparse_layers(config)
                 self.first = number_of(config, "resformer_lambda", SPARSE_LAMBDA) if mixes else 0.0
+            case "given":
+                self.own, self.first, self.fidelity = given_coefficients(config, self.layer_idx)
             case "learnable" | "learnable-plus":
                 self.learns_first = self.has_value and kind == "learnable"
                 self.shares_first = self.has_value and kind == "learnable-plus"
@@ -179,7 +192,7 @@ class ValueMixing:
             return self.lambda_own * own + self.lambda_first * values.first
         if self.shares_first:
             return self.lambda_own * own + values.shares[self.layer_idx] * values.first
-        if self.first == 0.0:
+        if (self.own, self.first) == (1.0, 0.0):
             return own
         return self.own * own + self.first * values.first
 

@@ -263,14 +263,23 @@ impl LanguageModelConfig {
         check::probability("dropout", self.dropout)?;
         check::activation(&self.hidden_act, "silu")?;
         self.variant.check(self.num_hidden_layers)?;
-        let mut mixing = self.variant.resformer_layers.iter().flatten();
-        match mixing.find(|layer| !self.keeps(**layer).key) {
-            Some(layer) => Err(format!(
-                "resformer_layers: layer {layer} mixes nothing; with share_keys = {} it takes its values \
-                 from layer {}",
+        let mixes_nothing = |layer: &usize| !self.keeps(*layer).key;
+        let problem = |name: &str, layer: usize| {
+            Err(format!(
+                "{name}: layer {layer} mixes nothing; with share_keys = {} it takes its values from \
+                 layer {}",
                 self.share_keys,
                 layer - layer % self.share_keys
-            )),
+            ))
+        };
+        let mut sparse = self.variant.resformer_layers.iter().flatten().copied();
+        if let Some(layer) = sparse.find(mixes_nothing) {
+            return problem("resformer_layers", layer);
+        }
+        let given = (1..).zip(self.variant.resformer_coefficients.iter().flatten());
+        let mixing = given.filter(|(_, given)| **given != [1.0, 0.0, 0.0]);
+        match mixing.map(|(layer, _)| layer).find(mixes_nothing) {
+            Some(layer) => problem("resformer_coefficients", layer),
             None => Ok(()),
         }
     }
@@ -326,6 +335,22 @@ mod tests {
         assert!(config.check().unwrap_err().contains("7 channels (head_dim)"));
         config.head_dim = Some(0);
         assert!(config.check().unwrap_err().contains("head_dim must be at least 1"));
+    }
+
+    /// A layer that takes another's keys and values takes them as they were mixed there.
+    #[test]
+    fn nothing_is_given_to_a_layer_that_mixes_nothing() {
+        let mut config = LanguageModelConfig::new(50, 16, 4, 2, 8);
+        let only = |mixing: usize| {
+            VariantConfig::given(4, |layer| [1.0, if layer == mixing { 0.5 } else { 0.0 }, 0.0])
+        };
+        (config.share_keys, config.variant) = (2, only(2));
+        config.check().unwrap();
+        config.variant = only(3);
+        let problem = config.check().unwrap_err();
+        assert!(problem.contains("resformer_coefficients: layer 3 mixes nothing"), "{problem}");
+        config.share_keys = 1;
+        config.check().unwrap();
     }
 
     #[test]

@@ -306,6 +306,8 @@ impl LanguageModel {
 mod tests {
     use super::*;
     use crate::engine::Parameters;
+    use crate::engine::half::Precision;
+    use crate::language::KeyValueCache;
     use crate::variant::{ResformerKind, Variant};
 
     #[test]
@@ -389,5 +391,35 @@ mod tests {
                 assert_eq!(of.first_value.to_vec().unwrap(), first.to_vec().unwrap());
             }
         }
+    }
+
+    /// With the variants' own coefficients, a rule of one's own computes what they do, to the bit; with
+    /// others, something else, and the same with a cache.
+    #[test]
+    fn given_coefficients_are_those_of_attention() {
+        let device = Device::cpu();
+        let model = |variant: VariantConfig| {
+            let mut config = LanguageModelConfig::new(20, 16, 4, 2, 8);
+            config.variant = variant;
+            Parameters::build(&device, 1, |builder| LanguageModel::new(&config, builder)).0
+        };
+        let tokens = Ids::new(vec![1, 2, 3, 4, 5], [1, 5]);
+        let logits = |model: &LanguageModel| model.next_logits(&tokens, &[4]).to_vec().unwrap();
+        for variant in [Variant::Transformer, Variant::Neutreno, Variant::Resformer] {
+            let variant = VariantConfig::new(variant);
+            let rule = |layer| variant.coefficients(layer, 4, 1).map(Option::unwrap_or_default);
+            let given = model(VariantConfig::given(4, rule));
+            assert_eq!(logits(&given), logits(&model(variant.clone())), "{}", variant.name());
+        }
+        let mut fading = VariantConfig::given(4, |layer| [0.75, 0.5, 0.5 / layer as f32]);
+        let fades = model(fading.clone());
+        let mut cache = KeyValueCache::new(fades.config(), 1, 8, Precision::F32, &device).unwrap();
+        fades.extend(&mut cache, &[&[1, 2, 3]]);
+        let cached = fades.extend(&mut cache, &[&[4, 5]]).to_vec().unwrap();
+        let near = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-5;
+        assert!(cached.iter().zip(&logits(&fades)).all(near));
+        let coefficients = fading.resformer_coefficients.as_mut().unwrap();
+        coefficients[2] = [1.0, 0.0, 0.0];
+        assert_ne!(logits(&model(fading)), logits(&fades));
     }
 }

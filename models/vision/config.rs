@@ -288,6 +288,12 @@ impl VisionConfig {
             return Err("id2label must name the classes 0, 1, 2 and so on".into());
         }
         check::activation(&self.hidden_act, "gelu")?;
+        if self.variant.resformer_coefficients.is_some() && self.num_decoder_layers.is_some() {
+            return Err(
+                "resformer_coefficients are those of one stack of layers, and a segmenter has two"
+                    .into(),
+            );
+        }
         self.variant.check(self.num_hidden_layers)
     }
 }

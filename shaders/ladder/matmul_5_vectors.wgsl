@@ -1,7 +1,6 @@
-// y = a b, as matmul_4_registers, but numbers come in vectors of four: one read brings what took four, and
-// eight invocations that read vectors side by side use each bank of workgroup memory once. Four steps of the
-// sums are then a product of two blocks of 4 by 4. Columns and depth are multiples of four. What is left: a
-// block of 4 by 4 sums reads a vector for every eight multiply-adds.
+// y = a b, as matmul_4_registers, but numbers come in vectors of four: one read brings what took four, and eight
+// invocations that read vectors side by side use each bank of workgroup memory once. Columns and depth are
+// multiples of four. What is left: 4 by 4 sums read two vectors for 16 multiply-adds.
 
 struct Uniforms {
     first_group: u32,
@@ -15,9 +14,10 @@ struct Uniforms {
 @group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
 
-// Of a 32 rows of 16 numbers, of b 16 rows of 32.
-var<workgroup> a_tile: array<vec4<f32>, 128>;
-var<workgroup> b_tile: array<vec4<f32>, 128>;
+// Vector 9 * step + i of a tile has numbers 4 i to 4 i + 3 of a column of a, or of a row of b. The odd 9, where
+// 8 would do, spreads what lies below each other over the banks.
+var<workgroup> a_tile: array<vec4<f32>, 144>;
+var<workgroup> b_tile: array<vec4<f32>, 144>;
 
 // Zeros outside, which add nothing to a sum.
 fn a_at(row: u32, k: u32) -> vec4<f32> {
@@ -34,33 +34,51 @@ fn b_at(k: u32, column: u32) -> vec4<f32> {
     return b[(k * uniforms.columns + column) / 4u];
 }
 
+// A lane's part of the next tiles: four vectors, a block of 4 by 4. Lanes before the 32nd bring a, and turn their
+// blocks, as vectors of a lie along k; the others bring b.
+fn fetch(lane: u32, row: u32, column: u32, k: u32) -> mat4x4<f32> {
+    if lane < 32u {
+        let r = row + 4u * (lane / 2u % 8u);
+        let at = k + 4u * (lane % 2u + lane / 16u * 2u);
+        return transpose(mat4x4(a_at(r, at), a_at(r + 1u, at), a_at(r + 2u, at), a_at(r + 3u, at)));
+    }
+    let at = k + 4u * (lane / 8u % 4u);
+    let c = column + 4u * (lane % 8u);
+    return mat4x4(b_at(at, c), b_at(at + 1u, c), b_at(at + 2u, c), b_at(at + 3u, c));
+}
+
+fn put(lane: u32, block: mat4x4<f32>) {
+    if lane < 32u {
+        let at = 4u * (lane % 2u + lane / 16u * 2u) * 9u + lane / 2u % 8u;
+        a_tile[at] = block[0];
+        a_tile[at + 9u] = block[1];
+        a_tile[at + 18u] = block[2];
+        a_tile[at + 27u] = block[3];
+    } else {
+        let at = 4u * (lane / 8u % 4u) * 9u + lane % 8u;
+        b_tile[at] = block[0];
+        b_tile[at + 9u] = block[1];
+        b_tile[at + 18u] = block[2];
+        b_tile[at + 27u] = block[3];
+    }
+}
+
+// The sums after one more step: `a` has a number of each of their rows, `b` one of each column.
+fn outer(sums: mat4x4<f32>, a: vec4<f32>, b: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4(sums[0] + a.x * b, sums[1] + a.y * b, sums[2] + a.z * b, sums[3] + a.w * b);
+}
+
 fn store(row: u32, column: u32, sums: vec4<f32>) {
     if row < uniforms.rows && column < uniforms.columns {
         y[(row * uniforms.columns + column) / 4u] = sums;
     }
 }
 
-// Four vectors of a tile, `stride` vectors apart. (Here a mat4x4 is no more than four vectors.)
-fn block_of_a(at: u32, stride: u32) -> mat4x4<f32> {
-    return mat4x4(a_tile[at], a_tile[at + stride], a_tile[at + 2u * stride], a_tile[at + 3u * stride]);
-}
-
-fn block_of_b(at: u32, stride: u32) -> mat4x4<f32> {
-    return mat4x4(b_tile[at], b_tile[at + stride], b_tile[at + 2u * stride], b_tile[at + 3u * stride]);
-}
-
-// Four rows of sums, after four more steps: `a` has four numbers of each row, `b` the rows of these steps.
-fn multiply_row(sums: vec4<f32>, a: vec4<f32>, b: mat4x4<f32>) -> vec4<f32> {
-    return sums + a.x * b[0] + a.y * b[1] + a.z * b[2] + a.w * b[3];
-}
-
-fn multiply(sums: mat4x4<f32>, a: mat4x4<f32>, b: mat4x4<f32>) -> mat4x4<f32> {
-    return mat4x4(
-        multiply_row(sums[0], a[0], b),
-        multiply_row(sums[1], a[1], b),
-        multiply_row(sums[2], a[2], b),
-        multiply_row(sums[3], a[3], b),
-    );
+fn store_block(row: u32, column: u32, sums: mat4x4<f32>) {
+    store(row, column, sums[0]);
+    store(row + 1u, column, sums[1]);
+    store(row + 2u, column, sums[2]);
+    store(row + 3u, column, sums[3]);
 }
 
 @compute @workgroup_size(64)
@@ -73,26 +91,16 @@ fn matmul_5_vectors(
     let across = (uniforms.columns + 31u) / 32u;
     let row = index / across * 32u;
     let column = index % across * 32u;
-    let i = 4u * (lane / 8u);
+    let i = lane / 8u;
     let j = lane % 8u;
     var sums = mat4x4<f32>();
     for (var k = 0u; k < uniforms.depth; k += 16u) {
         workgroupBarrier();
-        for (var at = lane; at < 128u; at += 64u) {
-            a_tile[at] = a_at(row + at / 4u, k + 4u * (at % 4u));
-            b_tile[at] = b_at(k + at / 8u, column + 4u * (at % 8u));
-        }
+        put(lane, fetch(lane, row, column, k));
         workgroupBarrier();
-        // ANCHOR: block
-        for (var step = 0u; step < 4u; step++) {
-            let left = block_of_a(i * 4u + step, 4u);
-            let right = block_of_b(step * 32u + j, 8u);
-            sums = multiply(sums, left, right);
+        for (var step = 0u; step < 16u; step++) {
+            sums = outer(sums, a_tile[step * 9u + i], b_tile[step * 9u + j]);
         }
-        // ANCHOR_END: block
     }
-    store(row + i, column + 4u * j, sums[0]);
-    store(row + i + 1u, column + 4u * j, sums[1]);
-    store(row + i + 2u, column + 4u * j, sums[2]);
-    store(row + i + 3u, column + 4u * j, sums[3]);
+    store_block(row + 4u * i, column + 4u * j, sums);
 }

@@ -1,7 +1,7 @@
 // y = a b, as matmul_6_squares, but the next tile is asked for before this one is multiplied, so that memory works
-// meanwhile, and put into the other half of the tiles' memory, where nobody reads any more: one barrier a tile is
-// enough. This is what the engine has for GPUs (matmul_squares.wgsl), which keeps to one tile and two barriers,
-// and knows transposes and batches.
+// meanwhile, and it is put where nobody reads any more: into the other half of the tiles' memory. So one barrier a
+// tile is enough. This is what the engine has for GPUs (matmul_squares.wgsl), which keeps to one tile and two
+// barriers, and knows transposes and batches.
 
 struct Uniforms {
     first_group: u32,
@@ -15,9 +15,10 @@ struct Uniforms {
 @group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
 
-// Of a 64 rows of 8 numbers, of b 8 rows of 64, both twice: one is multiplied, the other is put in place.
-var<workgroup> a_tile: array<vec4<f32>, 256>;
-var<workgroup> b_tile: array<vec4<f32>, 256>;
+// Vector 17 * step + i of a tile has numbers 4 i to 4 i + 3 of a column of a, or of a row of b. The odd 17, where
+// 16 would do, spreads what lies below each other over the banks. Each tile is there twice.
+var<workgroup> a_tile: array<vec4<f32>, 272>;
+var<workgroup> b_tile: array<vec4<f32>, 272>;
 
 // Zeros outside, which add nothing to a sum.
 fn a_at(row: u32, k: u32) -> vec4<f32> {
@@ -34,6 +35,40 @@ fn b_at(k: u32, column: u32) -> vec4<f32> {
     return b[(k * uniforms.columns + column) / 4u];
 }
 
+// A lane's part of the next tiles: four vectors, a block of 4 by 4. Lanes before the 32nd bring a, and turn their
+// blocks, as vectors of a lie along k; the others bring b.
+fn fetch(lane: u32, row: u32, column: u32, k: u32) -> mat4x4<f32> {
+    if lane < 32u {
+        let r = row + 4u * (lane / 2u);
+        let at = k + 4u * (lane % 2u);
+        return transpose(mat4x4(a_at(r, at), a_at(r + 1u, at), a_at(r + 2u, at), a_at(r + 3u, at)));
+    }
+    let at = k + 4u * (lane / 16u % 2u);
+    let c = column + 4u * (lane % 16u);
+    return mat4x4(b_at(at, c), b_at(at + 1u, c), b_at(at + 2u, c), b_at(at + 3u, c));
+}
+
+fn put(half: u32, lane: u32, block: mat4x4<f32>) {
+    if lane < 32u {
+        let at = half + 4u * (lane % 2u) * 17u + lane / 2u;
+        a_tile[at] = block[0];
+        a_tile[at + 17u] = block[1];
+        a_tile[at + 34u] = block[2];
+        a_tile[at + 51u] = block[3];
+    } else {
+        let at = half + 4u * (lane / 16u % 2u) * 17u + lane % 16u;
+        b_tile[at] = block[0];
+        b_tile[at + 17u] = block[1];
+        b_tile[at + 34u] = block[2];
+        b_tile[at + 51u] = block[3];
+    }
+}
+
+// The sums after one more step: `a` has a number of each of their rows, `b` one of each column.
+fn outer(sums: mat4x4<f32>, a: vec4<f32>, b: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4(sums[0] + a.x * b, sums[1] + a.y * b, sums[2] + a.z * b, sums[3] + a.w * b);
+}
+
 fn store(row: u32, column: u32, sums: vec4<f32>) {
     if row < uniforms.rows && column < uniforms.columns {
         y[(row * uniforms.columns + column) / 4u] = sums;
@@ -47,39 +82,6 @@ fn store_block(row: u32, column: u32, sums: mat4x4<f32>) {
     store(row + 3u, column, sums[3]);
 }
 
-// Four vectors of a tile, `stride` vectors apart. (Here a mat4x4 is no more than four vectors.)
-fn block_of_a(at: u32, stride: u32) -> mat4x4<f32> {
-    return mat4x4(a_tile[at], a_tile[at + stride], a_tile[at + 2u * stride], a_tile[at + 3u * stride]);
-}
-
-fn block_of_b(at: u32, stride: u32) -> mat4x4<f32> {
-    return mat4x4(b_tile[at], b_tile[at + stride], b_tile[at + 2u * stride], b_tile[at + 3u * stride]);
-}
-
-// Four rows of sums, after four more steps: `a` has four numbers of each row, `b` the rows of these steps.
-fn multiply_row(sums: vec4<f32>, a: vec4<f32>, b: mat4x4<f32>) -> vec4<f32> {
-    return sums + a.x * b[0] + a.y * b[1] + a.z * b[2] + a.w * b[3];
-}
-
-fn multiply(sums: mat4x4<f32>, a: mat4x4<f32>, b: mat4x4<f32>) -> mat4x4<f32> {
-    return mat4x4(
-        multiply_row(sums[0], a[0], b),
-        multiply_row(sums[1], a[1], b),
-        multiply_row(sums[2], a[2], b),
-        multiply_row(sums[3], a[3], b),
-    );
-}
-
-// An invocation's part of the tiles that begin at step k: two vectors of a, two of b.
-fn fetch(lane: u32, row: u32, column: u32, k: u32) -> mat4x4<f32> {
-    return mat4x4(
-        a_at(row + lane / 2u, k + 4u * (lane % 2u)),
-        a_at(row + 32u + lane / 2u, k + 4u * (lane % 2u)),
-        b_at(k + lane / 16u, column + 4u * (lane % 16u)),
-        b_at(k + 4u + lane / 16u, column + 4u * (lane % 16u)),
-    );
-}
-
 @compute @workgroup_size(64)
 fn matmul_7_prefetch(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -90,9 +92,11 @@ fn matmul_7_prefetch(
     let across = (uniforms.columns + 63u) / 64u;
     let row = index / across * 64u;
     let column = index % across * 64u;
-    // Rows and columns of an invocation's blocks: the first, and the second 32 further on.
-    let i = 4u * (lane / 8u);
+    let i = lane / 8u;
     let j = lane % 8u;
+    // The upper blocks' rows and the left blocks' columns; the others are 32 further on.
+    let top = row + 4u * i;
+    let start = column + 4u * j;
     var upper_left = mat4x4<f32>();
     var upper_right = mat4x4<f32>();
     var lower_left = mat4x4<f32>();
@@ -101,27 +105,26 @@ fn matmul_7_prefetch(
     var next = fetch(lane, row, column, 0u);
     var half = 0u;
     for (var k = 0u; k < uniforms.depth; k += 8u) {
-        a_tile[half + lane] = next[0];
-        a_tile[half + lane + 64u] = next[1];
-        b_tile[half + lane] = next[2];
-        b_tile[half + lane + 64u] = next[3];
+        put(half, lane, next);
         workgroupBarrier();
         next = fetch(lane, row, column, k + 8u);
-        for (var step = 0u; step < 2u; step++) {
-            let upper = block_of_a(half + i * 2u + step, 2u);
-            let lower = block_of_a(half + (i + 32u) * 2u + step, 2u);
-            let left = block_of_b(half + step * 64u + j, 16u);
-            let right = block_of_b(half + step * 64u + j + 8u, 16u);
-            upper_left = multiply(upper_left, upper, left);
-            upper_right = multiply(upper_right, upper, right);
-            lower_left = multiply(lower_left, lower, left);
-            lower_right = multiply(lower_right, lower, right);
+        for (var step = 0u; step < 8u; step++) {
+            let l = half + step * 17u + i;
+            let r = half + step * 17u + j;
+            let upper = a_tile[l];
+            let lower = a_tile[l + 8u];
+            let left = b_tile[r];
+            let right = b_tile[r + 8u];
+            upper_left = outer(upper_left, upper, left);
+            upper_right = outer(upper_right, upper, right);
+            lower_left = outer(lower_left, lower, left);
+            lower_right = outer(lower_right, lower, right);
         }
-        half = 128u - half;
+        half = 136u - half;
     }
     // ANCHOR_END: prefetch
-    store_block(row + i, column + 4u * j, upper_left);
-    store_block(row + i, column + 4u * j + 32u, upper_right);
-    store_block(row + i + 32u, column + 4u * j, lower_left);
-    store_block(row + i + 32u, column + 4u * j + 32u, lower_right);
+    store_block(top, start, upper_left);
+    store_block(top, start + 32u, upper_right);
+    store_block(top + 32u, start, lower_left);
+    store_block(top + 32u, start + 32u, lower_right);
 }

@@ -52,7 +52,6 @@ fn softmax_1_passes(
     if row >= uniforms.rows {
         return;
     }
-    // ANCHOR: passes
     let start = row * uniforms.width;
     var largest = x[start];
     for (var j = lane; j < uniforms.width; j += 64u) {
@@ -67,5 +66,4 @@ fn softmax_1_passes(
     for (var j = lane; j < uniforms.width; j += 64u) {
         y[start + j] = exp(x[start + j] - largest) / sum;
     }
-    // ANCHOR_END: passes
 }

@@ -52,7 +52,6 @@ fn softmax_2_online(
     if row >= uniforms.rows {
         return;
     }
-    // ANCHOR: online
     let start = row * uniforms.width;
     var part = Part(x[start], 0.0);
     for (var j = lane; j < uniforms.width; j += 64u) {
@@ -62,5 +61,4 @@ fn softmax_2_online(
     for (var j = lane; j < uniforms.width; j += 64u) {
         y[start + j] = exp(x[start + j] - part.largest) / part.sum;
     }
-    // ANCHOR_END: online
 }

@@ -1,6 +1,6 @@
 //! What a comment above a block or a picture says.
 
-use super::compare::Numbers;
+use super::compare::Allowed;
 use super::page::Page;
 use super::programs::Setting;
 
@@ -29,7 +29,7 @@ impl Shown {
             }
             None => (rest.to_owned(), None),
         };
-        numbers(&attributes, Setting::Quick)?;
+        allowed(&attributes, Setting::Quick)?;
         Ok(Shown { program: program.to_owned(), title: title.to_owned(), attributes, flags })
     }
 
@@ -42,31 +42,33 @@ impl Shown {
         (self.program.clone(), flags.unwrap_or_default())
     }
 
-    pub fn numbers(&self, setting: Setting) -> Numbers {
-        numbers(&self.attributes, setting).expect("looked at in `parse`")
+    pub fn allowed(&self, setting: Setting) -> Allowed {
+        allowed(&self.attributes, setting).expect("looked at in `parse`")
     }
 }
 
-/// How numbers are compared, by attributes: `tolerance=SHARE`, `numbers=any`, `full` for what only the default
-/// setting makes.
+/// How lines are compared, by attributes: `tolerance=SHARE`, `numbers=any`, `words=any`, `full` for what only the
+/// default setting makes.
 ///
 /// # Errors
 /// If there is another word.
-pub fn numbers(attributes: &str, setting: Setting) -> Result<Numbers, String> {
-    let mut numbers = Numbers::Within(TOLERANCE);
+pub fn allowed(attributes: &str, setting: Setting) -> Result<Allowed, String> {
+    let mut allowed = Allowed::Share(TOLERANCE);
     let mut is_full = false;
     for word in attributes.split_whitespace() {
         match word.split_once('=') {
-            Some(("numbers", "any")) => numbers = Numbers::Any,
+            Some(("numbers", "any")) => allowed = Allowed::AnyNumbers,
+            Some(("words", "any")) => allowed = Allowed::AnyWords,
             Some(("tolerance", share)) => {
                 let share = share.parse().map_err(|_| format!("{share} is no tolerance"))?;
-                numbers = Numbers::Within(share);
+                allowed = Allowed::Share(share);
             }
             None if word == "full" => is_full = true,
             _ => return Err(format!("`{word}` is not known here")),
         }
     }
-    Ok(if is_full && setting == Setting::Quick { Numbers::Any } else { numbers })
+    let is_other = is_full && setting == Setting::Quick && allowed != Allowed::AnyWords;
+    Ok(if is_other { Allowed::AnyNumbers } else { allowed })
 }
 
 /// A command's example and flags.

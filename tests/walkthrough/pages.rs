@@ -7,6 +7,7 @@ use super::pieces::{piece, whole};
 use libtest_mimic::Failed;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Words of prose, and lines of code and output, that are read in a minute.
 const WORDS_A_MINUTE: f64 = 180.0;
@@ -69,9 +70,40 @@ pub fn belong_together() -> Result<(), Failed> {
     for picture in self::names(&folder().join("pictures"), ".svg")? {
         assert!(shown.contains(&picture), "no page shows {picture}");
     }
+    are_led_to(&names)?;
     let minutes: f64 = chapters.iter().map(minutes).sum();
     let said = minutes_said(&first).ok_or("index.md does not say how long all takes")?;
     assert!((minutes - said).abs() < 10.0, "all takes {minutes:.0} minutes, not {said}");
+    Ok(())
+}
+
+/// Chapter 2's program is one short file that the compiler alone builds.
+pub fn chapter_2_stands_alone() -> Result<(), Failed> {
+    let file = root().join("examples/walkthrough/02_one_file.rs");
+    assert!(fs::read_to_string(&file)?.lines().count() <= 250, "it is longer than 250 lines");
+    let folder = tempfile::tempdir()?;
+    let compiler = std::env::var_os("RUSTC").unwrap_or("rustc".into());
+    let built = Command::new(compiler)
+        .args(["-O", "-D", "warnings", "-o"])
+        .arg(folder.path().join("02_one_file"))
+        .arg(file)
+        .output()?;
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    Ok(())
+}
+
+/// The README leads to the walkthrough in its first screen, the crate's front page and the map list the chapters.
+fn are_led_to(names: &[&str]) -> Result<(), Failed> {
+    let read = |file: &str| fs::read_to_string(root().join(file));
+    let first_screen: Vec<String> = read("README.md")?.lines().take(25).map(Into::into).collect();
+    let is_led_to = first_screen.iter().any(|line| line.contains("](docs/walkthrough/index.md)"));
+    assert!(is_led_to, "README.md does not lead to the walkthrough");
+    let (front, map) = (read("training/lib.rs")?, read("docs/ARCHITECTURE.md")?);
+    for name in names {
+        assert!(front.contains(&format!("| `{name}` |")), "training/lib.rs does not list {name}");
+        let link = format!("](walkthrough/{name}.md)");
+        assert!(map.contains(&link), "docs/ARCHITECTURE.md does not list {name}");
+    }
     Ok(())
 }
 
@@ -164,6 +196,8 @@ fn check_frame(page: &Page) -> Vec<String> {
     lacks(heading, "a first line with its number");
     let link = format!("](../../examples/walkthrough/{program})");
     lacks(text.iter().any(|line| line.contains(&link)), "a link to its program");
+    let map = text.iter().any(|line| line.contains("](../ARCHITECTURE.md"));
+    lacks(map, "a link to ARCHITECTURE.md");
     let command = format!("cargo run --release --example {name}");
     lacks(page.commands().any(|line| line.starts_with(&command)), "the command of its program");
     let to_try = text.iter().skip_while(|line| **line != "## To try");

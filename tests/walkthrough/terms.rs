@@ -40,8 +40,20 @@ pub fn are_explained(pages: &[Page]) -> Result<(), String> {
     if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) }
 }
 
-/// What stands between pairs of `**`.
+/// What stands between pairs of `**`, as in the middle of a sentence.
 fn bold(text: &str) -> Vec<String> {
     let parts = text.split("**").skip(1).step_by(2);
-    parts.map(|term| term.split_whitespace().collect::<Vec<&str>>().join(" ")).collect()
+    let spaced = |term: &str| term.split_whitespace().collect::<Vec<&str>>().join(" ");
+    parts.map(|term| uncapitalised(&spaced(term))).collect()
+}
+
+/// An abbreviation and a name keep their capitals.
+fn uncapitalised(term: &str) -> String {
+    let mut letters = term.chars();
+    match (letters.next(), letters.clone().next()) {
+        (Some(first), Some(second)) if second.is_lowercase() => {
+            first.to_lowercase().chain(letters).collect()
+        }
+        _ => term.to_owned(),
+    }
 }

@@ -130,6 +130,9 @@ fn formula(variant: &VariantConfig, plain: &str, differs: bool) -> String {
             );
         }
         Variant::Neutreno => "a = 1, b = 0, c = λ ([NeuTRENO](https://arxiv.org/abs/2312.00751))",
+        Variant::Resformer if variant.resformer_coefficients.is_some() => {
+            "[a, b, c] are given for each of these layers"
+        }
         Variant::Resformer => {
             "a = λ₂, b = λ₁, c = 0 ([ResFormer](https://arxiv.org/abs/2410.17897))"
         }

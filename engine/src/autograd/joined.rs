@@ -27,8 +27,9 @@ impl Tensor {
                 device: whole.device().clone(),
             };
             let shapes = parts.iter().map(|part| part.shape()).collect();
+            let is_leaf = parts.iter().flat_map(|part| &part.variable).all(|part| part.is_leaf);
             let variable = Node::of_step(Box::new(Joined { shapes }), record).output(0);
-            whole.variable = Some(Variable { parts: Some(slots), ..variable });
+            whole.variable = Some(Variable { parts: Some(slots), is_leaf, ..variable });
         }
         Some(whole)
     }

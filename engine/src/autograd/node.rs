@@ -71,14 +71,10 @@ impl Node {
         variable.node.clone().downcast().expect("only this module makes nodes")
     }
 
-    /// Whether a tensor is a leaf, or several leaves that follow each other in memory.
-    pub fn is_leaf(variable: &Variable) -> bool {
-        Node::of(variable).kind == Kind::Leaf || variable.parts.is_some()
-    }
-
     /// Its output of that number.
     pub fn output(self: &Arc<Node>, number: usize) -> Variable {
-        Variable { node: self.clone(), slot: (self.id, number), parts: None }
+        let (slot, is_leaf) = ((self.id, number), self.kind == Kind::Leaf);
+        Variable { node: self.clone(), slot, parts: None, is_leaf }
     }
 
     /// Looks at what is needed to go back; `None` for what is no op, and once it was taken.

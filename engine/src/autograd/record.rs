@@ -1,6 +1,5 @@
 //! What a node remembers of its inputs and outputs.
 
-use super::node::Node;
 use crate::tensor::Variable;
 use crate::{Device, Shape, Tensor};
 
@@ -36,7 +35,7 @@ impl Saved {
         let value = |tensor: &Tensor| Value {
             tensor: tensor.detach(),
             version: tensor.version(),
-            is_leaf: tensor.variable.as_ref().is_some_and(Node::is_leaf),
+            is_leaf: tensor.variable.as_ref().is_some_and(|variable| variable.is_leaf),
         };
         Saved {
             values: values.into_iter().map(value).collect(),

@@ -39,7 +39,7 @@ impl Line {
     }
 }
 
-/// Lines over a common axis, with a legend.
+/// Lines over a common axis, with a legend above.
 pub fn lines(title: &str, x: &str, y: &str, lines: &[Line]) -> String {
     let edges = |line: &Line| -> Vec<f64> {
         let spread = line.spread.iter().copied().chain(std::iter::repeat(0.0));
@@ -47,26 +47,31 @@ pub fn lines(title: &str, x: &str, y: &str, lines: &[Line]) -> String {
     };
     let across = extent(lines.iter().flat_map(|line| line.points.iter().map(|point| point.0)), 0.0);
     let up = extent(lines.iter().flat_map(edges), 0.06);
+    let digits = (-((up.end - up.start) / 7.0).log10().floor()).clamp(0.0, 6.0) as usize;
     draw(SIZE, |area| {
-        let mut chart = ChartBuilder::on(area)
-            .caption(title, (FONT.0, 22).into_font().color(&TEXT))
-            .margin(14)
+        let head = legend(area, title, lines);
+        let (_, body) = area.split_vertically(head);
+        let label = FONT.into_font().color(&TEXT);
+        let mut chart = ChartBuilder::on(&body)
+            .margin(10)
+            .margin_right(24)
             .x_label_area_size(48)
             .y_label_area_size(76)
             .build_cartesian_2d(across, up)
             .expect("an SVG in memory");
-        let label = FONT.into_font().color(&TEXT);
         chart
             .configure_mesh()
             .max_light_lines(0)
             .bold_line_style(RULE)
             .axis_style(TEXT)
             .label_style(label.clone())
-            .axis_desc_style(label.clone())
+            .axis_desc_style(label)
             .x_desc(x)
             .y_desc(y)
             .x_labels(7)
             .y_labels(7)
+            .x_label_formatter(&|x| tick(*x, 3))
+            .y_label_formatter(&|y| format!("{y:.digits$}"))
             .draw()
             .expect("an SVG in memory");
         for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
@@ -80,20 +85,40 @@ pub fn lines(title: &str, x: &str, y: &str, lines: &[Line]) -> String {
                 chart.draw_series([Polygon::new(band, colour.mix(0.2))]).expect("in memory");
             }
             let points = line.points.iter().copied();
-            chart
-                .draw_series(LineSeries::new(points, colour.stroke_width(3)))
-                .expect("an SVG in memory")
-                .label(line.name.as_str())
-                .legend(|(x, y)| PathElement::new([(x, y), (x + 22, y)], colour.stroke_width(3)));
+            let series = LineSeries::new(points, colour.stroke_width(3));
+            chart.draw_series(series).expect("an SVG in memory");
         }
-        chart
-            .configure_series_labels()
-            .border_style(RULE)
-            .background_style(GROUND.mix(0.85))
-            .label_font(label)
-            .draw()
-            .expect("an SVG in memory");
     })
+}
+
+/// Writes the title, and below it the lines' names with their colours; returns how high both are.
+fn legend(area: &Area, title: &str, lines: &[Line]) -> i32 {
+    let write = |text: &str, place: (i32, i32), size: u32| {
+        let style = (FONT.0, size).into_font().color(&TEXT);
+        area.draw(&Text::new(text.to_owned(), place, style)).expect("an SVG in memory");
+    };
+    write(title, (14, 10), 22);
+    let (mut left, mut top) = (14, 46);
+    for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
+        let width = 52 + 10 * line.name.chars().count() as i32;
+        if left + width > SIZE.0 as i32 && left > 14 {
+            (left, top) = (14, top + 26);
+        }
+        let stroke =
+            PathElement::new([(left, top + 9), (left + 24, top + 9)], colour.stroke_width(4));
+        area.draw(&stroke).expect("an SVG in memory");
+        write(&line.name, (left + 32, top), FONT.1);
+        left += width;
+    }
+    top + 26
+}
+
+/// A number on an axis, with no more digits than it needs.
+fn tick(value: f64, digits: usize) -> String {
+    let text = format!("{value:.digits$}");
+    let text =
+        if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    text.to_owned()
 }
 
 /// Horizontal bars with their names and numbers, and perhaps a limit as a dashed line.

@@ -3,7 +3,6 @@
 use neutreno::engine::random::Key;
 use neutreno::engine::{Builder, Device, Initial, Result, Tensor};
 
-// ANCHOR: head
 pub const LETTERS: usize = 8;
 const AXES: usize = LETTERS / 2;
 const TEXTS: usize = 32;
@@ -16,6 +15,7 @@ pub struct Head {
     value: Tensor, // (keys, axes)
 }
 
+// ANCHOR: head
 impl Head {
     /// P in texts that lack the keys where `absent` (texts, 1, keys) is −10³⁰, and 0 elsewhere.
     fn weights(&self, absent: &Tensor) -> Tensor {

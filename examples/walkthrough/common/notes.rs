@@ -8,7 +8,6 @@ use neutreno::measure::{Measured, measure};
 use neutreno::trace::Trace;
 use neutreno::{LanguageModel, LanguageModelConfig, Variant, VariantConfig};
 
-// ANCHOR: notes
 pub const KEYS: u64 = 4; // a to d
 const VALUES: u64 = 6; // 0 to 5
 const VOCABULARY: usize = (1 + KEYS + KEYS * VALUES) as usize;
@@ -34,7 +33,6 @@ pub fn notes(length: usize, random: &mut Generator) -> Vec<u32> {
     }
     text
 }
-// ANCHOR_END: notes
 
 /// Rows of notes as inputs and targets.
 fn batch(rows: usize, random: &mut Generator) -> [Ids; 2] {

@@ -38,18 +38,21 @@ pub fn accuracy(model: &ImageClassifier, data: &ImageData) -> Result<f64> {
     Ok(right.count() as f64 / labels.len() as f64)
 }
 
+/// Trains, and calls `watch` with the number of each step before it, and with `steps` at the end.
 pub fn train(
     model: &ImageClassifier,
     parameters: &Parameters,
     data: &ImageData,
     seed: u64,
     steps: u64,
+    mut watch: impl FnMut(u64) -> Result<()>,
 ) -> Result<()> {
     let mut optimizer = AdamW::new(parameters, AdamWSettings::default());
     let schedule = Schedule { peak: 3e-3, warmup_steps: steps / 10, ..Schedule::new(steps) };
     let mut gradients = parameters.gradients();
     let mut batches = TrainingImages::new(data, 16, Augmentation::none(), Key::new(seed));
     for step in 0..steps {
+        watch(step)?;
         let batch = batches.batch(step);
         let textures: Vec<u32> = batch.labels.iter().map(|label| label % 2).collect();
         let images = Tensor::new(&batch.pixels, batch.shape, model.device());
@@ -59,5 +62,5 @@ pub fn train(
         let clip = clip(parameters, &gradients, 1.0);
         optimizer.step(parameters, &gradients, schedule.at(step), Some(&clip));
     }
-    Ok(())
+    watch(steps)
 }

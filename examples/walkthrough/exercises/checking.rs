@@ -2,6 +2,7 @@
 
 use crate::folder::Folder;
 use crate::puzzles::{Check, Puzzle};
+use crate::say::say;
 use crate::verdict::Verdict;
 use crate::{process, rust};
 use std::path::Path;
@@ -9,19 +10,19 @@ use std::process::Command;
 use std::time::Duration;
 
 /// A kernel may take so long.
-const RUNNING: Duration = Duration::from_secs(10);
+const RUNNING: Duration = Duration::from_secs(5);
 
 /// Says how an exercise is.
 pub fn show(folder: &Folder, puzzle: &Puzzle, verdict: &Verdict) {
-    println!("\n== {} ==\n", puzzle.text.title);
+    say(format!("\n== {} ==\n", puzzle.text.title));
     let path = folder.of(puzzle);
     if verdict.is_solved {
-        println!("{} is solved.", path.display());
+        say(format!("{} is solved.", path.display()));
         if !verdict.text.is_empty() {
-            print!("\n{}", verdict.text);
+            say(format!("\n{}", verdict.text.trim_end()));
         }
     } else {
-        print!("{}\n{}", path.display(), verdict.text);
+        say(format!("{}\n{}", path.display(), verdict.text.trim_end()));
     }
 }
 

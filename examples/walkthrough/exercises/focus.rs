@@ -1,6 +1,7 @@
 //! Which accesses of a dispatch are worth a picture.
 
 use neutreno_simulator::{Does, Touch, Trace, Traced};
+use std::collections::BTreeSet;
 
 /// The lanes that do an instruction together, on the GPUs that are counted after.
 pub const WARP: u32 = 32;
@@ -114,7 +115,7 @@ pub fn scenes<'a>(trace: &'a Trace, focus: &Focus, most: usize) -> Vec<Scene<'a>
             let is_it = |touch: &&Touch| {
                 (touch.workgroup, touch.variable, touch.word) == (*workgroup, *variable, *word)
             };
-            all.into_iter().filter(|one| one.touches.iter().any(|touch| is_it(touch))).collect()
+            all.into_iter().filter(|one| one.touches.iter().any(is_it)).collect()
         }
         Focus::Banks => {
             let of_workgroup = all.into_iter().filter(|one| one.variable.binding.is_none());
@@ -126,6 +127,23 @@ pub fn scenes<'a>(trace: &'a Trace, focus: &Focus, most: usize) -> Vec<Scene<'a>
     };
     scenes.truncate(most);
     scenes
+}
+
+/// The first word of workgroup memory that was read before that workgroup wrote it.
+pub fn unwritten(trace: &Trace) -> Option<Focus> {
+    let mut written = BTreeSet::new();
+    for touch in &trace.touches {
+        let Touch { workgroup, variable, word, .. } = *touch;
+        if trace.variables[variable as usize].binding.is_some() {
+            continue;
+        }
+        match touch.does {
+            Does::Write => drop(written.insert((workgroup, variable, word))),
+            Does::Read if written.contains(&(workgroup, variable, word)) => {}
+            Does::Read => return Some(Focus::Word { workgroup, variable, word }),
+        }
+    }
+    None
 }
 
 /// The first access of each line to each variable.
@@ -155,7 +173,7 @@ fn race(all: Vec<Scene>) -> Vec<Scene> {
         let one_writes = touch.does == Does::Write || late.does == Does::Write;
         (touch.variable, touch.word) == (late.variable, late.word) && is_other && one_writes
     };
-    let before = all[..at].iter().rposition(|one| one.touches.iter().any(|t| races_with(t)));
+    let before = all[..at].iter().rposition(|one| one.touches.iter().any(races_with));
     all.into_iter()
         .enumerate()
         .filter(|(index, _)| *index == at || Some(*index) == before)

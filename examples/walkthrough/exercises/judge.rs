@@ -1,15 +1,18 @@
 //! Says what is wrong with a reader's kernel, and draws it.
 
 use crate::costs::Cost;
-use crate::focus::Focus;
+use crate::focus::{Focus, unwritten};
 use crate::kernels::{Case, Kernel};
+use crate::say::wrapped;
 use crate::simulate::{self, Ran};
-use crate::verdict::{Verdict, wrapped};
+use crate::verdict::Verdict;
 use crate::{picture, table};
-use neutreno_simulator::{Counts, Fault, Finding};
+use neutreno_simulator::{Counts, Does, Fault, Finding, Touch};
 
 /// How many wrong numbers, and how many findings, are shown.
 const SHOWN: usize = 3;
+/// How many of the words that a lane has read are named.
+const MOST_READ: usize = 6;
 
 /// What is said of a kernel, and its picture if it ran.
 pub fn judge(file: &str, text: &str, kernel: &Kernel) -> (Verdict, Option<String>) {
@@ -72,6 +75,9 @@ fn faults(file: &str, text: &str, case: &Case, ran: &Ran) -> Option<(String, Foc
     let focus = match findings.first() {
         Some(finding) if is_race(finding) => Focus::Race,
         Some(finding) if finding.fault == Fault::OutOfBounds => Focus::Outside(finding.line),
+        Some(finding) if finding.fault == Fault::Unwritten => {
+            unwritten(&ran.trace).unwrap_or(Focus::Line(finding.line))
+        }
         Some(finding) => Focus::Line(finding.line),
         None => Focus::Start,
     };
@@ -89,20 +95,53 @@ fn wrong_numbers(case: &Case, ran: &Ran) -> Option<String> {
     };
     let all = ran.output.iter().zip(&case.expected).enumerate();
     let wrong: Vec<_> = all.filter(|(_, (got, expected))| !is_near(**got, **expected)).collect();
+    let place = |at: usize| match case.columns {
+        0 => format!("element {at}"),
+        columns => format!("row {}, column {}", at / columns, at % columns),
+    };
     let shown = wrong.iter().take(SHOWN).map(|(at, (got, expected))| {
-        let place = match case.columns {
-            0 => format!("element {at}"),
-            columns => format!("row {}, column {}", at / columns, at % columns),
-        };
         let got = got.map_or("nothing was written".to_owned(), |got| format!("got {got}"));
-        format!("{place}: {got}, expected {expected}\n")
+        format!("{}: {got}, expected {expected}\n", place(*at))
     });
     let mut text: String = shown.collect();
     if wrong.len() > SHOWN {
         let (more, all) = (wrong.len() - SHOWN, case.expected.len());
         text.push_str(&format!("and {more} more of {all} are wrong\n"));
     }
+    let written = wrong.iter().find(|(_, (got, _))| got.is_some());
+    if let Some(how) = written.and_then(|(at, _)| origin(case, ran, *at, &place(*at))) {
+        text.push_str(&format!("\n{}\n", wrapped(&how)));
+    }
     (!wrong.is_empty()).then_some(text)
+}
+
+/// Who wrote a number of the output last, and what that lane had read.
+fn origin(case: &Case, ran: &Ran, at: usize, place: &str) -> Option<String> {
+    let variables = &ran.trace.variables;
+    let name = |touch: &Touch| &variables[touch.variable as usize];
+    let is_it = |touch: &Touch| {
+        let is_output = name(touch).binding == Some(case.inputs.len() as u32 + 1);
+        is_output && touch.word == at as u32 && touch.does == Does::Write
+    };
+    let end = ran.trace.touches.iter().rposition(is_it)?;
+    let Touch { line, lane, workgroup, .. } = ran.trace.touches[end];
+    let mut read: Vec<String> = Vec::new();
+    for touch in &ran.trace.touches[..end] {
+        let text = format!("{}[{}]", name(touch).name, touch.word);
+        let is_own = (touch.workgroup, touch.lane) == (workgroup, lane);
+        if is_own && touch.does == Does::Read && !read.contains(&text) {
+            read.push(text);
+        }
+        if read.len() > MOST_READ {
+            read[MOST_READ] = "…".to_owned();
+            break;
+        }
+    }
+    let read = if read.is_empty() { "nothing".to_owned() } else { read.join(", ") };
+    let [x, y] = workgroup;
+    let whole =
+        format!("{place} was written in line {line}, by lane {lane} of workgroup ({x}, {y})");
+    Some(format!("{whole}, which had read {read}."))
 }
 
 /// A finding with its line of the shader.

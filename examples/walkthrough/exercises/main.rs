@@ -14,6 +14,7 @@ mod picture;
 mod process;
 mod puzzles;
 mod rust;
+mod say;
 mod simulate;
 mod table;
 mod verdict;
@@ -23,9 +24,9 @@ use checking::{check, show};
 use clap::Parser;
 use folder::Folder;
 use puzzles::{Check, Puzzle, find};
+use say::{say, wrapped};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use verdict::wrapped;
 
 /// Fourteen exercises: six in Rust, on derivatives and tensors, and eight kernels in WGSL, which run on a
 /// simulated GPU
@@ -75,12 +76,12 @@ fn run(flags: &Flags) -> Result<ExitCode, String> {
     let all = puzzles::all();
     for (name, number) in [(&flags.hint, 0), (&flags.second_hint, 1)] {
         if let Some(name) = name {
-            println!("{}", wrapped(&find(&all, name)?.text.hints[number]));
+            say(wrapped(&find(&all, name)?.text.hints[number]));
             return Ok(ExitCode::SUCCESS);
         }
     }
     if let Some(name) = &flags.solution {
-        print!("{}", find(&all, name)?.text.solved);
+        say(find(&all, name)?.text.solved.trim_end());
         return Ok(ExitCode::SUCCESS);
     }
     let (folder, made) = Folder::fill(&flags.folder, &all)?;
@@ -95,7 +96,7 @@ fn run(flags: &Flags) -> Result<ExitCode, String> {
         names => names.iter().map(|name| find(&all, name)).collect::<Result<Vec<_>, _>>()?,
     };
     if made > 0 {
-        println!("{made} exercises were put into {}", flags.folder.display());
+        say(format!("{made} exercises were put into {}", flags.folder.display()));
     }
     if flags.all {
         return list(&folder, &chosen);
@@ -110,9 +111,9 @@ fn reset(folder: &Folder, puzzle: &Puzzle) -> Result<ExitCode, String> {
     let path = folder.of(puzzle);
     match folder.reset(puzzle)? {
         Some(kept) => {
-            println!("{} is as it was given; yours is now {}", path.display(), kept.display());
+            say(format!("{} is as it was given; yours is now {}", path.display(), kept.display()));
         }
-        None => println!("{} is as it was given", path.display()),
+        None => say(format!("{} is as it was given", path.display())),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -122,12 +123,12 @@ fn once(folder: &Folder, puzzles: &[&Puzzle]) -> Result<ExitCode, String> {
     for puzzle in puzzles {
         let verdict = check(folder, puzzle)?;
         if verdict.is_solved && puzzles.len() > 1 {
-            println!("solved: {}", puzzle.file);
+            say(format!("solved: {}", puzzle.file));
             continue;
         }
         show(folder, puzzle, &verdict);
         if !verdict.is_solved {
-            println!("\nA hint: --hint {}", puzzle.number);
+            say(format!("\nA hint: --hint {}", puzzle.number));
             return Ok(ExitCode::FAILURE);
         }
     }
@@ -136,13 +137,13 @@ fn once(folder: &Folder, puzzles: &[&Puzzle]) -> Result<ExitCode, String> {
 
 /// Checks all and lists them.
 fn list(folder: &Folder, puzzles: &[&Puzzle]) -> Result<ExitCode, String> {
-    println!("\n== All exercises ==\n");
+    say("\n== All exercises ==\n");
     let mut is_solved = true;
     for puzzle in puzzles {
         let verdict = check(folder, puzzle)?;
         is_solved &= verdict.is_solved;
         let mark = if verdict.is_solved { "solved" } else { "to do" };
-        println!("{mark:<8}{:<20}{}", puzzle.file, puzzle.text.title);
+        say(format!("{mark:<8}{:<20}{}", puzzle.file, puzzle.text.title));
     }
     Ok(if is_solved { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -157,9 +158,11 @@ fn judge_here(folder: &Folder, puzzle: &Puzzle) -> Result<ExitCode, String> {
     // What the simulator refuses is caught, and told as part of the verdict.
     std::panic::set_hook(Box::new(|_| {}));
     let (verdict, picture) = judge::judge(&path, &text, &kernel());
-    print!("{}", verdict.text);
+    if !verdict.text.is_empty() {
+        say(verdict.text.trim_end());
+    }
     if let Some(svg) = picture {
-        println!("picture: {}", folder.picture(puzzle, &svg)?.display());
+        say(format!("picture: {}", folder.picture(puzzle, &svg)?.display()));
     }
     Ok(if verdict.is_solved { ExitCode::SUCCESS } else { ExitCode::from(2) })
 }

@@ -1,14 +1,15 @@
 //! Compiles an exercise in Rust with the program that checks it, and runs that.
 
 use crate::process;
-use crate::verdict::{Verdict, wrapped};
+use crate::say::wrapped;
+use crate::verdict::Verdict;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 const COMPILING: Duration = Duration::from_secs(120);
-const RUNNING: Duration = Duration::from_secs(5);
+const RUNNING: Duration = Duration::from_secs(4);
 
 /// What every check uses.
 const CHECK: &str = include_str!("checks/check.rs");

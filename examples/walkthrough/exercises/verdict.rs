@@ -1,5 +1,7 @@
 //! What is said of an exercise.
 
+use crate::say::wrapped;
+
 /// Whether it is solved, and what is said of it.
 #[derive(Clone)]
 pub struct Verdict {
@@ -19,9 +21,4 @@ impl Verdict {
         let text = format!("{}\n\n{}", wrapped(what), more.trim_end());
         Verdict { is_solved: false, text: format!("{}\n", text.trim_end()) }
     }
-}
-
-/// In lines of 80 letters.
-pub fn wrapped(text: &str) -> String {
-    textwrap::fill(text, 80)
 }

@@ -3,7 +3,8 @@
 use crate::checking::{check, show};
 use crate::folder::Folder;
 use crate::puzzles::Puzzle;
-use crate::verdict::{Verdict, wrapped};
+use crate::say::{say, wrapped};
+use crate::verdict::Verdict;
 use std::collections::HashMap;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
@@ -41,7 +42,7 @@ pub fn watch(folder: &Folder, puzzles: &[&Puzzle]) -> Result<ExitCode, String> {
     let mut shown: Option<(usize, String)> = None;
     loop {
         let Some(puzzle) = watch.first_unsolved()? else {
-            println!("\n{}", watch.end());
+            say(format!("\n{}", watch.end()));
             return Ok(if watch.skipped.is_empty() {
                 ExitCode::SUCCESS
             } else {
@@ -52,7 +53,7 @@ pub fn watch(folder: &Folder, puzzles: &[&Puzzle]) -> Result<ExitCode, String> {
             let now = (puzzle.number, text.clone());
             if shown.as_ref() != Some(&now) {
                 show(folder, puzzle, verdict);
-                println!("\n{KEYS}");
+                say(format!("\n{KEYS}"));
                 shown = Some(now);
             }
         }
@@ -61,7 +62,7 @@ pub fn watch(folder: &Folder, puzzles: &[&Puzzle]) -> Result<ExitCode, String> {
             Ok("n") => watch.skipped.push(puzzle.number),
             Ok("q") => return Ok(ExitCode::FAILURE),
             Ok("") | Err(TryRecvError::Empty | TryRecvError::Disconnected) => {}
-            Ok(other) => println!("{other:?} means nothing here: h hint, n next, q quit"),
+            Ok(other) => say(format!("{other:?} means nothing here: h hint, n next, q quit")),
         }
         std::thread::sleep(PAUSE);
     }
@@ -86,7 +87,7 @@ impl<'a> Watch<'a> {
                 if verdict.is_solved && was_known {
                     show(self.folder, puzzle, &verdict);
                 } else if verdict.is_solved {
-                    println!("solved: {}", puzzle.file);
+                    say(format!("solved: {}", puzzle.file));
                 }
                 self.known.insert(puzzle.number, (text, verdict));
             }
@@ -111,22 +112,22 @@ impl<'a> Watch<'a> {
         *looks += 1;
         if *looks == GONE {
             let path = self.folder.of(puzzle);
-            println!(
+            say(format!(
                 "\n{} is gone: put it back, or make it anew by --reset {}",
                 path.display(),
                 puzzle.number
-            );
+            ));
         }
     }
 
     fn hint(&mut self, puzzle: &Puzzle) {
         let shown = self.hints.entry(puzzle.number).or_default();
         match puzzle.text.hints.get(*shown) {
-            Some(hint) => println!("\nhint: {}", wrapped(hint)),
-            None => println!(
+            Some(hint) => say(format!("\n{}", wrapped(&format!("hint: {hint}")))),
+            None => say(format!(
                 "\nThere are no more hints; --solution {} shows a solution.",
                 puzzle.number
-            ),
+            )),
         }
         *shown += 1;
     }

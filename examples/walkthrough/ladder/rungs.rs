@@ -56,8 +56,8 @@ enum Work {
     Peak(usize),
 }
 
-/// Eight vectors of four numbers, each by one factor and with one more added.
-const FLOPS_A_ROUND: usize = 8 * 4 * 2;
+/// Eight vectors of four numbers, four times by one factor and with one more added.
+const FLOPS_A_ROUND: usize = 8 * 4 * 4 * 2;
 
 #[derive(Clone, Debug)]
 struct Run {

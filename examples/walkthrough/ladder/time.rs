@@ -7,7 +7,8 @@ use neutreno::engine::{Cost, Device, Result, Tensor, device};
 use std::time::Duration;
 
 /// A GPU, and how often it runs what is timed.
-pub struct Clock {
+pub struct Clock<'a> {
+    chapter: &'a Chapter,
     pub device: Device,
     pub is_software: bool,
     repeats: usize,
@@ -31,10 +32,10 @@ impl Timed {
     }
 }
 
-impl Clock {
+impl<'a> Clock<'a> {
     /// The GPU of `--device`, or the best that is real hardware; none where there is none. A software
     /// adapter is opened as hardware, so that the engine runs there what it runs on a card.
-    pub fn open(chapter: &Chapter) -> Result<Option<Clock>> {
+    pub fn open(chapter: &'a Chapter) -> Result<Option<Clock<'a>>> {
         let device = chapter.device("auto");
         if device.kind() != "gpu" {
             return Ok(None);
@@ -46,40 +47,53 @@ impl Clock {
             None => device,
         };
         let repeats = chapter.pick(5, 2);
-        Ok(Some(Clock { device, is_software: software.is_some(), repeats }))
+        Ok(Some(Clock { chapter, device, is_software: software.is_some(), repeats }))
     }
 
-    // ANCHOR: time
     /// The least time of each of several kernels, which take turns: what disturbs one disturbs all.
-    pub fn time(&self, kernels: &[&dyn Fn() -> Tensor]) -> Vec<Timed> {
+    pub fn time(&self, kernels: &[&dyn Fn() -> Tensor]) -> Result<Vec<Timed>> {
+        self.time_rounds(kernels, self.repeats)
+    }
+
+    /// How many times as long as the second kernel the first takes, from more rounds.
+    pub fn ratio(&self, kernels: [&dyn Fn() -> Tensor; 2]) -> Result<f64> {
+        let timed = self.time_rounds(&kernels, 6 * self.repeats)?;
+        Ok(timed[0].milliseconds() / timed[1].milliseconds())
+    }
+
+    fn time_rounds(&self, kernels: &[&dyn Fn() -> Tensor], rounds: usize) -> Result<Vec<Timed>> {
+        let bar = self.chapter.progress("timing", kernels.len() * (rounds + 1));
         let run = |kernel: &dyn Fn() -> Tensor| {
+            bar.inc(1);
             self.device.start_profile();
             kernel();
-            let told = self.device.stop_profile().remove(0);
-            Timed { time: told.time, cost: told.cost }
+            let told = self.device.stop_profile();
+            self.device.synchronize()?; // says what went wrong, if the kernel did not run
+            Ok(Timed { time: told[0].time, cost: told[0].cost })
         };
         // The first round is for compiling.
-        let mut least: Vec<Timed> = kernels.iter().map(|kernel| run(kernel)).collect();
-        for round in 0..self.repeats {
+        let mut least: Vec<Timed> =
+            kernels.iter().map(|kernel| run(kernel)).collect::<Result<_>>()?;
+        for round in 0..rounds {
             for (least, kernel) in least.iter_mut().zip(kernels) {
-                let now = run(kernel);
+                let now = run(kernel)?;
                 if round == 0 || now.time < least.time {
                     *least = now;
                 }
             }
         }
-        least
+        bar.finish_and_clear();
+        Ok(least)
     }
-    // ANCHOR_END: time
 
     /// What multiply-adds alone reach, in billions of operations in a second.
-    pub fn peak(&self) -> f64 {
+    pub fn peak(&self) -> Result<f64> {
         let x = Tensor::zeros([512, 512], &self.device);
-        let mut rounds = 100;
+        let mut rounds = 25;
         loop {
-            let timed = self.time(&[&|| PEAK.work(&x, rounds)])[0];
+            let timed = self.time(&[&|| PEAK.work(&x, rounds)])?[0];
             if timed.time > Duration::from_millis(5) || rounds > 100_000 {
-                return timed.rate();
+                return Ok(timed.rate());
             }
             rounds *= 10;
         }
