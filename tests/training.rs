@@ -13,7 +13,7 @@ use neutreno::run::{Data, Values, read_metrics};
 use neutreno::tasks::language::LanguageModelling;
 use neutreno::training::{
     Batches, Best, Comparison, Error, Extent, Learner, Observer, OnNonFinite, Safety, Settings,
-    Stop, Task, seconds_per_step,
+    Shares, Task, seconds_per_step,
 };
 use neutreno::{LanguageModel, LanguageModelConfig, Variant, VariantConfig};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -176,9 +176,9 @@ impl Task for Unsteady {
         model: &LanguageModel,
         settings: &Settings,
         extent: Extent,
-        stop: &Stop,
+        shares: &Shares,
     ) -> Result<Values, Error> {
-        self.task.evaluate(model, settings, extent, stop)
+        self.task.evaluate(model, settings, extent, shares)
     }
 
     fn settings(&self) -> Values {

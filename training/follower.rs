@@ -1,4 +1,4 @@
-//! What ranks do that do not lead: they have the model that the first one has, and make its steps with it.
+//! What ranks do that do not lead: they have the model that the first one has, make its steps and score it together with that one.
 
 use crate::ahead::make_ahead;
 use crate::engine::Device;
@@ -8,6 +8,7 @@ use crate::order::{Begin, Order, take};
 use crate::ranks::alike::{Facts, compare};
 use crate::ranks::{self, Ranks};
 use crate::safety::Safety;
+use crate::scoring::Stop;
 use crate::settings::Settings;
 use crate::task::{Task, all_settings};
 use serde_json::{Map, Value, json};
@@ -33,7 +34,7 @@ pub fn follow<T: Task>(
             order = match order {
                 Order::Begin(begin) => train(task, &begin, device, ranks)?,
                 Order::End => return Ok(()),
-                Order::Step(_) | Order::Compare => {
+                Order::Step(_) | Order::Score { .. } | Order::Compare => {
                     let why = format!("{order:?} was ordered before there was a model");
                     return Err(ranks::Error::Connection(why).into());
                 }
@@ -59,6 +60,14 @@ fn train<T: Task>(
                 Order::Step(step) => {
                     task.at_step(&learner.model, &begin.settings, step);
                     learner.step(step, &mut batches)?;
+                }
+                Order::Score { steps, extent } => {
+                    task.at_step(&learner.model, &begin.settings, steps);
+                    match learner.score(steps, extent, &Stop::never()) {
+                        // The first rank has stopped it, and says what is next.
+                        Ok(_) | Err(Error::Interrupted) => {}
+                        Err(error) => return Err(error),
+                    }
                 }
                 Order::Compare => learner.compare()?,
                 other => return Ok(other),

@@ -9,9 +9,11 @@ use crate::error::Error;
 use crate::order::{Begin, Order, give};
 use crate::ranks::sum::Sum;
 use crate::ranks::{self, Alone, Ranks};
+use crate::run::Values;
 use crate::run::checkpoint::{AVERAGE, Chunks, MODEL, OPTIMIZER};
+use crate::scoring::{Shares, Stop};
 use crate::settings::Settings;
-use crate::task::Task;
+use crate::task::{Extent, Task};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -352,6 +354,19 @@ impl<'a, T: Task> Learner<'a, T> {
             Some(average) => average.with(&self.parameters, work),
             None => work(),
         }
+    }
+
+    /// Scores the weights that are to be kept, after so many steps, on all ranks together.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] if the first rank's `stop` says so; if the device or the data fails, or another
+    /// rank has ended.
+    pub(crate) fn score(&self, steps: u64, extent: Extent, stop: &Stop) -> Result<Values, Error> {
+        give(self.ranks, &Order::Score { steps, extent })?;
+        let shares = Shares::among(self.ranks, stop);
+        self.with_best_weights(|model, _| {
+            self.task.evaluate(model, &self.settings, extent, &shares)
+        })
     }
 
     /// What a checkpoint holds of this: files of tensors, each as its bytes.

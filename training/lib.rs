@@ -77,6 +77,7 @@ mod probes;
 mod recovery;
 mod resumption;
 mod safety;
+mod scoring;
 mod settings;
 mod status;
 mod task;
@@ -95,8 +96,9 @@ pub mod training {
     pub use crate::observer::{Observer, Silent, Started, Step};
     pub use crate::probes::measure_probes;
     pub use crate::safety::{OnDeviceLoss, OnNonFinite, Safety};
+    pub use crate::scoring::{Shares, Stop};
     pub use crate::settings::{Longer, Preset, Settings, Span};
-    pub use crate::task::{Batches, Best, Extent, Stop, Task};
+    pub use crate::task::{Batches, Best, Extent, Task};
     pub use crate::trainer::{Outcome, Show, Training};
 }
 

@@ -9,8 +9,9 @@ use crate::learner::Learner;
 use crate::probes::trace_first;
 use crate::ranks::{Alone, Ranks};
 use crate::report::{bytes, thousands};
+use crate::scoring::{Shares, Stop};
 use crate::settings::Settings;
-use crate::task::{Extent, Stop, Task};
+use crate::task::{Extent, Task};
 use std::time::Instant;
 
 /// What is known of a model's training before any of it is done.
@@ -94,7 +95,7 @@ pub fn needs<T: Task>(
     };
     part("scoring", &|model| {
         // All batches are as large as the first, but for the last.
-        match task.evaluate(model, settings, Extent::All, &Stop::after(2)) {
+        match task.evaluate(model, settings, Extent::All, &Shares::alone(&Stop::after(2))) {
             Ok(_) | Err(Error::Interrupted) => Ok(()),
             Err(error) => Err(error),
         }

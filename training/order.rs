@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::ranks::{self, Ranks};
 use crate::settings::Settings;
+use crate::task::Extent;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -14,6 +15,13 @@ pub(crate) enum Order {
     Begin(Box<Begin>),
     /// To make a step with it, of this number.
     Step(u64),
+    /// To score it as it is after so many steps.
+    Score {
+        /// The steps.
+        steps: u64,
+        /// On how much of the data.
+        extent: Extent,
+    },
     /// To find out whether all still have the same weights.
     Compare,
     /// To end: all is done.

@@ -18,8 +18,9 @@ use crate::run::disk::replace_file;
 use crate::run::state::State;
 use crate::run::{ModelFolder, STOPPED_EARLY, Values, write_pictures};
 use crate::safety::Safety;
+use crate::scoring::Stop;
 use crate::settings::Settings;
-use crate::task::{Extent, Stop, Task, all_settings};
+use crate::task::{Extent, Task, all_settings};
 use serde_json::json;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -264,9 +265,7 @@ impl<T: Task> Training<'_, T> {
 
     /// Scores the model on a part of the validation data.
     fn evaluate(&self, learner: &Learner<T>, log: &mut Log, stop: &Stop) -> Result<Values, Error> {
-        let scores = learner.with_best_weights(|model, _| {
-            self.task.evaluate(model, self.settings, Extent::Part, stop)
-        });
+        let scores = learner.score(log.state.steps, Extent::Part, stop);
         // If that was interrupted, a resumed run scores again: the checkpoint is older.
         if matches!(scores, Err(Error::Interrupted)) {
             log.write();
@@ -341,7 +340,7 @@ impl<T: Task> Training<'_, T> {
         saved?;
         // After an interruption only as while training, so that the program ends soon.
         let mut extent = if interrupted { Extent::Part } else { Extent::All };
-        let score = |extent| learner.with_best_weights(|model, _| self.score(model, extent));
+        let score = |extent| self.score(learner, log.state.steps, extent);
         let scores = match score(extent) {
             // A resumed run scores again: the checkpoint is older.
             Err(Error::Interrupted) => {
@@ -382,16 +381,17 @@ impl<T: Task> Training<'_, T> {
     }
 
     /// Scores the model, and draws its pictures if that is on everything.
-    fn score(&self, model: &T::Model, extent: Extent) -> Result<Values, Error> {
+    fn score(&self, learner: &Learner<T>, steps: u64, extent: Extent) -> Result<Values, Error> {
         // After the first interruption a short score is still made; after a second one the program
         // ends at once.
         let stop = match extent {
             Extent::Part => Stop::never(),
             Extent::All => Stop::when(self.interrupted),
         };
-        let scores = self.task.evaluate(model, self.settings, extent, &stop)?;
+        let scores = learner.score(steps, extent, &stop)?;
         if extent == Extent::All {
-            write_pictures(self.folder, &self.task.pictures(model)?)?;
+            let pictures = learner.with_best_weights(|model, _| self.task.pictures(model))?;
+            write_pictures(self.folder, &pictures)?;
         }
         Ok(scores)
     }
