@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::devices;
 use common::training::task;
 use neutreno::data::Splits;
 use neutreno::data::images::{self, ImageData};
@@ -29,6 +30,8 @@ struct Job<'a, T> {
     variants: Vec<VariantConfig>,
     safety: Safety,
     minutes: Option<f64>,
+    /// What all ranks compute on; `None` for the CPU, each with a thread of its own.
+    device: Option<Device>,
 }
 
 impl<'a, T: Task> Job<'a, T> {
@@ -44,7 +47,7 @@ impl<'a, T: Task> Job<'a, T> {
         };
         let variants = Variant::ALL.map(VariantConfig::new).to_vec();
         let safety = Safety { checkpoint_steps: 2, keep: 10, ..Safety::default() };
-        Job { task, settings, variants, safety, minutes: None }
+        Job { task, settings, variants, safety, minutes: None, device: None }
     }
 
     /// What one rank does.
@@ -54,7 +57,10 @@ impl<'a, T: Task> Job<'a, T> {
         parent: &Path,
         observer: &mut dyn Observer,
     ) -> Result<(), Error> {
-        let device = Device::cpu_with_threads(1);
+        let device = match &self.device {
+            Some(device) => device.clone(),
+            None => Device::cpu_with_threads(1),
+        };
         if ranks.rank() > 0 {
             return follow(self.task, &self.settings, &self.safety, &device, ranks);
         }
@@ -192,6 +198,18 @@ fn any_number_of_ranks_comes_to_the_same_segmenters() {
     let task = ImageSegmentation::new(data, sizes, &device).unwrap();
     let job = Job::new(&task, settings, 3);
     assert_same(&job.on(2), &job.on(1), "2 ranks");
+}
+
+/// A GPU adds up what ranks have made as it adds up what it has made itself.
+#[test]
+fn any_number_of_ranks_comes_to_the_same_bits_on_every_gpu() {
+    let task = task();
+    for (name, device) in devices().into_iter().skip(1) {
+        let mut job = Job::new(&task, text_settings(), 3);
+        job.variants.truncate(1);
+        job.device = Some(device);
+        assert_same(&job.on(2), &job.on(1), &name);
+    }
 }
 
 /// Gone on with on other numbers of ranks than it began with.
