@@ -9,7 +9,7 @@ use neutreno::data::Splits;
 use neutreno::data::images::{self, ImageData};
 use neutreno::engine::Device;
 use neutreno::ranks::{Alone, Ranks, Threads};
-use neutreno::run::read_metrics;
+use neutreno::run::{Values, VariantSummary, read_metrics};
 use neutreno::tasks::classification::ImageClassification;
 use neutreno::tasks::images::ImageSettings;
 use neutreno::tasks::language::LanguageModelling;
@@ -20,7 +20,7 @@ use neutreno::training::{
 use neutreno::{Variant, VariantConfig};
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// A run of all variants.
@@ -32,6 +32,8 @@ struct Job<'a, T> {
     minutes: Option<f64>,
     /// What all ranks compute on; `None` for the CPU, each with a thread of its own.
     device: Option<Device>,
+    /// Becomes true when the user wants to stop.
+    interrupted: AtomicBool,
 }
 
 impl<'a, T: Task> Job<'a, T> {
@@ -47,7 +49,8 @@ impl<'a, T: Task> Job<'a, T> {
         };
         let variants = Variant::ALL.map(VariantConfig::new).to_vec();
         let safety = Safety { checkpoint_steps: 2, keep: 10, ..Safety::default() };
-        Job { task, settings, variants, safety, minutes: None, device: None }
+        let interrupted = AtomicBool::new(false);
+        Job { task, settings, variants, safety, minutes: None, device: None, interrupted }
     }
 
     /// What one rank does.
@@ -83,7 +86,7 @@ impl<'a, T: Task> Job<'a, T> {
             show_every: Duration::MAX,
             arguments: Vec::new(),
             started: "2031-05-07T09:30:00Z".into(),
-            interrupted: &AtomicBool::new(false),
+            interrupted: &self.interrupted,
             checkpoint: &AtomicBool::new(false),
             tensorboard: false,
         };
@@ -114,10 +117,13 @@ impl<'a, T: Task> Job<'a, T> {
             results.push((path.display().to_string(), fs::read(&path).unwrap()));
             for line in read_metrics(&model.join("metrics.jsonl")).unwrap() {
                 let numbers = (line.loss, line.gradient_norm, line.learning_rate);
-                let scores = line.values.number("validation_loss");
+                let scores = scores(&line.values);
                 let name = format!("{}, step {}", variant.name(), line.step);
                 results.push((name, format!("{numbers:?} {scores}").into_bytes()));
             }
+            let path = model.join("result.json");
+            let result: VariantSummary = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+            results.push((path.display().to_string(), scores(&result.results).into_bytes()));
         }
         let place = parent.display().to_string();
         results.into_iter().map(|(name, bytes)| (name.replace(&place, ""), bytes)).collect()
@@ -138,6 +144,13 @@ impl<'a, T: Task> Job<'a, T> {
         assert!(!parent.path().join("run").exists());
         results[0].clone().unwrap_err()
     }
+}
+
+/// The scores among these values. Numbers are written with as many digits as tell their bits.
+fn scores(values: &Values) -> String {
+    let words = ["loss", "perplexity", "bits_per_byte", "accuracy", "iou"];
+    let scores = values.iter().filter(|(name, _)| words.iter().any(|word| name.contains(word)));
+    scores.map(|(name, value)| format!("{name} {value}\n")).collect()
 }
 
 fn assert_same(found: &[(String, Vec<u8>)], expected: &[(String, Vec<u8>)], what: &str) {
@@ -209,6 +222,79 @@ fn any_number_of_ranks_comes_to_the_same_bits_on_every_gpu() {
         job.variants.truncate(1);
         job.device = Some(device);
         assert_same(&job.on(2), &job.on(1), &name);
+    }
+}
+
+/// Some ranks then have nothing to score: of three images and of one in batches of two.
+#[test]
+fn more_ranks_than_batches_come_to_the_same_scores() {
+    let device = Device::cpu_with_threads(1);
+    let few = Splits { train: 40, validation: 3, test: 1 };
+    let (sizes, settings) = image_sizes(images::Task::Classification);
+    let data = ImageData::generated_of(images::Task::Classification, few);
+    let task = ImageClassification::new(data, sizes, &device).unwrap();
+    let mut job = Job::new(&task, settings, 4);
+    job.variants.truncate(1);
+    assert_same(&job.on(4), &job.on(1), "classification");
+    let (sizes, settings) = image_sizes(images::Task::Segmentation);
+    let data = ImageData::generated_of(images::Task::Segmentation, few);
+    let task = ImageSegmentation::new(data, sizes, &device).unwrap();
+    let mut job = Job::new(&task, settings, 4);
+    job.variants.truncate(1);
+    assert_same(&job.on(4), &job.on(1), "segmentation");
+}
+
+/// Each rank scores its share, with the weights of the step at which it is made: NeuTRENO's λ grows here.
+#[test]
+fn scores_are_made_by_all_ranks() {
+    let mut task = task();
+    task.settings.lambda_warmup = 3;
+    let mut job = Job::new(&task, text_settings(), 4);
+    job.variants.retain(|variant| variant.neutreno_lambda.is_some());
+    let expected = job.on(1);
+    for size in [2, 3, 4] {
+        let parent = tempfile::tempdir().unwrap();
+        let results = Threads::run(size, |ranks| {
+            let watched = Watched::new(ranks, None);
+            job.run_on(&watched, parent.path(), &mut Silent)?;
+            Ok::<_, Error>(watched.scored.into_inner())
+        });
+        let scored: Vec<usize> = results.into_iter().map(Result::unwrap).collect();
+        // Twice while training, and at the end two texts, of 25 batches each.
+        let share = |rank| 4 * (25 - rank as usize).div_ceil(size);
+        assert!(scored.iter().copied().eq((0..size).map(share)), "{scored:?}");
+        assert_same(&job.results(parent.path()), &expected, &format!("{size} ranks"));
+    }
+}
+
+/// Whether that is while training or at the end: all ranks stop in the same round of batches, make a short
+/// score, and end; and the run goes on to the same scores.
+#[test]
+fn an_interruption_while_scoring_ends_all_ranks() {
+    let task = task();
+    let mut job = Job::new(&task, text_settings(), 4);
+    job.variants.truncate(1);
+    let expected = job.on(1);
+    // A score is made in nine rounds, at two steps and, if it is not interrupted, of two texts at the end.
+    for (round, steps, rounds) in [(2, 2, 2 + 9), (20, 3, 20 + 9)] {
+        let parent = tempfile::tempdir().unwrap();
+        let results = Threads::run(3, |ranks| {
+            let watched = Watched::new(ranks, Some((&job.interrupted, round)));
+            job.run_on(&watched, parent.path(), &mut Silent)?;
+            Ok::<_, Error>(watched.rounds.into_inner())
+        });
+        // One more round is begun, to hear of it.
+        for result in results {
+            assert_eq!(result, Ok(rounds + 1), "interrupted after round {round}");
+        }
+        let model = parent.path().join(format!("run/{}-seed1", job.variants[0].name()));
+        assert!(!model.join("result.json").exists());
+        let last = model.join("checkpoints/step-000003").exists();
+        assert_eq!(last, steps == 3, "interrupted after round {round}");
+        job.interrupted.store(false, Ordering::Relaxed);
+        job.train(2, parent.path());
+        let what = format!("gone on with after an interruption at step {steps}");
+        assert_same(&job.results(parent.path()), &expected, &what);
     }
 }
 
@@ -341,6 +427,70 @@ fn a_rank_that_comes_to_other_weights_is_named() {
     assert!(said.contains("rank 1 on thread 1 has come to other weights than rank 0"), "{said}");
     let model = parent.path().join(format!("run/{}-seed1", job.variants[0].name()));
     assert!(!model.join("checkpoints/step-000002").exists());
+}
+
+/// A rank that counts what it does to score, and may be interrupted meanwhile.
+struct Watched<'a> {
+    ranks: &'a Threads,
+    /// What becomes true after so many rounds of scoring.
+    interruption: Option<(&'a AtomicBool, usize)>,
+    /// The rounds so far: before each, one byte says whether it is made.
+    rounds: AtomicUsize,
+    /// The batches that this rank has scored.
+    scored: AtomicUsize,
+}
+
+impl<'a> Watched<'a> {
+    fn new(ranks: &'a Threads, interruption: Option<(&'a AtomicBool, usize)>) -> Watched<'a> {
+        Watched { ranks, interruption, rounds: 0.into(), scored: 0.into() }
+    }
+}
+
+impl Ranks for Watched<'_> {
+    fn rank(&self) -> usize {
+        self.ranks.rank()
+    }
+
+    fn size(&self) -> usize {
+        self.ranks.size()
+    }
+
+    fn host(&self) -> String {
+        self.ranks.host()
+    }
+
+    fn all_to_all(&self, mine: &[f32], theirs: &mut [f32]) -> Result<(), neutreno::ranks::Error> {
+        self.ranks.all_to_all(mine, theirs)
+    }
+
+    fn all_gather(&self, mine: &[f32], all: &mut [f32]) -> Result<(), neutreno::ranks::Error> {
+        self.ranks.all_gather(mine, all)
+    }
+
+    fn broadcast(&self, bytes: Vec<u8>) -> Result<Vec<u8>, neutreno::ranks::Error> {
+        let bytes = self.ranks.broadcast(bytes)?;
+        if bytes.len() == 1 {
+            let rounds = 1 + self.rounds.fetch_add(1, Ordering::Relaxed);
+            if let Some((interrupted, after)) = self.interruption
+                && rounds == after
+                && self.rank() == 0
+            {
+                interrupted.store(true, Ordering::Relaxed);
+            }
+        }
+        Ok(bytes)
+    }
+
+    fn gather(&self, mine: &[u8]) -> Result<Vec<Vec<u8>>, neutreno::ranks::Error> {
+        if let Ok(batches) = serde_json::from_slice::<Vec<Vec<u64>>>(mine) {
+            self.scored.fetch_add(batches.len(), Ordering::Relaxed);
+        }
+        self.ranks.gather(mine)
+    }
+
+    fn abort(&self, status: u8) {
+        self.ranks.abort(status);
+    }
 }
 
 /// A rank that is cut off after so many sums, or whose numbers are a little wrong.

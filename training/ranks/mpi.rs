@@ -39,7 +39,7 @@ impl Mpi {
     }
 
     /// Sends or receives what the first rank has. Those that wait sleep between two looks, so that what
-    /// the first one does alone has the cores: evaluation, writing files.
+    /// the first one does alone has the cores: measuring, writing files.
     fn wait_for(&self, number: &mut u64) {
         const SPINS: u32 = 1_000;
         let world = self.universe.world();
