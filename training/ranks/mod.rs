@@ -5,7 +5,7 @@
 //! itself, [`Threads`] are ranks within one process, for tests, and with the feature `mpi` `Mpi` are the
 //! processes that `mpirun` has started.
 //!
-//! Sums over ranks are made in the order of micro-batches ([`sum`]), so that their bits do not depend on
+//! Sums over ranks are made in the order of micro-batches (`sum.rs`), so that their bits do not depend on
 //! how many ranks there are.
 
 pub(crate) mod alike;

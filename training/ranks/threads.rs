@@ -199,7 +199,10 @@ mod tests {
         let said = Threads::run(3, panic)[1].clone().unwrap_err();
         assert!(said.contains("rank 2 on thread 2 panicked: a mistake"), "{said}");
         let abort = |ranks: &Threads| match ranks.rank() {
-            0 => Ok(ranks.abort(3)),
+            0 => {
+                ranks.abort(3);
+                Ok(())
+            }
             _ => ranks.wait_for_all(),
         };
         let said = Threads::run(2, abort)[1].clone().unwrap_err();
