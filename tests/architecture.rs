@@ -37,11 +37,12 @@ const ENGINE: [&[&str]; 8] = [
 ];
 
 /// The rooms of training, each with those that it may know. The files beside the folders are the loop.
-const ROOMS: [(&str, &[&str]); 7] = [
+const ROOMS: [(&str, &[&str]); 8] = [
     ("data", &[]),
+    ("ranks", &[]),
     ("run", &[]),
     ("report", &["run"]),
-    ("loop", &["run", "report"]),
+    ("loop", &["ranks", "run", "report"]),
     ("tasks", &["data", "run", "loop", "open"]),
     ("open", &["run", "report", "loop"]),
     ("export", &["data", "run", "report", "loop", "open"]),
@@ -137,6 +138,14 @@ fn only_one_place_names_wgpu_and_none_above_the_engine_a_kind_of_device() {
             let above = path.starts_with("models/") || path.starts_with("training/");
             assert!(!above || kind.is_none(), "{path} names {kind:?}");
         }
+    }
+}
+
+#[test]
+fn only_one_place_names_mpi() {
+    for (path, file) in &parse("training/lib.rs").files {
+        let is_there = ["training/ranks/mpi.rs", "training/ranks/mod.rs"].contains(&path.as_str());
+        assert!(is_there || !words_of(file).contains("mpi"), "{path} names mpi");
     }
 }
 

@@ -170,6 +170,15 @@ const TRAINING: &[Row] = &[
     ("--threads", &[("0", Works), ("1", Works), ("1025", Refused("--threads"))]),
     ("--as-hardware", &[(ALONE, Refused("the CPU is no GPU"))]),
     ("--list-devices", &[("", Works)]),
+    #[cfg(feature = "mpi")]
+    (
+        "--expect-ranks",
+        &[
+            ("1", Works),
+            ("2", Refused("--expect-ranks 2: there are 1")),
+            ("0", Refused("--expect-ranks")),
+        ],
+    ),
     (
         "--checkpoint-every",
         &[

@@ -8,11 +8,12 @@ use common::training::{STEPS, batches, config, settings, task};
 use neutreno::engine::optim::Curve;
 use neutreno::engine::random::Key;
 use neutreno::engine::{Builder, Device, Ids, Tensor};
+use neutreno::ranks::Alone;
 use neutreno::run::{Data, Values, read_metrics};
 use neutreno::tasks::language::LanguageModelling;
 use neutreno::training::{
     Batches, Best, Comparison, Error, Extent, Learner, Observer, OnNonFinite, Safety, Settings,
-    Stop, Task, seconds_per_step,
+    Shares, Task, seconds_per_step,
 };
 use neutreno::{LanguageModel, LanguageModelConfig, Variant, VariantConfig};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -175,9 +176,9 @@ impl Task for Unsteady {
         model: &LanguageModel,
         settings: &Settings,
         extent: Extent,
-        stop: &Stop,
+        shares: &Shares,
     ) -> Result<Values, Error> {
-        self.task.evaluate(model, settings, extent, stop)
+        self.task.evaluate(model, settings, extent, shares)
     }
 
     fn settings(&self) -> Values {
@@ -229,6 +230,7 @@ fn skipped_steps_leave_nothing_behind() {
                 settings,
                 minutes: None,
                 device: device.clone(),
+                ranks: &Alone,
                 open: &|| unreachable!("nothing fails"),
                 parent: parent.path().into(),
                 name: Some("run".into()),

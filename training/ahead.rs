@@ -8,19 +8,19 @@ use std::thread::{Builder, Scope};
 /// How many batches may wait.
 const AHEAD: usize = 2;
 
-/// Makes the batches from number `first` on in a thread of its own, as long as someone takes them.
-/// They are the same as without it, since each follows from its number.
+/// Makes the batches with these numbers in a thread of its own, as long as someone takes them. They are
+/// the same as without it, since each follows from its number.
 ///
 /// # Errors
 /// If the system does not start one more thread.
-pub(crate) fn make_ahead<'scope, B: Send + 'scope>(
+pub(crate) fn make_ahead<'scope, B: Send + 'scope, N: Iterator<Item = u64> + Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     mut batches: Batches<'scope, B>,
-    first: u64,
-) -> Result<impl FnMut(u64) -> Result<B, Error> + use<B>, Error> {
+    numbers: N,
+) -> Result<impl FnMut(u64) -> Result<B, Error> + use<B, N>, Error> {
     let (sender, receiver) = sync_channel(AHEAD);
     let make = move || {
-        for number in first.. {
+        for number in numbers {
             // Whoever took the batches has gone: the training is over.
             if sender.send((number, batches(number))).is_err() {
                 break;

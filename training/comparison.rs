@@ -3,10 +3,14 @@
 use crate::engine::{self, Device};
 use crate::error::Error;
 use crate::extension::{Extension, rates_differ};
+use crate::follower::facts;
 use crate::forecast::Forecast;
 use crate::models::{Model, Planned, Results, write_page, write_results};
-use crate::needs::{needs, seconds_per_step};
+use crate::needs::{needs, seconds_per_step_on};
 use crate::observer::{Observer, Started};
+use crate::order::{Order, give};
+use crate::ranks::Ranks;
+use crate::ranks::alike::compare;
 use crate::recovery::Recovery;
 use crate::resumption::{changes, check_made, lengthen, settings_of, stretched_after};
 use crate::run::checkpoint;
@@ -14,7 +18,7 @@ use crate::run::{
     FILES, ModelFolder, RunFolder, RunLock, STOPPED_EARLY, STRETCHED, Status, Summary,
     VariantSummary, check_name, name_to_json, read_metrics, write_json,
 };
-use crate::safety::Safety;
+use crate::safety::{OnDeviceLoss, Safety};
 use crate::settings::{Longer, Settings};
 use crate::status::Reporter;
 use crate::task::{Extent, Task, all_settings};
@@ -42,6 +46,9 @@ pub struct Comparison<'a, T: Task> {
     pub minutes: Option<f64>,
     /// Where the models are trained.
     pub device: Device,
+    /// Those that train each model together, by themselves [`Alone`](crate::ranks::Alone). This is the
+    /// first of them; the others [`follow`](crate::training::follow).
+    pub ranks: &'a dyn Ranks,
     /// Opens the same device again after it has failed; see [`Safety::on_device_loss`].
     pub open: &'a dyn Fn() -> engine::Result<Device>,
     /// The folder in which the run's own folder is made.
@@ -82,8 +89,16 @@ impl<'a, T: Task> Comparison<'a, T> {
     /// and seeds that are new in it come to the same bits as if they had been asked for at once.
     ///
     /// # Errors
-    /// Anything that stops the run; what was finished until then is in its folder.
+    /// Anything that stops the run; what was finished until then is in its folder. Other ranks, if there
+    /// are any, then wait for what will not come: they are to be told by [`Ranks::abort`].
     pub fn run(self, observer: &mut dyn Observer) -> Result<(Summary, RunFolder), Error> {
+        let ranks = self.ranks;
+        let done = self.run_or_resume(observer)?;
+        give(ranks, &Order::End)?;
+        Ok(done)
+    }
+
+    fn run_or_resume(self, observer: &mut dyn Observer) -> Result<(Summary, RunFolder), Error> {
         let Some(path) = &self.resume else { return self.run_all(None, observer) };
         let folder = RunFolder::open(path)?;
         let lock = folder.lock()?;
@@ -102,6 +117,7 @@ impl<'a, T: Task> Comparison<'a, T> {
     ) -> Result<(Summary, RunFolder), Error> {
         // Finds what cannot work before anything is allocated or written.
         self.check_names()?;
+        self.check_ranks(observer)?;
         let planned = self.plan()?;
         self.settle_steps(&planned, observer)?;
         let (folder, lock) = match earlier {
@@ -174,6 +190,27 @@ impl<'a, T: Task> Comparison<'a, T> {
         }
     }
 
+    /// Finds out whether the ranks, if there are several, have something to do each and train the same.
+    fn check_ranks(&self, observer: &mut dyn Observer) -> Result<(), Error> {
+        let (ranks, size) = (self.ranks, self.ranks.size());
+        if size == 1 {
+            return Ok(());
+        }
+        let Settings { batch, accumulate, .. } = self.settings;
+        if accumulate < size {
+            return Err(Error::Settings(too_few_micro_batches(size, batch, accumulate)));
+        }
+        if self.safety.on_device_loss == OnDeviceLoss::Retry {
+            return Err(Error::Settings(format!(
+                "--on-device-loss retry is for one process: of {size} ranks, one that fails ends all, and \
+                 --resume goes on from the latest checkpoint"
+            )));
+        }
+        let facts = facts(self.task, &self.settings, &self.device, ranks);
+        compare(ranks, &facts)?.iter().for_each(|line| observer.notice(line));
+        Ok(())
+    }
+
     /// The variants with what is known of their models before training, and whether they would
     /// fit; lets the device see to the limit on its memory as well.
     fn plan(&self) -> Result<Vec<Planned<'a, T>>, Error> {
@@ -199,7 +236,8 @@ impl<'a, T: Task> Comparison<'a, T> {
         observer: &mut dyn Observer,
     ) -> Result<(), Error> {
         if let (Some(minutes), Some(first)) = (self.minutes, planned.first()) {
-            let seconds = seconds_per_step(self.task, &first.config, &self.settings, &self.device)?;
+            let Comparison { ranks, task, settings, device, .. } = &*self;
+            let seconds = seconds_per_step_on(*ranks, *task, &first.config, settings, device)?;
             self.settings.steps = ((60.0 * minutes / seconds) as u64).max(1);
             observer.notice(&format!(
                 "{minutes} minutes are {} steps of {:.0} ms each; every model takes as many",
@@ -240,10 +278,11 @@ impl<'a, T: Task> Comparison<'a, T> {
         write_json(&folder.config_json(), config)?;
         observer.started(&self.started(model));
         let (safety, flags) = (self.safety.clone(), self.task.memory_flags());
-        let mut recovery = Recovery::new(self.open, &safety, self.interrupted, flags);
+        let alone = self.ranks.size() == 1;
+        let mut recovery = Recovery::new(self.open, &safety, self.interrupted, flags, alone);
         let outcome = loop {
             let Comparison { task, settings, safety, device, interrupted, checkpoint, .. } = &*self;
-            let tensorboard = self.tensorboard;
+            let (tensorboard, ranks) = (self.tensorboard, self.ranks);
             let task = *task;
             let results = Results { task, settings, device, model };
             let show = |outcome: Outcome| {
@@ -257,6 +296,7 @@ impl<'a, T: Task> Comparison<'a, T> {
                 safety,
                 seed,
                 device,
+                ranks,
                 folder,
                 interrupted,
                 checkpoint,
@@ -486,6 +526,23 @@ struct Earlier {
 
 fn refused(folder: &RunFolder, why: String) -> Error {
     Error::Settings(format!("{} cannot continue like this: {why}", folder.path().display()))
+}
+
+/// Says what to type where there are more ranks than micro-batches.
+fn too_few_micro_batches(ranks: usize, batch: usize, accumulate: usize) -> String {
+    let examples = batch * accumulate;
+    let divides = (ranks..=examples).find(|accumulate| examples.is_multiple_of(*accumulate));
+    let help = match divides {
+        Some(more) => format!(
+            "--accumulate {more} --batch {} makes the same {examples} examples a step, and one process with \
+             these flags comes to the same bits",
+            examples / more
+        ),
+        None => format!("a step of {examples} examples is too small for so many"),
+    };
+    format!(
+        "--accumulate {accumulate} has fewer micro-batches than there are ranks, {ranks}: {help}"
+    )
 }
 
 /// The first that is there twice.

@@ -1,6 +1,6 @@
 //! Why a run stopped.
 
-use crate::{engine, run};
+use crate::{engine, ranks, run};
 
 /// Why a run stopped.
 #[derive(Debug, thiserror::Error)]
@@ -61,4 +61,7 @@ pub enum Error {
     /// The run's files.
     #[error(transparent)]
     Files(#[from] run::Error),
+    /// The ranks that train together.
+    #[error(transparent)]
+    Ranks(#[from] ranks::Error),
 }

@@ -9,6 +9,7 @@ use crate::engine::{self, Device, Tensor};
 use crate::error::Error;
 use crate::needs::needs;
 use crate::observer::{Observer, Silent};
+use crate::ranks::Alone;
 use crate::run::Summary;
 use crate::run::disk::faults;
 use crate::safety::{OnDeviceLoss, Safety};
@@ -116,6 +117,7 @@ fn comparison<'a>(
         settings: settings(),
         minutes: None,
         device,
+        ranks: &Alone,
         open,
         parent: parent.into(),
         name: Some("run".into()),

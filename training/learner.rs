@@ -6,9 +6,15 @@ use crate::engine::optim::{AdamW, AdamWSettings, Average, Optimizer, clip};
 use crate::engine::random::Key;
 use crate::engine::{Device, Gradients, Group, Parameters, Tensor, no_grad};
 use crate::error::Error;
+use crate::order::{Begin, Order, give};
+use crate::ranks::sum::Sum;
+use crate::ranks::{self, Alone, Ranks};
+use crate::run::Values;
 use crate::run::checkpoint::{AVERAGE, Chunks, MODEL, OPTIMIZER};
+use crate::scoring::{Shares, Stop};
 use crate::settings::Settings;
-use crate::task::Task;
+use crate::task::{Extent, Task};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::path::Path;
 
@@ -20,10 +26,14 @@ pub struct Learner<'a, T: Task> {
     pub parameters: Parameters,
     task: &'a T,
     gradients: Gradients,
+    /// Those of one micro-batch, where they are added to others.
+    of_one: Option<Gradients>,
     optimizer: AdamW,
     average: Option<Average>,
     settings: Settings,
+    seed: u64,
     dropout: Key,
+    ranks: &'a dyn Ranks,
 }
 
 /// What one step leaves on the device, to be read when it suits.
@@ -82,6 +92,107 @@ impl<'a, T: Task> Learner<'a, T> {
         Ok(learner)
     }
 
+    /// The model that the first rank has.
+    ///
+    /// # Errors
+    /// If that is of another kind, or another rank has ended.
+    pub(crate) fn following(
+        task: &'a T,
+        begin: &Begin,
+        device: &Device,
+        ranks: &'a dyn Ranks,
+    ) -> Result<Learner<'a, T>, Error> {
+        let unreadable =
+            |why: String| ranks::Error::Connection(format!("a model cannot be read: {why}"));
+        let config: T::Config = serde_json::from_value(begin.config.clone())
+            .map_err(|error| unreadable(error.to_string()))?;
+        let build = |builder: &mut _| task.build(&config, builder);
+        let group = |_: &str, _, decay| Group::with_decay(decay);
+        let made = Parameters::build_to_read(device, begin.seed, group, |_| false, build);
+        let mut learner = Learner::with(task, &begin.settings, begin.seed, made);
+        learner.ranks = ranks;
+        for tensor in learner.state() {
+            let bytes = ranks.broadcast(Vec::new())?;
+            let numbers: Vec<f32> =
+                bytes.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)).collect();
+            if numbers.len() != tensor.elements() {
+                let why = format!("{} numbers for {}", numbers.len(), tensor.shape());
+                return Err(unreadable(why).into());
+            }
+            tensor.overwrite(&numbers);
+        }
+        learner.optimizer.set_updates(begin.updates);
+        if let (Some(average), Some(averaged)) = (&mut learner.average, begin.averaged) {
+            average.set_updates(averaged);
+        }
+        Ok(learner)
+    }
+
+    /// Lets the other ranks, if there are any, have the same model after so many steps, and make each step
+    /// together with this one.
+    ///
+    /// # Errors
+    /// If the device has failed, or another rank has ended.
+    pub(crate) fn lead(
+        mut self,
+        ranks: &'a dyn Ranks,
+        config: &T::Config,
+        steps: u64,
+    ) -> Result<Learner<'a, T>, Error> {
+        self.ranks = ranks;
+        if !ranks.leads() {
+            return Ok(self);
+        }
+        let begin = Begin {
+            config: json!(config),
+            settings: self.settings.clone(),
+            seed: self.seed,
+            steps,
+            updates: self.optimizer.updates()?,
+            averaged: self.average.as_ref().map(Average::updates).transpose()?,
+        };
+        give(ranks, &Order::Begin(Box::new(begin)))?;
+        for tensor in self.state() {
+            let numbers = tensor.to_vec()?;
+            ranks.broadcast(numbers.iter().flat_map(|number| number.to_le_bytes()).collect())?;
+        }
+        Ok(self)
+    }
+
+    /// Finds out whether all ranks have the same weights, as they must: each makes the updates by itself.
+    ///
+    /// # Errors
+    /// On the first rank, which others have other weights; if the device has failed, or another rank has
+    /// ended.
+    pub(crate) fn compare(&self) -> Result<(), Error> {
+        let ranks = self.ranks;
+        if ranks.size() == 1 {
+            return Ok(());
+        }
+        give(ranks, &Order::Compare)?;
+        let hashes = ranks.gather(format!("{} {}", self.hash()?, ranks.name()).as_bytes())?;
+        let hashes = hashes.iter().map(|text| String::from_utf8_lossy(text));
+        let hashes: Vec<String> = hashes.map(|text| text.into_owned()).collect();
+        let of = |text: &str| text.split(' ').next().map(str::to_owned);
+        match hashes.iter().find(|other| of(other) != of(&hashes[0])) {
+            Some(other) if ranks.leads() => Err(ranks::Error::Differ(format!(
+                "{} has come to other weights than rank 0, by the same gradients: their devices do not \
+                 compute alike. Ranks on devices of one kind do",
+                other.split_once(' ').map_or("a rank", |(_, name)| name)
+            ))
+            .into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// All numbers that go from step to step.
+    fn state(&self) -> impl Iterator<Item = Tensor> {
+        let average = self.average.iter().flat_map(|average| average.state(&self.parameters));
+        let moments = self.optimizer.state(&self.parameters);
+        let all = handles(&self.parameters).into_iter().chain(moments).chain(average);
+        all.map(|(_, tensor)| tensor)
+    }
+
     fn with(
         task: &'a T,
         settings: &Settings,
@@ -96,42 +207,37 @@ impl<'a, T: Task> Learner<'a, T> {
         Learner {
             task,
             gradients: parameters.gradients(),
+            of_one: None,
             average: settings.average.map(|decay| Average::new(&parameters, decay)),
             model,
             parameters,
             optimizer,
             settings: settings.clone(),
+            seed,
             dropout: Key::new(seed).named("dropout"),
+            ranks: &Alone,
         }
     }
 
     /// One step, numbered from 0: forward and backward for each micro-batch, and the update.
     /// `batches` gives the micro-batch of a number.
     ///
+    /// The gradients of each micro-batch are made by themselves and added in the order of their numbers,
+    /// so that several ranks come to the same bits.
+    ///
     /// # Errors
-    /// If a batch cannot be had, or the gradients cannot be computed.
+    /// If a batch cannot be had, the gradients cannot be computed, or another rank has ended.
     pub fn step(
         &mut self,
         step: u64,
         mut batches: impl FnMut(u64) -> Result<T::Batch, Error>,
     ) -> Result<StepResult, Error> {
-        let accumulate = self.settings.accumulate as u64;
-        self.gradients.clear();
-        let mut total: Option<Tensor> = None;
-        for micro_batch in 0..accumulate {
-            let batch = batches(step * accumulate + micro_batch)?;
-            let dropout = self.dropout.fold(step).fold(micro_batch);
-            let loss = self.task.loss(&self.model, &batch, dropout);
-            let loss = if accumulate > 1 { loss.scale(1.0 / accumulate as f32) } else { loss };
-            loss.backward_into(&mut self.gradients)?;
-            let loss = loss.detach();
-            total = Some(total.map_or_else(|| loss.clone(), |total| total.add(&loss)));
-        }
-        if step == 0 {
-            self.check_gradients()?;
-        }
+        give(self.ranks, &Order::Step(step))?;
+        let loss = match self.ranks.size() {
+            1 => self.add_up(step, &mut batches)?,
+            _ => self.add_up_over_ranks(step, &mut batches)?,
+        };
         let limit = if self.settings.clip > 0.0 { self.settings.clip } else { f64::INFINITY };
-        let loss = total.expect("a step has at least one micro-batch");
         let clipped = clip(&self.parameters, &self.gradients, limit).with_loss(&loss);
         let rate = self.learning_rate(step);
         self.optimizer.step(&self.parameters, &self.gradients, rate, Some(&clipped));
@@ -139,6 +245,100 @@ impl<'a, T: Task> Learner<'a, T> {
             average.step(&self.parameters, Some(&clipped));
         }
         Ok(StepResult { loss, gradient_norm: clipped.norm })
+    }
+
+    /// Makes the gradients of a step, and returns its loss.
+    fn add_up(
+        &mut self,
+        step: u64,
+        batches: &mut impl FnMut(u64) -> Result<T::Batch, Error>,
+    ) -> Result<Tensor, Error> {
+        let accumulate = self.settings.accumulate as u64;
+        let mut total: Option<Tensor> = None;
+        for micro_batch in 0..accumulate {
+            let loss = self.loss(step, micro_batch, &batches(step * accumulate + micro_batch)?);
+            // The first ones are the sum so far.
+            let gradients = match micro_batch {
+                0 => &mut self.gradients,
+                _ => self.of_one.get_or_insert_with(|| self.parameters.gradients()),
+            };
+            gradients.clear();
+            loss.backward_into(gradients)?;
+            if let (1.., Some(of_one)) = (micro_batch, &self.of_one) {
+                self.parameters.add_gradients(&mut self.gradients, of_one);
+            }
+            total = Some(sum_of(total, loss.detach()));
+        }
+        if step == 0 {
+            self.check_gradients()?;
+        }
+        Ok(total.expect("a step has at least one micro-batch"))
+    }
+
+    /// The same where micro-batches are shared out: of R ranks, rank k computes those with the numbers k,
+    /// R + k, 2 R + k, ...
+    fn add_up_over_ranks(
+        &mut self,
+        step: u64,
+        batches: &mut impl FnMut(u64) -> Result<T::Batch, Error>,
+    ) -> Result<Tensor, Error> {
+        let (accumulate, ranks) = (self.settings.accumulate, self.ranks);
+        let device = self.parameters.device().clone();
+        let pieces = self.parameters.pieces(&self.gradients);
+        let numbers = pieces.iter().map(|piece| piece.gradients.elements()).sum();
+        let mut sum = Sum::new(ranks, &device, numbers);
+        let mut losses = Vec::new();
+        for first in (0..accumulate).step_by(ranks.size()) {
+            let micro_batch = (first + ranks.rank()) as u64;
+            let members = ranks.size().min(accumulate - first);
+            if ranks.rank() >= members {
+                losses.push(0.0);
+                sum.add(Vec::new(), members)?;
+                continue;
+            }
+            let batch = batches(step * accumulate as u64 + micro_batch)?;
+            let loss = self.loss(step, micro_batch, &batch);
+            self.gradients.clear();
+            loss.backward_into(&mut self.gradients)?;
+            losses.push(loss.to_scalar()?);
+            if step == 0 && first == 0 {
+                self.check_gradients()?;
+            }
+            sum.add(self.parameters.read_gradients(&self.gradients)?, members)?;
+        }
+        let whole = sum.gather::<Error>()?;
+        self.parameters.overwrite_gradients(&mut self.gradients, &whole);
+        let mut all = vec![0.0; losses.len() * ranks.size()];
+        ranks.all_gather(&losses, &mut all)?;
+        let loss = |micro_batch| {
+            let (round, rank) = (micro_batch / ranks.size(), micro_batch % ranks.size());
+            Tensor::new(&[all[rank * losses.len() + round]], [], &device)
+        };
+        let total = (0..accumulate).map(loss).reduce(|total, loss| total.add(&loss));
+        Ok(total.expect("a step has at least one micro-batch"))
+    }
+
+    /// The loss of a micro-batch, as a part of the mean over all of its step.
+    fn loss(&self, step: u64, micro_batch: u64, batch: &T::Batch) -> Tensor {
+        let dropout = self.dropout.fold(step).fold(micro_batch);
+        let loss = self.task.loss(&self.model, batch, dropout);
+        match self.settings.accumulate {
+            1 => loss,
+            accumulate => loss.scale(1.0 / accumulate as f32),
+        }
+    }
+
+    /// The numbers of the micro-batches that this rank computes from a step on, in the whole run.
+    pub(crate) fn micro_batches_from(
+        &self,
+        step: u64,
+    ) -> impl Iterator<Item = u64> + Send + use<T> {
+        let (accumulate, ranks) = (self.settings.accumulate as u64, self.ranks);
+        let (rank, size) = (ranks.rank(), ranks.size());
+        let of_step = move |step| {
+            (rank as u64..accumulate).step_by(size).map(move |number| step * accumulate + number)
+        };
+        (step..).flat_map(of_step)
     }
 
     /// The learning rate of a step, numbered from 0.
@@ -154,6 +354,19 @@ impl<'a, T: Task> Learner<'a, T> {
             Some(average) => average.with(&self.parameters, work),
             None => work(),
         }
+    }
+
+    /// Scores the weights that are to be kept, after so many steps, on all ranks together.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] if the first rank's `stop` says so; if the device or the data fails, or another
+    /// rank has ended.
+    pub(crate) fn score(&self, steps: u64, extent: Extent, stop: &Stop) -> Result<Values, Error> {
+        give(self.ranks, &Order::Score { steps, extent })?;
+        let shares = Shares::among(self.ranks, stop);
+        self.with_best_weights(|model, _| {
+            self.task.evaluate(model, &self.settings, extent, &shares)
+        })
     }
 
     /// What a checkpoint holds of this: files of tensors, each as its bytes.
@@ -243,6 +456,13 @@ impl<'a, T: Task> Learner<'a, T> {
             true => Ok(()),
             false => Err(Error::NoGradient { names, total: self.parameters.names().count() }),
         }
+    }
+}
+
+fn sum_of(total: Option<Tensor>, loss: Tensor) -> Tensor {
+    match total {
+        Some(total) => total.add(&loss),
+        None => loss,
     }
 }
 

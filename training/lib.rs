@@ -7,6 +7,7 @@
 //! - [`data`] finds text and images and deals them out in batches;
 //! - [`tasks`] say what a model learns from them, and how it is scored;
 //! - [`training`] is the loop, the same for every task;
+//! - [`ranks`] are the processes that train together, where there are several;
 //! - [`run`] is the folder that a run leaves behind, with its checkpoints and metrics;
 //! - [`report`] makes tables and pages of it;
 //! - [`open`] finds trained models again, whichever are meant, and opens them;
@@ -52,6 +53,7 @@ pub use neutreno_models::{
 pub mod data;
 pub mod export;
 pub mod open;
+pub mod ranks;
 pub mod report;
 pub mod run;
 pub mod tasks;
@@ -63,16 +65,19 @@ mod error;
 mod extension;
 #[cfg(test)]
 mod fault_tests;
+mod follower;
 mod forecast;
 mod learner;
 mod log;
 mod models;
 mod needs;
 mod observer;
+mod order;
 mod probes;
 mod recovery;
 mod resumption;
 mod safety;
+mod scoring;
 mod settings;
 mod status;
 mod task;
@@ -84,14 +89,16 @@ mod trainer;
 pub mod training {
     pub use crate::comparison::Comparison;
     pub use crate::error::Error;
+    pub use crate::follower::follow;
     pub use crate::forecast::Forecast;
     pub use crate::learner::{Learner, StepResult};
     pub use crate::needs::{Needs, Plan, needs, plan, seconds_per_step};
     pub use crate::observer::{Observer, Silent, Started, Step};
     pub use crate::probes::measure_probes;
     pub use crate::safety::{OnDeviceLoss, OnNonFinite, Safety};
+    pub use crate::scoring::{Shares, Stop};
     pub use crate::settings::{Longer, Preset, Settings, Span};
-    pub use crate::task::{Batches, Best, Extent, Stop, Task};
+    pub use crate::task::{Batches, Best, Extent, Task};
     pub use crate::trainer::{Outcome, Show, Training};
 }
 

@@ -7,9 +7,11 @@ use crate::engine::{Device, Parameters};
 use crate::error::Error;
 use crate::learner::Learner;
 use crate::probes::trace_first;
+use crate::ranks::{Alone, Ranks};
 use crate::report::{bytes, thousands};
+use crate::scoring::{Shares, Stop};
 use crate::settings::Settings;
-use crate::task::{Extent, Stop, Task};
+use crate::task::{Extent, Task};
 use std::time::Instant;
 
 /// What is known of a model's training before any of it is done.
@@ -93,7 +95,7 @@ pub fn needs<T: Task>(
     };
     part("scoring", &|model| {
         // All batches are as large as the first, but for the last.
-        match task.evaluate(model, settings, Extent::All, &Stop::after(2)) {
+        match task.evaluate(model, settings, Extent::All, &Shares::alone(&Stop::after(2))) {
             Ok(_) | Err(Error::Interrupted) => Ok(()),
             Err(error) => Err(error),
         }
@@ -175,9 +177,21 @@ pub fn seconds_per_step<T: Task>(
     settings: &Settings,
     device: &Device,
 ) -> Result<f64, Error> {
+    seconds_per_step_on(&Alone, task, config, settings, device)
+}
+
+/// The same on all of these ranks, of which this is the first.
+pub(crate) fn seconds_per_step_on<T: Task>(
+    ranks: &dyn Ranks,
+    task: &T,
+    config: &T::Config,
+    settings: &Settings,
+    device: &Device,
+) -> Result<f64, Error> {
     const SECONDS: f64 = 8.0;
     const MOST: usize = 40;
-    let mut learner = Learner::new(task, config, settings, 0, device)?;
+    let learner = Learner::new(task, config, settings, 0, device)?;
+    let mut learner = learner.lead(ranks, config, 0)?;
     let mut batches = task.batches(0, settings.batch)?;
     let mut times = Vec::new();
     let started = Instant::now();

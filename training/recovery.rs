@@ -25,6 +25,8 @@ pub(crate) struct Recovery<'a> {
     pub interrupted: &'a AtomicBool,
     /// The flags that lower the memory.
     pub flags: &'a str,
+    /// Whether this process trains alone: of several, one that fails ends all.
+    pub alone: bool,
     attempts: u32,
     /// The step of the checkpoint that the attempts started at.
     step: Option<u64>,
@@ -36,8 +38,9 @@ impl<'a> Recovery<'a> {
         safety: &'a Safety,
         interrupted: &'a AtomicBool,
         flags: &'a str,
+        alone: bool,
     ) -> Recovery<'a> {
-        Recovery { open, safety, interrupted, flags, attempts: 0, step: None }
+        Recovery { open, safety, interrupted, flags, alone, attempts: 0, step: None }
     }
 
     /// Replaces a device that failed with `error`, if that was asked for and has a chance. `step` is
@@ -95,7 +98,7 @@ impl<'a> Recovery<'a> {
         }
         if matches!(source, engine::Error::OutOfMemory { .. }) {
             advice.push(format!("Less memory is needed with {}", self.flags));
-        } else if self.safety.on_device_loss == OnDeviceLoss::Stop {
+        } else if self.safety.on_device_loss == OnDeviceLoss::Stop && self.alone {
             let flag = "--on-device-loss retry";
             advice.push(format!("With {flag} a run opens it again and goes on by itself"));
         }

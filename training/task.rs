@@ -4,14 +4,14 @@ use crate::engine::random::Key;
 use crate::engine::{Builder, Device, Parameters, Tensor};
 use crate::error::Error;
 use crate::run::{Data, Picture, Values};
+use crate::scoring::Shares;
 use crate::settings::Settings;
 use crate::trace::Trace;
 use crate::variant::VariantConfig;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// A task: a model, the data that it learns from, and how it is scored. The loop
 /// ([`Learner`](crate::training::Learner), [`Comparison`](crate::training::Comparison)) does the
@@ -105,17 +105,20 @@ pub trait Task: Sync {
     fn loss(&self, model: &Self::Model, batch: &Self::Batch, dropout: Key) -> Tensor;
 
     /// Scores the model on the validation data, and at the end on the test data too, in batches as
-    /// large as those of training. `settings` are those that it is trained with. The names of the scores become keys of `metrics.jsonl` and
-    /// `summary.json`; `validation_loss` must be among them.
+    /// large as those of training. `settings` are those that it is trained with. The names of the scores
+    /// become keys of `metrics.jsonl` and `summary.json`; `validation_loss` must be among them.
+    ///
+    /// `shares` deals the batches out to those that train together, and brings together what they are
+    /// scored by; all call this at once and come to the same.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] if `stop` says so; or if the device or the data fails.
+    /// [`Error::Interrupted`] if `shares` says so; or if the device or the data fails.
     fn evaluate(
         &self,
         model: &Self::Model,
         settings: &Settings,
         extent: Extent,
-        stop: &Stop,
+        shares: &Shares,
     ) -> Result<Values, Error>;
 
     /// How much of the data [`Task::evaluate`] scores: `validation_tokens_scored` of
@@ -215,61 +218,12 @@ impl Best {
 }
 
 /// How much of the data is scored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Extent {
     /// The part of the validation data that is scored while training, and after an interruption.
     Part,
     /// The validation and test data at the end: all, or as much as was asked for.
     All,
-}
-
-/// Says when to stop: once the user wants to.
-#[derive(Debug)]
-pub struct Stop<'a>(When<'a>);
-
-#[derive(Debug)]
-enum When<'a> {
-    Never,
-    Told(&'a AtomicBool),
-    /// The answer is no for so many times.
-    After(AtomicU32),
-}
-
-impl<'a> Stop<'a> {
-    /// Stops once the flag is true.
-    pub fn when(flag: &'a AtomicBool) -> Stop<'a> {
-        Stop(When::Told(flag))
-    }
-
-    /// Never stops.
-    pub fn never() -> Stop<'a> {
-        Stop(When::Never)
-    }
-
-    /// Stops after so many batches.
-    pub(crate) fn after(batches: u32) -> Stop<'a> {
-        Stop(When::After(batches.into()))
-    }
-
-    /// Whether to stop now.
-    pub fn now(&self) -> bool {
-        match &self.0 {
-            When::Never => false,
-            When::Told(flag) => flag.load(Ordering::Relaxed),
-            When::After(left) => {
-                let step = |left: u32| left.checked_sub(1);
-                left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step).is_err()
-            }
-        }
-    }
-
-    /// Fails if it is time to stop; to be called between batches.
-    ///
-    /// # Errors
-    /// [`Error::Interrupted`].
-    pub fn check(&self) -> Result<(), Error> {
-        if self.now() { Err(Error::Interrupted) } else { Ok(()) }
-    }
 }
 
 // Settings know no task, so what both of them say stands here.

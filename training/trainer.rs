@@ -11,14 +11,16 @@ use crate::learner::{Learner, handles};
 use crate::log::{InFlight, Log};
 use crate::observer::Observer;
 use crate::probes::measure_probes;
+use crate::ranks::Ranks;
 use crate::resumption::is_same;
 use crate::run::checkpoint::{self, Found};
 use crate::run::disk::replace_file;
 use crate::run::state::State;
 use crate::run::{ModelFolder, STOPPED_EARLY, Values, write_pictures};
 use crate::safety::Safety;
+use crate::scoring::Stop;
 use crate::settings::Settings;
-use crate::task::{Extent, Stop, Task, all_settings};
+use crate::task::{Extent, Task, all_settings};
 use serde_json::json;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,6 +45,8 @@ pub struct Training<'a, T: Task> {
     pub seed: u64,
     /// Where it runs.
     pub device: &'a Device,
+    /// Those that train it together. This is the first; the others [`follow`](crate::training::follow).
+    pub ranks: &'a dyn Ranks,
     /// Where its files go, and where its checkpoints may be.
     pub folder: &'a ModelFolder,
     /// Becomes true when the user wants to stop.
@@ -91,7 +95,7 @@ impl<T: Task> Training<'_, T> {
     pub fn run(&self, config: &T::Config, observer: &mut dyn Observer) -> Result<Outcome, Error> {
         let Training { task, settings, safety, folder, .. } = self;
         let (seed, device) = (self.seed, self.device);
-        let (mut learner, start) = match self.found(config, observer)? {
+        let (learner, start) = match self.found(config, observer)? {
             Some(Found { path, state, metrics }) => {
                 let learner =
                     Learner::from_checkpoint(*task, config, settings, seed, device, &path)?;
@@ -99,6 +103,7 @@ impl<T: Task> Training<'_, T> {
             }
             None => (Learner::new(*task, config, settings, seed, device)?, Default::default()),
         };
+        let mut learner = learner.lead(self.ranks, config, start.0.steps)?;
         let names = learner.parameters.names().count();
         let mut log = Log::new(*task, settings, safety, folder, names, start, observer)?;
         if self.tensorboard {
@@ -123,8 +128,8 @@ impl<T: Task> Training<'_, T> {
         let mut shown = Instant::now();
         let mut in_flight = VecDeque::new();
         std::thread::scope(|scope| {
-            let mut batches =
-                make_ahead(scope, batches, log.state.steps * settings.accumulate as u64)?;
+            let numbers = learner.micro_batches_from(log.state.steps);
+            let mut batches = make_ahead(scope, batches, numbers)?;
             for steps in log.state.steps..=settings.steps {
                 let noted = task.at_step(&learner.model, settings, steps);
                 // Before the first step there is nothing to keep: it is asked for until then.
@@ -239,6 +244,7 @@ impl<T: Task> Training<'_, T> {
         config: &T::Config,
         log: &mut Log,
     ) -> Result<(), Error> {
+        learner.compare()?;
         let step = log.state.steps;
         let state = State {
             step,
@@ -259,9 +265,7 @@ impl<T: Task> Training<'_, T> {
 
     /// Scores the model on a part of the validation data.
     fn evaluate(&self, learner: &Learner<T>, log: &mut Log, stop: &Stop) -> Result<Values, Error> {
-        let scores = learner.with_best_weights(|model, _| {
-            self.task.evaluate(model, self.settings, Extent::Part, stop)
-        });
+        let scores = learner.score(log.state.steps, Extent::Part, stop);
         // If that was interrupted, a resumed run scores again: the checkpoint is older.
         if matches!(scores, Err(Error::Interrupted)) {
             log.write();
@@ -336,7 +340,7 @@ impl<T: Task> Training<'_, T> {
         saved?;
         // After an interruption only as while training, so that the program ends soon.
         let mut extent = if interrupted { Extent::Part } else { Extent::All };
-        let score = |extent| learner.with_best_weights(|model, _| self.score(model, extent));
+        let score = |extent| self.score(learner, log.state.steps, extent);
         let scores = match score(extent) {
             // A resumed run scores again: the checkpoint is older.
             Err(Error::Interrupted) => {
@@ -377,16 +381,17 @@ impl<T: Task> Training<'_, T> {
     }
 
     /// Scores the model, and draws its pictures if that is on everything.
-    fn score(&self, model: &T::Model, extent: Extent) -> Result<Values, Error> {
+    fn score(&self, learner: &Learner<T>, steps: u64, extent: Extent) -> Result<Values, Error> {
         // After the first interruption a short score is still made; after a second one the program
         // ends at once.
         let stop = match extent {
             Extent::Part => Stop::never(),
             Extent::All => Stop::when(self.interrupted),
         };
-        let scores = self.task.evaluate(model, self.settings, extent, &stop)?;
+        let scores = learner.score(steps, extent, &stop)?;
         if extent == Extent::All {
-            write_pictures(self.folder, &self.task.pictures(model)?)?;
+            let pictures = learner.with_best_weights(|model, _| self.task.pictures(model))?;
+            write_pictures(self.folder, &pictures)?;
         }
         Ok(scores)
     }

@@ -8,6 +8,7 @@
 mod builder;
 mod group;
 mod layout;
+mod sums;
 
 pub use builder::{Builder, Initial};
 pub use group::Group;

@@ -23,6 +23,9 @@ pub struct Common {
     pub training: Training,
     #[command(flatten)]
     pub machine: Machine,
+    #[cfg(feature = "mpi")]
+    #[command(flatten)]
+    pub ranks: super::ranks::RankFlags,
     #[command(flatten)]
     pub safeguards: Safeguards,
     #[command(flatten)]

@@ -24,6 +24,7 @@ const BEFORE_TRAINING: u8 = 0;
 const TRAINING: u8 = 1;
 const BEFORE_WRITING: u8 = 2;
 const WRITING: u8 = 3;
+const FOLLOWING: u8 = 4;
 
 /// A flag that becomes true when the program is asked to end.
 ///
@@ -32,6 +33,18 @@ const WRITING: u8 = 3;
 pub fn catch() -> Result<&'static AtomicBool> {
     listen().map_err(|error| format!("cannot listen for Ctrl-C: {error}"))?;
     Ok(&INTERRUPTED)
+}
+
+/// The flag of [`catch`].
+pub fn interrupted() -> &'static AtomicBool {
+    &INTERRUPTED
+}
+
+/// Leaves signals to another process, which trains together with this one, gets them too and says what to
+/// do. Where the system does not let us, they end this one.
+pub fn leave_to_others() {
+    NOW.store(FOLLOWING, Ordering::SeqCst);
+    let _ = listen();
 }
 
 /// A flag that becomes true when the program is asked for a checkpoint; whoever writes it makes the flag
@@ -82,6 +95,9 @@ pub fn exit_status() -> u8 {
 /// What a signal does that asks for the end. One that a closing terminal or a scheduler sends again does
 /// not mean more than the first; nor does the SIGTERM that follows once the time is up.
 fn handle(signal: i32, again_means_at_once: bool) {
+    if NOW.load(Ordering::SeqCst) == FOLLOWING {
+        return;
+    }
     const CTRL_C: i32 = 2;
     let first = SIGNAL.load(Ordering::SeqCst);
     let again_means_at_once = again_means_at_once && !is_time_up(first);
@@ -119,6 +135,7 @@ fn is_time_up(signal: i32) -> bool {
 fn ask_for_checkpoint() {
     match NOW.load(Ordering::SeqCst) {
         TRAINING => CHECKPOINT.store(true, Ordering::SeqCst),
+        FOLLOWING => {}
         _ => show::note("no model is trained yet: there is nothing to write a checkpoint of"),
     }
 }

@@ -11,6 +11,7 @@ pub mod interrupts;
 pub mod language_models;
 pub mod program;
 pub mod progress;
+pub mod ranks;
 pub mod resume;
 pub mod safeguards;
 pub mod show;

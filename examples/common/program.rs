@@ -6,13 +6,13 @@ use super::{interrupts, resume, show};
 use clap::Parser;
 use neutreno::VariantConfig;
 use neutreno::engine::{Device, device};
-use neutreno::training::{Comparison, Error, Settings, Task};
+use neutreno::ranks::Ranks;
+use neutreno::training::{Comparison, Error, Settings, Task, follow};
 use std::error::Error as _;
 use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -57,7 +57,11 @@ pub fn quiet_libraries() {
     }
 }
 
-fn list_devices(machine: &Machine) -> Result<()> {
+/// Lists what --device can name.
+///
+/// # Errors
+/// If the threads of the CPU do not start.
+pub fn list_devices(machine: &Machine) -> Result<()> {
     show::result(format!("cpu    {}", Device::open("cpu", machine.threads.into())?.name()));
     for (index, description) in device::list().iter().enumerate() {
         let note = if description.is_software() { "  [used only if asked for]" } else { "" };
@@ -90,7 +94,8 @@ pub fn open_device(machine: &Machine, progress: &Progress) -> Result<Device> {
     Ok(device)
 }
 
-/// Trains all variants with all seeds, writes the run's folder and prints the results. The device is
+/// Trains all variants with all seeds, writes the run's folder and prints the results; or, on a rank that
+/// does not lead, trains with the one that does. The device is
 /// given away, so that nothing holds on to it if it fails and another one is opened.
 ///
 /// # Errors
@@ -102,8 +107,13 @@ pub fn train(
     common: &Common,
     device: Device,
     progress: &mut Progress,
-    interrupted: &AtomicBool,
+    ranks: &dyn Ranks,
 ) -> Result<()> {
+    if ranks.rank() > 0 {
+        return Ok(follow(task, &settings, &common.safeguards.safety(), &device, ranks)?);
+    }
+    // The others wait until the first one has its data.
+    ranks.wait_for_all()?;
     let (parent, name) = folder_of_run(common)?;
     let minutes = common.training.minutes.filter(|_| common.output.resume.is_none());
     let comparison = Comparison {
@@ -113,6 +123,7 @@ pub fn train(
         settings,
         minutes,
         device,
+        ranks,
         open: &|| common.machine.open(),
         parent,
         name,
@@ -124,7 +135,7 @@ pub fn train(
         show_every: Duration::from_secs(60),
         arguments: resume::to_keep(resume::typed()?),
         started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
-        interrupted,
+        interrupted: interrupts::interrupted(),
         checkpoint: interrupts::checkpoint_wanted(),
         tensorboard: common.output.tensorboard,
     };

@@ -3,6 +3,7 @@
 use super::arguments::Output;
 use super::{interrupts, show};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use neutreno::ranks::Ranks;
 use neutreno::report::{bytes, describe, duration, label, thousands};
 use neutreno::run::{Values, VariantSummary};
 use neutreno::training::{Observer, Started, Step};
@@ -41,10 +42,10 @@ impl Progress {
         Progress { bar, quiet, shows_steps: false, unit: "example", every, told }
     }
 
-    /// The same of a training program, as its flags say.
-    pub fn of_training(output: &Output) -> Progress {
+    /// The same of a training program, as its flags say. Of several ranks, the first one shows it.
+    pub fn of_training(output: &Output, ranks: &dyn Ranks) -> Progress {
         let every = Duration::from_secs(output.line_every);
-        Progress { every, ..Progress::new(output.quiet) }
+        Progress { every, ..Progress::new(output.quiet || ranks.rank() > 0) }
     }
 
     /// Shows a line above the progress line.

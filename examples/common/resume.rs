@@ -170,7 +170,8 @@ pub fn kept(facts: &serde_json::Value) -> Option<Vec<OsString>> {
 /// The arguments that a run keeps: without the program's name and what concerns only this process.
 /// Paths are made absolute, so that the run can be gone on with from anywhere.
 pub fn to_keep(arguments: Vec<OsString>) -> Vec<OsString> {
-    const OF_NOW: [&str; 5] = ["--minutes", "--resume", "--out", "--longer", "--line-every"];
+    const OF_NOW: [&str; 6] =
+        ["--minutes", "--resume", "--out", "--longer", "--line-every", "--expect-ranks"];
     let mut kept = Vec::new();
     let arguments = arguments.into_iter().skip(1).collect();
     let mut arguments = without(arguments, &OF_NOW).into_iter();

@@ -15,6 +15,7 @@ use neutreno::VariantConfig;
 use neutreno::data::lookup::Lookup;
 use neutreno::data::tokenizer::TokenizerError;
 use neutreno::engine::Device;
+use neutreno::ranks::Alone;
 use neutreno::report::{Efficiency, Point};
 use neutreno::run::{Summary, VariantSummary, write_atomically, write_json};
 use neutreno::tasks::language::LanguageModelling;
@@ -112,6 +113,7 @@ impl Grid<'_> {
             settings,
             minutes: None,
             device: device.clone(),
+            ranks: &Alone,
             open: &|| Ok(device.clone()),
             parent,
             name: Some(name.into()),

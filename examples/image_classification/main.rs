@@ -14,6 +14,7 @@ use common::progress::Progress;
 use common::start::{describe_image_start, image_start};
 use neutreno::VariantConfig;
 use neutreno::data::images::{ReadOptions, Task};
+use neutreno::ranks::Ranks;
 use neutreno::tasks::classification::ImageClassification;
 use std::process::ExitCode;
 
@@ -49,15 +50,15 @@ Examples:
   image_classification --data pictures --preset deit-tiny --skip-broken";
 
 fn main() -> ExitCode {
-    common::program::main(|arguments: &Arguments| &arguments.images.common.machine, run)
+    common::ranks::main(|arguments: &Arguments| &arguments.images.common, run)
 }
 
-fn run(arguments: &Arguments) -> Result<()> {
-    let interrupted = interrupts::catch()?;
+fn run(arguments: &Arguments, ranks: &dyn Ranks) -> Result<()> {
+    interrupts::catch()?;
     let (images, common) = (&arguments.images, &arguments.images.common);
     // Whatever is wrong with the flags comes out before anything is loaded.
     images.check_start()?;
-    let mut progress = Progress::of_training(&common.output);
+    let mut progress = Progress::of_training(&common.output, ranks);
     let start = image_start(&common.start, common.output.resume.as_deref(), &progress)?;
     let (mut sizes, settings) = images.settings(Task::Classification, start.as_ref())?;
     let augmentation = &mut sizes.augmentation;
@@ -79,5 +80,5 @@ fn run(arguments: &Arguments) -> Result<()> {
         task = task.starting_from(start);
     }
     describe_image_start(&task, start.as_ref(), &variants, &device, &progress)?;
-    train(&task, settings, &variants, common, device, &mut progress, interrupted)
+    train(&task, settings, &variants, common, device, &mut progress, ranks)
 }

@@ -14,6 +14,7 @@ use common::progress::Progress;
 use common::start::{describe_image_start, image_start};
 use neutreno::VariantConfig;
 use neutreno::data::images::{ReadOptions, Task};
+use neutreno::ranks::Ranks;
 use neutreno::tasks::images::ImageSettings;
 use neutreno::tasks::segmentation::ImageSegmentation;
 use std::process::ExitCode;
@@ -60,15 +61,15 @@ Examples:
   image_segmentation --data camvid --seeds 3 --variant transformer,neutreno";
 
 fn main() -> ExitCode {
-    common::program::main(|arguments: &Arguments| &arguments.images.common.machine, run)
+    common::ranks::main(|arguments: &Arguments| &arguments.images.common, run)
 }
 
-fn run(arguments: &Arguments) -> Result<()> {
-    let interrupted = interrupts::catch()?;
+fn run(arguments: &Arguments, ranks: &dyn Ranks) -> Result<()> {
+    interrupts::catch()?;
     let (images, common) = (&arguments.images, &arguments.images.common);
     // Whatever is wrong with the flags comes out before anything is loaded.
     images.check_start()?;
-    let mut progress = Progress::of_training(&common.output);
+    let mut progress = Progress::of_training(&common.output, ranks);
     let start = image_start(&common.start, common.output.resume.as_deref(), &progress)?;
     let (mut sizes, settings) = images.settings(Task::Segmentation, start.as_ref())?;
     set(&mut sizes.decoder_layers, &arguments.decoder_layers);
@@ -103,7 +104,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         task = task.starting_from(start);
     }
     describe_image_start(&task, start.as_ref(), &variants, &device, &progress)?;
-    train(&task, settings, &variants, common, device, &mut progress, interrupted)
+    train(&task, settings, &variants, common, device, &mut progress, ranks)
 }
 
 /// Says by the names of the flags what the model's configuration would refuse.

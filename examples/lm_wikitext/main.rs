@@ -15,19 +15,20 @@ use common::text::{describe_tokens, new_tokenizer, tokenizer_of};
 use neutreno::VariantConfig;
 use neutreno::data::Source;
 use neutreno::data::lookup::Lookup;
+use neutreno::ranks::Ranks;
 use neutreno::tasks::language::LanguageModelling;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    common::program::main(|arguments: &Arguments| &arguments.common.machine, run)
+    common::ranks::main(|arguments: &Arguments| &arguments.common, run)
 }
 
-fn run(arguments: &Arguments) -> Result<()> {
-    let interrupted = interrupts::catch()?;
+fn run(arguments: &Arguments, ranks: &dyn Ranks) -> Result<()> {
+    interrupts::catch()?;
     let common = &arguments.common;
     // Whatever is wrong with the flags comes out before anything is loaded.
     arguments.check_start()?;
-    let mut progress = Progress::of_training(&common.output);
+    let mut progress = Progress::of_training(&common.output, ranks);
     let resume = common.output.resume.as_deref();
     let start = start(&common.start, resume, &progress)?;
     let (start, its_tokenizer) = start.map_or((None, None), |(start, own)| (Some(start), own));
@@ -52,5 +53,5 @@ fn run(arguments: &Arguments) -> Result<()> {
     })?;
     describe_tokens(&task, &progress);
     describe_start(&task, &variants, &device, &progress)?;
-    train(&task, settings, &variants, common, device, &mut progress, interrupted)
+    train(&task, settings, &variants, common, device, &mut progress, ranks)
 }

@@ -221,12 +221,20 @@ impl<'a> EvaluationWindows<'a> {
     /// # Panics
     /// If `rows` is 0.
     pub fn batches(self, rows: usize) -> impl Iterator<Item = (Vec<u32>, Vec<u32>)> + 'a {
-        (0..self.len()).step_by(rows).map(move |first| {
-            let last = (first + rows).min(self.len());
-            let (inputs, targets): (Vec<_>, Vec<_>) =
-                (first..last).map(|index| self.window(index)).unzip();
-            (inputs.concat(), targets.concat())
-        })
+        (0..self.len().div_ceil(rows)).map(move |number| self.batch(number, rows))
+    }
+
+    /// The batch of this number among those [`batches`](EvaluationWindows::batches).
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub fn batch(&self, number: usize, rows: usize) -> (Vec<u32>, Vec<u32>) {
+        let first = number * rows;
+        let last = (first + rows).min(self.len());
+        assert!(first < last, "batch {number} of {} windows, {rows} at a time", self.len());
+        let (inputs, targets): (Vec<_>, Vec<_>) =
+            (first..last).map(|index| self.window(index)).unzip();
+        (inputs.concat(), targets.concat())
     }
 }
 

@@ -79,6 +79,14 @@ impl Gradients {
         }
     }
 
+    /// Says that the memory provided for the gradient of `leaf` holds it.
+    pub(crate) fn note_provided(&mut self, leaf: &Tensor) {
+        let sum = leaf.variable.as_ref().and_then(|variable| self.sums.of.get_mut(&variable.slot));
+        if let Some(sum) = sum {
+            sum.written = true;
+        }
+    }
+
     /// Remembers the memory that what was provided are windows of, and for which parameters.
     pub(crate) fn provide_flat(&mut self, flat: Vec<Tensor>, parameters: Identity) {
         self.flat.push((flat, parameters));

@@ -118,6 +118,12 @@ impl Average {
         self.updates.made()
     }
 
+    /// Says how many updates were taken in, where its numbers were written through
+    /// [`Average::state`].
+    pub fn set_updates(&mut self, updates: u64) {
+        self.updates.set(updates);
+    }
+
     /// The average of each parameter, by name. Handles: what is written to them is what the
     /// average goes on with.
     ///

@@ -4,25 +4,26 @@ mod mistakes;
 mod score;
 
 use super::images::batches::{
-    images_scored, pixels, probe_images, test_batches, training_batches, until, validation_batches,
+    dealt, images_scored, pixels, probe_images, test_images, training_batches, validation_images,
 };
 use super::images::confusion_matrix::confusion_matrix;
 use super::images::facts::{data_of, facts};
 use super::images::{Confusion, ImageSettings, ImageStart, linear_baseline};
 use super::start_files::FROM;
 use crate::data::Source;
-use crate::data::images::{self, ImageBatch, ImageData};
+use crate::data::images::{self, EvaluationImages, ImageBatch, ImageData};
 use crate::engine::random::Key;
 use crate::engine::{Builder, Device, Parameters, Tensor};
 use crate::error::Error;
 use crate::run::{Data, Picture, Values};
+use crate::scoring::Shares;
 use crate::settings::Settings;
-use crate::task::{Batches, Best, Extent, Stop, Task};
+use crate::task::{Batches, Best, Extent, Task};
 use crate::trace::Trace;
 use crate::variant::VariantConfig;
 use crate::vision::{ImageClassifier, Pass, SoftTargets, VisionConfig, VisionTransfer};
 use mistakes::{Mistake, mistakes};
-use score::{Score, most_likely};
+use score::{Score, most_likely, outcome};
 use std::ops::Range;
 
 /// Learning to tell what an image shows.
@@ -86,9 +87,11 @@ impl ImageClassification {
     fn score(
         &self,
         model: &ImageClassifier,
-        batches: impl Iterator<Item = Result<ImageBatch, Error>>,
+        images: &EvaluationImages,
+        shares: &Shares,
     ) -> Result<Score, Error> {
-        Ok(score(model, batches)?.0)
+        let (outcomes, _) = score(model, dealt(shares, images))?;
+        Ok(Score::of(&shares.gather(outcomes)?))
     }
 }
 
@@ -121,7 +124,8 @@ pub fn evaluate_classifier(
     model: &ImageClassifier,
     batches: impl Iterator<Item = Result<ImageBatch, Error>>,
 ) -> Result<(Values, Confusion), Error> {
-    let (score, confusion) = score(model, batches)?;
+    let (outcomes, confusion) = score(model, batches)?;
+    let score = Score::of(&outcomes.concat());
     let mut values = Values::default();
     for (name, value) in score.values("of_", model.config().classes()) {
         values.set(name.trim_start_matches("of_"), value);
@@ -130,21 +134,24 @@ pub fn evaluate_classifier(
     Ok((values, confusion))
 }
 
+/// The outcomes of the images of each batch, and what was taken for what.
 fn score(
     model: &ImageClassifier,
     batches: impl Iterator<Item = Result<ImageBatch, Error>>,
-) -> Result<(Score, Confusion), Error> {
+) -> Result<(Vec<Vec<f64>>, Confusion), Error> {
     let classes = model.config().classes();
-    let (mut score, mut confusion) = (Score::default(), Confusion::new(classes));
+    let (mut outcomes, mut confusion) = (Vec::new(), Confusion::new(classes));
     for batch in batches {
         let batch = batch?;
         let logits = evaluate(model, &batch)?;
+        let mut of_batch = Vec::new();
         for (logits, label) in logits.chunks_exact(classes).zip(&batch.labels) {
-            score.add(logits, *label as usize);
+            of_batch.extend(outcome(logits, *label as usize));
             confusion.add(&[*label], &[most_likely(logits).0]);
         }
+        outcomes.push(of_batch);
     }
-    Ok((score, confusion))
+    Ok((outcomes, confusion))
 }
 
 /// The logits of a batch, on the host.
@@ -225,18 +232,16 @@ impl Task for ImageClassification {
         model: &ImageClassifier,
         settings: &Settings,
         extent: Extent,
-        stop: &Stop,
+        shares: &Shares,
     ) -> Result<Values, Error> {
         let batch = settings.batch;
         let mut scores = Values::default();
-        let validation = validation_batches(&self.data, &self.settings, batch, extent);
-        for (name, score) in self.score(model, until(stop, validation))?.values("", self.classes())
-        {
+        let validation = validation_images(&self.data, &self.settings, batch, extent);
+        for (name, score) in self.score(model, &validation, shares)?.values("", self.classes()) {
             scores.set(&name, score);
         }
         if extent == Extent::All {
-            let test = test_batches(&self.data, batch);
-            let test = self.score(model, until(stop, test))?;
+            let test = self.score(model, &test_images(&self.data, batch), shares)?;
             for (name, score) in test.values("test_", self.classes()) {
                 scores.set(&name, score);
             }
@@ -249,8 +254,8 @@ impl Task for ImageClassification {
         const BATCH: usize = 64;
         let mut confusion = Confusion::new(self.classes());
         let mut mistaken: Vec<Mistake> = Vec::new();
-        let batches = validation_batches(&self.data, &self.settings, BATCH, Extent::All);
-        for (number, batch) in batches.enumerate() {
+        let images = validation_images(&self.data, &self.settings, BATCH, Extent::All);
+        for (number, batch) in images.iter().enumerate() {
             let logits = evaluate(model, &batch)?;
             let rows = logits.chunks_exact(self.classes()).zip(&batch.labels).enumerate();
             for (index, (logits, label)) in rows {

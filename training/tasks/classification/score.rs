@@ -9,20 +9,28 @@ pub(super) struct Score {
     among_five: u64,
 }
 
+/// What an image with its true class is scored by: −ln p, and how many classes come before it.
+pub(super) fn outcome(logits: &[f32], label: usize) -> [f64; 2] {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|logit| f64::from(logit - largest).exp()).sum();
+    // A tie counts as a mistake.
+    let before = logits.iter().enumerate().filter(|(class, logit)| {
+        *class != label && logits[label].partial_cmp(logit) != Some(std::cmp::Ordering::Greater)
+    });
+    [sum.ln() - f64::from(logits[label] - largest), before.count() as f64]
+}
+
 impl Score {
-    /// Counts an image with its true class.
-    pub fn add(&mut self, logits: &[f32], label: usize) {
-        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let sum: f64 = logits.iter().map(|logit| f64::from(logit - largest).exp()).sum();
-        self.images += 1;
-        self.nats += sum.ln() - f64::from(logits[label] - largest);
-        // A tie counts as a mistake.
-        let before = logits.iter().enumerate().filter(|(class, logit)| {
-            *class != label && logits[label].partial_cmp(logit) != Some(std::cmp::Ordering::Greater)
-        });
-        let before = before.count();
-        self.first += u64::from(before == 0);
-        self.among_five += u64::from(before < 5);
+    /// The sums over images, in their order: of two numbers for each, its [`outcome`].
+    pub fn of(outcomes: &[f64]) -> Score {
+        let mut score = Score::default();
+        for [nats, before] in outcomes.as_chunks::<2>().0 {
+            score.images += 1;
+            score.nats += nats;
+            score.first += u64::from(*before == 0.0);
+            score.among_five += u64::from(*before < 5.0);
+        }
+        score
     }
 
     /// The scores with their names, after a prefix. Of five classes or fewer, the right one is always
@@ -57,16 +65,14 @@ mod tests {
 
     #[test]
     fn scores_of_known_logits() {
-        let mut score = Score::default();
-        score.add(&[0.0, 2.0_f32.ln(), 0.0, 0.0, 0.0, 0.0], 1);
-        score.add(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 1);
-        score.add(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 0);
+        let rising = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+        let likely = outcome(&[0.0, 2.0_f32.ln(), 0.0, 0.0, 0.0, 0.0], 1);
+        let score = Score::of(&[likely, outcome(&rising, 1), outcome(&rising, 0)].concat());
         assert_eq!((score.images, score.first, score.among_five), (3, 1, 2));
         let names = |classes| score.values("test_", classes).into_iter().map(|(name, _)| name);
         assert!(names(6).eq(["test_loss", "test_top1_accuracy", "test_top5_accuracy"]));
         assert!(names(5).eq(["test_loss", "test_top1_accuracy"]));
-        let mut even = Score::default();
-        even.add(&[0.5; 4], 2);
+        let even = Score::of(&outcome(&[0.5; 4], 2));
         assert!((even.nats - 4.0_f64.ln()).abs() < 1e-7);
         assert_eq!(even.first, 0);
         assert_eq!(most_likely(&[0.0, 3.0_f32.ln(), -1e4]).0, 1);

@@ -6,7 +6,8 @@ use crate::engine::random::Key;
 use crate::engine::{Device, Tensor};
 use crate::error::Error;
 use crate::run::Values;
-use crate::task::{Batches, Extent, Stop};
+use crate::scoring::Shares;
+use crate::task::{Batches, Extent};
 use std::ops::Range;
 
 /// The training batches of a seed.
@@ -29,22 +30,21 @@ pub fn pixels(batch: &ImageBatch, device: &Device) -> Tensor {
 }
 
 /// The first validation images while training, all of them at the end.
-pub fn validation_batches(
+pub fn validation_images(
     data: &ImageData,
     settings: &ImageSettings,
     batch: usize,
     extent: Extent,
-) -> impl Iterator<Item = ImageBatch> {
+) -> EvaluationImages {
     let images = match extent {
         Extent::Part => settings.evaluation_images,
         Extent::All => usize::MAX,
     };
     let validation = data.splits.validation.clone();
-    let batches = EvaluationImages::new(data, validation, batch).first(images);
-    (0..batches.len()).map(move |index| batches.batch(index))
+    EvaluationImages::new(data, validation, batch).first(images)
 }
 
-/// How many images [`validation_batches`] and [`test_batches`] come to.
+/// How many images [`validation_images`] and [`test_images`] come to.
 pub fn images_scored(data: &ImageData, settings: &ImageSettings, extent: Extent) -> Values {
     let all = data.splits.validation.len();
     let limit = if extent == Extent::All { all } else { settings.evaluation_images };
@@ -65,15 +65,14 @@ pub fn probe_images(data: &ImageData, device: &Device, probes: Range<usize>) -> 
 }
 
 /// All test images.
-pub fn test_batches(data: &ImageData, batch: usize) -> impl Iterator<Item = ImageBatch> {
-    let batches = EvaluationImages::new(data, data.splits.test.clone(), batch);
-    (0..batches.len()).map(move |index| batches.batch(index))
+pub fn test_images(data: &ImageData, batch: usize) -> EvaluationImages {
+    EvaluationImages::new(data, data.splits.test.clone(), batch)
 }
 
-/// The batches until it is time to stop.
-pub fn until<'a>(
-    stop: &'a Stop,
-    batches: impl Iterator<Item = ImageBatch> + 'a,
+/// The batches that are dealt to this process, until it is time to stop.
+pub fn dealt<'a>(
+    shares: &'a Shares,
+    images: &'a EvaluationImages,
 ) -> impl Iterator<Item = Result<ImageBatch, Error>> + 'a {
-    batches.map(|batch| stop.check().map(|()| batch))
+    shares.mine(images.len()).map(|number| Ok(images.batch(number?)))
 }

@@ -1,6 +1,8 @@
 //! How often which class was taken for which, and the scores that follow from it.
 
 use crate::engine::Ids;
+use crate::error::Error;
+use crate::scoring::Shares;
 
 /// Counts of (true class, class given), among images or pixels.
 ///
@@ -40,6 +42,16 @@ impl Confusion {
         {
             self.counts[*label as usize * self.classes + *given as usize] += 1;
         }
+    }
+
+    /// The counts of all that score together. They are whole numbers, so their order makes no difference.
+    pub(crate) fn gather(self, shares: &Shares) -> Result<Confusion, Error> {
+        let mine = self.counts.iter().map(|count| *count as f64).collect();
+        let mut whole = Confusion::new(self.classes);
+        for counts in shares.gather(vec![mine])?.chunks(self.counts.len()) {
+            whole.counts.iter_mut().zip(counts).for_each(|(sum, count)| *sum += *count as u64);
+        }
+        Ok(whole)
     }
 
     /// How often the true class `label` was taken for `given`.

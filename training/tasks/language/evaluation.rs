@@ -2,10 +2,11 @@
 
 use crate::data::batches::{EvaluationWindows, IGNORED};
 use crate::data::tokenizer::{Tokenizer, words_and_line_ends};
+use crate::engine::device::Reading;
 use crate::engine::{Ids, no_grad};
 use crate::error::Error;
 use crate::language::{LanguageModel, Pass};
-use crate::task::Stop;
+use crate::scoring::{Shares, Stop};
 use std::sync::Arc;
 
 /// A text as tokens, with the counts that its scores are divided by.
@@ -138,20 +139,32 @@ pub fn evaluate_with_stride(
     rows: usize,
     stop: &Stop,
 ) -> Result<Score, Error> {
+    evaluate_shared(model, text, [context, stride], rows, &Shares::alone(stop))
+}
+
+/// The same by all that train together.
+pub(super) fn evaluate_shared(
+    model: &LanguageModel,
+    text: &TokenizedText,
+    [context, stride]: [usize; 2],
+    rows: usize,
+    shares: &Shares,
+) -> Result<Score, Error> {
     let windows = EvaluationWindows::new(&text.tokens, context, stride)?;
-    let mut nats = 0.0;
+    let mut nats = Vec::new();
     let mut in_flight = None;
-    for (inputs, targets) in windows.batches(rows) {
-        stop.check()?;
+    for number in shares.mine(windows.len().div_ceil(rows)) {
+        let (inputs, targets) = windows.batch(number?, rows);
         let shape = [inputs.len() / context, context];
         let counted = targets.iter().filter(|target| **target != IGNORED).count();
         let (inputs, targets) = (Ids::new(inputs, shape), Ids::new(targets, shape));
         let loss = no_grad(|| model.loss(&inputs, &targets, &Pass::evaluation()));
         // The number of one batch is read while the next is computed.
         let previous = in_flight.replace((loss.read(), counted));
-        nats += total(previous)?;
+        nats.extend(previous.map(total).transpose()?);
     }
-    nats += total(in_flight)?;
+    nats.extend(in_flight.map(total).transpose()?);
+    let nats = shares.gather(nats)?.iter().fold(0.0, |sum, of_batch| sum + of_batch);
     Ok(Score::new(nats, text))
 }
 
@@ -213,11 +226,9 @@ pub fn evaluate_tokens(
     Ok(scores)
 }
 
-fn total(batch: Option<(crate::engine::device::Reading, usize)>) -> Result<f64, Error> {
-    match batch {
-        Some((loss, counted)) => Ok(f64::from(loss.wait()?[0]) * counted as f64),
-        None => Ok(0.0),
-    }
+/// The nats of a batch, from its mean.
+fn total((loss, counted): (Reading, usize)) -> Result<Vec<f64>, Error> {
+    Ok(vec![f64::from(loss.wait()?[0]) * counted as f64])
 }
 
 #[cfg(test)]

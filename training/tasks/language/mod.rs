@@ -11,6 +11,8 @@ pub use evaluation::{
 pub use settings::LanguageSettings;
 pub use start::{Start, StartFolder};
 
+use evaluation::evaluate_shared;
+
 use crate::data::batches::{BatchError, TrainingBatches, uniform_nats, unigram_nats};
 use crate::data::corpus::Corpus;
 use crate::data::tokenizer::{Tokenizer, TokenizerChoice, TokenizerError};
@@ -21,8 +23,9 @@ use crate::error::Error;
 use crate::language::{LanguageModel, LanguageModelConfig, Pass, Transfer};
 use crate::measure::probe;
 use crate::run::{Data, Values, write_atomically};
+use crate::scoring::Shares;
 use crate::settings::Settings;
-use crate::task::{Batches, Best, Extent, Stop, Task};
+use crate::task::{Batches, Best, Extent, Task};
 use crate::tasks::start_files::FROM;
 use crate::trace::Trace;
 use crate::variant::VariantConfig;
@@ -386,13 +389,15 @@ impl Task for LanguageModelling {
         model: &LanguageModel,
         settings: &Settings,
         extent: Extent,
-        stop: &Stop,
+        shares: &Shares,
     ) -> Result<Values, Error> {
         let limit = self.limit(settings, extent);
         // In batches as large as those of training, so that it takes no more memory.
         let score = |text: &TokenizedText| {
             let text = text.head(limit, &self.tokenizer);
-            evaluate(model, &text, self.settings.context, settings.batch, stop)
+            let context = self.settings.context;
+            let windows = [context, context.div_ceil(2)];
+            evaluate_shared(model, &text, windows, settings.batch, shares)
         };
         let mut scores = self.scores("validation", &score(&self.texts.validation)?);
         if extent == Extent::All && !self.texts.test.tokens.is_empty() {

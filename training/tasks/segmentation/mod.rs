@@ -3,20 +3,21 @@
 mod scenes;
 
 use super::images::batches::{
-    images_scored, pixels, probe_images, test_batches, training_batches, until, validation_batches,
+    dealt, images_scored, pixels, probe_images, test_images, training_batches, validation_images,
 };
 use super::images::confusion_matrix::confusion_matrix;
 use super::images::facts::{data_of, facts};
 use super::images::{Confusion, ImageSettings, ImageStart, linear_baseline};
 use super::start_files::FROM;
 use crate::data::Source;
-use crate::data::images::{self, ImageBatch, ImageData};
+use crate::data::images::{self, EvaluationImages, ImageBatch, ImageData};
 use crate::engine::random::Key;
 use crate::engine::{Builder, Device, Ids, Parameters, Tensor};
 use crate::error::Error;
 use crate::run::{Data, Picture, Values};
+use crate::scoring::Shares;
 use crate::settings::Settings;
-use crate::task::{Batches, Best, Extent, Stop, Task};
+use crate::task::{Batches, Best, Extent, Task};
 use crate::trace::Trace;
 use crate::variant::VariantConfig;
 use crate::vision::{ImageSegmenter, Pass, VisionConfig, VisionTransfer};
@@ -84,9 +85,11 @@ impl ImageSegmentation {
     fn score(
         &self,
         model: &ImageSegmenter,
-        batches: impl Iterator<Item = Result<ImageBatch, Error>>,
+        images: &EvaluationImages,
+        shares: &Shares,
     ) -> Result<Score, Error> {
-        score(model, batches)
+        let (nats, confusion) = score(model, dealt(shares, images))?;
+        Ok(Score::of(&shares.gather(nats)?, confusion.gather(shares)?))
     }
 }
 
@@ -117,7 +120,8 @@ pub fn evaluate_segmenter(
     model: &ImageSegmenter,
     batches: impl Iterator<Item = Result<ImageBatch, Error>>,
 ) -> Result<(Values, Confusion), Error> {
-    let score = score(model, batches)?;
+    let (nats, confusion) = score(model, batches)?;
+    let score = Score::of(&nats.concat(), confusion);
     let values = Values::default()
         .with("loss", score.loss())
         .with("mean_iou", score.confusion.mean_iou())
@@ -126,22 +130,22 @@ pub fn evaluate_segmenter(
     Ok((values, score.confusion))
 }
 
+/// The nats of each batch, and what was taken for what.
 fn score(
     model: &ImageSegmenter,
     batches: impl Iterator<Item = Result<ImageBatch, Error>>,
-) -> Result<Score, Error> {
-    let mut score = Score { nats: 0.0, confusion: Confusion::new(model.config().classes()) };
+) -> Result<(Vec<Vec<f64>>, Confusion), Error> {
+    let (mut nats, mut confusion) = (Vec::new(), Confusion::new(model.config().classes()));
     for batch in batches {
         let batch = batch?;
         let (loss, given) = evaluate(model, &batch)?;
         let counted = batch.labels.iter().filter(|label| **label != Ids::IGNORED).count();
         // Where nothing is counted, there is no mean.
-        if counted > 0 {
-            score.nats += f64::from(loss) * counted as f64;
-        }
-        score.confusion.add(&batch.labels, given.as_slice());
+        let of_batch = (counted > 0).then(|| f64::from(loss) * counted as f64);
+        nats.push(of_batch.into_iter().collect());
+        confusion.add(&batch.labels, given.as_slice());
     }
-    Ok(score)
+    Ok((nats, confusion))
 }
 
 /// The mean loss of a batch, and the class given to each pixel.
@@ -172,6 +176,11 @@ struct Score {
 }
 
 impl Score {
+    /// The nats of batches in their order, and what was taken for what in all of them.
+    fn of(nats: &[f64], confusion: Confusion) -> Score {
+        Score { nats: nats.iter().fold(0.0, |sum, of_batch| sum + of_batch), confusion }
+    }
+
     fn loss(&self) -> f64 {
         self.nats / self.confusion.total() as f64
     }
@@ -247,11 +256,11 @@ impl Task for ImageSegmentation {
         model: &ImageSegmenter,
         settings: &Settings,
         extent: Extent,
-        stop: &Stop,
+        shares: &Shares,
     ) -> Result<Values, Error> {
         let batch = settings.batch;
-        let validation = validation_batches(&self.data, &self.settings, batch, extent);
-        let score = self.score(model, until(stop, validation))?;
+        let validation = validation_images(&self.data, &self.settings, batch, extent);
+        let score = self.score(model, &validation, shares)?;
         let ious = |score: &Score| -> serde_json::Map<String, serde_json::Value> {
             let names = self.data.classes.iter().cloned();
             names.zip(score.confusion.ious().iter().map(|iou| json!(iou))).collect()
@@ -262,7 +271,7 @@ impl Task for ImageSegmentation {
             .with("pixel_accuracy", score.confusion.accuracy());
         if extent == Extent::All {
             scores.set("class_iou", ious(&score));
-            let test = self.score(model, until(stop, test_batches(&self.data, batch)))?;
+            let test = self.score(model, &test_images(&self.data, batch), shares)?;
             scores.set("test_loss", test.loss());
             scores.set("test_mean_iou", test.confusion.mean_iou());
             scores.set("test_pixel_accuracy", test.confusion.accuracy());
@@ -280,8 +289,8 @@ impl Task for ImageSegmentation {
         let images = self.data.splits.validation.len();
         // Evenly spread, since neighbours are often alike.
         let apart = images.div_ceil(SHOWN);
-        let batches = validation_batches(&self.data, &self.settings, 1, Extent::All);
-        for (image, batch) in batches.enumerate() {
+        let batches = validation_images(&self.data, &self.settings, 1, Extent::All);
+        for (image, batch) in batches.iter().enumerate() {
             let (_, given) = evaluate(model, &batch)?;
             confusion.add(&batch.labels, given.as_slice());
             if image % apart == apart / 2 {

@@ -1,0 +1,132 @@
+//! Several processes that train one model together, each with data and a device of its own: ranks, as
+//! MPI calls them.
+//!
+//! [`Ranks`] is all that training needs of them. [`Alone`] is the one rank of a program that was started by
+//! itself, [`Threads`] are ranks within one process, for tests, and with the feature `mpi` `Mpi` are the
+//! processes that `mpirun` has started.
+//!
+//! Sums over ranks are made in the order of micro-batches (`sum.rs`), so that their bits do not depend on
+//! how many ranks there are.
+
+pub(crate) mod alike;
+#[cfg(feature = "mpi")]
+mod mpi;
+pub(crate) mod sum;
+mod threads;
+
+#[cfg(feature = "mpi")]
+pub use mpi::Mpi;
+pub use threads::Threads;
+
+/// What goes wrong between ranks.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Another rank has ended all of them.
+    #[error("{0}")]
+    Ended(String),
+    /// The ranks do not train the same, by name.
+    #[error("{0}")]
+    Differ(String),
+    /// What connects them does not work, or not so.
+    #[error("{0}")]
+    Connection(String),
+}
+
+/// The processes that train together, seen from one of them. All of them must call the same functions in
+/// the same order, each with as many numbers as the others; each call waits for the others.
+pub trait Ranks: Sync {
+    /// Which of them this is, from 0. The first one leads: it alone writes the run and shows it.
+    fn rank(&self) -> usize;
+
+    /// How many there are.
+    fn size(&self) -> usize;
+
+    /// The machine that this one runs on.
+    fn host(&self) -> String;
+
+    /// Gives each rank a part of `mine`, cut into as many equal parts as there are ranks, in their order;
+    /// `theirs` becomes the parts that all have for this one, in the order of ranks.
+    ///
+    /// # Errors
+    /// If another rank has ended.
+    fn all_to_all(&self, mine: &[f32], theirs: &mut [f32]) -> Result<(), Error>;
+
+    /// `all` becomes what every rank has, in the order of ranks.
+    ///
+    /// # Errors
+    /// If another rank has ended.
+    fn all_gather(&self, mine: &[f32], all: &mut [f32]) -> Result<(), Error>;
+
+    /// What the first rank has, on all of them; what others bring does not matter.
+    ///
+    /// # Errors
+    /// If another rank has ended.
+    fn broadcast(&self, bytes: Vec<u8>) -> Result<Vec<u8>, Error>;
+
+    /// What every rank has, in the order of ranks, on all of them. They may have more or less of it.
+    ///
+    /// # Errors
+    /// If another rank has ended.
+    fn gather(&self, mine: &[u8]) -> Result<Vec<Vec<u8>>, Error>;
+
+    /// Ends all ranks at once, wherever they are. Processes end with this status.
+    fn abort(&self, status: u8);
+
+    /// Waits until all are here.
+    ///
+    /// # Errors
+    /// If another rank has ended.
+    fn wait_for_all(&self) -> Result<(), Error> {
+        self.gather(&[]).map(drop)
+    }
+
+    /// Whether this rank leads others.
+    fn leads(&self) -> bool {
+        self.rank() == 0 && self.size() > 1
+    }
+
+    /// What messages call this rank.
+    fn name(&self) -> String {
+        format!("rank {} on {}", self.rank(), self.host())
+    }
+}
+
+/// The only rank.
+#[derive(Clone, Copy, Debug)]
+pub struct Alone;
+
+impl Ranks for Alone {
+    fn rank(&self) -> usize {
+        0
+    }
+
+    fn size(&self) -> usize {
+        1
+    }
+
+    fn host(&self) -> String {
+        "this machine".into()
+    }
+
+    fn all_to_all(&self, mine: &[f32], theirs: &mut [f32]) -> Result<(), Error> {
+        theirs.copy_from_slice(mine);
+        Ok(())
+    }
+
+    fn all_gather(&self, mine: &[f32], all: &mut [f32]) -> Result<(), Error> {
+        all.copy_from_slice(mine);
+        Ok(())
+    }
+
+    fn broadcast(&self, bytes: Vec<u8>) -> Result<Vec<u8>, Error> {
+        Ok(bytes)
+    }
+
+    fn gather(&self, mine: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+        Ok(vec![mine.to_vec()])
+    }
+
+    fn abort(&self, status: u8) {
+        std::process::exit(status.into());
+    }
+}

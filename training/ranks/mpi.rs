@@ -1,0 +1,118 @@
+//! Ranks as the processes that `mpirun` has started. The only file that names the crate `mpi`.
+//!
+//! MPI itself ends all processes where one of them dies or the network fails, so no function here fails
+//! for that.
+
+use super::{Error, Ranks};
+use mpi::Threading;
+use mpi::datatype::PartitionMut;
+use mpi::environment::{Universe, processor_name};
+use mpi::request::scope;
+use mpi::traits::{Communicator, CommunicatorCollectives, Root};
+use std::time::Duration;
+
+/// The bytes that are sent at once: MPI counts in 31 bits.
+const MOST: usize = 1 << 30;
+
+/// This process among those of `mpirun`; one that was started by itself is the only one. While it is
+/// there, others can be talked to; all of them must let go of it together.
+pub struct Mpi {
+    universe: Universe,
+}
+
+impl Mpi {
+    /// Finds the other processes. To be called once, by the thread that lets go of it.
+    ///
+    /// # Errors
+    /// If MPI was begun before, or does not let any thread call it, one at a time, as a device with
+    /// threads of its own needs.
+    pub fn begin() -> Result<Mpi, Error> {
+        let (universe, provided) = mpi::initialize_with_threading(Threading::Serialized)
+            .ok_or_else(|| Error::Connection("MPI was begun already".into()))?;
+        if provided < Threading::Serialized {
+            return Err(Error::Connection(format!(
+                "this MPI allows {provided:?} threads, and MPI_THREAD_SERIALIZED is needed: one that was \
+                 built with threads"
+            )));
+        }
+        Ok(Mpi { universe })
+    }
+
+    /// Sends or receives what the first rank has. Those that wait sleep between two looks, so that what
+    /// the first one does alone has the cores: measuring, writing files.
+    fn wait_for(&self, number: &mut u64) {
+        const SPINS: u32 = 1_000;
+        let world = self.universe.world();
+        scope(|scope| {
+            let mut request = world.process_at_rank(0).immediate_broadcast_into(scope, number);
+            let mut looks = 0;
+            while let Err(not_yet) = request.test() {
+                request = not_yet;
+                looks += 1;
+                if looks > SPINS {
+                    std::thread::sleep(Duration::from_micros(200));
+                }
+            }
+        });
+    }
+}
+
+impl Ranks for Mpi {
+    fn rank(&self) -> usize {
+        self.universe.world().rank() as usize
+    }
+
+    fn size(&self) -> usize {
+        self.universe.world().size() as usize
+    }
+
+    fn host(&self) -> String {
+        processor_name().unwrap_or_else(|_| "a machine without a name".into())
+    }
+
+    fn all_to_all(&self, mine: &[f32], theirs: &mut [f32]) -> Result<(), Error> {
+        self.universe.world().all_to_all_into(mine, theirs);
+        Ok(())
+    }
+
+    fn all_gather(&self, mine: &[f32], all: &mut [f32]) -> Result<(), Error> {
+        self.universe.world().all_gather_into(mine, all);
+        Ok(())
+    }
+
+    fn broadcast(&self, mut bytes: Vec<u8>) -> Result<Vec<u8>, Error> {
+        let mut length = bytes.len() as u64;
+        self.wait_for(&mut length);
+        bytes.resize(length as usize, 0);
+        let world = self.universe.world();
+        bytes.chunks_mut(MOST).for_each(|piece| world.process_at_rank(0).broadcast_into(piece));
+        Ok(bytes)
+    }
+
+    fn gather(&self, mine: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+        // The address of an empty row may be one that means something else to MPI, so each is longer by a
+        // byte.
+        let mine = &[mine, &[0]].concat()[..];
+        let world = self.universe.world();
+        let mut lengths = vec![0; self.size()];
+        world.all_gather_into(&(mine.len() as u64), &mut lengths[..]);
+        let whole: u64 = lengths.iter().sum();
+        if whole > MOST as u64 {
+            return Err(Error::Connection(format!("{whole} bytes are too many to gather")));
+        }
+        let starts =
+            lengths.iter().scan(0, |next, length| Some(std::mem::replace(next, *next + length)));
+        let starts: Vec<i32> = starts.map(|start| start as i32).collect();
+        let counts: Vec<i32> = lengths.iter().map(|length| *length as i32).collect();
+        let mut all = vec![0; whole as usize];
+        let mut parts = PartitionMut::new(&mut all[..], &counts[..], &starts[..]);
+        world.all_gather_varcount_into(mine, &mut parts);
+        let part =
+            |(start, count): (&i32, &i32)| all[*start as usize..][..*count as usize - 1].to_vec();
+        Ok(starts.iter().zip(&counts).map(part).collect())
+    }
+
+    fn abort(&self, status: u8) {
+        self.universe.world().abort(status.into());
+    }
+}
