@@ -261,7 +261,7 @@ fn scores_are_made_by_all_ranks() {
         });
         let scored: Vec<usize> = results.into_iter().map(Result::unwrap).collect();
         // Twice while training, and at the end two texts, of 25 batches each.
-        let share = |rank| 4 * (25 - rank).div_ceil(size);
+        let share = |rank: usize| 4 * (25 - rank).div_ceil(size);
         assert!(scored.iter().copied().eq((0..size).map(share)), "{scored:?}");
         assert_same(&job.results(parent.path()), &expected, &format!("{size} ranks"));
     }
