@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "5 numbers for 256 gradients")]
+    #[should_panic(expected = "5 numbers for 192 gradients")]
     fn too_few_numbers_are_refused() {
         let (_, parameters) = Parameters::build(&Device::cpu(), 1, make);
         parameters.overwrite_gradients(&mut parameters.gradients(), &[0.0; 5]);
