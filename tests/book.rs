@@ -23,8 +23,7 @@ use compare::{Allowed, compare, words};
 use libtest_mimic::{Arguments, Failed, Trial};
 use origin::Shown;
 use page::Page;
-use programs::{Outcome, Setting, run};
-use std::collections::BTreeMap;
+use programs::{Outcomes, Setting};
 use std::fs;
 use std::process::ExitCode;
 
@@ -79,33 +78,21 @@ fn needs_llvmpipe(page: &Page) -> bool {
 
 /// Runs each command of a chapter's program that the page prints, and compares.
 fn shows_what_is_made(page: &Page, setting: Setting) -> Result<(), Failed> {
-    let mut outcomes: BTreeMap<(String, String), Outcome> = BTreeMap::new();
-    for (name, flags) in origin::chapter_commands(page) {
-        let outcome = run(&name, &flags, setting)?;
-        outcomes.insert((name, flags), outcome);
+    let mut outcomes = Outcomes::new(setting);
+    for command in origin::chapter_commands(page) {
+        outcomes.get(command)?;
     }
     let mut problems = Vec::new();
     for block in page.blocks() {
         let Some(rest) = block.origin.strip_prefix("output:") else { continue };
         let shown = Shown::parse(rest)?;
-        let key = shown.command(page);
-        if !outcomes.contains_key(&key) {
-            let outcome = run(&key.0, &key.1, setting)?;
-            outcomes.insert(key.clone(), outcome);
-        }
-        let made = outcomes[&key].sections.get(&shown.title);
-        let result = match made {
-            Some(made) => compare(&block.lines, made, shown.allowed(setting)),
-            None => Err(format!("nothing is printed below {:?}", shown.title)),
-        };
+        let made = outcomes.output(&shown, page);
+        let result = made.and_then(|made| compare(&block.lines, made, shown.allowed(setting)));
         problems.extend(result.err().map(|what| format!("line {}: {what}", block.line)));
     }
     for (file, how) in page.pictures() {
-        let made = outcomes.values().find_map(|outcome| outcome.picture(&file).ok());
-        let result = match made {
-            Some(made) => shows_picture(&file, &how, &made, setting),
-            None => Err("no program of this page draws it".into()),
-        };
+        let made = outcomes.picture(&file);
+        let result = made.and_then(|made| shows_picture(&file, &how, &made, setting));
         problems.extend(result.err().map(|what| format!("picture {file}: {what}")));
     }
     if problems.is_empty() {

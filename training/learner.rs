@@ -84,10 +84,7 @@ impl<'a, T: Task> Learner<'a, T> {
         device: &Device,
         checkpoint: &Path,
     ) -> Result<Learner<'a, T>, Error> {
-        let build = |builder: &mut _| task.build(config, builder);
-        let group = |_: &str, _, decay| Group::with_decay(decay);
-        let made = Parameters::build_to_read(device, seed, group, |_| false, build);
-        let mut learner = Learner::with(task, settings, seed, made);
+        let mut learner = Learner::to_read(task, config, settings, seed, device);
         learner.load(checkpoint)?;
         Ok(learner)
     }
@@ -106,15 +103,10 @@ impl<'a, T: Task> Learner<'a, T> {
             |why: String| ranks::Error::Connection(format!("a model cannot be read: {why}"));
         let config: T::Config = serde_json::from_value(begin.config.clone())
             .map_err(|error| unreadable(error.to_string()))?;
-        let build = |builder: &mut _| task.build(&config, builder);
-        let group = |_: &str, _, decay| Group::with_decay(decay);
-        let made = Parameters::build_to_read(device, begin.seed, group, |_| false, build);
-        let mut learner = Learner::with(task, &begin.settings, begin.seed, made);
+        let mut learner = Learner::to_read(task, &config, &begin.settings, begin.seed, device);
         learner.ranks = ranks;
         for tensor in learner.state() {
-            let bytes = ranks.broadcast(Vec::new())?;
-            let numbers: Vec<f32> =
-                bytes.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)).collect();
+            let numbers = ranks::numbers_of(&ranks.broadcast(Vec::new())?);
             if numbers.len() != tensor.elements() {
                 let why = format!("{} numbers for {}", numbers.len(), tensor.shape());
                 return Err(unreadable(why).into());
@@ -153,8 +145,7 @@ impl<'a, T: Task> Learner<'a, T> {
         };
         give(ranks, &Order::Begin(Box::new(begin)))?;
         for tensor in self.state() {
-            let numbers = tensor.to_vec()?;
-            ranks.broadcast(numbers.iter().flat_map(|number| number.to_le_bytes()).collect())?;
+            ranks.broadcast(ranks::bytes_of(&tensor.to_vec()?))?;
         }
         Ok(self)
     }
@@ -191,6 +182,20 @@ impl<'a, T: Task> Learner<'a, T> {
         let moments = self.optimizer.state(&self.parameters);
         let all = handles(&self.parameters).into_iter().chain(moments).chain(average);
         all.map(|(_, tensor)| tensor)
+    }
+
+    /// One whose weights are about to be read.
+    fn to_read(
+        task: &'a T,
+        config: &T::Config,
+        settings: &Settings,
+        seed: u64,
+        device: &Device,
+    ) -> Learner<'a, T> {
+        let build = |builder: &mut _| task.build(config, builder);
+        let group = |_: &str, _, decay| Group::with_decay(decay);
+        let made = Parameters::build_to_read(device, seed, group, |_| false, build);
+        Learner::with(task, settings, seed, made)
     }
 
     fn with(

@@ -5,12 +5,11 @@
 #[path = "common/mod.rs"]
 mod common;
 
-use common::{Chapter, charts};
+use common::{Chapter, charts, milliseconds};
 use neutreno::engine::device::bytes;
 use neutreno::engine::random::Key;
 use neutreno::engine::{Device, Result, Tensor, no_grad};
 use std::ops::Range;
-use std::time::Instant;
 
 const TILE: usize = 64; // keys at a time, where attention is made tile by tile
 const CHANNELS: usize = 32; // of the head whose memory is measured
@@ -250,14 +249,10 @@ fn memory(chapter: &Chapter, device: &Device) -> Result<()> {
 
 /// The shortest of a few runs, in milliseconds.
 fn time_of(device: &Device, work: impl Fn() -> Result<[Tensor; 3]>) -> Result<f64> {
-    let mut shortest = f64::INFINITY;
-    for _ in 0..5 {
-        let start = Instant::now();
+    milliseconds(5, || {
         drop(work()?);
-        device.synchronize()?;
-        shortest = shortest.min(1e3 * start.elapsed().as_secs_f64());
-    }
-    Ok(shortest)
+        device.synchronize()
+    })
 }
 
 fn main() -> Result<()> {

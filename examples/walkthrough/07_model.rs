@@ -4,7 +4,7 @@
 #[path = "common/mod.rs"]
 mod common;
 
-use common::Chapter;
+use common::{Chapter, milliseconds};
 use neutreno::engine::autograd::{Graph, NodeKind};
 use neutreno::engine::device::bytes;
 use neutreno::engine::optim::{AdamW, AdamWSettings, Optimizer, clip};
@@ -12,7 +12,6 @@ use neutreno::engine::random::Key;
 use neutreno::engine::{Device, Gradients, Ids, Parameters, Result, Tensor};
 use neutreno::language::Pass;
 use neutreno::{LanguageModel, LanguageModelConfig};
-use std::time::Instant;
 
 const VOCABULARY: usize = 40;
 const HEADS: usize = 4;
@@ -260,13 +259,10 @@ fn time(device: &Device) -> Result<()> {
     for (name, recompute) in [("all kept", false), ("recomputing", true)] {
         let pass = Pass { recompute, ..Pass::training(None) };
         losses.push(model.loss(&tokens, &targets, &pass).to_scalar()?.to_bits());
-        let mut fastest = f64::INFINITY;
-        for _ in 0..5 {
-            let start = Instant::now();
+        let fastest = milliseconds(5, || {
             drop(model.loss(&tokens, &targets, &pass).backward()?);
-            device.synchronize()?;
-            fastest = fastest.min(1e3 * start.elapsed().as_secs_f64());
-        }
+            device.synchronize()
+        })?;
         println!("{name:12} {fastest:6.1} ms");
     }
     println!("losses: {}", if losses[0] == losses[1] { "the same bits" } else { "other bits" });

@@ -6,14 +6,14 @@ mod common;
 #[path = "common/writers.rs"]
 mod writers;
 
-use common::{Chapter, charts};
+use common::{Chapter, charts, milliseconds};
 use neutreno::data::words::Words;
 use neutreno::engine::half::Precision;
 use neutreno::engine::random::{Generator, Key};
 use neutreno::engine::{Device, Ids, Result, Tensor, no_grad};
 use neutreno::language::{KeyValueCache, Sampling};
 use neutreno::{LanguageModel, LanguageModelConfig, Variant};
-use writers::{CONTEXT, learn, milliseconds, untrained};
+use writers::{CONTEXT, learn, untrained};
 
 const WIDTH: usize = 32; // of one layer of attention, by hand
 const HEADS: usize = 2;

@@ -1,7 +1,10 @@
 //! What the programs of the walkthrough print and draw.
 
 use super::common::programs::{program, said};
+use super::origin::Shown;
+use super::page::Page;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::PathBuf;
 use tempfile::TempDir;
 
@@ -22,11 +25,56 @@ pub struct Outcome {
     pub folder: TempDir,
 }
 
+/// What came of the commands of a page, each of which is run once.
+pub struct Outcomes {
+    setting: Setting,
+    of: BTreeMap<(String, String), Outcome>,
+}
+
+impl Outcomes {
+    pub fn new(setting: Setting) -> Outcomes {
+        Outcomes { setting, of: BTreeMap::new() }
+    }
+
+    /// That of a program with its flags.
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub fn get(&mut self, command: (String, String)) -> Result<&Outcome, String> {
+        match self.of.entry(command) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(new) => {
+                let (name, flags) = new.key();
+                let outcome = run(name, flags, self.setting)?;
+                Ok(new.insert(outcome))
+            }
+        }
+    }
+
+    /// What an output shows.
+    ///
+    /// # Errors
+    /// As [`run`], or if nothing is printed below its title.
+    pub fn output(&mut self, shown: &Shown, page: &Page) -> Result<&[String], String> {
+        let made = self.get(shown.command(page))?.sections.get(&shown.title);
+        made.map(Vec::as_slice).ok_or(format!("nothing is printed below {:?}", shown.title))
+    }
+
+    /// A picture that one of them has drawn.
+    ///
+    /// # Errors
+    /// If none has.
+    pub fn picture(&self, file: &str) -> Result<String, String> {
+        let drawn = self.of.values().find_map(|outcome| outcome.picture(file));
+        drawn.ok_or("no program of this page draws it".into())
+    }
+}
+
 /// Runs an example with these flags.
 ///
 /// # Errors
 /// If it fails, or prints a title twice.
-pub fn run(name: &str, flags: &str, setting: Setting) -> Result<Outcome, String> {
+fn run(name: &str, flags: &str, setting: Setting) -> Result<Outcome, String> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let out = folder.path().join("out");
     let mut command = program(name);
@@ -50,10 +98,10 @@ pub fn run(name: &str, flags: &str, setting: Setting) -> Result<Outcome, String>
 
 impl Outcome {
     /// A picture that was drawn, where chapters draw or where exercises do.
-    pub fn picture(&self, file: &str) -> Result<String, String> {
+    fn picture(&self, file: &str) -> Option<String> {
         let folders = ["out", "exercises"].map(|folder| self.folder.path().join(folder));
         let read = |folder: PathBuf| std::fs::read_to_string(folder.join(file)).ok();
-        folders.into_iter().find_map(read).ok_or(format!("no picture {file} was drawn"))
+        folders.into_iter().find_map(read)
     }
 }
 

@@ -3,8 +3,7 @@
 use super::origin::Shown;
 use super::page::{Page, Part};
 use super::pages;
-use super::programs::{Outcome, Setting, run};
-use std::collections::BTreeMap;
+use super::programs::{Outcomes, Setting};
 use std::fs;
 use std::process::ExitCode;
 
@@ -23,7 +22,7 @@ pub fn update<'a>(pages: impl Iterator<Item = &'a Page>) -> ExitCode {
 /// Writes what can be written, and returns what was wrong.
 fn update_page(page: &Page) -> Vec<String> {
     let mut problems = Vec::new();
-    let mut outcomes = BTreeMap::new();
+    let mut outcomes = Outcomes::new(Setting::Full);
     let mut page = match pages::read(&page.name) {
         Ok(page) => page,
         Err(problem) => return vec![problem],
@@ -32,7 +31,8 @@ fn update_page(page: &Page) -> Vec<String> {
     for block in page.blocks() {
         let lines = match block.origin.split_once(':') {
             Some(("code", source)) => pages::code(source.trim()),
-            Some(("output", shown)) => output(shown, &page, &mut outcomes),
+            Some(("output", shown)) => Shown::parse(shown)
+                .and_then(|shown| outcomes.output(&shown, &page).map(<[String]>::to_vec)),
             _ => Ok(block.lines.clone()),
         };
         lines_of.push(lines.unwrap_or_else(|problem| {
@@ -41,15 +41,14 @@ fn update_page(page: &Page) -> Vec<String> {
         }));
     }
     for (file, _) in page.pictures() {
-        let drawn = outcomes.values().find_map(|outcome: &Outcome| outcome.picture(&file).ok());
         let folder = pages::folder().join("pictures");
-        match drawn {
-            Some(svg) => {
+        match outcomes.picture(&file) {
+            Ok(svg) => {
                 let written =
                     fs::create_dir_all(&folder).and_then(|()| fs::write(folder.join(&file), svg));
                 problems.extend(written.err().map(|error| format!("{file}: {error}")));
             }
-            None => problems.push(format!("no program of this page draws {file}")),
+            Err(problem) => problems.push(format!("{file}: {problem}")),
         }
     }
     let blocks = page.parts.iter_mut().filter_map(|part| match part {
@@ -62,18 +61,4 @@ fn update_page(page: &Page) -> Vec<String> {
     let written = fs::write(pages::folder().join(&page.name), page.to_string());
     problems.extend(written.err().map(|error| error.to_string()));
     problems
-}
-
-fn output(
-    shown: &str,
-    page: &Page,
-    outcomes: &mut BTreeMap<(String, String), Outcome>,
-) -> Result<Vec<String>, String> {
-    let shown = Shown::parse(shown)?;
-    let key = shown.command(page);
-    if !outcomes.contains_key(&key) {
-        outcomes.insert(key.clone(), run(&key.0, &key.1, Setting::Full)?);
-    }
-    let made = outcomes[&key].sections.get(&shown.title);
-    made.cloned().ok_or(format!("nothing is printed below {:?}", shown.title))
 }

@@ -91,6 +91,16 @@ pub trait Ranks: Sync {
     }
 }
 
+/// Numbers as they go from rank to rank where these are bytes.
+pub(crate) fn bytes_of(numbers: &[f32]) -> Vec<u8> {
+    numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
+}
+
+/// The numbers that [`bytes_of`] has made bytes of.
+pub(crate) fn numbers_of(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)).collect()
+}
+
 /// The only rank.
 #[derive(Clone, Copy, Debug)]
 pub struct Alone;

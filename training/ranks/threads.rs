@@ -1,6 +1,6 @@
 //! Ranks as threads of one process: what a test needs to train on many ranks without MPI.
 
-use super::{Error, Ranks};
+use super::{Error, Ranks, bytes_of, numbers_of};
 use std::any::Any;
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -143,14 +143,6 @@ impl Ranks for Threads {
     fn abort(&self, status: u8) {
         self.end(format!("{} has ended all ranks with status {status}", self.name()));
     }
-}
-
-fn bytes_of(numbers: &[f32]) -> Vec<u8> {
-    numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
-}
-
-fn numbers_of(bytes: &[u8]) -> Vec<f32> {
-    bytes.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)).collect()
 }
 
 /// What a panic said.

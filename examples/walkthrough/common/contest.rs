@@ -1,10 +1,10 @@
 //! The text, the training and what comes out of it, for chapter 12.
 
-use crate::common::{Chapter, end};
+use crate::common::{Chapter, end, training};
 use neutreno::data::batches::TrainingBatches;
 use neutreno::data::tokenizer::TokenizerChoice;
 use neutreno::data::{Splits, generated};
-use neutreno::engine::optim::{AdamW, AdamWSettings, Optimizer, Schedule, clip};
+use neutreno::engine::optim::Schedule;
 use neutreno::engine::random::Key;
 use neutreno::engine::{Device, Ids, Parameters, Result};
 use neutreno::language::Pass;
@@ -72,21 +72,17 @@ pub fn train(
         TrainingBatches::new(text.train.clone(), CONTEXT, plan.rows, Key::new(seed).named("data"))
             .unwrap_or_else(|error| end(&error.to_string()));
     // ANCHOR_END: seed
-    let mut optimizer = AdamW::new(&parameters, AdamWSettings::default());
     let schedule =
         Schedule { peak: 2e-3, warmup_steps: plan.steps / 10, ..Schedule::new(plan.steps) };
-    let (mut gradients, mut losses) = (parameters.gradients(), Vec::new());
-    for step in 0..plan.steps {
+    let mut losses = Vec::new();
+    training::train(&parameters, schedule, |step| {
         let (inputs, targets) = batches.batch(step);
         let [inputs, targets] = [inputs, targets].map(|ids| Ids::new(ids, [plan.rows, CONTEXT]));
         let loss = model.loss(&inputs, &targets, &Pass::training(None));
-        gradients.clear();
-        loss.backward_into(&mut gradients)?;
-        let clip = clip(&parameters, &gradients, 1.0);
-        optimizer.step(&parameters, &gradients, schedule.at(step), Some(&clip));
         losses.push(f64::from(loss.to_scalar()?));
         bar.inc(1);
-    }
+        Ok(loss)
+    })?;
     let score = evaluate(&model, &text.validation, CONTEXT, 8, &Stop::never());
     let validation = score.unwrap_or_else(|error| end(&error.to_string())).loss();
     let measured = measure(&model.trace(&text.probes))?;

@@ -3,11 +3,13 @@
 #![allow(dead_code, reason = "each chapter uses a part")]
 
 pub mod charts;
+pub mod training;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
-use neutreno::engine::Device;
+use neutreno::engine::{Device, Result};
 use std::path::PathBuf;
+use std::time::Instant;
 
 #[derive(Parser)]
 struct Flags {
@@ -78,6 +80,17 @@ impl Chapter {
             .with_style(style.expect("the template is right"))
             .with_message(what.to_owned())
     }
+}
+
+/// The shortest of some runs, in milliseconds. `work` waits for its device.
+pub fn milliseconds(runs: usize, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
+    let mut shortest = f64::INFINITY;
+    for _ in 0..runs {
+        let start = Instant::now();
+        work()?;
+        shortest = shortest.min(1e3 * start.elapsed().as_secs_f64());
+    }
+    Ok(shortest)
 }
 
 /// Lets `| head` have what it wants, and no more: printing to a pipe that nobody reads panics.

@@ -1,6 +1,7 @@
 //! The text and the models of chapter 10.
 
-use neutreno::engine::optim::{AdamW, AdamWSettings, Optimizer, Schedule, clip};
+use crate::common::training;
+use neutreno::engine::optim::Schedule;
 use neutreno::engine::random::{Generator, Key};
 use neutreno::engine::{Device, Ids, Parameters, Result};
 use neutreno::language::Pass;
@@ -74,19 +75,13 @@ impl Trained {
         config.variant = VariantConfig::new(variant);
         let (model, parameters) =
             Parameters::build(device, 1, |builder| LanguageModel::new(&config, builder));
-        let mut optimizer = AdamW::new(&parameters, AdamWSettings::default());
         let schedule = Schedule { peak: 5e-3, warmup_steps: 20, ..Schedule::new(steps as u64) };
-        let mut gradients = parameters.gradients();
         let mut random = Key::new(2).named("texts").generator();
-        for step in 0..steps {
+        training::train(&parameters, schedule, |_| {
             let [inputs, targets] = batch(16, &mut random);
-            gradients.clear();
-            let loss = model.loss(&inputs, &targets, &Pass::training(None));
-            loss.backward_into(&mut gradients)?;
-            let clip = clip(&parameters, &gradients, 1.0);
-            optimizer.step(&parameters, &gradients, schedule.at(step as u64), Some(&clip));
             bar.inc(1);
-        }
+            Ok(model.loss(&inputs, &targets, &Pass::training(None)))
+        })?;
         let [inputs, targets] = batch(64, &mut Key::new(3).generator());
         let said = model.logits(&inputs).argmax()?;
         let asked = (0..64 * CONTEXT).filter(|i| asks(inputs.as_slice(), *i));

@@ -1,8 +1,9 @@
 //! A small vision transformer that tells striped figures from chequered ones, and its training.
 
+use crate::common::training;
 use neutreno::data::Splits;
 use neutreno::data::images::{Augmentation, ImageBatch, ImageData, Task, TrainingImages};
-use neutreno::engine::optim::{AdamW, AdamWSettings, Optimizer, Schedule, clip};
+use neutreno::engine::optim::Schedule;
 use neutreno::engine::random::Key;
 use neutreno::engine::{Device, Parameters, Result, Tensor};
 use neutreno::vision::{ImageClassifier, ImageSize, Pass, SoftTargets, VisionConfig};
@@ -47,20 +48,15 @@ pub fn train(
     steps: u64,
     mut watch: impl FnMut(u64) -> Result<()>,
 ) -> Result<()> {
-    let mut optimizer = AdamW::new(parameters, AdamWSettings::default());
     let schedule = Schedule { peak: 3e-3, warmup_steps: steps / 10, ..Schedule::new(steps) };
-    let mut gradients = parameters.gradients();
     let mut batches = TrainingImages::new(data, 16, Augmentation::none(), Key::new(seed));
-    for step in 0..steps {
+    training::train(parameters, schedule, |step| {
         watch(step)?;
         let batch = batches.batch(step);
         let textures: Vec<u32> = batch.labels.iter().map(|label| label % 2).collect();
         let images = Tensor::new(&batch.pixels, batch.shape, model.device());
         let targets = SoftTargets::new(&textures, 2, 0.0);
-        gradients.clear();
-        model.loss(&images, &targets, &Pass::evaluation()).backward_into(&mut gradients)?;
-        let clip = clip(parameters, &gradients, 1.0);
-        optimizer.step(parameters, &gradients, schedule.at(step), Some(&clip));
-    }
+        Ok(model.loss(&images, &targets, &Pass::evaluation()))
+    })?;
     watch(steps)
 }

@@ -8,7 +8,6 @@ use neutreno::engine::random::Key;
 use neutreno::engine::{Device, Ids, Parameters, Result};
 use neutreno::language::Pass;
 use neutreno::{LanguageModel, LanguageModelConfig, Variant, VariantConfig};
-use std::time::Instant;
 
 /// The tokens that the model can look back to.
 pub const CONTEXT: usize = 64;
@@ -61,15 +60,4 @@ pub fn untrained(
     config.variant = VariantConfig::new(variant);
     config.num_key_value_heads = kv_heads;
     Parameters::build(device, 1, |builder| LanguageModel::new(&config, builder)).0
-}
-
-/// The shortest of some runs, in milliseconds.
-pub fn milliseconds(runs: usize, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
-    let mut shortest = f64::INFINITY;
-    for _ in 0..runs {
-        let start = Instant::now();
-        work()?;
-        shortest = shortest.min(1e3 * start.elapsed().as_secs_f64());
-    }
-    Ok(shortest)
 }

@@ -117,7 +117,7 @@ impl Kernel for Run {
     }
 
     fn cpu(&self, _inputs: &[View], _outputs: &mut [ViewMut]) {
-        unimplemented!("the ladder is for GPUs; the engine's own ops are its like on the CPU")
+        unreachable!("the ladder is run on GPUs alone")
     }
 
     fn gpu(&self, inputs: &[Binding], outputs: &[Binding], gpu: &mut Recorder) {
