@@ -191,7 +191,10 @@ fn limits_of_the_system_are_told() {
     );
     let said = limited(parameters, &["--batch", "100000000"]);
     assert!(said.contains("--batch 100000000 of --context 16 needs"), "{said}");
-    // Threads need room for their stacks.
-    let said = limited("ulimit -v 600000", &["--threads", "1024"]);
-    assert!(said.contains("threads"), "{said}");
+    // Threads need room for their stacks, and are not even started where there is none: one that cannot
+    // allocate as it starts ends the program.
+    for limit in ["ulimit -v 300000", "ulimit -v 600000", "ulimit -v 2500000"] {
+        let said = limited(limit, &["--threads", "1024"]);
+        assert!(said.contains("does not start threads (memory allocation failed"), "{said}");
+    }
 }

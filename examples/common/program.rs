@@ -5,7 +5,8 @@ use super::progress::Progress;
 use super::{interrupts, resume, show};
 use clap::Parser;
 use neutreno::VariantConfig;
-use neutreno::engine::{Device, device};
+use neutreno::engine::Device;
+use neutreno::engine::device::{self, room_for_threads};
 use neutreno::ranks::Ranks;
 use neutreno::training::{Comparison, Error, Settings, Task, follow};
 use std::error::Error as _;
@@ -75,17 +76,20 @@ pub fn list_devices(machine: &Machine) -> Result<()> {
 /// # Errors
 /// If there is no such device, or it cannot be opened.
 pub fn open_device(machine: &Machine, progress: &Progress) -> Result<Device> {
+    let not_started = |why: &dyn std::error::Error| {
+        format!(
+            "the system does not start threads ({why}). There may be a limit on processes \
+             (ulimit -u) or memory (ulimit -v); --threads 1 needs the fewest"
+        )
+    };
+    room_for_threads(machine.threads.into()).map_err(|error| not_started(&error))?;
     // These threads read data. Started when they are first needed, they could not fail in peace.
     let threads = rayon::ThreadPoolBuilder::new().num_threads(machine.threads.into());
     // An error without a source says that they are there already.
     if let Err(error) = threads.build_global()
         && let Some(source) = error.source()
     {
-        return Err(format!(
-            "the system does not start threads ({source}). There may be a limit on processes \
-             (ulimit -u); --threads 1 needs the fewest"
-        )
-        .into());
+        return Err(not_started(source).into());
     }
     let device = machine.open()?;
     let fallback = machine.device.eq_ignore_ascii_case("auto") && device.kind() == "cpu";

@@ -22,6 +22,7 @@ pub(crate) use account::ALIGNMENT;
 pub use choice::list;
 pub use copy::Copy;
 pub use cost::Cost;
+pub use cpu::room::room_for_threads;
 pub use failure::{Fault, Injection};
 pub use fill::Fill;
 pub use gpu::DeviceDescription;

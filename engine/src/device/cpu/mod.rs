@@ -9,6 +9,7 @@ mod instructions;
 pub mod math;
 mod memory;
 pub mod products;
+pub mod room;
 pub mod scratch;
 pub mod simd;
 pub mod tasks;
@@ -21,6 +22,7 @@ use super::view::{View, ViewMut};
 use crate::memory_use::MemoryUse;
 use crate::{Error, Result};
 use memory::Pool;
+use room::room_for_threads;
 use std::error::Error as _;
 use std::fs;
 use std::sync::Arc;
@@ -40,22 +42,25 @@ impl Cpu {
     /// If the system does not start them, or the instructions that are asked for are not there.
     pub fn new(threads: usize) -> Result<Cpu> {
         instructions::check()?;
-        let built = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|index| format!("neutreno-cpu-{index}"))
-            .build();
-        let threads = built.map_err(|error| {
+        let not_started = |why: String| {
             let how_many = if threads == 0 {
                 "a thread for every core".into()
             } else {
                 format!("{threads} threads")
             };
-            let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
             Error::Device {
                 device: std::env::consts::ARCH.into(),
                 reason: format!("the system does not start {how_many}: {why}"),
                 memory: MemoryUse::default(),
             }
+        };
+        room_for_threads(threads).map_err(|error| not_started(error.to_string()))?;
+        let built = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|index| format!("neutreno-cpu-{index}"))
+            .build();
+        let threads = built.map_err(|error| {
+            not_started(error.source().map_or_else(|| error.to_string(), ToString::to_string))
         })?;
         Ok(Cpu { threads, pool: Arc::new(Pool::default()), launches: AtomicU64::new(0) })
     }
