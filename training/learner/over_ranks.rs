@@ -3,13 +3,20 @@
 
 use super::{Learner, handles};
 use crate::engine::optim::{Average, Optimizer};
-use crate::engine::{Device, Tensor};
+use crate::engine::{Blocks, Device, Reading, Tensor};
 use crate::error::Error;
 use crate::order::{Begin, Order, give};
-use crate::ranks::sum::Sum;
+use crate::ranks::exchange::{Exchange, Rows};
 use crate::ranks::{self, Ranks};
 use crate::task::Task;
 use serde_json::json;
+
+/// How many numbers of a gradient are exchanged at once; less would cost more calls, and with more the first
+/// of them would begin later.
+const NUMBERS_OF_A_BLOCK: usize = 1 << 20;
+
+/// And to each rank at least so many.
+const FEWEST_OF_A_PART: usize = 1 << 14;
 
 impl<'a, T: Task> Learner<'a, T> {
     /// The model that the first rank has.
@@ -108,7 +115,7 @@ impl<'a, T: Task> Learner<'a, T> {
     }
 
     /// The same where micro-batches are shared out: of R ranks, rank k computes those with the numbers k,
-    /// R + k, 2 R + k, ...
+    /// R + k, 2 R + k, ... What is whole of a gradient is exchanged while the rest of it is made.
     pub(super) fn add_up_over_ranks(
         &mut self,
         step: u64,
@@ -116,30 +123,17 @@ impl<'a, T: Task> Learner<'a, T> {
     ) -> Result<Tensor, Error> {
         let (accumulate, ranks) = (self.settings.accumulate, self.ranks);
         let device = self.parameters.device().clone();
-        let pieces = self.parameters.pieces(&self.gradients);
-        let numbers = pieces.iter().map(|piece| piece.gradients.elements()).sum();
-        let mut sum = Sum::new(ranks, &device, numbers);
-        let mut losses = Vec::new();
-        for first in (0..accumulate).step_by(ranks.size()) {
-            let micro_batch = (first + ranks.rank()) as u64;
-            let members = ranks.size().min(accumulate - first);
-            if ranks.rank() >= members {
-                losses.push(0.0);
-                sum.add(Vec::new(), members)?;
-                continue;
+        let blocks =
+            self.parameters.blocks(NUMBERS_OF_A_BLOCK.max(ranks.size() * FEWEST_OF_A_PART));
+        let lengths = blocks.lengths();
+        let rows = Rows { ranks, device: &device, lengths: &lengths, count: accumulate };
+        let losses = rows.sum(|exchange| {
+            let losses = self.bring_gradients(step, batches, &blocks, &exchange)?;
+            for (block, numbers) in exchange.sum().enumerate() {
+                self.parameters.overwrite_block(&mut self.gradients, &blocks, block, &numbers);
             }
-            let batch = batches(step * accumulate as u64 + micro_batch)?;
-            let loss = self.loss(step, micro_batch, &batch);
-            self.gradients.clear();
-            loss.backward_into(&mut self.gradients)?;
-            losses.push(loss.to_scalar()?);
-            if step == 0 && first == 0 {
-                self.check_gradients()?;
-            }
-            sum.add(self.parameters.read_gradients(&self.gradients)?, members)?;
-        }
-        let whole = sum.gather::<Error>()?;
-        self.parameters.overwrite_gradients(&mut self.gradients, &whole);
+            Ok::<_, Error>(losses)
+        })?;
         let mut all = vec![0.0; losses.len() * ranks.size()];
         ranks.all_gather(&losses, &mut all)?;
         let loss = |micro_batch| {
@@ -148,6 +142,38 @@ impl<'a, T: Task> Learner<'a, T> {
         };
         let total = (0..accumulate).map(loss).reduce(|total, loss| total.add(&loss));
         Ok(total.expect("a step has at least one micro-batch"))
+    }
+
+    /// Makes the gradients of this rank's micro-batches and brings them to the exchange. Returns the loss of
+    /// each round; 0 where this rank has none.
+    fn bring_gradients(
+        &mut self,
+        step: u64,
+        batches: &mut impl FnMut(u64) -> Result<T::Batch, Error>,
+        blocks: &Blocks,
+        exchange: &Exchange,
+    ) -> Result<Vec<f32>, Error> {
+        let (accumulate, size) = (self.settings.accumulate, self.ranks.size());
+        let mut losses = Vec::new();
+        for number in (self.ranks.rank()..accumulate.next_multiple_of(size)).step_by(size) {
+            if number >= accumulate {
+                exchange.bring_none();
+                losses.push(None);
+                continue;
+            }
+            let number = number as u64;
+            let batch = batches(step * accumulate as u64 + number)?;
+            let loss = self.loss(step, number, &batch);
+            losses.push(Some(loss.read()));
+            self.gradients.clear();
+            let bring = |block| exchange.bring(block);
+            self.parameters.backward_by_blocks(&loss, &mut self.gradients, blocks, bring)?;
+            if step == 0 && losses.len() == 1 {
+                self.check_gradients()?;
+            }
+        }
+        let wait = |loss: Option<Reading>| loss.map_or(Ok(0.0), |loss| Ok(loss.wait()?[0]));
+        losses.into_iter().map(wait).collect()
     }
 
     /// The numbers of the micro-batches that this rank computes from a step on, in the whole run.

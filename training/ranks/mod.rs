@@ -6,12 +6,13 @@
 //! processes that `mpirun` has started.
 //!
 //! Sums over ranks are made in the order of micro-batches (`sum.rs`), so that their bits do not depend on
-//! how many ranks there are.
+//! how many ranks there are, and on a thread of their own (`exchange.rs`), while others are still computed.
 
 pub(crate) mod alike;
+pub(crate) mod exchange;
 #[cfg(feature = "mpi")]
 mod mpi;
-pub(crate) mod sum;
+mod sum;
 mod threads;
 
 #[cfg(feature = "mpi")]
@@ -33,7 +34,8 @@ pub enum Error {
 }
 
 /// The processes that train together, seen from one of them. All of them must call the same functions in
-/// the same order, each with as many numbers as the others; each call waits for the others.
+/// the same order, each with as many numbers as the others; each call waits for the others. It can come from any
+/// thread, and comes from one at a time.
 pub trait Ranks: Sync {
     /// Which of them this is, from 0. The first one leads: it alone writes the run and shows it.
     fn rank(&self) -> usize;
@@ -68,6 +70,10 @@ pub trait Ranks: Sync {
     /// # Errors
     /// If another rank has ended.
     fn gather(&self, mine: &[u8]) -> Result<Vec<Vec<u8>>, Error>;
+
+    /// Says whether this rank computes while one of its threads waits in a call. Waiting then leaves it the
+    /// cores as far as it can.
+    fn compute_meanwhile(&self, _computes: bool) {}
 
     /// Ends all ranks at once, wherever they are. Processes end with this status.
     fn abort(&self, status: u8);
