@@ -8,10 +8,12 @@
 mod builder;
 mod group;
 mod layout;
+mod part;
 mod sums;
 
 pub use builder::{Builder, Initial};
 pub use group::Group;
+pub use part::Part;
 
 use crate::autograd::Identity;
 pub(crate) use crate::device::ALIGNMENT;
