@@ -9,6 +9,7 @@ mod builder;
 mod group;
 mod layout;
 mod part;
+mod shares;
 mod sums;
 
 pub use builder::{Builder, Initial};

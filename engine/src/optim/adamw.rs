@@ -130,6 +130,11 @@ impl AdamW {
         AdamW { settings, updates, of, part, first_moments, second_moments }
     }
 
+    /// The part of the parameters that this is for.
+    pub fn part(&self) -> Part {
+        self.part
+    }
+
     /// What this remembers of each parameter that is learnt, in the order of [`Optimizer::state`]. Laid one after
     /// the other, in the order of parts, the numbers of a parameter are those of the whole.
     ///
