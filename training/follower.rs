@@ -34,7 +34,7 @@ pub fn follow<T: Task>(
             order = match order {
                 Order::Begin(begin) => train(task, &begin, device, ranks)?,
                 Order::End => return Ok(()),
-                Order::Step(_) | Order::Score { .. } | Order::Compare => {
+                Order::Step(_) | Order::Score { .. } | Order::BringMoments | Order::Compare => {
                     let why = format!("{order:?} was ordered before there was a model");
                     return Err(ranks::Error::Connection(why).into());
                 }
@@ -69,6 +69,7 @@ fn train<T: Task>(
                         Err(error) => return Err(error),
                     }
                 }
+                Order::BringMoments => learner.bring_moments()?,
                 Order::Compare => learner.compare()?,
                 other => return Ok(other),
             }

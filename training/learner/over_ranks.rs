@@ -2,14 +2,17 @@
 //! gradients of a step together with them.
 
 use super::{Learner, handles};
+use crate::engine::checkpoint::Checkpoint;
 use crate::engine::optim::{Average, Optimizer};
 use crate::engine::{Blocks, Device, Reading, Tensor};
 use crate::error::Error;
 use crate::order::{Begin, Order, give};
 use crate::ranks::exchange::{Exchange, Rows};
 use crate::ranks::{self, Ranks};
+use crate::run::checkpoint::OPTIMIZER;
 use crate::task::Task;
 use serde_json::json;
+use std::path::Path;
 
 /// How many numbers of a gradient are exchanged at once; less would cost more calls, and with more the first
 /// of them would begin later.
@@ -33,7 +36,9 @@ impl<'a, T: Task> Learner<'a, T> {
             |why: String| ranks::Error::Connection(format!("a model cannot be read: {why}"));
         let config: T::Config = serde_json::from_value(begin.config.clone())
             .map_err(|error| unreadable(error.to_string()))?;
-        let mut learner = Learner::to_read(task, &config, &begin.settings, begin.seed, device);
+        let part = ranks::part_of(ranks, begin.shared_out);
+        let mut learner =
+            Learner::to_read(part, task, &config, &begin.settings, begin.seed, device);
         learner.ranks = ranks;
         for tensor in learner.state() {
             let numbers = ranks::numbers_of(&ranks.broadcast(Vec::new())?);
@@ -43,6 +48,9 @@ impl<'a, T: Task> Learner<'a, T> {
             }
             tensor.overwrite(&numbers);
         }
+        if begin.moments_follow {
+            learner.deal_moments(None)?;
+        }
         learner.optimizer.set_updates(begin.updates);
         if let (Some(average), Some(averaged)) = (&mut learner.average, begin.averaged) {
             average.set_updates(averaged);
@@ -51,21 +59,27 @@ impl<'a, T: Task> Learner<'a, T> {
     }
 
     /// Lets the other ranks, if there are any, have the same model after so many steps, and make each step
-    /// together with this one.
+    /// together with this one. `checkpoint` is what it goes on from.
     ///
     /// # Errors
-    /// If the device has failed, or another rank has ended.
+    /// If the device has failed, the checkpoint cannot be read, or another rank has ended.
     pub(crate) fn lead(
         mut self,
         ranks: &'a dyn Ranks,
         config: &T::Config,
         steps: u64,
+        checkpoint: Option<&Path>,
     ) -> Result<Learner<'a, T>, Error> {
         self.ranks = ranks;
         if !ranks.leads() {
             return Ok(self);
         }
+        let shared_out = self.is_shared_out();
+        // Without a checkpoint they are zero.
+        let moments = checkpoint.filter(|_| shared_out).map(|path| path.join(OPTIMIZER));
         let begin = Begin {
+            shared_out,
+            moments_follow: moments.is_some(),
             config: json!(config),
             settings: self.settings.clone(),
             seed: self.seed,
@@ -76,6 +90,9 @@ impl<'a, T: Task> Learner<'a, T> {
         give(ranks, &Order::Begin(Box::new(begin)))?;
         for tensor in self.state() {
             ranks.broadcast(ranks::bytes_of(&tensor.to_vec()?))?;
+        }
+        if let Some(path) = moments {
+            self.deal_moments(Some(Checkpoint::open(&path)?))?;
         }
         Ok(self)
     }
@@ -106,10 +123,13 @@ impl<'a, T: Task> Learner<'a, T> {
         }
     }
 
-    /// All numbers that go from step to step.
+    /// All numbers that go from step to step, but for moments that are shared out.
     fn state(&self) -> impl Iterator<Item = Tensor> {
         let average = self.average.iter().flat_map(|average| average.state(&self.parameters));
-        let moments = self.optimizer.state(&self.parameters);
+        let moments = match self.is_shared_out() {
+            true => Vec::new(),
+            false => self.optimizer.state(&self.parameters),
+        };
         let all = handles(&self.parameters).into_iter().chain(moments).chain(average);
         all.map(|(_, tensor)| tensor)
     }

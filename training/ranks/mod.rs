@@ -10,6 +10,7 @@
 
 pub(crate) mod alike;
 pub(crate) mod exchange;
+pub(crate) mod foretold;
 #[cfg(feature = "mpi")]
 mod mpi;
 mod sum;
@@ -18,6 +19,8 @@ mod threads;
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
 pub use threads::Threads;
+
+use crate::engine::Part;
 
 /// What goes wrong between ranks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -94,6 +97,14 @@ pub trait Ranks: Sync {
     /// What messages call this rank.
     fn name(&self) -> String {
         format!("rank {} on {}", self.rank(), self.host())
+    }
+}
+
+/// The part of the optimiser that a rank keeps.
+pub(crate) fn part_of(ranks: &dyn Ranks, shared_out: bool) -> Part {
+    match shared_out {
+        true => Part { index: ranks.rank(), of: ranks.size() },
+        false => Part::WHOLE,
     }
 }
 
