@@ -36,12 +36,15 @@ pub struct Learner<'a, T: Task> {
     ranks: &'a dyn Ranks,
 }
 
-/// What one step leaves on the device, to be read when it suits.
+/// What one step leaves: numbers on the device, to be read when it suits, and times.
 pub struct StepResult {
     /// The mean loss of the step, in nats a unit.
     pub loss: Tensor,
     /// The norm of all gradients, before clipping.
     pub gradient_norm: Tensor,
+    /// For how many seconds each of several ranks made gradients, in their order, without what it waited for
+    /// others; empty where there is one.
+    pub computing: Vec<f64>,
 }
 
 impl<'a, T: Task> Learner<'a, T> {
@@ -143,8 +146,8 @@ impl<'a, T: Task> Learner<'a, T> {
         mut batches: impl FnMut(u64) -> Result<T::Batch, Error>,
     ) -> Result<StepResult, Error> {
         give(self.ranks, &Order::Step(step))?;
-        let loss = match self.ranks.size() {
-            1 => self.add_up(step, &mut batches)?,
+        let (loss, computing) = match self.ranks.size() {
+            1 => (self.add_up(step, &mut batches)?, Vec::new()),
             _ => self.add_up_over_ranks(step, &mut batches)?,
         };
         let limit = if self.settings.clip > 0.0 { self.settings.clip } else { f64::INFINITY };
@@ -154,7 +157,7 @@ impl<'a, T: Task> Learner<'a, T> {
         if let Some(average) = &mut self.average {
             average.step(&self.parameters, Some(&clipped));
         }
-        Ok(StepResult { loss, gradient_norm: clipped.norm })
+        Ok(StepResult { loss, gradient_norm: clipped.norm, computing })
     }
 
     /// Makes the gradients of a step, and returns its loss.

@@ -10,6 +10,7 @@ use crate::ranks::sum::Sum;
 use crate::ranks::{self, Ranks};
 use crate::task::Task;
 use serde_json::json;
+use std::time::Instant;
 
 impl<'a, T: Task> Learner<'a, T> {
     /// The model that the first rank has.
@@ -108,18 +109,18 @@ impl<'a, T: Task> Learner<'a, T> {
     }
 
     /// The same where micro-batches are shared out: of R ranks, rank k computes those with the numbers k,
-    /// R + k, 2 R + k, ...
+    /// R + k, 2 R + k, ... Beside the loss: for how many seconds each rank computed, in the order of ranks.
     pub(super) fn add_up_over_ranks(
         &mut self,
         step: u64,
         batches: &mut impl FnMut(u64) -> Result<T::Batch, Error>,
-    ) -> Result<Tensor, Error> {
+    ) -> Result<(Tensor, Vec<f64>), Error> {
         let (accumulate, ranks) = (self.settings.accumulate, self.ranks);
         let device = self.parameters.device().clone();
         let pieces = self.parameters.pieces(&self.gradients);
         let numbers = pieces.iter().map(|piece| piece.gradients.elements()).sum();
         let mut sum = Sum::new(ranks, &device, numbers);
-        let mut losses = Vec::new();
+        let (mut losses, mut computing) = (Vec::new(), 0.0);
         for first in (0..accumulate).step_by(ranks.size()) {
             let micro_batch = (first + ranks.rank()) as u64;
             let members = ranks.size().min(accumulate - first);
@@ -128,6 +129,7 @@ impl<'a, T: Task> Learner<'a, T> {
                 sum.add(Vec::new(), members)?;
                 continue;
             }
+            let started = Instant::now();
             let batch = batches(step * accumulate as u64 + micro_batch)?;
             let loss = self.loss(step, micro_batch, &batch);
             self.gradients.clear();
@@ -136,18 +138,24 @@ impl<'a, T: Task> Learner<'a, T> {
             if step == 0 && first == 0 {
                 self.check_gradients()?;
             }
-            sum.add(self.parameters.read_gradients(&self.gradients)?, members)?;
+            let gradients = self.parameters.read_gradients(&self.gradients)?;
+            computing += started.elapsed().as_secs_f32();
+            sum.add(gradients, members)?;
         }
         let whole = sum.gather::<Error>()?;
         self.parameters.overwrite_gradients(&mut self.gradients, &whole);
-        let mut all = vec![0.0; losses.len() * ranks.size()];
-        ranks.all_gather(&losses, &mut all)?;
-        let loss = |micro_batch| {
+        // Each brings its losses, and for how long it computed.
+        let mine = [losses, vec![computing]].concat();
+        let mut all = vec![0.0; mine.len() * ranks.size()];
+        ranks.all_gather(&mine, &mut all)?;
+        let of_ranks: Vec<&[f32]> = all.chunks(mine.len()).collect();
+        let loss = |micro_batch: usize| {
             let (round, rank) = (micro_batch / ranks.size(), micro_batch % ranks.size());
-            Tensor::new(&[all[rank * losses.len() + round]], [], &device)
+            Tensor::new(&of_ranks[rank][round..][..1], [], &device)
         };
         let total = (0..accumulate).map(loss).reduce(|total, loss| total.add(&loss));
-        Ok(total.expect("a step has at least one micro-batch"))
+        let computing = of_ranks.iter().map(|mine| f64::from(mine[mine.len() - 1])).collect();
+        Ok((total.expect("a step has at least one micro-batch"), computing))
     }
 
     /// The numbers of the micro-batches that this rank computes from a step on, in the whole run.
