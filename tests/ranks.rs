@@ -2,6 +2,8 @@
 //! trained, and an end for all where one of them fails.
 
 mod common;
+#[path = "ranks/times.rs"]
+mod times;
 
 use common::devices;
 use common::training::task;

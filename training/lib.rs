@@ -81,6 +81,7 @@ mod scoring;
 mod settings;
 mod status;
 mod task;
+mod times;
 mod trainer;
 
 /// The training loop, one for every [`Task`](training::Task): [`Learner`](training::Learner) makes
