@@ -393,7 +393,7 @@ fn parts_are_updated_as_the_whole(device: &Device) -> std::result::Result<(), Fa
             optimizer.step(parameters, &gradients, RATE, Some(&clip));
         }
         for index in 0..of {
-            let blocks = |model: &(_, Parameters)| model.1.blocks(Part { index, of }, 6400);
+            let blocks = |model: &(_, Parameters)| model.1.blocks_of_part(Part { index, of }, 6400);
             let own: Vec<Vec<f32>> =
                 blocks(&models[index]).iter().map(Tensor::to_vec).collect::<Result<_>>()?;
             for model in models {

@@ -4,6 +4,8 @@
 mod common;
 #[path = "ranks/shared_out.rs"]
 mod shared_out;
+#[path = "ranks/times.rs"]
+mod times;
 
 use common::devices;
 use common::training::task;

@@ -9,8 +9,8 @@ use crate::models::{Model, Planned, Results, write_page, write_results};
 use crate::needs::{needs_of_one, seconds_per_step_on};
 use crate::observer::{Observer, Started};
 use crate::order::{Order, give};
-use crate::ranks::Ranks;
-use crate::ranks::alike::compare;
+use crate::ranks::alike::{compare, described};
+use crate::ranks::{Place, Ranks};
 use crate::recovery::Recovery;
 use crate::resumption::{changes, check_made, lengthen, settings_of, stretched_after};
 use crate::run::checkpoint;
@@ -120,7 +120,7 @@ impl<'a, T: Task> Comparison<'a, T> {
     ) -> Result<(Summary, RunFolder), Error> {
         // Finds what cannot work before anything is allocated or written.
         self.check_names()?;
-        self.check_ranks(observer)?;
+        let places = self.check_ranks(observer)?;
         let planned = self.plan()?;
         self.settle_steps(&planned, observer)?;
         let (folder, lock) = match earlier {
@@ -147,7 +147,8 @@ impl<'a, T: Task> Comparison<'a, T> {
             }
             let forecast = (trained == 0).then(|| self.forecast(model, &models, &folder));
             let so_far = (&folder, &summary);
-            let result = self.train(model, &model_folder, forecast, so_far, observer);
+            let known = (&places[..], forecast);
+            let result = self.train(model, &model_folder, known, so_far, observer);
             let result = result.map_err(|error| resumable(error, &folder, &model_folder))?;
             trained += 1;
             observer.finished(&result);
@@ -193,11 +194,12 @@ impl<'a, T: Task> Comparison<'a, T> {
         }
     }
 
-    /// Finds out whether the ranks, if there are several, have something to do each and train the same.
-    fn check_ranks(&self, observer: &mut dyn Observer) -> Result<(), Error> {
+    /// Finds out whether the ranks, if there are several, have something to do each and train the same, and
+    /// where they are.
+    fn check_ranks(&self, observer: &mut dyn Observer) -> Result<Vec<Place>, Error> {
         let (ranks, size) = (self.ranks, self.ranks.size());
         if size == 1 {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let Settings { batch, accumulate, .. } = self.settings;
         if accumulate < size {
@@ -210,8 +212,9 @@ impl<'a, T: Task> Comparison<'a, T> {
             )));
         }
         let facts = facts(self.task, &self.settings, &self.device, ranks);
-        compare(ranks, &facts)?.iter().for_each(|line| observer.notice(line));
-        Ok(())
+        let places = compare(ranks, &facts)?;
+        described(&places).iter().for_each(|line| observer.notice(line));
+        Ok(places)
     }
 
     /// The variants with what is known of their models before training, and whether they would
@@ -280,7 +283,7 @@ impl<'a, T: Task> Comparison<'a, T> {
         &mut self,
         model: &Model<T>,
         folder: &ModelFolder,
-        forecast: Option<Forecast>,
+        (places, forecast): (&[Place], Option<Forecast>),
         (run, summary): (&RunFolder, &Summary),
         observer: &mut dyn Observer,
     ) -> Result<VariantSummary, Error> {
@@ -308,6 +311,7 @@ impl<'a, T: Task> Comparison<'a, T> {
                 device,
                 ranks,
                 shard_optimizer,
+                places,
                 folder,
                 interrupted,
                 checkpoint,

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::learner::Learner;
 use crate::order::{Begin, Order, take};
 use crate::ranks::alike::{Facts, compare};
-use crate::ranks::{self, Ranks};
+use crate::ranks::{self, Place, Ranks};
 use crate::safety::Safety;
 use crate::scoring::Stop;
 use crate::settings::Settings;
@@ -97,7 +97,8 @@ pub(crate) fn facts<T: Task>(
         "facts": task.facts(),
     });
     let Value::Object(same) = same else { unreachable!("it was made as one") };
-    Facts { name: ranks.name(), host: ranks.host(), device: kind_of(device), same }
+    let place = Place { name: ranks.name(), host: ranks.host(), device: kind_of(device) };
+    Facts { place, same }
 }
 
 /// What a device is, without the number of its threads, on which no bits depend.

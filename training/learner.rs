@@ -37,12 +37,24 @@ pub struct Learner<'a, T: Task> {
     ranks: &'a dyn Ranks,
 }
 
-/// What one step leaves on the device, to be read when it suits.
+/// What one step leaves: numbers on the device, to be read when it suits, and times.
 pub struct StepResult {
     /// The mean loss of the step, in nats a unit.
     pub loss: Tensor,
     /// The norm of all gradients, before clipping.
     pub gradient_norm: Tensor,
+    /// How long the gradients took where several ranks made them.
+    pub times: StepTimes,
+}
+
+/// How long the gradients of a step took that several ranks made together, in seconds; nothing where one
+/// made them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StepTimes {
+    /// For how long each rank made its own, in their order, without what it waited for others.
+    pub computing: Vec<f64>,
+    /// After how long the first rank had the sum of all.
+    pub together: f64,
 }
 
 impl<'a, T: Task> Learner<'a, T> {
@@ -162,8 +174,8 @@ impl<'a, T: Task> Learner<'a, T> {
         mut batches: impl FnMut(u64) -> Result<T::Batch, Error>,
     ) -> Result<StepResult, Error> {
         give(self.ranks, &Order::Step(step))?;
-        let loss = match self.ranks.size() {
-            1 => self.add_up(step, &mut batches)?,
+        let (loss, times) = match self.ranks.size() {
+            1 => (self.add_up(step, &mut batches)?, StepTimes::default()),
             _ => self.add_up_over_ranks(step, &mut batches)?,
         };
         let limit = if self.settings.clip > 0.0 { self.settings.clip } else { f64::INFINITY };
@@ -176,7 +188,7 @@ impl<'a, T: Task> Learner<'a, T> {
         if let Some(average) = &mut self.average {
             average.step(&self.parameters, Some(&clipped));
         }
-        Ok(StepResult { loss, gradient_norm: clipped.norm })
+        Ok(StepResult { loss, gradient_norm: clipped.norm, times })
     }
 
     /// Makes the gradients of a step, and returns its loss.

@@ -27,7 +27,7 @@ impl<T: Task> Learner<'_, T> {
     /// Brings the parts of the parameters together that the ranks have changed.
     pub(super) fn bring_together(&self) -> Result<(), Error> {
         let Part { index, of } = self.optimizer.part();
-        let blocks = |index| self.parameters.blocks(Part { index, of }, BLOCK);
+        let blocks = |index| self.parameters.blocks_of_part(Part { index, of }, BLOCK);
         let parts: Vec<Vec<Tensor>> = (0..of).map(blocks).collect();
         for (number, longest) in parts[0].iter().enumerate() {
             let length = longest.elements();

@@ -18,6 +18,7 @@ mod threads;
 
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
+use serde::{Deserialize, Serialize};
 pub use threads::Threads;
 
 use crate::engine::Part;
@@ -34,6 +35,17 @@ pub enum Error {
     /// What connects them does not work, or not so.
     #[error("{0}")]
     Connection(String),
+}
+
+/// Where a rank computes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// What messages call the rank.
+    pub name: String,
+    /// The machine that it runs on.
+    pub host: String,
+    /// What it computes on; where that differs, bits may.
+    pub device: String,
 }
 
 /// The processes that train together, seen from one of them. All of them must call the same functions in

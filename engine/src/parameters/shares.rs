@@ -27,7 +27,7 @@ impl Parameters {
     /// use neutreno_engine::{Builder, Device, Initial, Parameters, Part};
     /// let make = |p: &mut Builder| p.parameter("x", [70], Initial::Ones, true);
     /// let (x, parameters) = Parameters::build(&Device::cpu(), 1, make);
-    /// let blocks = |index| parameters.blocks(Part { index, of: 2 }, 640);
+    /// let blocks = |index| parameters.blocks_of_part(Part { index, of: 2 }, 640);
     /// let [first, second] = [blocks(0), blocks(1)];
     /// assert_eq!((first[0].elements(), second[0].elements()), (64, 64));
     /// second[0].overwrite(&[2.0; 64]);
@@ -38,7 +38,7 @@ impl Parameters {
     /// # Panics
     /// If there are not so many parts, or `length` is 0 or no multiple of 64.
     #[track_caller]
-    pub fn blocks(&self, part: Part, length: usize) -> Vec<Tensor> {
+    pub fn blocks_of_part(&self, part: Part, length: usize) -> Vec<Tensor> {
         let aligned = length > 0 && length.is_multiple_of(ALIGNMENT);
         assert!(aligned, "blocks of {length} numbers, no multiple of {ALIGNMENT}");
         let mut blocks = Vec::new();
@@ -100,8 +100,9 @@ mod tests {
     fn blocks_of_all_parts_are_all_numbers_once() {
         for (of, length) in [(1, 64), (2, 1024), (3, 128), (5, 64), (40, 1 << 20)] {
             let parameters = parameters();
-            let parts: Vec<_> =
-                (0..of).map(|index| parameters.blocks(Part { index, of }, length)).collect();
+            let parts: Vec<_> = (0..of)
+                .map(|index| parameters.blocks_of_part(Part { index, of }, length))
+                .collect();
             for part in &parts {
                 assert_eq!(part.len(), parts[0].len());
                 for (block, longest) in part.iter().zip(&parts[0]) {
@@ -142,6 +143,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "blocks of 100 numbers, no multiple of 64")]
     fn blocks_that_no_gpu_could_bind_are_refused() {
-        parameters().blocks(Part { index: 0, of: 2 }, 100);
+        parameters().blocks_of_part(Part { index: 0, of: 2 }, 100);
     }
 }
