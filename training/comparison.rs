@@ -6,11 +6,11 @@ use crate::extension::{Extension, rates_differ};
 use crate::follower::facts;
 use crate::forecast::Forecast;
 use crate::models::{Model, Planned, Results, write_page, write_results};
-use crate::needs::{needs, seconds_per_step_on};
+use crate::needs::{needs_of_one, seconds_per_step_on};
 use crate::observer::{Observer, Started};
 use crate::order::{Order, give};
-use crate::ranks::Ranks;
-use crate::ranks::alike::compare;
+use crate::ranks::alike::{compare, described};
+use crate::ranks::{Place, Ranks};
 use crate::recovery::Recovery;
 use crate::resumption::{changes, check_made, lengthen, settings_of, stretched_after};
 use crate::run::checkpoint;
@@ -49,6 +49,9 @@ pub struct Comparison<'a, T: Task> {
     /// Those that train each model together, by themselves [`Alone`](crate::ranks::Alone). This is the
     /// first of them; the others [`follow`](crate::training::follow).
     pub ranks: &'a dyn Ranks,
+    /// Whether each of several ranks keeps only its part of the optimiser's moments, and has the others' updates
+    /// from them. No bit of what comes out depends on it.
+    pub shard_optimizer: bool,
     /// Opens the same device again after it has failed; see [`Safety::on_device_loss`].
     pub open: &'a dyn Fn() -> engine::Result<Device>,
     /// The folder in which the run's own folder is made.
@@ -117,7 +120,7 @@ impl<'a, T: Task> Comparison<'a, T> {
     ) -> Result<(Summary, RunFolder), Error> {
         // Finds what cannot work before anything is allocated or written.
         self.check_names()?;
-        self.check_ranks(observer)?;
+        let places = self.check_ranks(observer)?;
         let planned = self.plan()?;
         self.settle_steps(&planned, observer)?;
         let (folder, lock) = match earlier {
@@ -144,7 +147,8 @@ impl<'a, T: Task> Comparison<'a, T> {
             }
             let forecast = (trained == 0).then(|| self.forecast(model, &models, &folder));
             let so_far = (&folder, &summary);
-            let result = self.train(model, &model_folder, forecast, so_far, observer);
+            let known = (&places[..], forecast);
+            let result = self.train(model, &model_folder, known, so_far, observer);
             let result = result.map_err(|error| resumable(error, &folder, &model_folder))?;
             trained += 1;
             observer.finished(&result);
@@ -190,11 +194,12 @@ impl<'a, T: Task> Comparison<'a, T> {
         }
     }
 
-    /// Finds out whether the ranks, if there are several, have something to do each and train the same.
-    fn check_ranks(&self, observer: &mut dyn Observer) -> Result<(), Error> {
+    /// Finds out whether the ranks, if there are several, have something to do each and train the same, and
+    /// where they are.
+    fn check_ranks(&self, observer: &mut dyn Observer) -> Result<Vec<Place>, Error> {
         let (ranks, size) = (self.ranks, self.ranks.size());
         if size == 1 {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let Settings { batch, accumulate, .. } = self.settings;
         if accumulate < size {
@@ -207,8 +212,9 @@ impl<'a, T: Task> Comparison<'a, T> {
             )));
         }
         let facts = facts(self.task, &self.settings, &self.device, ranks);
-        compare(ranks, &facts)?.iter().for_each(|line| observer.notice(line));
-        Ok(())
+        let places = compare(ranks, &facts)?;
+        described(&places).iter().for_each(|line| observer.notice(line));
+        Ok(places)
     }
 
     /// The variants with what is known of their models before training, and whether they would
@@ -219,11 +225,17 @@ impl<'a, T: Task> Comparison<'a, T> {
         self.task.check()?;
         self.safety.limit_memory(&self.device);
         let planned = |(variant, config): (&'a VariantConfig, T::Config)| {
-            let needs = needs(self.task, &config, &self.settings, &self.device)?;
-            if let Some(limit) = self.safety.memory_limit {
-                needs.check(&variant.name(), limit, self.task.memory_flags())?;
+            let (size, shared_out) = (self.ranks.size(), self.shard_optimizer);
+            let (task, settings, device) = (self.task, &self.settings, &self.device);
+            let needs = needs_of_one(size, shared_out, task, &config, settings, device)?;
+            let mut flags = task.memory_flags().to_owned();
+            if size > 1 && !shared_out {
+                flags += ", or --shard-optimizer";
             }
-            needs.check_machine(&variant.name(), &self.device, self.task.memory_flags())?;
+            if let Some(limit) = self.safety.memory_limit {
+                needs.check(&variant.name(), limit, &flags)?;
+            }
+            needs.check_machine(&variant.name(), device, &flags)?;
             Ok(Planned { variant, config, needs })
         };
         self.variants.iter().zip(configs).map(planned).collect()
@@ -237,7 +249,8 @@ impl<'a, T: Task> Comparison<'a, T> {
     ) -> Result<(), Error> {
         if let (Some(minutes), Some(first)) = (self.minutes, planned.first()) {
             let Comparison { ranks, task, settings, device, .. } = &*self;
-            let seconds = seconds_per_step_on(*ranks, *task, &first.config, settings, device)?;
+            let ranks = (*ranks, self.shard_optimizer);
+            let seconds = seconds_per_step_on(ranks, *task, &first.config, settings, device)?;
             self.settings.steps = ((60.0 * minutes / seconds) as u64).max(1);
             observer.notice(&format!(
                 "{minutes} minutes are {} steps of {:.0} ms each; every model takes as many",
@@ -270,7 +283,7 @@ impl<'a, T: Task> Comparison<'a, T> {
         &mut self,
         model: &Model<T>,
         folder: &ModelFolder,
-        forecast: Option<Forecast>,
+        (places, forecast): (&[Place], Option<Forecast>),
         (run, summary): (&RunFolder, &Summary),
         observer: &mut dyn Observer,
     ) -> Result<VariantSummary, Error> {
@@ -282,7 +295,7 @@ impl<'a, T: Task> Comparison<'a, T> {
         let mut recovery = Recovery::new(self.open, &safety, self.interrupted, flags, alone);
         let outcome = loop {
             let Comparison { task, settings, safety, device, interrupted, checkpoint, .. } = &*self;
-            let (tensorboard, ranks) = (self.tensorboard, self.ranks);
+            let Comparison { tensorboard, ranks, shard_optimizer, .. } = *self;
             let task = *task;
             let results = Results { task, settings, device, model };
             let show = |outcome: Outcome| {
@@ -297,6 +310,8 @@ impl<'a, T: Task> Comparison<'a, T> {
                 seed,
                 device,
                 ranks,
+                shard_optimizer,
+                places,
                 folder,
                 interrupted,
                 checkpoint,

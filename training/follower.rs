@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::learner::Learner;
 use crate::order::{Begin, Order, take};
 use crate::ranks::alike::{Facts, compare};
-use crate::ranks::{self, Ranks};
+use crate::ranks::{self, Place, Ranks};
 use crate::safety::Safety;
 use crate::scoring::Stop;
 use crate::settings::Settings;
@@ -34,7 +34,7 @@ pub fn follow<T: Task>(
             order = match order {
                 Order::Begin(begin) => train(task, &begin, device, ranks)?,
                 Order::End => return Ok(()),
-                Order::Step(_) | Order::Score { .. } | Order::Compare => {
+                Order::Step(_) | Order::Score { .. } | Order::BringMoments | Order::Compare => {
                     let why = format!("{order:?} was ordered before there was a model");
                     return Err(ranks::Error::Connection(why).into());
                 }
@@ -69,6 +69,7 @@ fn train<T: Task>(
                         Err(error) => return Err(error),
                     }
                 }
+                Order::BringMoments => learner.bring_moments()?,
                 Order::Compare => learner.compare()?,
                 other => return Ok(other),
             }
@@ -96,7 +97,8 @@ pub(crate) fn facts<T: Task>(
         "facts": task.facts(),
     });
     let Value::Object(same) = same else { unreachable!("it was made as one") };
-    Facts { name: ranks.name(), host: ranks.host(), device: kind_of(device), same }
+    let place = Place { name: ranks.name(), host: ranks.host(), device: kind_of(device) };
+    Facts { place, same }
 }
 
 /// What a device is, without the number of its threads, on which no bits depend.

@@ -2,15 +2,18 @@
 
 use crate::engine::device::Reading;
 use crate::error::Error;
-use crate::learner::StepResult;
+use crate::learner::{StepResult, StepTimes};
 use crate::measure::Measured;
 use crate::observer::{Observer, Step};
 use crate::report::describe;
 use crate::run::state::LogState;
-use crate::run::{EventWriter, MEASURED, Metric, MetricsWriter, ModelFolder, Values, read_metrics};
+use crate::run::{
+    EventWriter, MEASURED, Metric, MetricsWriter, ModelFolder, RankTimes, Values, read_metrics,
+};
 use crate::safety::{OnNonFinite, Safety};
 use crate::settings::Settings;
 use crate::task::{Best, Task};
+use crate::times::Times;
 use serde_json::json;
 use std::time::Instant;
 
@@ -24,6 +27,8 @@ pub struct InFlight {
     loss: Reading,
     /// The norm of all gradients.
     gradient_norm: Reading,
+    /// How long its gradients took where several ranks made them.
+    times: StepTimes,
     /// What is to be noted with it.
     noted: Values,
     /// What the step took, waiting for an earlier one included.
@@ -34,7 +39,8 @@ impl InFlight {
     /// Asks for the results of a step.
     pub fn new(step: u64, rate: f64, result: &StepResult, noted: Values) -> InFlight {
         let (loss, gradient_norm) = (result.loss.read(), result.gradient_norm.read());
-        InFlight { step, rate, loss, gradient_norm, noted, seconds: 0.0 }
+        let times = result.times.clone();
+        InFlight { step, rate, loss, gradient_norm, times, noted, seconds: 0.0 }
     }
 }
 
@@ -58,6 +64,8 @@ pub struct Log<'a> {
     parameters: usize,
     on_nonfinite: OnNonFinite,
     best: Best,
+    /// Where the time of several ranks goes, if there are.
+    times: Option<Times<'a>>,
     started: Instant,
 }
 
@@ -87,6 +95,7 @@ impl<'a> Log<'a> {
             parameters,
             on_nonfinite: safety.on_nonfinite,
             best: task.best(),
+            times: None,
             started: Instant::now(),
         })
     }
@@ -98,12 +107,17 @@ impl<'a> Log<'a> {
         self.events = begun.map_err(|error| self.observer.notice(&no_events(&error))).ok();
     }
 
+    /// Keeps the times of ranks too.
+    pub fn begin_times(&mut self, times: Times<'a>) {
+        self.times = Some(times);
+    }
+
     /// Waits for the results of a step, begins its line, and tells the observer.
     ///
     /// # Errors
     /// If the device failed, or a result is not finite and that is to end the run.
     pub fn step(&mut self, step: InFlight) -> Result<(), Error> {
-        let InFlight { step, rate, loss, gradient_norm, noted, seconds } = step;
+        let InFlight { step, rate, loss, gradient_norm, times, noted, seconds } = step;
         let loss = f64::from(loss.wait()?[0]);
         let gradient_norm = f64::from(gradient_norm.wait()?[0]);
         self.write();
@@ -145,7 +159,24 @@ impl<'a> Log<'a> {
             units_per_second: rate_of(each),
             seconds_left: each * (self.total_steps - self.state.steps) as f64,
         });
+        self.time(times, seconds);
         Ok(())
+    }
+
+    /// Notes what several ranks did in the latest step, and says which of them is slow.
+    fn time(&mut self, step: StepTimes, seconds: f64) {
+        let Some(times) = &mut self.times else { return };
+        if times.add(step, seconds) {
+            if let Some(slow) = times.slow() {
+                self.observer.notice(&format!("  step {}: {slow}", self.state.steps));
+            }
+            self.observer.ranks(&times.all());
+        }
+    }
+
+    /// Where the time of several ranks went.
+    pub fn times(&self) -> Vec<RankTimes> {
+        self.times.as_ref().map(Times::all).unwrap_or_default()
     }
 
     /// The optimiser has left this step out already: it does where the loss or the gradients' norm

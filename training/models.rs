@@ -89,6 +89,7 @@ impl<T: Task> Results<'_, T> {
             wall_seconds: outcome.seconds,
             device: self.device.kind().into(),
             adapter: self.device.adapter(),
+            ranks: outcome.ranks,
             results,
         }
     }

@@ -1,6 +1,6 @@
 //! What a training run tells those who watch it.
 
-use crate::run::{Values, VariantSummary};
+use crate::run::{RankTimes, Values, VariantSummary};
 
 /// Watches a training run: a progress bar, a log, or nothing at all.
 pub trait Observer: Send {
@@ -12,6 +12,9 @@ pub trait Observer: Send {
 
     /// A step is done. Its loss may be known only some steps later.
     fn step(&mut self, _step: &Step) {}
+
+    /// Where the time of several ranks has gone so far; told now and then, if there are several.
+    fn ranks(&mut self, _ranks: &[RankTimes]) {}
 
     /// The model was scored.
     fn evaluated(&mut self, _step: u64, _scores: &Values) {}

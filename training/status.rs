@@ -1,7 +1,7 @@
 //! Keeps a run's `status.json` while somebody else watches the run.
 
 use crate::observer::{Observer, Started, Step};
-use crate::run::{Going, RunFolder, Status, Values, VariantSummary};
+use crate::run::{Going, RankTimes, RunFolder, Status, Values, VariantSummary};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -103,6 +103,11 @@ impl Observer for Reporter<'_> {
             self.write();
         }
         self.observer.step(step);
+    }
+
+    fn ranks(&mut self, ranks: &[RankTimes]) {
+        self.status.ranks = ranks.to_vec();
+        self.observer.ranks(ranks);
     }
 
     fn evaluated(&mut self, step: u64, scores: &Values) {

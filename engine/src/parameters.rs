@@ -9,11 +9,14 @@ mod blocks;
 mod builder;
 mod group;
 mod layout;
+mod part;
+mod shares;
 mod sums;
 
 pub use blocks::Blocks;
 pub use builder::{Builder, Initial};
 pub use group::Group;
+pub use part::Part;
 
 use crate::autograd::Identity;
 pub(crate) use crate::device::ALIGNMENT;

@@ -1,29 +1,25 @@
 //! Whether all ranks train the same, found out before any of them does.
 
-use super::{Error, Ranks};
+use super::{Error, Place, Ranks};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// What is known of a rank.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Facts {
-    /// The rank's name.
-    pub name: String,
-    /// The machine that it runs on.
-    pub host: String,
-    /// What it computes on; where that differs, bits may.
-    pub device: String,
+    /// Where it computes.
+    pub place: Place,
     /// What must be the same on all: values, or values by name.
     pub same: Map<String, Value>,
 }
 
-/// Brings the facts of all ranks together. On the first rank: a line that says where they run, and one for
-/// each rank whose device differs. The others get none.
+/// Finds out whether all ranks train the same. The first one gets the places of all, in their order, and the
+/// others none.
 ///
 /// # Errors
 /// On the first rank, if something is not the same on all: which rank and what. The others then wait to
 /// be ended by it.
-pub(crate) fn compare(ranks: &dyn Ranks, facts: &Facts) -> Result<Vec<String>, Error> {
+pub(crate) fn compare(ranks: &dyn Ranks, facts: &Facts) -> Result<Vec<Place>, Error> {
     let text = serde_json::to_vec(facts).expect("text and JSON");
     let all = ranks.gather(&text)?;
     if !ranks.leads() {
@@ -40,31 +36,39 @@ pub(crate) fn compare(ranks: &dyn Ranks, facts: &Facts) -> Result<Vec<String>, E
     let (first, others) = all.split_first().expect("the first rank is among them");
     for other in others {
         if let Some(what) = difference(&first.same, &other.same) {
-            let names = format!("{} does not train the same as {}", other.name, first.name);
+            let names =
+                format!("{} does not train the same as {}", other.place.name, first.place.name);
             return Err(Error::Differ(format!("{names}: {what}")));
         }
     }
-    let mut said = vec![format!("training on {} ranks: {}", all.len(), places(&all))];
+    Ok(all.into_iter().map(|facts| facts.place).collect())
+}
+
+/// What is to be known of ranks that train together: a line that says where they run, and one for each whose
+/// device differs from that of the first.
+pub(crate) fn described(all: &[Place]) -> Vec<String> {
+    let mut said = vec![format!("training on {} ranks: {}", all.len(), hosts(all))];
+    let (first, others) = all.split_first().expect("the first rank is among them");
     for other in others.iter().filter(|other| other.device != first.device) {
         said.push(format!(
             "{} computes on {} and {} on {}: the last bits of results may depend on who computed what",
             first.name, first.device, other.name, other.device
         ));
     }
-    Ok(said)
+    said
 }
 
 /// How many ranks are where.
-fn places(all: &[Facts]) -> String {
-    let mut places: Vec<(&str, usize)> = Vec::new();
-    for Facts { host, .. } in all {
-        match places.iter_mut().find(|(name, _)| name == host) {
+fn hosts(all: &[Place]) -> String {
+    let mut hosts: Vec<(&str, usize)> = Vec::new();
+    for Place { host, .. } in all {
+        match hosts.iter_mut().find(|(name, _)| name == host) {
             Some((_, count)) => *count += 1,
-            None => places.push((host, 1)),
+            None => hosts.push((host, 1)),
         }
     }
-    let place = |(host, count): &(&str, usize)| format!("{count} on {host}");
-    places.iter().map(place).collect::<Vec<_>>().join(", ")
+    let host = |(host, count): &(&str, usize)| format!("{count} on {host}");
+    hosts.iter().map(host).collect::<Vec<_>>().join(", ")
 }
 
 /// The first value that differs, in words.
@@ -101,7 +105,9 @@ mod tests {
                 };
                 let same = same.as_object().unwrap().clone();
                 let (name, host) = (ranks.name(), "here".into());
-                compare(ranks, &Facts { name, host, device: device.into(), same })
+                let place = Place { name, host, device: device.into() };
+                let all = compare(ranks, &Facts { place, same })?;
+                Ok::<_, Error>(if ranks.leads() { described(&all) } else { Vec::new() })
             })
         };
         let same = json!({ "data": { "test": "cd", "train": "ab" }, "version": "1" });

@@ -10,6 +10,7 @@
 
 pub(crate) mod alike;
 pub(crate) mod exchange;
+pub(crate) mod foretold;
 #[cfg(feature = "mpi")]
 mod mpi;
 mod sum;
@@ -17,7 +18,10 @@ mod threads;
 
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
+use serde::{Deserialize, Serialize};
 pub use threads::Threads;
+
+use crate::engine::Part;
 
 /// What goes wrong between ranks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +35,17 @@ pub enum Error {
     /// What connects them does not work, or not so.
     #[error("{0}")]
     Connection(String),
+}
+
+/// Where a rank computes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// What messages call the rank.
+    pub name: String,
+    /// The machine that it runs on.
+    pub host: String,
+    /// What it computes on; where that differs, bits may.
+    pub device: String,
 }
 
 /// The processes that train together, seen from one of them. All of them must call the same functions in
@@ -94,6 +109,14 @@ pub trait Ranks: Sync {
     /// What messages call this rank.
     fn name(&self) -> String {
         format!("rank {} on {}", self.rank(), self.host())
+    }
+}
+
+/// The part of the optimiser that a rank keeps.
+pub(crate) fn part_of(ranks: &dyn Ranks, shared_out: bool) -> Part {
+    match shared_out {
+        true => Part { index: ranks.rank(), of: ranks.size() },
+        false => Part::WHOLE,
     }
 }
 

@@ -9,6 +9,7 @@ use super::format::thousands;
 use super::group::labels;
 use super::head::head;
 use super::inside;
+use super::ranks;
 use super::table::{Column, cost, quality};
 use super::{Group, RunMetrics, SideBySide, label};
 use crate::run::Summary;
@@ -47,6 +48,7 @@ pub fn page(summary: &Summary, runs: &[RunMetrics]) -> String {
                     h2 { "Cost" }
                     (costs(summary, &groups))
                     (table(summary, &groups, &cost(summary)))
+                    (ranks::section(summary))
                 }
                 h2 { "What differs" }
                 (formula())

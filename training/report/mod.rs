@@ -27,6 +27,7 @@ mod measures;
 mod paired;
 mod plots;
 mod publish;
+mod ranks;
 mod run_metrics;
 #[cfg(test)]
 mod samples;

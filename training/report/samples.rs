@@ -31,6 +31,7 @@ pub(super) fn summary(seeds: u64) -> Summary {
             wall_seconds: 72.5,
             device: "cpu".to_owned(),
             adapter: None,
+            ranks: Vec::new(),
         }
     };
     let runs = |(variant, gain): (&'static str, f64)| {

@@ -7,6 +7,7 @@ use super::extent::Extent;
 use super::format::{bytes, duration, fixed, thousands};
 use super::group::labels;
 use super::measures::{Measure, scaled};
+use super::ranks;
 use crate::run::Summary;
 
 /// The most characters in a line on the terminal.
@@ -98,7 +99,7 @@ pub(super) fn peak_memory(group: &Group) -> u64 {
 
 impl Summary {
     /// The results for a terminal, at most 100 characters wide: how well each variant predicts,
-    /// what it costs, and notes. Ends with a line end.
+    /// what it costs, where the time of ranks went if several trained together, and notes. Ends with a line end.
     ///
     /// ```
     /// # use neutreno::run::{Summary, VariantSummary};
@@ -113,6 +114,7 @@ impl Summary {
         text.push('\n');
         text += &aligned(&names, &groups, &cost(self), WIDTH);
         text.push('\n');
+        text += &ranks::table(self, WIDTH);
         for note in self.notes() {
             text += &wrapped(&note, WIDTH);
         }
@@ -169,7 +171,7 @@ fn side_by_side(names: &[String], groups: &[Group], columns: &[Column], width: u
 }
 
 /// At most so many characters of a name.
-fn shortened(name: &str, most: usize) -> String {
+pub(super) fn shortened(name: &str, most: usize) -> String {
     if name.chars().count() <= most {
         return name.to_owned();
     }

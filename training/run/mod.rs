@@ -42,6 +42,6 @@ pub use paths::{name_from_json, name_to_json};
 pub use pictures::{Picture, read_pictures, write_pictures};
 pub use status::{Going, Status};
 pub(crate) use summary::{CONSTANTS, STRETCHED, constants};
-pub use summary::{Data, STOPPED_EARLY, Summary, VariantSummary};
+pub use summary::{Data, RankTimes, STOPPED_EARLY, Summary, VariantSummary};
 pub use trained::TrainedModel;
 pub use values::Values;

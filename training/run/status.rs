@@ -1,7 +1,7 @@
 //! `status.json`: where a run is, for whoever watches from elsewhere.
 
-use super::Values;
 use super::values::null_is_nan;
+use super::{RankTimes, Values};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::Path;
@@ -47,6 +47,9 @@ pub struct Status {
     pub scores_step: Option<u64>,
     /// The latest scores, named as in `metrics.jsonl`.
     pub scores: Values,
+    /// Where the time of each rank has gone so far, as in `result.json`; none where one trains alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ranks: Vec<RankTimes>,
 }
 
 impl Status {

@@ -92,11 +92,37 @@ pub struct VariantSummary {
     pub device: String,
     /// The name of the GPU's adapter; none on the CPU.
     pub adapter: Option<String>,
+    /// Where the time of each rank went, if several trained it: in the steps since the program was last
+    /// started.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ranks: Vec<RankTimes>,
     /// What depends on the task: its scores, such as `validation_loss`, and the training tokens or
     /// images seen in all (`tokens_seen`) and a second (`tokens_per_second`). A variant's constants, if it
     /// has any, are in `constants`, as in `{"neutreno_lambda": 0.4}`.
     #[serde(flatten)]
     pub results: Values,
+}
+
+/// Where the time of one of several ranks went while they trained a model together.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RankTimes {
+    /// The machine that it ran on.
+    pub host: String,
+    /// What it computed on.
+    pub device: String,
+    /// The tokens or images that it went through in a second of computing.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub units_per_second: f64,
+    /// The part of the time in which it made gradients.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub computing: f64,
+    /// The part in which it waited for the slowest of its step to have made theirs.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub waiting: f64,
+    /// The part in which gradients were still brought together after the slowest had made its own, the same
+    /// for all. What is left of the time is what each does with their sum.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub communicating: f64,
 }
 
 impl VariantSummary {
