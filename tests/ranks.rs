@@ -2,8 +2,8 @@
 //! trained, and an end for all where one of them fails.
 
 mod common;
-#[path = "ranks/times.rs"]
-mod times;
+#[path = "ranks/each.rs"]
+mod each;
 
 use common::devices;
 use common::training::task;
