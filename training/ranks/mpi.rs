@@ -3,7 +3,7 @@
 //! MPI itself ends all processes where one of them dies or the network fails, so no function here fails
 //! for that.
 
-use super::{Error, Ranks};
+use super::{Error, Local, Ranks};
 use mpi::Threading;
 use mpi::datatype::PartitionMut;
 use mpi::environment::{Universe, processor_name};
@@ -18,6 +18,7 @@ const MOST: usize = 1 << 30;
 /// there, others can be talked to; all of them must let go of it together.
 pub struct Mpi {
     universe: Universe,
+    local: Local,
 }
 
 impl Mpi {
@@ -35,11 +36,14 @@ impl Mpi {
                  built with threads"
             )));
         }
-        Ok(Mpi { universe })
+        let world = universe.world();
+        let here = world.split_shared(world.rank());
+        let local = Local { rank: here.rank() as usize, size: here.size() as usize };
+        Ok(Mpi { universe, local })
     }
 
     /// Sends or receives what the first rank has. Those that wait sleep between two looks, so that what
-    /// the first one does alone has the cores: measuring, writing files.
+    /// the first one does alone has the cores: sampling, writing files.
     fn wait_for(&self, number: &mut u64) {
         const SPINS: u32 = 1_000;
         let world = self.universe.world();
@@ -68,6 +72,10 @@ impl Ranks for Mpi {
 
     fn host(&self) -> String {
         processor_name().unwrap_or_else(|_| "a machine without a name".into())
+    }
+
+    fn local(&self) -> Local {
+        self.local
     }
 
     fn all_to_all(&self, mine: &[f32], theirs: &mut [f32]) -> Result<(), Error> {
