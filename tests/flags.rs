@@ -179,6 +179,8 @@ const TRAINING: &[Row] = &[
             ("0", Refused("--expect-ranks")),
         ],
     ),
+    #[cfg(feature = "mpi")]
+    ("--shard-optimizer", &[("", Works)]),
     (
         "--checkpoint-every",
         &[

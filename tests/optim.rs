@@ -10,11 +10,11 @@ use neutreno::engine::optim::{
     AdamW, AdamWSettings, Average, Clip, Optimizer, Sgd, SgdSettings, clip,
 };
 use neutreno::engine::random::Key;
-use neutreno::engine::{Builder, Device, Gradients, Initial, Parameters, Result, Tensor};
+use neutreno::engine::{Builder, Device, Gradients, Initial, Parameters, Part, Result, Tensor};
 
 type Test = fn(&Device) -> std::result::Result<(), Failed>;
 
-const TESTS: [(&str, Test); 9] = [
+const TESTS: [(&str, Test); 10] = [
     ("adamw", adamw),
     ("adamw_clipped", adamw_clipped),
     ("sgd", sgd),
@@ -24,6 +24,7 @@ const TESTS: [(&str, Test); 9] = [
     ("average", averages_are_those_of_the_formula),
     ("accumulation", micro_batches_equal_one_batch),
     ("resumed", a_resumed_optimizer_goes_on_alike),
+    ("parts", parts_are_updated_as_the_whole),
 ];
 
 fn main() -> std::process::ExitCode {
@@ -364,5 +365,94 @@ fn a_resumed_optimizer_goes_on_alike(device: &Device) -> std::result::Result<(),
     optimizer.load(&resumed.1, &state)?;
     assert_eq!(optimizer.updates()?, 2);
     assert_eq!(run(&mut optimizer, &resumed, 2..4)?, expected);
+    Ok(())
+}
+
+/// Optimisers of parts, each with parameters of its own, which bring their parts together after each step: the same
+/// bits of weights and moments as one, steps that are left out included; also when they begin from what
+/// another number of them has saved.
+fn parts_are_updated_as_the_whole(device: &Device) -> std::result::Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let state = folder.path().join("state");
+    let settings = AdamWSettings { weight_decay: 0.1, ..AdamWSettings::default() };
+    let models = |of: usize| -> Vec<(Vec<Tensor>, Parameters)> {
+        (0..of).map(|_| Parameters::build(device, 1, make)).collect()
+    };
+    let optimizers = |models: &[(Vec<Tensor>, Parameters)]| -> Vec<AdamW> {
+        let of = models.len();
+        let make = |index: usize| AdamW::of_part(&models[index].1, settings, Part { index, of });
+        (0..of).map(make).collect()
+    };
+    let step = |models: &[(Vec<Tensor>, Parameters)], optimizers: &mut [AdamW], step: u64| {
+        let of = models.len();
+        for ((tensors, parameters), optimizer) in models.iter().zip(&mut *optimizers) {
+            let mut gradients = parameters.gradients();
+            let scale = if step == 1 { f32::NAN } else { 1.0 };
+            set(&mut gradients, tensors, step, scale)?;
+            let clip = clip(parameters, &gradients, 1.0);
+            optimizer.step(parameters, &gradients, RATE, Some(&clip));
+        }
+        for index in 0..of {
+            let blocks = |model: &(_, Parameters)| model.1.blocks_of_part(Part { index, of }, 6400);
+            let own: Vec<Vec<f32>> =
+                blocks(&models[index]).iter().map(Tensor::to_vec).collect::<Result<_>>()?;
+            for model in models {
+                blocks(model).iter().zip(&own).for_each(|(block, own)| block.overwrite(own));
+            }
+        }
+        Ok::<_, neutreno::engine::Error>(())
+    };
+    // All weights of the first model, and the moments of all of them, each as a whole.
+    let all = |models: &[(Vec<Tensor>, Parameters)], optimizers: &[AdamW]| {
+        let mut all = models[0].0.iter().map(Tensor::to_vec).collect::<Result<Vec<_>>>()?;
+        let shares: Vec<_> =
+            models.iter().zip(optimizers).map(|(model, one)| one.shares(&model.1)).collect();
+        for number in 0..shares[0].len() {
+            let mut whole = Vec::new();
+            for share in shares.iter().map(|shares| &shares[number]) {
+                assert_eq!(share.range.start, whole.len(), "{}", share.name);
+                whole.extend(share.numbers.to_vec()?);
+            }
+            assert_eq!(whole.len(), shares[0][number].shape.elements());
+            all.push(whole);
+        }
+        Ok::<_, neutreno::engine::Error>(all)
+    };
+    let whole = models(1);
+    let mut one = optimizers(&whole);
+    let mut expected = Vec::new();
+    let mut saved_weights = Vec::new();
+    for number in 0..5 {
+        if number == 3 {
+            one[0].save(&whole[0].1, &state)?;
+            saved_weights = whole[0].0.iter().map(Tensor::to_vec).collect::<Result<Vec<_>>>()?;
+        }
+        step(&whole, &mut one, number)?;
+        expected.push(all(&whole, &one)?);
+    }
+    // More parts than there are multiples of 64 in the smallest piece, so that some are empty.
+    for of in [2, 3, 5, 11] {
+        let shared = models(of);
+        let mut parts = optimizers(&shared);
+        for (number, expected) in (0..5).zip(&expected) {
+            step(&shared, &mut parts, number)?;
+            if &all(&shared, &parts)? != expected {
+                return Err(format!("{of} parts, step {number}: other bits").into());
+            }
+        }
+        let resumed = models(of);
+        let mut parts = optimizers(&resumed);
+        for ((tensors, parameters), part) in resumed.iter().zip(&mut parts) {
+            tensors.iter().zip(&saved_weights).for_each(|(tensor, saved)| tensor.overwrite(saved));
+            part.load(parameters, &state)?;
+            assert_eq!(part.updates()?, 2);
+        }
+        for number in 3..5 {
+            step(&resumed, &mut parts, number)?;
+        }
+        if all(&resumed, &parts)? != expected[4] {
+            return Err(format!("{of} parts of what one has saved: other bits").into());
+        }
+    }
     Ok(())
 }

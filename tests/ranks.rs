@@ -4,6 +4,8 @@
 mod common;
 #[path = "ranks/each.rs"]
 mod each;
+#[path = "ranks/shared_out.rs"]
+mod shared_out;
 
 use common::devices;
 use common::training::task;
@@ -32,6 +34,8 @@ struct Job<'a, T> {
     variants: Vec<VariantConfig>,
     safety: Safety,
     minutes: Option<f64>,
+    /// Whether each rank keeps only its part of the optimiser.
+    shared_out: bool,
     /// What all ranks compute on; `None` for the CPU, each with a thread of its own.
     device: Option<Device>,
     /// Becomes true when the user wants to stop.
@@ -52,7 +56,8 @@ impl<'a, T: Task> Job<'a, T> {
         let variants = Variant::ALL.map(VariantConfig::new).to_vec();
         let safety = Safety { checkpoint_steps: 2, keep: 10, ..Safety::default() };
         let interrupted = AtomicBool::new(false);
-        Job { task, settings, variants, safety, minutes: None, device: None, interrupted }
+        let (minutes, shared_out, device) = (None, false, None);
+        Job { task, settings, variants, safety, minutes, shared_out, device, interrupted }
     }
 
     /// What one rank does.
@@ -78,6 +83,7 @@ impl<'a, T: Task> Job<'a, T> {
             minutes: self.minutes,
             device,
             ranks,
+            shard_optimizer: self.shared_out,
             open: &|| unreachable!("nothing fails"),
             parent: parent.into(),
             name: Some("run".into()),
@@ -223,7 +229,10 @@ fn any_number_of_ranks_comes_to_the_same_bits_on_every_gpu() {
         let mut job = Job::new(&task, text_settings(), 3);
         job.variants.truncate(1);
         job.device = Some(device);
-        assert_same(&job.on(2), &job.on(1), &name);
+        let expected = job.on(1);
+        assert_same(&job.on(2), &expected, &name);
+        job.shared_out = true;
+        assert_same(&job.on(3), &expected, &format!("{name}, shared out"));
     }
 }
 
@@ -330,10 +339,13 @@ fn minutes_become_steps_on_all_ranks() {
     job.variants.truncate(1);
     job.settings.evaluate_every = 0;
     job.minutes = Some(1e-6);
-    let parent = tempfile::tempdir().unwrap();
-    job.train(2, parent.path());
-    let model = parent.path().join(format!("run/{}-seed1", job.variants[0].name()));
-    assert_eq!(read_metrics(&model.join("metrics.jsonl")).unwrap().len(), 1);
+    for shared_out in [false, true] {
+        job.shared_out = shared_out;
+        let parent = tempfile::tempdir().unwrap();
+        job.train(2, parent.path());
+        let model = parent.path().join(format!("run/{}-seed1", job.variants[0].name()));
+        assert_eq!(read_metrics(&model.join("metrics.jsonl")).unwrap().len(), 1);
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::extension::{Extension, rates_differ};
 use crate::follower::facts;
 use crate::forecast::Forecast;
 use crate::models::{Model, Planned, Results, write_page, write_results};
-use crate::needs::{needs, seconds_per_step_on};
+use crate::needs::{needs_of_one, seconds_per_step_on};
 use crate::observer::{Observer, Started};
 use crate::order::{Order, give};
 use crate::ranks::alike::{compare, described};
@@ -49,6 +49,9 @@ pub struct Comparison<'a, T: Task> {
     /// Those that train each model together, by themselves [`Alone`](crate::ranks::Alone). This is the
     /// first of them; the others [`follow`](crate::training::follow).
     pub ranks: &'a dyn Ranks,
+    /// Whether each of several ranks keeps only its part of the optimiser's moments, and has the others' updates
+    /// from them. No bit of what comes out depends on it.
+    pub shard_optimizer: bool,
     /// Opens the same device again after it has failed; see [`Safety::on_device_loss`].
     pub open: &'a dyn Fn() -> engine::Result<Device>,
     /// The folder in which the run's own folder is made.
@@ -222,11 +225,17 @@ impl<'a, T: Task> Comparison<'a, T> {
         self.task.check()?;
         self.safety.limit_memory(&self.device);
         let planned = |(variant, config): (&'a VariantConfig, T::Config)| {
-            let needs = needs(self.task, &config, &self.settings, &self.device)?;
-            if let Some(limit) = self.safety.memory_limit {
-                needs.check(&variant.name(), limit, self.task.memory_flags())?;
+            let (size, shared_out) = (self.ranks.size(), self.shard_optimizer);
+            let (task, settings, device) = (self.task, &self.settings, &self.device);
+            let needs = needs_of_one(size, shared_out, task, &config, settings, device)?;
+            let mut flags = task.memory_flags().to_owned();
+            if size > 1 && !shared_out {
+                flags += ", or --shard-optimizer";
             }
-            needs.check_machine(&variant.name(), &self.device, self.task.memory_flags())?;
+            if let Some(limit) = self.safety.memory_limit {
+                needs.check(&variant.name(), limit, &flags)?;
+            }
+            needs.check_machine(&variant.name(), device, &flags)?;
             Ok(Planned { variant, config, needs })
         };
         self.variants.iter().zip(configs).map(planned).collect()
@@ -240,7 +249,8 @@ impl<'a, T: Task> Comparison<'a, T> {
     ) -> Result<(), Error> {
         if let (Some(minutes), Some(first)) = (self.minutes, planned.first()) {
             let Comparison { ranks, task, settings, device, .. } = &*self;
-            let seconds = seconds_per_step_on(*ranks, *task, &first.config, settings, device)?;
+            let ranks = (*ranks, self.shard_optimizer);
+            let seconds = seconds_per_step_on(ranks, *task, &first.config, settings, device)?;
             self.settings.steps = ((60.0 * minutes / seconds) as u64).max(1);
             observer.notice(&format!(
                 "{minutes} minutes are {} steps of {:.0} ms each; every model takes as many",
@@ -285,7 +295,7 @@ impl<'a, T: Task> Comparison<'a, T> {
         let mut recovery = Recovery::new(self.open, &safety, self.interrupted, flags, alone);
         let outcome = loop {
             let Comparison { task, settings, safety, device, interrupted, checkpoint, .. } = &*self;
-            let (tensorboard, ranks) = (self.tensorboard, self.ranks);
+            let Comparison { tensorboard, ranks, shard_optimizer, .. } = *self;
             let task = *task;
             let results = Results { task, settings, device, model };
             let show = |outcome: Outcome| {
@@ -300,6 +310,7 @@ impl<'a, T: Task> Comparison<'a, T> {
                 seed,
                 device,
                 ranks,
+                shard_optimizer,
                 places,
                 folder,
                 interrupted,

@@ -118,6 +118,7 @@ fn comparison<'a>(
         minutes: None,
         device,
         ranks: &Alone,
+        shard_optimizer: false,
         open,
         parent: parent.into(),
         name: Some("run".into()),

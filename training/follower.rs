@@ -35,7 +35,11 @@ pub fn follow<T: Task>(
             order = match order {
                 Order::Begin(begin) => train(task, &begin, device, ranks)?,
                 Order::End => return Ok(()),
-                Order::Step(_) | Order::Score { .. } | Order::Measure(_) | Order::Compare => {
+                Order::Step(_)
+                | Order::Score { .. }
+                | Order::Measure(_)
+                | Order::BringMoments
+                | Order::Compare => {
                     let why = format!("{order:?} was ordered before there was a model");
                     return Err(ranks::Error::Connection(why).into());
                 }
@@ -74,6 +78,7 @@ fn train<T: Task>(
                     task.at_step(&learner.model, &begin.settings, steps);
                     learner.measure(steps)?;
                 }
+                Order::BringMoments => learner.bring_moments()?,
                 Order::Compare => learner.compare()?,
                 other => return Ok(other),
             }

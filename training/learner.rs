@@ -1,12 +1,13 @@
 //! A model with all that changes while it learns, and one step of learning.
 
 mod over_ranks;
+mod shared_out;
 
 use crate::engine::checkpoint::chunks;
 use crate::engine::finite::find_not_finite;
 use crate::engine::optim::{AdamW, AdamWSettings, Average, Optimizer, clip};
 use crate::engine::random::Key;
-use crate::engine::{Device, Gradients, Group, Parameters, Tensor, no_grad};
+use crate::engine::{Device, Gradients, Group, Parameters, Part, Tensor, no_grad};
 use crate::error::Error;
 use crate::measure::Measured;
 use crate::order::{Order, give};
@@ -44,9 +45,18 @@ pub struct StepResult {
     pub loss: Tensor,
     /// The norm of all gradients, before clipping.
     pub gradient_norm: Tensor,
-    /// For how many seconds each of several ranks made gradients, in their order, without what it waited for
-    /// others; empty where there is one.
+    /// How long the gradients took where several ranks made them.
+    pub times: StepTimes,
+}
+
+/// How long the gradients of a step took that several ranks made together, in seconds; nothing where one
+/// made them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StepTimes {
+    /// For how long each rank made its own, in their order, without what it waited for others.
     pub computing: Vec<f64>,
+    /// After how long the first rank had the sum of all.
+    pub together: f64,
 }
 
 impl<'a, T: Task> Learner<'a, T> {
@@ -62,26 +72,43 @@ impl<'a, T: Task> Learner<'a, T> {
         seed: u64,
         device: &Device,
     ) -> Result<Learner<'a, T>, Error> {
+        Learner::keeping(Part::WHOLE, task, config, settings, seed, device)
+    }
+
+    /// The same with a part of the optimiser.
+    ///
+    /// # Errors
+    /// As [`Learner::new`].
+    pub(crate) fn keeping(
+        part: Part,
+        task: &'a T,
+        config: &T::Config,
+        settings: &Settings,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Learner<'a, T>, Error> {
         let start = task.start(config, seed, device)?;
-        Ok(Learner::with(task, settings, seed, start))
+        Ok(Learner::with(part, task, settings, seed, start))
     }
 
     /// A model whose numbers do not matter, as on the planning device: nothing is read.
     pub(crate) fn planned(
+        (ranks, part): (&'a dyn Ranks, Part),
         task: &'a T,
         config: &T::Config,
         settings: &Settings,
         device: &Device,
     ) -> Learner<'a, T> {
         let made = Parameters::build(device, 0, |builder| task.build(config, builder));
-        Learner::with(task, settings, 0, made)
+        Learner { ranks, ..Learner::with(part, task, settings, 0, made) }
     }
 
-    /// A model that goes on from a checkpoint.
+    /// A model that goes on from a checkpoint, with a part of its optimiser.
     ///
     /// # Errors
     /// If a file cannot be read or is of another model.
     pub(crate) fn from_checkpoint(
+        part: Part,
         task: &'a T,
         config: &T::Config,
         settings: &Settings,
@@ -89,13 +116,14 @@ impl<'a, T: Task> Learner<'a, T> {
         device: &Device,
         checkpoint: &Path,
     ) -> Result<Learner<'a, T>, Error> {
-        let mut learner = Learner::to_read(task, config, settings, seed, device);
+        let mut learner = Learner::to_read(part, task, config, settings, seed, device);
         learner.load(checkpoint)?;
         Ok(learner)
     }
 
     /// One whose weights are about to be read.
     fn to_read(
+        part: Part,
         task: &'a T,
         config: &T::Config,
         settings: &Settings,
@@ -105,20 +133,20 @@ impl<'a, T: Task> Learner<'a, T> {
         let build = |builder: &mut _| task.build(config, builder);
         let group = |_: &str, _, decay| Group::with_decay(decay);
         let made = Parameters::build_to_read(device, seed, group, |_| false, build);
-        Learner::with(task, settings, seed, made)
+        Learner::with(part, task, settings, seed, made)
     }
 
     fn with(
+        part: Part,
         task: &'a T,
         settings: &Settings,
         seed: u64,
         (model, parameters): (T::Model, Parameters),
     ) -> Learner<'a, T> {
         let [beta1, beta2] = settings.betas;
-        let optimizer = AdamW::new(
-            &parameters,
-            AdamWSettings { beta1, beta2, epsilon: 1e-8, weight_decay: settings.weight_decay },
-        );
+        let weight_decay = settings.weight_decay;
+        let of_optimizer = AdamWSettings { beta1, beta2, epsilon: 1e-8, weight_decay };
+        let optimizer = AdamW::of_part(&parameters, of_optimizer, part);
         Learner {
             task,
             gradients: parameters.gradients(),
@@ -148,18 +176,21 @@ impl<'a, T: Task> Learner<'a, T> {
         mut batches: impl FnMut(u64) -> Result<T::Batch, Error>,
     ) -> Result<StepResult, Error> {
         give(self.ranks, &Order::Step(step))?;
-        let (loss, computing) = match self.ranks.size() {
-            1 => (self.add_up(step, &mut batches)?, Vec::new()),
+        let (loss, times) = match self.ranks.size() {
+            1 => (self.add_up(step, &mut batches)?, StepTimes::default()),
             _ => self.add_up_over_ranks(step, &mut batches)?,
         };
         let limit = if self.settings.clip > 0.0 { self.settings.clip } else { f64::INFINITY };
         let clipped = clip(&self.parameters, &self.gradients, limit).with_loss(&loss);
         let rate = self.learning_rate(step);
         self.optimizer.step(&self.parameters, &self.gradients, rate, Some(&clipped));
+        if self.is_shared_out() {
+            self.bring_together()?;
+        }
         if let Some(average) = &mut self.average {
             average.step(&self.parameters, Some(&clipped));
         }
-        Ok(StepResult { loss, gradient_norm: clipped.norm, computing })
+        Ok(StepResult { loss, gradient_norm: clipped.norm, times })
     }
 
     /// Makes the gradients of a step, and returns its loss.
@@ -243,18 +274,18 @@ impl<'a, T: Task> Learner<'a, T> {
     /// What a checkpoint holds of this: files of tensors, each as its bytes.
     ///
     /// # Errors
-    /// If the device fails.
-    pub(crate) fn files(&self) -> Result<Vec<(&'static str, Chunks<'static, Error>)>, Error> {
-        let file =
-            |tensors: Vec<(String, Tensor)>, updates: Option<u64>| -> Chunks<'static, Error> {
-                let steps = updates.map(|updates| ("steps".into(), updates.to_string()));
-                Box::new(chunks(tensors, &steps.into_iter().collect()).map(|chunk| Ok(chunk?)))
-            };
-        let moments = self.optimizer.state(&self.parameters);
-        let mut files = vec![
-            (MODEL, file(handles(&self.parameters), None)),
-            (OPTIMIZER, file(moments, Some(self.optimizer.updates()?))),
-        ];
+    /// If the device fails, or another rank has ended.
+    pub(crate) fn files(&self) -> Result<Vec<(&'static str, Chunks<'_, Error>)>, Error> {
+        let file = |tensors: Vec<(String, Tensor)>, updates: Option<u64>| -> Chunks<'_, Error> {
+            let steps = updates.map(|updates| ("steps".into(), updates.to_string()));
+            Box::new(chunks(tensors, &steps.into_iter().collect()).map(|chunk| Ok(chunk?)))
+        };
+        let updates = self.optimizer.updates()?;
+        let moments = match self.is_shared_out() {
+            true => self.whole_moments(updates),
+            false => file(self.optimizer.state(&self.parameters), Some(updates)),
+        };
+        let mut files = vec![(MODEL, file(handles(&self.parameters), None)), (OPTIMIZER, moments)];
         if let Some(average) = &self.average {
             let state = average.state(&self.parameters);
             files.push((AVERAGE, file(state, Some(average.updates()?))));

@@ -92,7 +92,7 @@ pub mod training {
     pub use crate::error::Error;
     pub use crate::follower::follow;
     pub use crate::forecast::Forecast;
-    pub use crate::learner::{Learner, StepResult};
+    pub use crate::learner::{Learner, StepResult, StepTimes};
     pub use crate::needs::{Needs, Plan, needs, plan, seconds_per_step};
     pub use crate::observer::{Observer, Silent, Started, Step};
     pub use crate::probes::measure_probes;

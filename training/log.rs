@@ -2,7 +2,7 @@
 
 use crate::engine::device::Reading;
 use crate::error::Error;
-use crate::learner::StepResult;
+use crate::learner::{StepResult, StepTimes};
 use crate::measure::Measured;
 use crate::observer::{Observer, Step};
 use crate::report::describe;
@@ -27,8 +27,8 @@ pub struct InFlight {
     loss: Reading,
     /// The norm of all gradients.
     gradient_norm: Reading,
-    /// For how many seconds each of several ranks computed.
-    computing: Vec<f64>,
+    /// How long its gradients took where several ranks made them.
+    times: StepTimes,
     /// What is to be noted with it.
     noted: Values,
     /// What the step took, waiting for an earlier one included.
@@ -39,8 +39,8 @@ impl InFlight {
     /// Asks for the results of a step.
     pub fn new(step: u64, rate: f64, result: &StepResult, noted: Values) -> InFlight {
         let (loss, gradient_norm) = (result.loss.read(), result.gradient_norm.read());
-        let computing = result.computing.clone();
-        InFlight { step, rate, loss, gradient_norm, computing, noted, seconds: 0.0 }
+        let times = result.times.clone();
+        InFlight { step, rate, loss, gradient_norm, times, noted, seconds: 0.0 }
     }
 }
 
@@ -117,7 +117,7 @@ impl<'a> Log<'a> {
     /// # Errors
     /// If the device failed, or a result is not finite and that is to end the run.
     pub fn step(&mut self, step: InFlight) -> Result<(), Error> {
-        let InFlight { step, rate, loss, gradient_norm, computing, noted, seconds } = step;
+        let InFlight { step, rate, loss, gradient_norm, times, noted, seconds } = step;
         let loss = f64::from(loss.wait()?[0]);
         let gradient_norm = f64::from(gradient_norm.wait()?[0]);
         self.write();
@@ -159,14 +159,14 @@ impl<'a> Log<'a> {
             units_per_second: rate_of(each),
             seconds_left: each * (self.total_steps - self.state.steps) as f64,
         });
-        self.time(computing, seconds);
+        self.time(times, seconds);
         Ok(())
     }
 
-    /// Notes for how long each of several ranks computed in the latest step, and says which of them is slow.
-    fn time(&mut self, computing: Vec<f64>, seconds: f64) {
+    /// Notes what several ranks did in the latest step, and says which of them is slow.
+    fn time(&mut self, step: StepTimes, seconds: f64) {
         let Some(times) = &mut self.times else { return };
-        if times.add(computing, seconds) {
+        if times.add(step, seconds) {
             if let Some(slow) = times.slow() {
                 self.observer.notice(&format!("  step {}: {slow}", self.state.steps));
             }

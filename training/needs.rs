@@ -3,11 +3,12 @@
 
 use crate::engine::device::MemoryUse;
 use crate::engine::random::Key;
-use crate::engine::{Device, Parameters};
+use crate::engine::{Device, Parameters, Part};
 use crate::error::Error;
 use crate::learner::Learner;
 use crate::probes::trace_first;
-use crate::ranks::{Alone, Ranks};
+use crate::ranks::foretold::Foretold;
+use crate::ranks::{Alone, Ranks, part_of};
 use crate::report::{bytes, thousands};
 use crate::scoring::{Shares, Stop};
 use crate::settings::Settings;
@@ -34,7 +35,7 @@ pub fn plan<T: Task>(
     device: &Device,
 ) -> Result<Plan, Error> {
     let plan = device.plan_for();
-    let learner = first_steps(task, config, settings, &plan)?;
+    let learner = first_steps((&Alone, Part::WHOLE), task, config, settings, &plan)?;
     Ok(Plan { memory: plan.memory(), parameters: learner.parameters.count() as u64 })
 }
 
@@ -42,16 +43,18 @@ pub fn plan<T: Task>(
 /// left out three.
 const STEPS_IN_FLIGHT: u64 = 4;
 
-/// A model after its first steps.
+/// A model after its first steps on these ranks, with a part of the optimiser.
 fn first_steps<'a, T: Task>(
+    (ranks, part): (&'a dyn Ranks, Part),
     task: &'a T,
     config: &T::Config,
     settings: &Settings,
     device: &Device,
 ) -> Result<Learner<'a, T>, Error> {
-    // From the second micro-batch of a step on, each takes the same memory.
-    let settings = &Settings { accumulate: settings.accumulate.min(2), ..settings.clone() };
-    let mut learner = Learner::planned(task, config, settings, device);
+    // From the second micro-batch of a step and a rank on, each takes the same memory.
+    let accumulate = settings.accumulate.min(2 * ranks.size());
+    let settings = &Settings { accumulate, ..settings.clone() };
+    let mut learner = Learner::planned((ranks, part), task, config, settings, device);
     check_largest(&learner.parameters)?;
     // The numbers that are still on their way to the host while later steps are made take memory too.
     let mut in_flight = Vec::new();
@@ -83,8 +86,23 @@ pub fn needs<T: Task>(
     settings: &Settings,
     device: &Device,
 ) -> Result<Needs, Error> {
+    needs_of_one(1, false, task, config, settings, device)
+}
+
+/// The same for the first of so many ranks, which needs no less than any other; `shared_out` says whether it
+/// keeps only a part of the optimiser.
+pub(crate) fn needs_of_one<T: Task>(
+    size: usize,
+    shared_out: bool,
+    task: &T,
+    config: &T::Config,
+    settings: &Settings,
+    device: &Device,
+) -> Result<Needs, Error> {
     let plan = device.plan_for();
-    let learner = first_steps(task, config, settings, &plan)?;
+    let ranks = Foretold { size };
+    let place: (&dyn Ranks, Part) = (&ranks, part_of(&ranks, shared_out));
+    let learner = first_steps(place, task, config, settings, &plan)?;
     let parameters = learner.parameters.count() as u64;
     let mut memory = vec![("a step", plan.memory().peak)];
     let mut part = |name, work: &dyn Fn(&T::Model) -> Result<(), Error>| {
@@ -177,12 +195,13 @@ pub fn seconds_per_step<T: Task>(
     settings: &Settings,
     device: &Device,
 ) -> Result<f64, Error> {
-    seconds_per_step_on(&Alone, task, config, settings, device)
+    seconds_per_step_on((&Alone, false), task, config, settings, device)
 }
 
-/// The same on all of these ranks, of which this is the first.
+/// The same on all of these ranks, of which this is the first, with an optimiser that is shared out over them
+/// or not.
 pub(crate) fn seconds_per_step_on<T: Task>(
-    ranks: &dyn Ranks,
+    (ranks, shared_out): (&dyn Ranks, bool),
     task: &T,
     config: &T::Config,
     settings: &Settings,
@@ -190,8 +209,9 @@ pub(crate) fn seconds_per_step_on<T: Task>(
 ) -> Result<f64, Error> {
     const SECONDS: f64 = 8.0;
     const MOST: usize = 40;
-    let learner = Learner::new(task, config, settings, 0, device)?;
-    let mut learner = learner.lead(ranks, config, 0)?;
+    let part = part_of(ranks, shared_out);
+    let learner = Learner::keeping(part, task, config, settings, 0, device)?;
+    let mut learner = learner.lead(ranks, config, 0, None)?;
     let mut batches = task.batches(0, settings.batch)?;
     let mut times = Vec::new();
     let started = Instant::now();

@@ -24,6 +24,8 @@ pub(crate) enum Order {
     },
     /// To measure it as it is after so many steps.
     Measure(u64),
+    /// To bring the moments of an optimiser that is shared out, for a checkpoint.
+    BringMoments,
     /// To find out whether all still have the same weights.
     Compare,
     /// To end: all is done.
@@ -33,6 +35,10 @@ pub(crate) enum Order {
 /// A model, whose numbers follow.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Begin {
+    /// Whether each rank keeps only a part of the optimiser's moments.
+    pub shared_out: bool,
+    /// Whether such moments follow the other numbers; else they are zero.
+    pub moments_follow: bool,
     /// The sizes.
     pub config: Value,
     /// How it is trained.

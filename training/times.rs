@@ -1,6 +1,7 @@
 //! Where the time of several ranks goes while they train a model, and which of them keeps the others
 //! waiting.
 
+use crate::learner::StepTimes;
 use crate::ranks::Place;
 use crate::run::RankTimes;
 
@@ -21,8 +22,10 @@ pub(crate) struct Times<'a> {
     /// The tokens or images of a micro-batch.
     units: f64,
     steps: u64,
-    /// Of all steps: what they took, what the slowest rank of each computed, and what each rank did.
+    /// Of all steps: what they took, what their gradients took until all had the sum, what the slowest rank
+    /// of each computed, and what each rank did.
     seconds: f64,
+    together: f64,
     slowest: f64,
     computing: Vec<f64>,
     /// What each rank computed in each of the latest steps.
@@ -42,6 +45,7 @@ impl<'a> Times<'a> {
             units: units as f64,
             steps: 0,
             seconds: 0.0,
+            together: 0.0,
             slowest: 0.0,
             computing: vec![0.0; size],
             latest: Vec::new(),
@@ -49,11 +53,12 @@ impl<'a> Times<'a> {
         }
     }
 
-    /// Adds a step that took so many seconds, in which each rank computed for so many. Returns whether it is
-    /// time to look at them.
-    pub fn add(&mut self, computing: Vec<f64>, seconds: f64) -> bool {
+    /// Adds a step that took so many seconds. Returns whether it is time to look for a rank that is slow.
+    pub fn add(&mut self, step: StepTimes, seconds: f64) -> bool {
+        let StepTimes { computing, together } = step;
         self.steps += 1;
         self.seconds += seconds;
+        self.together += together;
         self.slowest += computing.iter().copied().fold(0.0, f64::max);
         self.computing.iter_mut().zip(&computing).for_each(|(all, one)| *all += one);
         if self.steps > FIRST {
@@ -99,7 +104,7 @@ impl<'a> Times<'a> {
                 units_per_second: units / computing,
                 computing: share(computing),
                 waiting: share(self.slowest - computing),
-                communicating: share(self.seconds - self.slowest),
+                communicating: share(self.together - self.slowest),
             }
         };
         let ranks = self.ranks.iter().filter(|_| self.steps > 0);
@@ -130,7 +135,8 @@ mod tests {
     fn said(times: &mut Times, steps: usize, computing: impl Fn(usize) -> Vec<f64>) -> Vec<String> {
         let mut said = Vec::new();
         for step in 0..steps {
-            if times.add(computing(step), 10.0) {
+            let step = StepTimes { computing: computing(step), together: 9.0 };
+            if times.add(step, 10.0) {
                 said.extend(times.slow());
             }
         }
@@ -168,15 +174,15 @@ mod tests {
         let ranks = ranks(2);
         let mut times = Times::new(&ranks, 3, 8);
         assert_eq!(times.all(), []);
-        times.add(vec![3.0, 1.0], 5.0);
-        times.add(vec![1.0, 2.0], 3.0);
+        times.add(StepTimes { computing: vec![3.0, 1.0], together: 3.5 }, 5.0);
+        times.add(StepTimes { computing: vec![1.0, 2.0], together: 2.5 }, 3.0);
         let expected = |host: &str, units_per_second, computing, waiting| RankTimes {
             host: host.into(),
             device: "x".into(),
             units_per_second,
             computing,
             waiting,
-            communicating: 0.375,
+            communicating: 0.125,
         };
         let first = expected("node0", 8.0, 0.5, 0.125);
         assert_eq!(times.all(), [first, expected("node1", 16.0 / 3.0, 0.375, 0.25)]);

@@ -10,7 +10,7 @@ use crate::forecast::{Forecast, Speed};
 use crate::learner::{Learner, handles};
 use crate::log::{InFlight, Log};
 use crate::observer::Observer;
-use crate::ranks::{Place, Ranks};
+use crate::ranks::{Place, Ranks, part_of};
 use crate::resumption::is_same;
 use crate::run::checkpoint::{self, Found};
 use crate::run::disk::replace_file;
@@ -44,6 +44,8 @@ pub struct Training<'a, T: Task> {
     pub device: &'a Device,
     /// Those that train it together. This is the first; the others [`follow`](crate::training::follow).
     pub ranks: &'a dyn Ranks,
+    /// Whether the optimiser is shared out over them.
+    pub shard_optimizer: bool,
     /// Where each of several computes; empty where it is [`Alone`](crate::ranks::Alone).
     pub places: &'a [Place],
     /// Where its files go, and where its checkpoints may be.
@@ -96,15 +98,18 @@ impl<T: Task> Training<'_, T> {
     pub fn run(&self, config: &T::Config, observer: &mut dyn Observer) -> Result<Outcome, Error> {
         let Training { task, settings, safety, folder, .. } = self;
         let (seed, device) = (self.seed, self.device);
-        let (learner, start) = match self.found(config, observer)? {
-            Some(Found { path, state, metrics }) => {
-                let learner =
-                    Learner::from_checkpoint(*task, config, settings, seed, device, &path)?;
-                (learner, (state.log, metrics))
+        let part = part_of(self.ranks, self.shard_optimizer);
+        let found = self.found(config, observer)?;
+        let path = found.as_ref().map(|found| found.path.clone());
+        let learner = match &path {
+            Some(path) => {
+                Learner::from_checkpoint(part, *task, config, settings, seed, device, path)?
             }
-            None => (Learner::new(*task, config, settings, seed, device)?, Default::default()),
+            None => Learner::keeping(part, *task, config, settings, seed, device)?,
         };
-        let mut learner = learner.lead(self.ranks, config, start.0.steps)?;
+        let start = found.map(|Found { state, metrics, .. }| (state.log, metrics));
+        let start = start.unwrap_or_default();
+        let mut learner = learner.lead(self.ranks, config, start.0.steps, path.as_deref())?;
         let names = learner.parameters.names().count();
         let mut log = Log::new(*task, settings, safety, folder, names, start, observer)?;
         if self.ranks.leads() {

@@ -113,8 +113,8 @@ pub fn chunks_as(
     tensors: Vec<(String, Tensor)>,
     metadata: &Metadata,
 ) -> impl Iterator<Item = Result<Vec<u8>>> + use<> {
-    let header = header(precision, &tensors, metadata);
-    let length = (header.len() as u64).to_le_bytes();
+    let shape = |(name, tensor): &(String, Tensor)| (name.clone(), tensor.shape());
+    let head = head_as(precision, tensors.iter().map(shape), metadata);
     let numbers = move |(_, tensor): (String, Tensor)| {
         let numbers = tensor.to_vec()?;
         match precision {
@@ -124,7 +124,26 @@ pub fn chunks_as(
             }
         }
     };
-    std::iter::once(Ok([&length[..], &header].concat())).chain(tensors.into_iter().map(numbers))
+    std::iter::once(Ok(head)).chain(tensors.into_iter().map(numbers))
+}
+
+/// The first of [`chunks`], for those who have the numbers of tensors only bit by bit, and write them after it
+/// in this order, as f32, little-endian.
+///
+/// ```
+/// use neutreno_engine::checkpoint::{Metadata, chunks, head};
+/// use neutreno_engine::{Device, Tensor};
+/// let x = Tensor::new(&[1.0, 2.0], [2], &Device::cpu());
+/// let head = head([("x".into(), x.shape())], &Metadata::new());
+/// assert_eq!(chunks(vec![("x".into(), x)], &Metadata::new()).next().unwrap()?, head);
+/// # Ok::<(), neutreno_engine::Error>(())
+/// ```
+///
+/// # Panics
+/// As [`save_tensors`].
+#[track_caller]
+pub fn head(tensors: impl IntoIterator<Item = (String, Shape)>, metadata: &Metadata) -> Vec<u8> {
+    head_as(None, tensors, metadata)
 }
 
 /// Loads all tensors of a file, in the order of their places in it.
@@ -378,10 +397,7 @@ impl Checkpoint {
     /// [`Error::Parameters`] with every tensor that is missing, not expected, or of another shape
     /// or type; [`Error::File`] if reading fails.
     pub fn load_into(mut self, tensors: &[(String, Tensor)]) -> Result<()> {
-        let problems = self.problems(tensors);
-        if !problems.is_empty() {
-            return Err(self.misfit(problems));
-        }
+        self.check(tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.shape())))?;
         let entries: BTreeMap<String, TensorInfo> = self.entries.iter().cloned().collect();
         let read = |(name, _): &(String, Tensor)| self.read(&entries[name]);
         let numbers = tensors.iter().map(read).collect::<Result<Vec<_>>>()?;
@@ -391,13 +407,21 @@ impl Checkpoint {
         Ok(())
     }
 
-    fn problems(&self, tensors: &[(String, Tensor)]) -> Vec<String> {
+    /// Finds out whether the file has exactly the tensors of these names, in these shapes, as F32, F16 or BF16.
+    ///
+    /// # Errors
+    /// [`Error::Parameters`] with every tensor that is missing, not expected, or of another shape or type.
+    pub fn check<'a>(&self, tensors: impl IntoIterator<Item = (&'a str, Shape)>) -> Result<()> {
+        let problems = self.problems(tensors);
+        if problems.is_empty() { Ok(()) } else { Err(self.misfit(problems)) }
+    }
+
+    fn problems<'a>(&self, tensors: impl IntoIterator<Item = (&'a str, Shape)>) -> Vec<String> {
         let entries = self.entries.iter().map(|entry| (entry.0.as_str(), entry));
         let mut found: BTreeMap<&str, &(String, TensorInfo)> = entries.collect();
         let mut problems = Vec::new();
-        for (name, tensor) in tensors {
-            let shape = tensor.shape();
-            let Some(entry) = found.remove(name.as_str()) else {
+        for (name, shape) in tensors {
+            let Some(entry) = found.remove(name) else {
                 problems.push(format!("{name} {shape} is missing"));
                 continue;
             };
@@ -461,23 +485,26 @@ fn unreadable((name, info): (&str, &TensorInfo)) -> Option<String> {
     }
 }
 
-/// The header, padded with spaces to a multiple of eight bytes.
+/// The header, padded with spaces to a multiple of eight bytes, and before it its length.
 #[track_caller]
-fn header(precision: Option<Half>, tensors: &[(String, Tensor)], metadata: &Metadata) -> Vec<u8> {
+fn head_as(
+    precision: Option<Half>,
+    tensors: impl IntoIterator<Item = (String, Shape)>,
+    metadata: &Metadata,
+) -> Vec<u8> {
     let (dtype, size) = precision.map_or(("F32", 4), |half| (half.name(), 2));
     let mut header = serde_json::Map::new();
     header.insert("__metadata__".into(), json!(metadata));
     let mut start = 0;
-    for (name, tensor) in tensors {
-        let end = start + size * tensor.elements();
-        let shape = &tensor.shape()[..];
-        let entry = json!({ "dtype": dtype, "shape": shape, "data_offsets": [start, end] });
+    for (name, shape) in tensors {
+        let end = start + size * shape.elements();
+        let entry = json!({ "dtype": dtype, "shape": &shape[..], "data_offsets": [start, end] });
         assert!(header.insert(name.clone(), entry).is_none(), "two tensors are named {name}");
         start = end;
     }
     let mut header = serde_json::Value::Object(header).to_string().into_bytes();
     header.resize(header.len().next_multiple_of(8), b' ');
-    header
+    [&(header.len() as u64).to_le_bytes()[..], &header].concat()
 }
 
 fn write(path: &Path, mut chunks: impl Iterator<Item = Result<Vec<u8>>>) -> Result<()> {

@@ -1,8 +1,9 @@
-//! What belongs to a computation and not to a thread: whether a graph is recorded, and a search for
-//! numbers that are not finite. A device's threads take it over with the work, so that none computes by
+//! What belongs to a computation and not to a thread: whether a graph is recorded, what is used where none
+//! is, and a search for numbers that are not finite. A device's threads take it over with the work, so that none computes by
 //! the rules of whoever used the thread before.
 
 use crate::Result;
+use std::any::Any;
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -41,17 +42,22 @@ pub(crate) struct Search {
     pub found: Result<Option<NotFinite>>,
 }
 
+/// Nodes of the graph, which only [`crate::autograd`] knows more of.
+pub(crate) type Nodes = Vec<Arc<dyn Any + Send + Sync>>;
+
 /// The state of a computation.
 #[derive(Clone, Debug)]
 pub(crate) struct Computation {
     /// Whether ops on tracked tensors are recorded.
     pub records: bool,
+    /// Where nothing is recorded: the nodes of the tracked tensors that ops use, if somebody collects them.
+    pub uses: Option<Arc<Mutex<Nodes>>>,
     pub search: Option<Arc<Mutex<Search>>>,
 }
 
 thread_local! {
     static CURRENT: RefCell<Computation> =
-        const { RefCell::new(Computation { records: true, search: None }) };
+        const { RefCell::new(Computation { records: true, uses: None, search: None }) };
 }
 
 impl Computation {
@@ -63,6 +69,11 @@ impl Computation {
     /// Whether ops on tracked tensors are recorded.
     pub fn records() -> bool {
         CURRENT.with_borrow(|current| current.records)
+    }
+
+    /// Where the nodes of the tensors go that are used without being recorded, if somebody collects them.
+    pub fn uses() -> Option<Arc<Mutex<Nodes>>> {
+        CURRENT.with_borrow(|current| current.uses.clone())
     }
 
     /// Runs `body` as a part of this computation; afterwards the thread goes on with its own.

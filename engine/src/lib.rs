@@ -27,6 +27,6 @@ pub use autograd::{Gradients, no_grad};
 pub use device::{Cost, Device, Kernel, Reading, gpu};
 pub use error::{Error, Result};
 pub use ids::Ids;
-pub use parameters::{Builder, Group, Initial, Parameters, Piece};
+pub use parameters::{Blocks, Builder, Group, Initial, Parameters, Part, Piece};
 pub use shape::Shape;
 pub use tensor::Tensor;

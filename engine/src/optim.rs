@@ -29,7 +29,7 @@ mod schedule;
 mod sgd;
 mod updates;
 
-pub use adamw::{AdamW, AdamWSettings};
+pub use adamw::{AdamW, AdamWSettings, Share};
 pub use average::Average;
 pub use clip::{Clip, clip, clip_values};
 pub use schedule::{Curve, Schedule};
@@ -114,15 +114,20 @@ pub trait Optimizer {
 /// Loads tensors into `state`, and returns after how many updates they were saved.
 fn load(path: &Path, state: &[(String, Tensor)]) -> Result<u64> {
     let checkpoint = Checkpoint::open(path)?;
+    let updates = updates_of(&checkpoint, path)?;
+    checkpoint.load_into(state)?;
+    Ok(updates)
+}
+
+/// After how many updates the state of an optimiser was saved.
+fn updates_of(checkpoint: &Checkpoint, path: &Path) -> Result<u64> {
     let steps = checkpoint.metadata().get("steps").and_then(|steps| steps.parse().ok());
-    let steps = steps.ok_or_else(|| Error::File {
+    steps.ok_or_else(|| Error::File {
         path: path.into(),
         reason: "it does not say after how many steps it was saved, as the state of an \
                  optimiser does"
             .into(),
-    })?;
-    checkpoint.load_into(state)?;
-    Ok(steps)
+    })
 }
 
 /// The factor to multiply gradients by, as the kernels take it: one number on the device.

@@ -5,13 +5,18 @@
 //! ([`Group`]) lie together. Each starts at a multiple of 64 elements, 256 bytes, where any
 //! GPU can bind it; the numbers between are zero and stay so.
 
+mod blocks;
 mod builder;
 mod group;
 mod layout;
+mod part;
+mod shares;
 mod sums;
 
+pub use blocks::Blocks;
 pub use builder::{Builder, Initial};
 pub use group::Group;
+pub use part::Part;
 
 use crate::autograd::Identity;
 pub(crate) use crate::device::ALIGNMENT;

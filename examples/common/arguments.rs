@@ -41,6 +41,21 @@ pub struct RankFlags {
     #[cfg(feature = "mpi")]
     #[arg(long, value_name = "RANKS", value_parser = positive, help_heading = "Machine")]
     pub expect_ranks: Option<usize>,
+    /// Let each of several processes keep only its part of the optimiser's moments: the same bits with less
+    /// memory in each, and more sent between them
+    #[cfg(feature = "mpi")]
+    #[arg(long, help_heading = "Machine")]
+    shard_optimizer: bool,
+}
+
+impl RankFlags {
+    /// Whether each process keeps only its part of the optimiser's moments.
+    pub fn shards_optimizer(&self) -> bool {
+        #[cfg(feature = "mpi")]
+        return self.shard_optimizer;
+        #[cfg(not(feature = "mpi"))]
+        return false;
+    }
 }
 
 /// What to start from.

@@ -141,6 +141,7 @@ pub fn train(
         minutes,
         device,
         ranks,
+        shard_optimizer: common.ranks.shards_optimizer(),
         open: &|| common.machine.open(),
         parent,
         name,

@@ -178,7 +178,7 @@ pub fn to_keep(arguments: Vec<OsString>) -> Vec<OsString> {
     while let Some(argument) = arguments.next() {
         let (flag, joined) = split(&argument);
         match flag.as_str() {
-            "--json" | "--quiet" | "-q" => {}
+            "--json" | "--quiet" | "-q" | "--shard-optimizer" => {}
             flag @ ("--data" | "--from") => {
                 let path = joined.or_else(|| arguments.next()).unwrap_or_default();
                 if path == "-" {

@@ -145,6 +145,7 @@ impl Grid<'_> {
             minutes: None,
             device: self.device.clone(),
             ranks: self.ranks,
+            shard_optimizer: self.arguments.ranks.shards_optimizer(),
             open: &|| Ok(self.device.clone()),
             parent,
             name: Some(name.into()),

@@ -10,6 +10,7 @@ pub mod programs;
 pub mod reference;
 pub mod training;
 pub mod trials;
+pub mod unsteady;
 
 use neutreno::engine::Device;
 use neutreno::engine::gpu::Class;

@@ -1,16 +1,26 @@
 //! A learner that is one of several, each on a rank of its own: it has what the first one has, and makes the
 //! gradients of a step together with them.
 
-use super::{Learner, handles};
+use super::{Learner, StepTimes, handles};
+use crate::engine::checkpoint::Checkpoint;
 use crate::engine::optim::{Average, Optimizer};
-use crate::engine::{Device, Tensor};
+use crate::engine::{Blocks, Device, Reading, Tensor};
 use crate::error::Error;
 use crate::order::{Begin, Order, give};
-use crate::ranks::sum::Sum;
+use crate::ranks::exchange::{Exchange, Rows};
 use crate::ranks::{self, Ranks};
+use crate::run::checkpoint::OPTIMIZER;
 use crate::task::Task;
 use serde_json::json;
-use std::time::Instant;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How many numbers of a gradient are exchanged at once; less would cost more calls, and with more the first
+/// of them would begin later.
+const NUMBERS_OF_A_BLOCK: usize = 1 << 20;
+
+/// And to each rank at least so many.
+const FEWEST_OF_A_PART: usize = 1 << 14;
 
 impl<'a, T: Task> Learner<'a, T> {
     /// The model that the first rank has.
@@ -27,7 +37,9 @@ impl<'a, T: Task> Learner<'a, T> {
             |why: String| ranks::Error::Connection(format!("a model cannot be read: {why}"));
         let config: T::Config = serde_json::from_value(begin.config.clone())
             .map_err(|error| unreadable(error.to_string()))?;
-        let mut learner = Learner::to_read(task, &config, &begin.settings, begin.seed, device);
+        let part = ranks::part_of(ranks, begin.shared_out);
+        let mut learner =
+            Learner::to_read(part, task, &config, &begin.settings, begin.seed, device);
         learner.ranks = ranks;
         for tensor in learner.state() {
             let numbers = ranks::numbers_of(&ranks.broadcast(Vec::new())?);
@@ -37,6 +49,9 @@ impl<'a, T: Task> Learner<'a, T> {
             }
             tensor.overwrite(&numbers);
         }
+        if begin.moments_follow {
+            learner.deal_moments(None)?;
+        }
         learner.optimizer.set_updates(begin.updates);
         if let (Some(average), Some(averaged)) = (&mut learner.average, begin.averaged) {
             average.set_updates(averaged);
@@ -45,21 +60,27 @@ impl<'a, T: Task> Learner<'a, T> {
     }
 
     /// Lets the other ranks, if there are any, have the same model after so many steps, and make each step
-    /// together with this one.
+    /// together with this one. `checkpoint` is what it goes on from.
     ///
     /// # Errors
-    /// If the device has failed, or another rank has ended.
+    /// If the device has failed, the checkpoint cannot be read, or another rank has ended.
     pub(crate) fn lead(
         mut self,
         ranks: &'a dyn Ranks,
         config: &T::Config,
         steps: u64,
+        checkpoint: Option<&Path>,
     ) -> Result<Learner<'a, T>, Error> {
         self.ranks = ranks;
         if !ranks.leads() {
             return Ok(self);
         }
+        let shared_out = self.is_shared_out();
+        // Without a checkpoint they are zero.
+        let moments = checkpoint.filter(|_| shared_out).map(|path| path.join(OPTIMIZER));
         let begin = Begin {
+            shared_out,
+            moments_follow: moments.is_some(),
             config: json!(config),
             settings: self.settings.clone(),
             seed: self.seed,
@@ -70,6 +91,9 @@ impl<'a, T: Task> Learner<'a, T> {
         give(ranks, &Order::Begin(Box::new(begin)))?;
         for tensor in self.state() {
             ranks.broadcast(ranks::bytes_of(&tensor.to_vec()?))?;
+        }
+        if let Some(path) = moments {
+            self.deal_moments(Some(Checkpoint::open(&path)?))?;
         }
         Ok(self)
     }
@@ -100,52 +124,41 @@ impl<'a, T: Task> Learner<'a, T> {
         }
     }
 
-    /// All numbers that go from step to step.
+    /// All numbers that go from step to step, but for moments that are shared out.
     fn state(&self) -> impl Iterator<Item = Tensor> {
         let average = self.average.iter().flat_map(|average| average.state(&self.parameters));
-        let moments = self.optimizer.state(&self.parameters);
+        let moments = match self.is_shared_out() {
+            true => Vec::new(),
+            false => self.optimizer.state(&self.parameters),
+        };
         let all = handles(&self.parameters).into_iter().chain(moments).chain(average);
         all.map(|(_, tensor)| tensor)
     }
 
     /// The same where micro-batches are shared out: of R ranks, rank k computes those with the numbers k,
-    /// R + k, 2 R + k, ... Beside the loss: for how many seconds each rank computed, in the order of ranks.
+    /// R + k, 2 R + k, ... What is whole of a gradient is exchanged while the rest of it is made. Beside the
+    /// loss: how long that took.
     pub(super) fn add_up_over_ranks(
         &mut self,
         step: u64,
         batches: &mut impl FnMut(u64) -> Result<T::Batch, Error>,
-    ) -> Result<(Tensor, Vec<f64>), Error> {
+    ) -> Result<(Tensor, StepTimes), Error> {
         let (accumulate, ranks) = (self.settings.accumulate, self.ranks);
         let device = self.parameters.device().clone();
-        let pieces = self.parameters.pieces(&self.gradients);
-        let numbers = pieces.iter().map(|piece| piece.gradients.elements()).sum();
-        let mut sum = Sum::new(ranks, &device, numbers);
-        let (mut losses, mut computing) = (Vec::new(), 0.0);
-        for first in (0..accumulate).step_by(ranks.size()) {
-            let micro_batch = (first + ranks.rank()) as u64;
-            let members = ranks.size().min(accumulate - first);
-            if ranks.rank() >= members {
-                losses.push(0.0);
-                sum.add(Vec::new(), members)?;
-                continue;
+        let started = Instant::now();
+        let blocks =
+            self.parameters.blocks(NUMBERS_OF_A_BLOCK.max(ranks.size() * FEWEST_OF_A_PART));
+        let lengths = blocks.lengths();
+        let rows = Rows { ranks, device: &device, lengths: &lengths, count: accumulate };
+        let mine = rows.sum(|exchange| {
+            let mine = self.bring_gradients(step, batches, &blocks, &exchange)?;
+            for (block, numbers) in exchange.sum().enumerate() {
+                self.parameters.overwrite_block(&mut self.gradients, &blocks, block, &numbers);
             }
-            let started = Instant::now();
-            let batch = batches(step * accumulate as u64 + micro_batch)?;
-            let loss = self.loss(step, micro_batch, &batch);
-            self.gradients.clear();
-            loss.backward_into(&mut self.gradients)?;
-            losses.push(loss.to_scalar()?);
-            if step == 0 && first == 0 {
-                self.check_gradients()?;
-            }
-            let gradients = self.parameters.read_gradients(&self.gradients)?;
-            computing += started.elapsed().as_secs_f32();
-            sum.add(gradients, members)?;
-        }
-        let whole = sum.gather::<Error>()?;
-        self.parameters.overwrite_gradients(&mut self.gradients, &whole);
+            Ok::<_, Error>(mine)
+        })?;
+        let together = started.elapsed().as_secs_f64();
         // Each brings its losses, and for how long it computed.
-        let mine = [losses, vec![computing]].concat();
         let mut all = vec![0.0; mine.len() * ranks.size()];
         ranks.all_gather(&mine, &mut all)?;
         let of_ranks: Vec<&[f32]> = all.chunks(mine.len()).collect();
@@ -155,7 +168,51 @@ impl<'a, T: Task> Learner<'a, T> {
         };
         let total = (0..accumulate).map(loss).reduce(|total, loss| total.add(&loss));
         let computing = of_ranks.iter().map(|mine| f64::from(mine[mine.len() - 1])).collect();
-        Ok((total.expect("a step has at least one micro-batch"), computing))
+        let times = StepTimes { computing, together };
+        Ok((total.expect("a step has at least one micro-batch"), times))
+    }
+
+    /// Makes the gradients of this rank's micro-batches and brings them to the exchange. Returns the loss of
+    /// each round, 0 where this rank has none, and then for how many seconds it computed.
+    fn bring_gradients(
+        &mut self,
+        step: u64,
+        batches: &mut impl FnMut(u64) -> Result<T::Batch, Error>,
+        blocks: &Blocks,
+        exchange: &Exchange,
+    ) -> Result<Vec<f32>, Error> {
+        let (accumulate, size) = (self.settings.accumulate, self.ranks.size());
+        let (started, mut waited) = (Instant::now(), Duration::ZERO);
+        let mut losses = Vec::new();
+        for number in (self.ranks.rank()..accumulate.next_multiple_of(size)).step_by(size) {
+            if number >= accumulate {
+                losses.push(None);
+                continue;
+            }
+            let number = number as u64;
+            let batch = batches(step * accumulate as u64 + number)?;
+            let loss = self.loss(step, number, &batch);
+            losses.push(Some(loss.read()));
+            self.gradients.clear();
+            let bring = |block| {
+                let began = Instant::now();
+                exchange.bring(block);
+                waited += began.elapsed();
+            };
+            self.parameters.backward_by_blocks(&loss, &mut self.gradients, blocks, bring)?;
+            if step == 0 && losses.len() == 1 {
+                self.check_gradients()?;
+            }
+        }
+        // A GPU may have all of it still to do.
+        self.parameters.device().synchronize()?;
+        let computing = started.elapsed().saturating_sub(waited).as_secs_f32();
+        if losses.last().is_some_and(Option::is_none) {
+            exchange.bring_none();
+        }
+        let wait = |loss: Option<Reading>| loss.map_or(Ok(0.0), |loss| Ok(loss.wait()?[0]));
+        let losses = losses.into_iter().map(wait).collect::<Result<Vec<f32>, Error>>()?;
+        Ok([losses, vec![computing]].concat())
     }
 
     /// The numbers of the micro-batches that this rank computes from a step on, in the whole run.

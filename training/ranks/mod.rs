@@ -6,18 +6,22 @@
 //! processes that `mpirun` has started.
 //!
 //! Sums over ranks are made in the order of micro-batches (`sum.rs`), so that their bits do not depend on
-//! how many ranks there are.
+//! how many ranks there are, and on a thread of their own (`exchange.rs`), while others are still computed.
 
 pub(crate) mod alike;
+pub(crate) mod exchange;
+pub(crate) mod foretold;
 #[cfg(feature = "mpi")]
 mod mpi;
-pub(crate) mod sum;
+mod sum;
 mod threads;
 
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
 use serde::{Deserialize, Serialize};
 pub use threads::Threads;
+
+use crate::engine::Part;
 
 /// What goes wrong between ranks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,7 +65,8 @@ pub struct Place {
 }
 
 /// The processes that train together, seen from one of them. All of them must call the same functions in
-/// the same order, each with as many numbers as the others; each call waits for the others.
+/// the same order, each with as many numbers as the others; each call waits for the others. It can come from any
+/// thread, and comes from one at a time.
 pub trait Ranks: Sync {
     /// Which of them this is, from 0. The first one leads: it alone writes the run and shows it.
     fn rank(&self) -> usize;
@@ -102,6 +107,10 @@ pub trait Ranks: Sync {
     /// If another rank has ended.
     fn gather(&self, mine: &[u8]) -> Result<Vec<Vec<u8>>, Error>;
 
+    /// Says whether this rank computes while one of its threads waits in a call. Waiting then leaves it the
+    /// cores as far as it can.
+    fn compute_meanwhile(&self, _computes: bool) {}
+
     /// Ends all ranks at once, wherever they are. Processes end with this status.
     fn abort(&self, status: u8);
 
@@ -121,6 +130,14 @@ pub trait Ranks: Sync {
     /// What messages call this rank.
     fn name(&self) -> String {
         format!("rank {} on {}", self.rank(), self.host())
+    }
+}
+
+/// The part of the optimiser that a rank keeps.
+pub(crate) fn part_of(ranks: &dyn Ranks, shared_out: bool) -> Part {
+    match shared_out {
+        true => Part { index: ranks.rank(), of: ranks.size() },
+        false => Part::WHOLE,
     }
 }
 

@@ -7,8 +7,12 @@ use super::{Error, Local, Ranks};
 use mpi::Threading;
 use mpi::datatype::PartitionMut;
 use mpi::environment::{Universe, processor_name};
-use mpi::request::scope;
+use mpi::request::{Request, Scope, scope};
+use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator, CommunicatorCollectives, Root};
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// The bytes that are sent at once: MPI counts in 31 bits.
@@ -18,7 +22,27 @@ const MOST: usize = 1 << 30;
 /// there, others can be talked to; all of them must let go of it together.
 pub struct Mpi {
     universe: Universe,
+    rank: usize,
+    size: usize,
     local: Local,
+    /// Held by the thread that calls MPI, which allows one at a time.
+    turn: Mutex<()>,
+    /// Whether other threads of this process compute while one waits.
+    computes: AtomicBool,
+}
+
+/// All processes, as long as this thread has its turn.
+struct World<'a> {
+    all: SimpleCommunicator,
+    _turn: MutexGuard<'a, ()>,
+}
+
+impl Deref for World<'_> {
+    type Target = SimpleCommunicator;
+
+    fn deref(&self) -> &SimpleCommunicator {
+        &self.all
+    }
 }
 
 impl Mpi {
@@ -37,40 +61,63 @@ impl Mpi {
             )));
         }
         let world = universe.world();
+        let (rank, size) = (world.rank() as usize, world.size() as usize);
         let here = world.split_shared(world.rank());
         let local = Local { rank: here.rank() as usize, size: here.size() as usize };
-        Ok(Mpi { universe, local })
+        let (turn, computes) = (Mutex::new(()), AtomicBool::new(false));
+        Ok(Mpi { universe, rank, size, local, turn, computes })
+    }
+
+    fn world(&self) -> World<'_> {
+        // Nothing is left half done where a thread panics.
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        World { all: self.universe.world(), _turn: turn }
     }
 
     /// Sends or receives what the first rank has. Those that wait sleep between two looks, so that what
     /// the first one does alone has the cores: sampling, writing files.
     fn wait_for(&self, number: &mut u64) {
         const SPINS: u32 = 1_000;
-        let world = self.universe.world();
+        let world = self.world();
         scope(|scope| {
-            let mut request = world.process_at_rank(0).immediate_broadcast_into(scope, number);
-            let mut looks = 0;
-            while let Err(not_yet) = request.test() {
-                request = not_yet;
-                looks += 1;
-                if looks > SPINS {
-                    std::thread::sleep(Duration::from_micros(200));
-                }
-            }
+            let request = world.process_at_rank(0).immediate_broadcast_into(scope, number);
+            wait(request, |looks| (looks > SPINS).then_some(Duration::from_micros(200)));
         });
+    }
+
+    /// How long to sleep between two looks for what all ranks exchange: no time where there is nothing else
+    /// to do.
+    fn pause(&self) -> Option<Duration> {
+        self.computes.load(Ordering::Relaxed).then_some(Duration::from_micros(50))
+    }
+}
+
+/// Waits for what was begun. Between two looks at it, of which it is told the number, `pause` may have it sleep.
+fn wait<'a, D: ?Sized, S: Scope<'a>>(
+    mut request: Request<'a, D, S>,
+    pause: impl Fn(u32) -> Option<Duration>,
+) {
+    let mut looks = 0_u32;
+    while let Err(not_yet) = request.test() {
+        request = not_yet;
+        looks = looks.saturating_add(1);
+        if let Some(time) = pause(looks) {
+            std::thread::sleep(time);
+        }
     }
 }
 
 impl Ranks for Mpi {
     fn rank(&self) -> usize {
-        self.universe.world().rank() as usize
+        self.rank
     }
 
     fn size(&self) -> usize {
-        self.universe.world().size() as usize
+        self.size
     }
 
     fn host(&self) -> String {
+        let _world = self.world();
         processor_name().unwrap_or_else(|_| "a machine without a name".into())
     }
 
@@ -79,12 +126,16 @@ impl Ranks for Mpi {
     }
 
     fn all_to_all(&self, mine: &[f32], theirs: &mut [f32]) -> Result<(), Error> {
-        self.universe.world().all_to_all_into(mine, theirs);
+        let world = self.world();
+        scope(|scope| {
+            wait(world.immediate_all_to_all_into(scope, mine, theirs), |_| self.pause());
+        });
         Ok(())
     }
 
     fn all_gather(&self, mine: &[f32], all: &mut [f32]) -> Result<(), Error> {
-        self.universe.world().all_gather_into(mine, all);
+        let world = self.world();
+        scope(|scope| wait(world.immediate_all_gather_into(scope, mine, all), |_| self.pause()));
         Ok(())
     }
 
@@ -92,7 +143,7 @@ impl Ranks for Mpi {
         let mut length = bytes.len() as u64;
         self.wait_for(&mut length);
         bytes.resize(length as usize, 0);
-        let world = self.universe.world();
+        let world = self.world();
         bytes.chunks_mut(MOST).for_each(|piece| world.process_at_rank(0).broadcast_into(piece));
         Ok(bytes)
     }
@@ -101,8 +152,8 @@ impl Ranks for Mpi {
         // The address of an empty row may be one that means something else to MPI, so each is longer by a
         // byte.
         let mine = &[mine, &[0]].concat()[..];
-        let world = self.universe.world();
         let mut lengths = vec![0; self.size()];
+        let world = self.world();
         world.all_gather_into(&(mine.len() as u64), &mut lengths[..]);
         let whole: u64 = lengths.iter().sum();
         if whole > MOST as u64 {
@@ -120,6 +171,11 @@ impl Ranks for Mpi {
         Ok(starts.iter().zip(&counts).map(part).collect())
     }
 
+    fn compute_meanwhile(&self, computes: bool) {
+        self.computes.store(computes, Ordering::Relaxed);
+    }
+
+    /// Waits for no other thread: that one may wait for a rank that will not come.
     fn abort(&self, status: u8) {
         self.universe.world().abort(status.into());
     }

@@ -119,7 +119,8 @@ pub struct RankTimes {
     /// The part in which it waited for the slowest of its step to have made theirs.
     #[serde(deserialize_with = "null_is_nan")]
     pub waiting: f64,
-    /// The rest, the same for all: communication, and what each does with the sum of the gradients.
+    /// The part in which gradients were still brought together after the slowest had made its own, the same
+    /// for all. What is left of the time is what each does with their sum.
     #[serde(deserialize_with = "null_is_nan")]
     pub communicating: f64,
 }

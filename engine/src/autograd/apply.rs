@@ -4,12 +4,12 @@ use super::context::GradientContext;
 use super::node::{Node, Step};
 use super::op::{Op, Saves};
 use super::record::{Record, Saved};
-use crate::computation::Computation;
+use crate::computation::{Computation, Nodes};
 use crate::device::Origin;
 use crate::finite::look;
 use crate::tensor::{check, launch_from};
 use crate::{Result, Shape, Tensor};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 impl Tensor {
     /// The same numbers as a new variable to differentiate with respect to: a leaf of the graph.
@@ -36,6 +36,28 @@ pub fn no_grad<R>(body: impl FnOnce() -> R) -> R {
 /// Whether an op on these tensors is going to be recorded.
 pub fn is_recording(inputs: &[&Tensor]) -> bool {
     Computation::records() && inputs.iter().any(|input| input.is_tracked())
+}
+
+/// Runs `body` without recording a graph. Also returns the nodes that going back through it would come to
+/// if it were recorded: those of the tracked tensors that its ops use.
+pub(super) fn no_grad_with_uses<R>(body: impl FnOnce() -> R) -> (R, Vec<Arc<Node>>) {
+    let uses = Arc::new(Mutex::new(Nodes::new()));
+    let noting = Computation { records: false, uses: Some(uses.clone()), ..Computation::current() };
+    let result = noting.run(body);
+    let used = std::mem::take(&mut *uses.lock().expect("no code panics with it"));
+    let mut used: Vec<Arc<Node>> = used.into_iter().map(Node::of_any).collect();
+    used.sort_unstable_by_key(|node| node.id);
+    used.dedup_by_key(|node| node.id);
+    (result, used)
+}
+
+/// Notes that these tensors are used where nothing is recorded, if somebody collects what is.
+pub(super) fn note_uses(inputs: &[&Tensor]) {
+    if let Some(uses) = Computation::uses() {
+        let nodes = inputs.iter().filter_map(|input| input.variable.as_ref());
+        let nodes = nodes.map(|variable| variable.node.clone());
+        uses.lock().expect("no code panics with it").extend(nodes);
+    }
 }
 
 /// Runs an op and, if an input is tracked, records it: how an op of one's own is used.
@@ -91,6 +113,8 @@ pub(crate) fn apply_from(origin: Origin, op: Box<dyn Op>, inputs: &[&Tensor]) ->
         for (output, tensor) in outputs.iter_mut().take(results).enumerate() {
             tensor.variable = Some(node.output(output));
         }
+    } else {
+        note_uses(inputs);
     }
     outputs.truncate(results);
     outputs

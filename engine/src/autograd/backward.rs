@@ -3,7 +3,9 @@
 use super::context::GradientContext;
 use super::gradients::{Gradients, Sums};
 use super::node::{Kind, Node, WayBack};
+use super::whole::Whole;
 use crate::device::Origin;
+use crate::tensor::Variable;
 use crate::{Error, Result, Tensor};
 use std::collections::BinaryHeap;
 use std::sync::Arc;
@@ -26,16 +28,80 @@ impl Tensor {
     /// # Errors
     /// As [`Tensor::backward`].
     pub fn backward_into(&self, gradients: &mut Gradients) -> Result<()> {
+        self.go_back(self.start()?, gradients, None)
+    }
+
+    /// The same as [`Tensor::backward_into`]. On the way it calls `hook` once for each of `leaves`, as soon as
+    /// its gradient is whole, with the leaf's place among them and the gradient; `None` if none has reached it.
+    /// So what is done with gradients can begin while others are still being made, such as sending them to
+    /// another machine.
+    ///
+    /// A gradient is whole when nothing that is still to be visited adds to it: after the first op that used
+    /// the leaf. One that the graph does not use is whole at once.
+    ///
+    /// ```
+    /// use neutreno_engine::{Device, Gradients, Tensor};
+    /// let device = Device::cpu();
+    /// let [first, second] = [3.0, 4.0].map(|x| Tensor::new(&[x], [1], &device).tracked());
+    /// let loss = first.exp().log().multiply(&second).sum_all();
+    /// let (mut gradients, mut told) = (Gradients::default(), Vec::new());
+    /// loss.backward_with_hook(&mut gradients, &[&first, &second], |leaf, gradient| {
+    ///     told.push((leaf, gradient.expect("both are used").to_scalar().unwrap()));
+    /// })?;
+    /// assert_eq!(told, [(1, 3.0), (0, 4.0)]);
+    /// # Ok::<(), neutreno_engine::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Tensor::backward`]; also if a part that is run again ([`recompute`](crate::autograd::recompute))
+    /// uses one of the leaves only the second time.
+    ///
+    /// # Panics
+    /// If one of `leaves` is not [tracked](Tensor::tracked) or a result of an op.
+    #[track_caller]
+    pub fn backward_with_hook(
+        &self,
+        gradients: &mut Gradients,
+        leaves: &[&Tensor],
+        mut hook: impl FnMut(usize, Option<Tensor>),
+    ) -> Result<()> {
+        for (number, leaf) in leaves.iter().enumerate() {
+            let is_leaf = leaf.variable.as_ref().is_some_and(|v| Node::of(v).kind == Kind::Leaf);
+            assert!(is_leaf, "number {number} of the leaves, {}, is none", leaf.shape());
+        }
+        let variable = self.start()?;
+        let whole = Whole::new(Node::of(variable), leaves, &mut hook);
+        let done = self.go_back(variable, gradients, Some(whole));
+        match gradients.sums.end_of_whole() {
+            true => fail("a part that was run again used a leaf that it did not use before"),
+            false => done,
+        }
+    }
+
+    /// Where going back starts, if it can.
+    fn start(&self) -> Result<&Variable> {
         let Some(variable) = &self.variable else {
             return fail("this tensor does not depend on any tracked tensor");
         };
         if self.elements() != 1 {
             return fail("it starts from one number, such as a mean; this tensor has several");
         }
+        Ok(variable)
+    }
+
+    fn go_back(
+        &self,
+        start: &Variable,
+        gradients: &mut Gradients,
+        mut whole: Option<Whole>,
+    ) -> Result<()> {
         let one = Tensor::full(1.0, self.shape(), self.device());
-        gradients.sums.add(variable, one);
-        let outside = visit(vec![Node::of(variable)], &mut gradients.sums, 0)?;
+        gradients.sums.add(start, one);
+        let outside = visit(vec![Node::of(start)], &mut gradients.sums, 0, whole.as_mut())?;
         debug_assert!(outside.is_empty(), "every node's number is at least 0");
+        if let Some(whole) = whole {
+            whole.tell_rest(&mut gradients.sums);
+        }
         Ok(())
     }
 }
@@ -46,16 +112,19 @@ impl Gradients {
     /// There are no second derivatives: a `backward` that comes to this tensor is an error. To use it as
     /// a constant in what is differentiated, [`detach`](Tensor::detach) it.
     pub fn get(&self, leaf: &Tensor) -> Option<Tensor> {
-        let mut gradient = self.constant(leaf)?;
-        gradient.variable = Some(Node::gradient().output(0));
-        Some(gradient)
+        self.constant(leaf).map(Node::no_way_back)
     }
 }
 
 /// Visits the nodes that `roots` depend on, whose own gradients are among the sums, but for those made
 /// before node number `first`. Of these it returns which were reached: their gradients are among the
-/// sums, and perhaps not whole.
-pub(super) fn visit(roots: Vec<Arc<Node>>, sums: &mut Sums, first: u64) -> Result<Vec<Arc<Node>>> {
+/// sums, and perhaps not whole. On the way `whole` tells of leaves, if any are watched.
+pub(super) fn visit(
+    roots: Vec<Arc<Node>>,
+    sums: &mut Sums,
+    first: u64,
+    mut whole: Option<&mut Whole>,
+) -> Result<Vec<Arc<Node>>> {
     let mut outside = Vec::new();
     let mut waiting: BinaryHeap<ById> = roots.into_iter().map(ById).collect();
     let mut visited = u64::MAX;
@@ -64,6 +133,9 @@ pub(super) fn visit(roots: Vec<Arc<Node>>, sums: &mut Sums, first: u64) -> Resul
             continue;
         }
         visited = node.id;
+        if let Some(whole) = &mut whole {
+            whole.tell_before(node.id, sums);
+        }
         if node.id < first {
             outside.push(node);
             continue;

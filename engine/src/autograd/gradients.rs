@@ -3,7 +3,7 @@
 use crate::Tensor;
 use crate::device::Copy;
 use crate::tensor::{Variable, launch, launch_into};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Tells parameters from others of the same names and shapes: what was made for one model must not
@@ -29,8 +29,7 @@ pub struct Gradients {
 impl Gradients {
     /// The gradient of a leaf, of the leaf's shape, as a constant; `None` if none reached it.
     pub(crate) fn constant(&self, leaf: &Tensor) -> Option<Tensor> {
-        let sum = self.sums.of.get(&leaf.variable.as_ref()?.slot)?;
-        sum.written.then(|| sum.tensor.reshape(leaf.shape()))
+        self.sums.of_leaf(leaf)
     }
 
     /// Gradients for two sets of parameters, such as those of two models, that one backward pass fills.
@@ -108,6 +107,10 @@ pub(super) struct Sums {
     of: HashMap<Slot, Sum>,
     /// Who looks at each sum that is complete, if someone does.
     watch: Option<Watch>,
+    /// Those of leaves that were said to be whole.
+    whole: HashSet<Slot>,
+    /// Whether one of these was added to.
+    added_late: bool,
 }
 
 /// What looks at complete sums.
@@ -137,6 +140,29 @@ impl Sums {
             watch(slot, &tensor);
         }
         Some(tensor)
+    }
+
+    /// The gradient of a leaf so far, of the leaf's shape, as a constant; `None` if none reached it.
+    pub fn of_leaf(&self, leaf: &Tensor) -> Option<Tensor> {
+        let sum = self.of.get(&leaf.variable.as_ref()?.slot)?;
+        sum.written.then(|| sum.tensor.reshape(leaf.shape()))
+    }
+
+    /// Notes that nothing will be added to the gradient of a leaf.
+    pub fn note_whole(&mut self, slot: Slot) {
+        self.whole.insert(slot);
+    }
+
+    /// Forgets which gradients are whole; returns whether one of them was added to.
+    pub fn end_of_whole(&mut self) -> bool {
+        self.whole.clear();
+        std::mem::take(&mut self.added_late)
+    }
+
+    fn note_part(&mut self, slot: Slot) {
+        if !self.whole.is_empty() {
+            self.added_late |= self.whole.contains(&slot);
+        }
     }
 
     /// Has `watch` look at each sum that is complete from here on, but for those of leaves; or nobody.
@@ -176,6 +202,7 @@ impl Sums {
         if self.made_in_parts(variable, &tensor) {
             return;
         }
+        self.note_part(variable.slot);
         match self.of.get_mut(&variable.slot) {
             Some(sum) if sum.tensor.shares_memory(&tensor) => sum.written = true,
             _ => self.add(variable, tensor),
@@ -190,6 +217,7 @@ impl Sums {
             return false;
         }
         for slot in &**slots {
+            self.note_part(*slot);
             self.of.get_mut(slot).expect("all were there").written = true;
         }
         true
@@ -198,6 +226,7 @@ impl Sums {
     /// Adds a part, without a copy if possible.
     pub fn add(&mut self, variable: &Variable, tensor: Tensor) {
         let slot = variable.slot;
+        self.note_part(slot);
         let Some(sum) = self.of.get_mut(&slot) else {
             self.of.insert(slot, Sum { tensor, written: true, fixed: false });
             return;

@@ -1,9 +1,9 @@
 //! Tensors that follow each other in memory, as one: so that one op serves what several would.
 
+use super::apply::{is_recording, note_uses};
 use super::context::GradientContext;
 use super::node::{Node, Step};
 use super::record::{Record, Saved};
-use crate::autograd::is_recording;
 use crate::tensor::Variable;
 use crate::{Result, Shape, Tensor};
 use std::sync::Arc;
@@ -30,6 +30,8 @@ impl Tensor {
             let is_leaf = parts.iter().flat_map(|part| &part.variable).all(|part| part.is_leaf);
             let variable = Node::of_step(Box::new(Joined { shapes }), record).output(0);
             whole.variable = Some(Variable { parts: Some(slots), is_leaf, ..variable });
+        } else {
+            note_uses(parts);
         }
         Some(whole)
     }

@@ -19,6 +19,7 @@ mod node;
 mod op;
 mod recompute;
 mod record;
+mod whole;
 
 pub use apply::{apply, apply_boxed, is_recording, no_grad};
 pub(crate) use apply::{apply_built_in, apply_from};

@@ -2,8 +2,9 @@
 
 use super::context::GradientContext;
 use super::record::{Record, Saved};
-use crate::Result;
 use crate::tensor::Variable;
+use crate::{Result, Tensor};
+use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -39,6 +40,11 @@ pub(super) trait Step: Send + Sync {
     /// The name that messages show.
     fn name(&self) -> &'static str;
 
+    /// The nodes beside its inputs that it may leave gradients for.
+    fn uses(&self) -> &[Arc<Node>] {
+        &[]
+    }
+
     /// How many of `outputs` have gradients.
     fn results(&self, outputs: usize) -> usize;
 
@@ -52,8 +58,10 @@ impl Node {
         Node::new(Kind::Leaf, None)
     }
 
-    pub fn gradient() -> Arc<Node> {
-        Node::new(Kind::Gradient, None)
+    /// The gradient that came out of a backward, as what no other goes back through.
+    pub fn no_way_back(mut gradient: Tensor) -> Tensor {
+        gradient.variable = Some(Node::new(Kind::Gradient, None).output(0));
+        gradient
     }
 
     pub fn of_step(step: Box<dyn Step>, record: Record) -> Arc<Node> {
@@ -68,7 +76,21 @@ impl Node {
 
     /// The node of a tensor that is a result of one.
     pub fn of(variable: &Variable) -> Arc<Node> {
-        variable.node.clone().downcast().expect("only this module makes nodes")
+        Node::of_any(variable.node.clone())
+    }
+
+    /// The node that this is.
+    pub fn of_any(node: Arc<dyn Any + Send + Sync>) -> Arc<Node> {
+        node.downcast().expect("only this module makes nodes")
+    }
+
+    /// The nodes that gradients go to from here; none for what is no op, and once it was taken.
+    pub fn uses(&self) -> Vec<Arc<Node>> {
+        let uses = |way: &WayBack| {
+            let inputs = way.record.inputs.iter().flatten().map(Node::of);
+            inputs.chain(way.step.uses().iter().cloned()).collect()
+        };
+        self.look(uses).unwrap_or_default()
     }
 
     /// Its output of that number.

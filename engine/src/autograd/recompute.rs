@@ -2,7 +2,7 @@
 //! cost"): a part of the graph that keeps only its inputs and is run again when backward comes to
 //! it. It trades the time of a second forward pass for the memory of what its ops save.
 
-use super::apply::no_grad;
+use super::apply::{no_grad_with_uses, note_uses};
 use super::backward::visit;
 use super::context::GradientContext;
 use super::node::{Node, Step};
@@ -12,7 +12,11 @@ use crate::{Result, Tensor};
 use std::sync::Arc;
 
 /// The part of a computation that is run again: from its inputs to its outputs.
-struct Recomputed<F>(F);
+struct Recomputed<F> {
+    body: F,
+    /// What it uses beside its inputs.
+    uses: Vec<Arc<Node>>,
+}
 
 /// Runs `body` on `inputs` and returns its outputs, keeping nothing but the inputs for backward,
 /// which runs `body` a second time. Results are those of calling `body` directly, bit for bit, and so
@@ -38,9 +42,10 @@ pub fn recompute(
 ) -> Vec<Tensor> {
     let constants: Vec<Tensor> = inputs.iter().map(|input| input.detach()).collect();
     if !Computation::records() {
+        note_uses(inputs);
         return body(&constants);
     }
-    let mut outputs = no_grad(|| body(&constants));
+    let (mut outputs, uses) = no_grad_with_uses(|| body(&constants));
     let device = inputs.first().expect("a part of a graph has inputs").device().clone();
     let record = Record {
         inputs: inputs.iter().map(|input| input.variable.clone()).collect(),
@@ -48,7 +53,7 @@ pub fn recompute(
         shapes: outputs.iter().map(Tensor::shape).collect(),
         device,
     };
-    let node = Node::of_step(Box::new(Recomputed(body)), record);
+    let node = Node::of_step(Box::new(Recomputed { body, uses }), record);
     for (output, tensor) in outputs.iter_mut().enumerate() {
         // An output that is an input handed through becomes a result of this part all the same.
         *tensor = tensor.detach();
@@ -60,6 +65,10 @@ pub fn recompute(
 impl<F: Fn(&[Tensor]) -> Vec<Tensor> + Send + Sync> Step for Recomputed<F> {
     fn name(&self) -> &'static str {
         "recompute"
+    }
+
+    fn uses(&self) -> &[Arc<Node>] {
+        &self.uses
     }
 
     fn results(&self, outputs: usize) -> usize {
@@ -77,8 +86,8 @@ impl<F: Fn(&[Tensor]) -> Vec<Tensor> + Send + Sync> Step for Recomputed<F> {
         // Nodes of less than this number were there before.
         let first = Node::leaf().id;
         // Backward may be called where nothing is recorded.
-        let recording = Computation { records: true, ..Computation::current() };
-        let outputs = recording.run(|| (self.0)(&inputs));
+        let recording = Computation { records: true, uses: None, ..Computation::current() };
+        let outputs = recording.run(|| (self.body)(&inputs));
         let mut roots = Vec::new();
         for (output, gradient) in outputs.iter().zip(&mut context.of_outputs) {
             if let (Some(variable), Some(gradient)) = (&output.variable, gradient.take()) {
@@ -88,7 +97,7 @@ impl<F: Fn(&[Tensor]) -> Vec<Tensor> + Send + Sync> Step for Recomputed<F> {
         }
         // What the graph holds beside its nodes would only take memory from here on.
         drop(outputs);
-        let outside = visit(roots, context.sums, first)?;
+        let outside = visit(roots, context.sums, first, None)?;
         for (input, leaf) in inputs.iter().enumerate() {
             let slot = leaf.variable.as_ref().map(|leaf| leaf.slot);
             if let Some(gradient) = slot.and_then(|slot| context.sums.take(slot)) {

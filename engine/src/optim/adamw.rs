@@ -5,17 +5,23 @@
 //!   p ← (1 − η λ) p − η (m / (1 − β₁ᵗ)) / (√(v / (1 − β₂ᵗ)) + ε)
 //!
 //! The state is m and v. Steps that are left out ([`Clip`]) do not count as updates. Cost an element: 14 flops, 28 bytes.
+//!
+//! No number has to do with another, so that machines that train one model can each keep m and v of a part
+//! of it and update that ([`AdamW::of_part`]): stage 1 of ZeRO (Rajbhandari et al. 2020, section 5.1).
 
 use super::updates::{POSSIBLE, Updates, chosen};
-use super::{Clip, Optimizer, factor, named};
+use super::{Clip, Optimizer, factor, named, updates_of};
 use crate::autograd::Identity;
+use crate::checkpoint::Checkpoint;
 use crate::device::cpu::simd::{CHUNK, vectorized};
 use crate::device::cpu::tasks::Tasks;
 use crate::device::{Cost, Kernel, View, ViewMut};
 use crate::gpu::{Binding, Recorder};
 use crate::tensor::launch_into;
-use crate::{Gradients, Group, Parameters, Shape, Tensor, uniforms};
+use crate::{Gradients, Group, Parameters, Part, Shape, Tensor, uniforms};
 use rayon::prelude::*;
+use std::ops::Range;
+use std::path::Path;
 
 /// What can be set; the default is PyTorch's.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,8 +62,23 @@ pub struct AdamW {
     settings: AdamWSettings,
     updates: Updates,
     of: Identity,
+    part: Part,
+    /// Those of the part, one tensor for each flat piece.
     first_moments: Vec<Tensor>,
     second_moments: Vec<Tensor>,
+}
+
+/// What an optimiser of a part of the parameters remembers of one of them; see [`AdamW::shares`].
+#[derive(Clone, Debug)]
+pub struct Share {
+    /// The name of the whole, as [`Optimizer::state`] would give it.
+    pub name: String,
+    /// The shape of the whole.
+    pub shape: Shape,
+    /// Which of its numbers are here, counted row by row; none where the parameter is in other parts.
+    pub range: Range<usize>,
+    /// These numbers, along one axis. A handle: what is written to it is what the optimiser goes on with.
+    pub numbers: Tensor,
 }
 
 impl AdamW {
@@ -67,14 +88,85 @@ impl AdamW {
     /// If a setting is out of its range.
     #[track_caller]
     pub fn new(parameters: &Parameters, settings: AdamWSettings) -> AdamW {
+        AdamW::of_part(parameters, settings, Part::WHOLE)
+    }
+
+    /// The same for a part of the parameters: it has memory for the moments of these numbers alone, 8 bytes
+    /// each, and a step changes no others, to the bits that an optimiser of all of them would give them. Its
+    /// steps take the gradients of all.
+    ///
+    /// Instead of [`Optimizer::state`] it has [`AdamW::shares`]; [`Optimizer::load`] takes the file that an
+    /// optimiser of all parameters has saved, and reads its part.
+    ///
+    /// ```
+    /// use neutreno_engine::optim::{AdamW, AdamWSettings, Optimizer};
+    /// use neutreno_engine::{Builder, Device, Initial, Parameters, Part};
+    /// let make = |p: &mut Builder| p.parameter("x", [128], Initial::Ones, false);
+    /// let (x, parameters) = Parameters::build(&Device::cpu(), 1, make);
+    /// let second = Part { index: 1, of: 2 };
+    /// let mut optimizer = AdamW::of_part(&parameters, AdamWSettings::default(), second);
+    /// let mut gradients = parameters.gradients();
+    /// (&x * &x).sum_all().backward_into(&mut gradients)?;
+    /// optimizer.step(&parameters, &gradients, 0.25, None);
+    /// assert_eq!(x.to_vec()?, [[1.0; 64], [0.75; 64]].concat());
+    /// # Ok::<(), neutreno_engine::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If a setting is out of its range, or there are not so many parts.
+    #[track_caller]
+    pub fn of_part(parameters: &Parameters, settings: AdamWSettings, part: Part) -> AdamW {
         let AdamWSettings { beta1, beta2, epsilon, weight_decay } = settings;
         let in_range = [beta1, beta2].iter().all(|beta| (0.0..1.0).contains(beta));
         assert!(in_range, "AdamW: beta1 {beta1} and beta2 {beta2} must be in [0, 1)");
         assert!(epsilon as f32 > 0.0, "AdamW: epsilon {epsilon} must be more than 0");
         assert!(weight_decay >= 0.0, "AdamW: weight decay {weight_decay} is negative");
-        let [first_moments, second_moments] = [parameters.zeros(), parameters.zeros()];
-        let updates = Updates::new(parameters.device());
-        AdamW { settings, updates, of: parameters.identity(), first_moments, second_moments }
+        let zeros = || {
+            let lengths = parameters.flat().map(|piece| part.range(piece.elements()).len());
+            lengths.map(|length| Tensor::zeros([length], parameters.device())).collect()
+        };
+        let [first_moments, second_moments] = [zeros(), zeros()];
+        let (updates, of) = (Updates::new(parameters.device()), parameters.identity());
+        AdamW { settings, updates, of, part, first_moments, second_moments }
+    }
+
+    /// The part of the parameters that this is for.
+    pub fn part(&self) -> Part {
+        self.part
+    }
+
+    /// What this remembers of each parameter that is learnt, in the order of [`Optimizer::state`]. Laid one after
+    /// the other, in the order of parts, the numbers of a parameter are those of the whole.
+    ///
+    /// ```
+    /// use neutreno_engine::optim::{AdamW, AdamWSettings, Optimizer};
+    /// use neutreno_engine::{Builder, Device, Initial, Parameters, Part};
+    /// let make = |p: &mut Builder| p.parameter("x", [10, 10], Initial::Ones, false);
+    /// let (_, parameters) = Parameters::build(&Device::cpu(), 1, make);
+    /// let second = Part { index: 1, of: 2 };
+    /// let optimizer = AdamW::of_part(&parameters, AdamWSettings::default(), second);
+    /// let share = &optimizer.shares(&parameters)[0];
+    /// assert_eq!((share.name.as_str(), share.range.clone()), ("first_moment.x", 64..100));
+    /// assert_eq!(share.numbers.to_vec()?, [0.0; 36]);
+    /// # Ok::<(), neutreno_engine::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If these are not the parameters that the optimiser was made for.
+    #[track_caller]
+    pub fn shares(&self, parameters: &Parameters) -> Vec<Share> {
+        parameters.check(self.of, "AdamW");
+        let mut shares = Vec::new();
+        for (prefix, moments) in
+            [("first_moment", &self.first_moments), ("second_moment", &self.second_moments)]
+        {
+            for overlap in parameters.overlaps(self.part) {
+                let (name, range) = (format!("{prefix}.{}", overlap.name), overlap.range);
+                let numbers = moments[overlap.piece].window(overlap.offset, [range.len()].into());
+                shares.push(Share { name, shape: overlap.shape, range, numbers });
+            }
+        }
+        shares
     }
 
     /// The numbers of the next update, made in f64.
@@ -118,9 +210,12 @@ impl Optimizer for AdamW {
         let moments = self.first_moments.iter().zip(&self.second_moments);
         for (piece, (first, second)) in parameters.pieces(gradients).iter().zip(moments) {
             let update = self.update(learning_rate, piece.group);
-            let changed = [(&piece.parameters, true), (first, true), (second, true)];
+            let part = self.part.range(piece.parameters.elements());
+            let part = |whole: &Tensor| whole.window(part.start, [part.len()].into());
+            let [parameters, gradients] = [&piece.parameters, &piece.gradients].map(part);
+            let changed = [(&parameters, true), (first, true), (second, true)];
             let (left_out, _) = self.updates.left_out();
-            launch_into(&update, &[&piece.gradients, &factor, left_out], &changed);
+            launch_into(&update, &[&gradients, &factor, left_out], &changed);
         }
         self.updates.advance(clip, self.is_settled());
     }
@@ -133,12 +228,31 @@ impl Optimizer for AdamW {
         self.updates.set(updates);
     }
 
+    /// # Panics
+    /// Also if the optimiser is of a part of the parameters.
     #[track_caller]
     fn state(&self, parameters: &Parameters) -> Vec<(String, Tensor)> {
         parameters.check(self.of, "AdamW");
+        let Part { index, of } = self.part;
+        assert!(of == 1, "AdamW: part {index} of {of} has no whole tensors; see `shares`");
         let mut state = named("first_moment", parameters, &self.first_moments);
         state.extend(named("second_moment", parameters, &self.second_moments));
         state
+    }
+
+    /// Of a part of the parameters its part of what an optimiser of all of them has saved.
+    fn load(&mut self, parameters: &Parameters, path: &Path) -> crate::Result<()> {
+        let mut checkpoint = Checkpoint::open(path)?;
+        let updates = updates_of(&checkpoint, path)?;
+        let shares = self.shares(parameters);
+        checkpoint.check(shares.iter().map(|share| (share.name.as_str(), share.shape)))?;
+        let read = |share: &Share| checkpoint.read_range(&share.name, share.range.clone());
+        let numbers = shares.iter().map(read).collect::<crate::Result<Vec<_>>>()?;
+        for (share, numbers) in shares.iter().zip(numbers) {
+            share.numbers.overwrite(&numbers);
+        }
+        self.set_updates(updates);
+        Ok(())
     }
 }
 
