@@ -2,10 +2,10 @@
 //! trained, and an end for all where one of them fails.
 
 mod common;
+#[path = "ranks/each.rs"]
+mod each;
 #[path = "ranks/shared_out.rs"]
 mod shared_out;
-#[path = "ranks/times.rs"]
-mod times;
 
 use common::devices;
 use common::training::task;

@@ -1,4 +1,5 @@
-//! What ranks do that do not lead: they have the model that the first one has, make its steps and score it together with that one.
+//! What ranks do that do not lead: they have the model that the first one has, make its steps, score it
+//! and measure it together with that one.
 
 use crate::ahead::make_ahead;
 use crate::engine::Device;
@@ -34,7 +35,11 @@ pub fn follow<T: Task>(
             order = match order {
                 Order::Begin(begin) => train(task, &begin, device, ranks)?,
                 Order::End => return Ok(()),
-                Order::Step(_) | Order::Score { .. } | Order::BringMoments | Order::Compare => {
+                Order::Step(_)
+                | Order::Score { .. }
+                | Order::Measure(_)
+                | Order::BringMoments
+                | Order::Compare => {
                     let why = format!("{order:?} was ordered before there was a model");
                     return Err(ranks::Error::Connection(why).into());
                 }
@@ -68,6 +73,10 @@ fn train<T: Task>(
                         Ok(_) | Err(Error::Interrupted) => {}
                         Err(error) => return Err(error),
                     }
+                }
+                Order::Measure(steps) => {
+                    task.at_step(&learner.model, &begin.settings, steps);
+                    learner.measure(steps)?;
                 }
                 Order::BringMoments => learner.bring_moments()?,
                 Order::Compare => learner.compare()?,

@@ -9,7 +9,9 @@ use crate::engine::optim::{AdamW, AdamWSettings, Average, Optimizer, clip};
 use crate::engine::random::Key;
 use crate::engine::{Device, Gradients, Group, Parameters, Part, Tensor, no_grad};
 use crate::error::Error;
+use crate::measure::Measured;
 use crate::order::{Order, give};
+use crate::probes::{PROBES, measure_probes_on};
 use crate::ranks::{Alone, Ranks};
 use crate::run::Values;
 use crate::run::checkpoint::{AVERAGE, Chunks, MODEL, OPTIMIZER};
@@ -254,6 +256,18 @@ impl<'a, T: Task> Learner<'a, T> {
         let shares = Shares::among(self.ranks, stop);
         self.with_best_weights(|model, _| {
             self.task.evaluate(model, &self.settings, extent, &shares)
+        })
+    }
+
+    /// Measures the weights that are to be kept, after so many steps, on all ranks together; `None` if the task
+    /// has no probe sequences.
+    ///
+    /// # Errors
+    /// If the device fails, or another rank has ended.
+    pub(crate) fn measure(&self, steps: u64) -> Result<Option<Measured>, Error> {
+        give(self.ranks, &Order::Measure(steps))?;
+        self.with_best_weights(|model, _| {
+            measure_probes_on(self.ranks, self.task, model, PROBES, self.settings.batch)
         })
     }
 

@@ -22,6 +22,8 @@ pub(crate) enum Order {
         /// On how much of the data.
         extent: Extent,
     },
+    /// To measure it as it is after so many steps.
+    Measure(u64),
     /// To bring the moments of an optimiser that is shared out, for a checkpoint.
     BringMoments,
     /// To find out whether all still have the same weights.

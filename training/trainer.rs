@@ -10,7 +10,6 @@ use crate::forecast::{Forecast, Speed};
 use crate::learner::{Learner, handles};
 use crate::log::{InFlight, Log};
 use crate::observer::Observer;
-use crate::probes::measure_probes;
 use crate::ranks::{Place, Ranks, part_of};
 use crate::resumption::is_same;
 use crate::run::checkpoint::{self, Found};
@@ -26,9 +25,6 @@ use serde_json::json;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-
-/// How many probe sequences are measured while training.
-const PROBES: usize = 16;
 
 /// How many steps may be in flight: computed, with results that were not read yet. So the device
 /// never waits for the host.
@@ -183,10 +179,7 @@ impl<T: Task> Training<'_, T> {
                 }
                 let ends = patience.is_some();
                 if due.measurement || ends {
-                    let measured = learner.with_best_weights(|model, _| {
-                        measure_probes(*task, model, PROBES, settings.batch)
-                    });
-                    log.measured(measured?);
+                    log.measured(learner.measure(steps)?);
                 }
                 if due.sample || ends {
                     let key = Key::new(self.seed).named("sample").fold(steps);

@@ -1,6 +1,7 @@
 //! The flags that all training programs share.
 
 use super::safeguards::Safeguards;
+use super::share::Share;
 use super::variants::What;
 use clap::builder::{PathBufValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
@@ -11,6 +12,7 @@ use neutreno::run::Use;
 use neutreno::training::{Longer, Preset, Settings};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 /// All of them; a program adds those of its own task.
 #[derive(Debug, Args)]
@@ -151,10 +153,12 @@ pub struct Seeds {
 /// Where to train it.
 #[derive(Debug, Args)]
 pub struct Machine {
-    /// auto, cpu, gpu, gpu:N, or three letters or more of a GPU's name (software ones only so)
+    /// auto, cpu, gpu, gpu:N, gpu:auto (of several processes on a machine each takes another GPU), or three
+    /// letters or more of a GPU's name (software ones only so)
     #[arg(long, default_value = "auto", help_heading = "Machine")]
     pub device: String,
-    /// Threads on the CPU, for the data of a GPU too; 0 for one a core. Results do not depend on it
+    /// Threads on the CPU, for the data of a GPU too; 0 for one a core, of those that several processes share
+    /// for each its part. Results do not depend on it
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1024), help_heading = "Machine")]
     pub threads: u16,
     /// Let a software GPU that --device names run exactly what a card runs: slow, for tests of kernels
@@ -163,6 +167,9 @@ pub struct Machine {
     /// List the devices and stop
     #[arg(long, help_heading = "Machine")]
     pub list_devices: bool,
+    /// What this process has of its machine, where several train there.
+    #[arg(skip)]
+    pub share: OnceLock<Share>,
 }
 
 impl Machine {
@@ -171,7 +178,16 @@ impl Machine {
     /// # Errors
     /// If there is no such device, or it cannot be opened.
     pub fn open(&self) -> Result<Device, Error> {
-        open(&self.device, self.as_hardware, self.threads.into())
+        let share = self.share.get_or_init(Share::default);
+        open(&share.device(self)?, self.as_hardware, self.threads())
+    }
+
+    /// The threads on the CPU; 0 for one a core.
+    pub fn threads(&self) -> usize {
+        match self.threads {
+            0 => self.share.get_or_init(Share::default).threads,
+            threads => threads.into(),
+        }
     }
 }
 

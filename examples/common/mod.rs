@@ -14,6 +14,7 @@ pub mod progress;
 pub mod ranks;
 pub mod resume;
 pub mod safeguards;
+pub mod share;
 pub mod show;
 pub mod sizes;
 pub mod split;

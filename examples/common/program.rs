@@ -63,12 +63,23 @@ pub fn quiet_libraries() {
 /// # Errors
 /// If the threads of the CPU do not start.
 pub fn list_devices(machine: &Machine) -> Result<()> {
-    show::result(format!("cpu    {}", Device::open("cpu", machine.threads.into())?.name()));
+    show::result(format!("cpu    {}", Device::open("cpu", machine.threads())?.name()));
     for (index, description) in device::list().iter().enumerate() {
         let note = if description.is_software() { "  [used only if asked for]" } else { "" };
         show::result(format!("gpu:{index}  {description}{note}"));
     }
+    if let Some(several) = several_gpus() {
+        show::result(several);
+    }
     Ok(())
+}
+
+/// What to say where there are several GPUs that are real hardware.
+pub fn several_gpus() -> Option<String> {
+    let (_, gpus) = device::gpu_of(0, false).ok()?;
+    (gpus > 1).then(|| {
+        format!("gpu:auto  of several processes (mpirun) each takes another of the {gpus}")
+    })
 }
 
 /// Opens the device that was asked for, and says which it is.
@@ -82,9 +93,9 @@ pub fn open_device(machine: &Machine, progress: &Progress) -> Result<Device> {
              (ulimit -u) or memory (ulimit -v); --threads 1 needs the fewest"
         )
     };
-    room_for_threads(machine.threads.into()).map_err(|error| not_started(&error))?;
+    room_for_threads(machine.threads()).map_err(|error| not_started(&error))?;
     // These threads read data. Started when they are first needed, they could not fail in peace.
-    let threads = rayon::ThreadPoolBuilder::new().num_threads(machine.threads.into());
+    let threads = rayon::ThreadPoolBuilder::new().num_threads(machine.threads());
     // An error without a source says that they are there already.
     if let Err(error) = threads.build_global()
         && let Some(source) = error.source()
@@ -95,6 +106,8 @@ pub fn open_device(machine: &Machine, progress: &Progress) -> Result<Device> {
     let fallback = machine.device.eq_ignore_ascii_case("auto") && device.kind() == "cpu";
     let why = if fallback { "; there is no GPU that is real hardware" } else { "" };
     progress.line(&format!("device: {device}{why}"));
+    let share = machine.share.get();
+    share.iter().flat_map(|share| &share.lines).for_each(|line| progress.line(line));
     Ok(device)
 }
 

@@ -2,6 +2,7 @@
 
 use super::arguments::{Machine, RankFlags};
 use super::program::{Result, exit, list_devices, quiet_libraries};
+use super::share::Share;
 use super::{interrupts, resume, show};
 use clap::Parser;
 use neutreno::data::corpus;
@@ -60,6 +61,8 @@ fn run<A: Parser>(
     let (machine, rank_flags) = flags(&arguments);
     let work = || {
         check_number(rank_flags, ranks)?;
+        // Once for a process, so nothing is there yet.
+        let _ = machine.share.set(Share::of(ranks, machine)?);
         match (machine.list_devices, follows) {
             (true, true) => return Ok(()),
             (true, false) => return list_devices(machine),

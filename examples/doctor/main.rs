@@ -51,6 +51,9 @@ fn main() -> ExitCode {
             }
         }
     }
+    if let Some(several) = common::program::several_gpus() {
+        show::result(format!("{several}\n"));
+    }
     presets(memory);
     show::result(if well { "All is well." } else { "Something is wrong: see above." });
     if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -37,6 +37,22 @@ pub enum Error {
     Connection(String),
 }
 
+/// One of the ranks that run on one machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Local {
+    /// Which of them it is, from 0.
+    pub rank: usize,
+    /// How many they are.
+    pub size: usize,
+}
+
+impl Default for Local {
+    /// The only one.
+    fn default() -> Local {
+        Local { rank: 0, size: 1 }
+    }
+}
+
 /// Where a rank computes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
@@ -60,6 +76,11 @@ pub trait Ranks: Sync {
 
     /// The machine that this one runs on.
     fn host(&self) -> String;
+
+    /// Which of the ranks on its machine this is, and how many they are; without more, all are on one.
+    fn local(&self) -> Local {
+        Local { rank: self.rank(), size: self.size() }
+    }
 
     /// Gives each rank a part of `mine`, cut into as many equal parts as there are ranks, in their order;
     /// `theirs` becomes the parts that all have for this one, in the order of ranks.

@@ -3,7 +3,7 @@
 //! MPI itself ends all processes where one of them dies or the network fails, so no function here fails
 //! for that.
 
-use super::{Error, Ranks};
+use super::{Error, Local, Ranks};
 use mpi::Threading;
 use mpi::datatype::PartitionMut;
 use mpi::environment::{Universe, processor_name};
@@ -24,6 +24,7 @@ pub struct Mpi {
     universe: Universe,
     rank: usize,
     size: usize,
+    local: Local,
     /// Held by the thread that calls MPI, which allows one at a time.
     turn: Mutex<()>,
     /// Whether other threads of this process compute while one waits.
@@ -61,8 +62,10 @@ impl Mpi {
         }
         let world = universe.world();
         let (rank, size) = (world.rank() as usize, world.size() as usize);
+        let here = world.split_shared(world.rank());
+        let local = Local { rank: here.rank() as usize, size: here.size() as usize };
         let (turn, computes) = (Mutex::new(()), AtomicBool::new(false));
-        Ok(Mpi { universe, rank, size, turn, computes })
+        Ok(Mpi { universe, rank, size, local, turn, computes })
     }
 
     fn world(&self) -> World<'_> {
@@ -72,7 +75,7 @@ impl Mpi {
     }
 
     /// Sends or receives what the first rank has. Those that wait sleep between two looks, so that what
-    /// the first one does alone has the cores: measuring, writing files.
+    /// the first one does alone has the cores: sampling, writing files.
     fn wait_for(&self, number: &mut u64) {
         const SPINS: u32 = 1_000;
         let world = self.world();
@@ -116,6 +119,10 @@ impl Ranks for Mpi {
     fn host(&self) -> String {
         let _world = self.world();
         processor_name().unwrap_or_else(|_| "a machine without a name".into())
+    }
+
+    fn local(&self) -> Local {
+        self.local
     }
 
     fn all_to_all(&self, mine: &[f32], theirs: &mut [f32]) -> Result<(), Error> {

@@ -9,11 +9,40 @@ pub fn list() -> Vec<DeviceDescription> {
     gpu::adapters().iter().map(gpu::describe).collect()
 }
 
+/// The GPU of one of several processes on this machine that take one each, in turn: `number` is that of the
+/// process among them, from 0. Returns the number of the GPU in [`list`], and how many there are to be taken:
+/// those that are real hardware, or with `software` those that are programs on the CPU.
+///
+/// # Errors
+/// If there are none; the message lists what there is.
+///
+/// ```
+/// use neutreno_engine::device::{gpu_of, list};
+/// if let Ok((gpu, count)) = gpu_of(7, false) {
+///     assert!(!list()[gpu].is_software());
+///     assert_eq!(gpu_of(7 + count, false)?, (gpu, count));
+/// }
+/// # Ok::<(), neutreno_engine::Error>(())
+/// ```
+pub fn gpu_of(number: usize, software: bool) -> Result<(usize, usize)> {
+    const ASKED: &str = "gpu:auto";
+    let found = list();
+    in_turn(&found, number, software)
+        .ok_or_else(|| Error::NoDevice { asked: ASKED.into(), reason: why_not(ASKED, &found) })
+}
+
+fn in_turn(found: &[DeviceDescription], number: usize, software: bool) -> Option<(usize, usize)> {
+    let all = found.iter().enumerate().filter(|(_, gpu)| gpu.is_software() == software);
+    let all: Vec<usize> = all.map(|(index, _)| index).collect();
+    Some((all[number.checked_rem(all.len())?], all.len()))
+}
+
 impl Device {
     /// Opens the device that `asked` names:
     /// - `auto`: the best GPU that is real hardware, else the CPU;
     /// - `cpu`: the CPU, with `threads` threads (0: one for every core);
-    /// - `gpu`: the best GPU that is real hardware;
+    /// - `gpu`, `gpu:auto`: the best GPU that is real hardware; where several processes take one each, the
+    ///   latter goes through [`gpu_of`] first;
     /// - `gpu:N`: number N, counting from 0, of [`list`];
     /// - anything else of three letters or more: the first GPU whose name has this in it, in any
     ///   case; software ones too.
@@ -74,7 +103,7 @@ fn find(asked: &str) -> Result<Option<gpu::Adapter>> {
     let hardware = found.iter().position(|device| !device.is_software());
     let index = match lower.as_str() {
         "auto" if hardware.is_none() => return Ok(None),
-        "auto" | "gpu" => hardware,
+        "auto" | "gpu" | "gpu:auto" => hardware,
         _ => match lower.strip_prefix("gpu:").map(str::parse::<usize>) {
             Some(number) => number.ok().filter(|number| *number < found.len()),
             // Fewer letters are in many names by chance.
@@ -95,7 +124,7 @@ fn why_not(asked: &str, found: &[DeviceDescription]) -> String {
     let list: Vec<String> =
         found.iter().enumerate().map(|(index, device)| format!("gpu:{index} {device}")).collect();
     let list = list.join("; ");
-    if asked == "gpu" {
+    if asked == "gpu" || asked == "gpu:auto" {
         return format!(
             "there are only software adapters, which are used only if asked for by name; use cpu, \
              or one of: {list}"
@@ -105,4 +134,27 @@ fn why_not(asked: &str, found: &[DeviceDescription]) -> String {
         return format!("at least three letters of a name are needed. There are: cpu; {list}");
     }
     format!("there are: cpu; {list}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_take_gpus_in_turn() {
+        let gpu = |kind: &str| DeviceDescription {
+            name: "x".into(),
+            kind: kind.into(),
+            interface: "Vulkan".into(),
+            driver: "y".into(),
+        };
+        let found = ["discrete", "discrete", "software", "integrated", "software"].map(gpu);
+        let taken = |software| [0, 1, 2, 3, 4].map(|number| in_turn(&found, number, software));
+        assert_eq!(taken(false), [0, 1, 3, 0, 1].map(|gpu| Some((gpu, 3))));
+        assert_eq!(taken(true), [2, 4, 2, 4, 2].map(|gpu| Some((gpu, 2))));
+        assert_eq!(in_turn(&found[2..3], 0, false), None);
+        let said = why_not("gpu:auto", &found[2..3]);
+        assert!(said.contains("only software adapters") && said.contains("gpu:0 x"), "{said}");
+        assert!(why_not("gpu:auto", &[]).contains("no GPU driver"));
+    }
 }

@@ -19,7 +19,7 @@ mod view;
 
 pub use crate::memory_use::{MemoryUse, bytes};
 pub(crate) use account::ALIGNMENT;
-pub use choice::list;
+pub use choice::{gpu_of, list};
 pub use copy::Copy;
 pub use cost::Cost;
 pub use cpu::room::room_for_threads;

@@ -1,46 +1,61 @@
-//! Where the time of ranks goes, and which of them is slow.
+//! What each rank does: where its time goes, whether it is slow, and its share of what is measured.
 
 use crate::common::training::task;
 use crate::{Job, assert_same, text_settings};
 use neutreno::engine::random::Key;
 use neutreno::engine::{Builder, Device, Ids, Tensor};
-use neutreno::ranks::{Ranks, Threads};
-use neutreno::run::{Data, RankTimes, Status, Summary, Values};
+use neutreno::ranks::{Alone, Ranks, Threads};
+use neutreno::run::{Data, MEASURED, RankTimes, Status, Summary, Values, read_metrics};
 use neutreno::tasks::language::LanguageModelling;
+use neutreno::trace::Trace;
 use neutreno::training::{Batches, Best, Error, Extent, Observer, Settings, Shares, Silent, Task};
 use neutreno::{LanguageModel, LanguageModelConfig, VariantConfig};
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// A task on a machine that takes its time.
-struct Slow<'a>(&'a LanguageModelling);
+/// A task as one rank has it.
+struct Own<'a> {
+    task: &'a LanguageModelling,
+    /// How long its machine sleeps over each micro-batch.
+    pause: Duration,
+    /// How often a batch of sequences was looked at to be measured.
+    traced: AtomicUsize,
+}
 
-impl Task for Slow<'_> {
+impl<'a> Own<'a> {
+    fn new(task: &'a LanguageModelling, pause: Duration) -> Own<'a> {
+        Own { task, pause, traced: 0.into() }
+    }
+}
+
+impl Task for Own<'_> {
     type Config = LanguageModelConfig;
     type Model = LanguageModel;
     type Batch = [Ids; 2];
 
     fn loss(&self, model: &LanguageModel, batch: &[Ids; 2], dropout: Key) -> Tensor {
-        std::thread::sleep(Duration::from_millis(60));
-        self.0.loss(model, batch, dropout)
+        std::thread::sleep(self.pause);
+        self.task.loss(model, batch, dropout)
     }
 
     fn name(&self) -> &'static str {
-        self.0.name()
+        self.task.name()
     }
 
     fn unit(&self) -> &'static str {
-        self.0.unit()
+        self.task.unit()
     }
 
     fn units(&self, batch: usize) -> u64 {
-        self.0.units(batch)
+        self.task.units(batch)
     }
 
     fn best(&self) -> Best {
-        self.0.best()
+        self.task.best()
     }
 
     fn config(
@@ -48,15 +63,15 @@ impl Task for Slow<'_> {
         variant: &VariantConfig,
         device: &Device,
     ) -> Result<LanguageModelConfig, Error> {
-        self.0.config(variant, device)
+        self.task.config(variant, device)
     }
 
     fn build(&self, config: &LanguageModelConfig, builder: &mut Builder) -> LanguageModel {
-        self.0.build(config, builder)
+        self.task.build(config, builder)
     }
 
     fn batches(&self, seed: u64, batch: usize) -> Result<Batches<'_, [Ids; 2]>, Error> {
-        self.0.batches(seed, batch)
+        self.task.batches(seed, batch)
     }
 
     fn evaluate(
@@ -66,19 +81,31 @@ impl Task for Slow<'_> {
         extent: Extent,
         shares: &Shares,
     ) -> Result<Values, Error> {
-        self.0.evaluate(model, settings, extent, shares)
+        self.task.evaluate(model, settings, extent, shares)
+    }
+
+    fn at_step(&self, model: &LanguageModel, settings: &Settings, steps: u64) -> Values {
+        self.task.at_step(model, settings, steps)
+    }
+
+    fn trace(&self, model: &LanguageModel, probes: Range<usize>) -> Result<Option<Trace>, Error> {
+        // On the planning device it is looked at as well.
+        if probes.start > 0 {
+            self.traced.fetch_add(1, Ordering::Relaxed);
+        }
+        self.task.trace(model, probes)
     }
 
     fn settings(&self) -> Values {
-        self.0.settings()
+        self.task.settings()
     }
 
     fn data(&self) -> Data {
-        self.0.data()
+        self.task.data()
     }
 
     fn facts(&self) -> Values {
-        self.0.facts()
+        self.task.facts()
     }
 }
 
@@ -118,7 +145,7 @@ fn short<T: Task>(task: &T) -> Job<'_, T> {
 #[test]
 fn a_slow_rank_is_named_and_changes_no_bit() {
     let task = task();
-    let slow_task = Slow(&task);
+    let slow_task = Own::new(&task, Duration::from_millis(60));
     let (job, slow) = (short(&task), short(&slow_task));
     let parent = tempfile::tempdir().unwrap();
     let heard = Mutex::new(Vec::new());
@@ -163,5 +190,48 @@ fn a_slow_rank_is_named_and_changes_no_bit() {
     assert!(ranks.is_empty() && status.is_empty() && !page.contains("rank 0"));
     for file in ["summary.json", "status.json"] {
         assert!(!fs::read_to_string(run.join(file)).unwrap().contains("\"ranks\""), "{file}");
+    }
+}
+
+/// Each rank measures its share, with the weights of the step at which it is made: NeuTRENO's λ grows here.
+#[test]
+fn measurements_are_made_by_all_ranks_and_have_the_same_bits() {
+    let mut task = task();
+    task.settings.lambda_warmup = 3;
+    fn job<'a>(task: &'a Own<'a>) -> Job<'a, Own<'a>> {
+        let mut job = Job::new(task, text_settings(), 4);
+        job.variants.retain(|variant| variant.neutreno_lambda.is_some());
+        job.settings.measure_every = 1;
+        job
+    }
+    let own = || Own::new(&task, Duration::ZERO);
+    let measured = |parent: &Path, variant: &str| {
+        let lines = parent.join(format!("run/{variant}-seed1/metrics.jsonl"));
+        let lines = read_metrics(&lines).unwrap();
+        // Numbers are written with as many digits as tell their bits.
+        let all = lines.iter().filter_map(|line| line.values.get(MEASURED).cloned());
+        all.collect::<Vec<_>>()
+    };
+    let alone = tempfile::tempdir().unwrap();
+    let one = own();
+    job(&one).run_on(&Alone, alone.path(), &mut Silent).unwrap();
+    let variant = job(&one).variants[0].name();
+    let expected = measured(alone.path(), &variant);
+    assert_eq!(expected.len(), 3);
+    assert_ne!(expected[0], expected[2]);
+    // Sixteen sequences in batches of two, but for the first one of them.
+    assert_eq!(one.traced.load(Ordering::Relaxed), 3 * 7);
+    for size in [2, 3, 4] {
+        let parent = tempfile::tempdir().unwrap();
+        let tasks: Vec<Own> = (0..size).map(|_| own()).collect();
+        let results = Threads::run(size, |ranks| {
+            job(&tasks[ranks.rank()]).run_on(ranks, parent.path(), &mut Silent)
+        });
+        results.into_iter().for_each(|result| result.unwrap());
+        assert_eq!(measured(parent.path(), &variant), expected, "{size} ranks");
+        for (rank, task) in tasks.iter().enumerate() {
+            let share = (8 - rank).div_ceil(size) - usize::from(rank == 0);
+            assert_eq!(task.traced.load(Ordering::Relaxed), 3 * share, "rank {rank} of {size}");
+        }
     }
 }
