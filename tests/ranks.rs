@@ -12,6 +12,7 @@ use common::training::task;
 use neutreno::data::Splits;
 use neutreno::data::images::{self, ImageData};
 use neutreno::engine::Device;
+use neutreno::engine::device::Fault;
 use neutreno::ranks::{Alone, Ranks, Threads};
 use neutreno::run::{Values, VariantSummary, read_metrics};
 use neutreno::tasks::classification::ImageClassification;
@@ -425,6 +426,54 @@ fn a_rank_that_fails_ends_all_and_the_run_goes_on() {
     }
     job.train(2, parent.path());
     assert_same(&job.results(parent.path()), &expected, "gone on with after a failure");
+}
+
+/// Wherever memory runs out on one rank, or its GPU is lost, in the middle of a backward pass too: all end with
+/// the reason, and none waits for ever.
+#[test]
+fn a_device_that_fails_ends_all() {
+    let task = task();
+    let mut job = Job::new(&task, text_settings(), 4);
+    job.variants.truncate(1);
+    let open_gpu = || Device::open("llvmpipe", 0).ok();
+    let mut faults: Vec<(Fault, &dyn Fn() -> Device)> =
+        vec![(Fault::NoMemory, &|| Device::cpu_with_threads(1))];
+    let gpu = || open_gpu().expect("it was there just now");
+    if open_gpu().is_some() {
+        faults.push((Fault::LostAtDispatch, &gpu));
+        faults.push((Fault::LostAtReading, &gpu));
+    } else {
+        assert!(std::env::var_os("NEUTRENO_EXPECT_GPU").is_none(), "no llvmpipe");
+    }
+    for (fault, open) in faults {
+        let run = |after: u64| {
+            let parent = tempfile::tempdir().unwrap();
+            let device = open();
+            let injection = device.inject(fault, after);
+            let failing = Job { device: Some(device), ..Job::new(&task, text_settings(), 4) };
+            let failing = Job { variants: job.variants.clone(), ..failing };
+            let on_gpu = Job { device: Some(open()), ..Job::new(&task, text_settings(), 4) };
+            let on_gpu = Job { variants: job.variants.clone(), ..on_gpu };
+            let results = Threads::run(2, |ranks| match ranks.rank() {
+                0 => on_gpu.run_on(ranks, parent.path(), &mut Silent),
+                _ => failing.run_on(ranks, parent.path(), &mut Silent),
+            });
+            (results, injection.seen())
+        };
+        let (results, points) = run(u64::MAX);
+        assert_eq!(results, [Ok(()), Ok(())]);
+        let mut failed = 0;
+        for number in 0..10 {
+            let after = (2 * number + 1) * points / 20;
+            let (results, _) = run(after);
+            let errors = results.iter().filter_map(|result| result.as_ref().err());
+            let errors: Vec<&String> = errors.collect();
+            // What fails after everything was read does no harm.
+            assert!(errors.len() != 1, "{fault:?} after {after} of {points}: {results:?}");
+            failed += usize::from(!errors.is_empty());
+        }
+        assert!(failed > 5, "{fault:?}: {failed} of 10");
+    }
 }
 
 /// A rank whose device makes other updates of the same gradients ends all before a checkpoint is written.
