@@ -1,29 +1,31 @@
 //! A run: several variants and seeds on the same data, in the same order, and what came out.
 
+mod check;
+mod earlier;
+mod folder;
+
 use crate::engine::{self, Device};
 use crate::error::Error;
-use crate::extension::{Extension, rates_differ};
-use crate::follower::facts;
+use crate::extension::Extension;
 use crate::forecast::Forecast;
 use crate::models::{Model, Planned, Results, write_page, write_results};
-use crate::needs::{needs_of_one, seconds_per_step_on};
+use crate::needs::seconds_per_step_on;
 use crate::observer::{Observer, Started};
 use crate::order::{Order, give};
-use crate::ranks::alike::{compare, described};
 use crate::ranks::{Place, Ranks};
 use crate::recovery::Recovery;
-use crate::resumption::{changes, check_made, lengthen, settings_of, stretched_after};
-use crate::run::checkpoint;
+use crate::resumption::stretched_after;
 use crate::run::{
-    FILES, ModelFolder, RunFolder, RunLock, STOPPED_EARLY, STRETCHED, Status, Summary,
-    VariantSummary, check_name, name_to_json, read_metrics, write_json,
+    FILES, ModelFolder, RunFolder, STOPPED_EARLY, STRETCHED, Status, Summary, VariantSummary,
+    checkpoint, read_metrics, write_json,
 };
-use crate::safety::{OnDeviceLoss, Safety};
+use crate::safety::Safety;
 use crate::settings::{Longer, Settings};
 use crate::status::Reporter;
-use crate::task::{Extent, Task, all_settings};
+use crate::task::{Extent, Task};
 use crate::trainer::{Outcome, Training};
 use crate::variant::VariantConfig;
+use earlier::{Earlier, refused};
 use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -171,76 +173,6 @@ impl<'a, T: Task> Comparison<'a, T> {
         Ok((summary, folder))
     }
 
-    /// Finds out whether there is something to compare with, and whether each model has a name, and
-    /// so a folder, of its own.
-    fn check_names(&self) -> Result<(), Error> {
-        let names: Vec<String> = self.variants.iter().map(VariantConfig::name).collect();
-        if let Some(name) = repeated(&names) {
-            return Err(Error::Settings(format!(
-                "two of the variants are called {name}, the name under which results are kept: with \
-                 constants_in_name they have one each"
-            )));
-        }
-        names.iter().try_for_each(check_name)?;
-        if let Some(seed) = repeated(self.seeds) {
-            return Err(Error::Settings(format!("the seed {seed} is given twice")));
-        }
-        match &self.baseline {
-            Some(baseline) if !names.contains(baseline) => Err(Error::Settings(format!(
-                "--baseline {baseline} is not among the variants of this run: {}",
-                names.join(", ")
-            ))),
-            _ => Ok(()),
-        }
-    }
-
-    /// Finds out whether the ranks, if there are several, have something to do each and train the same, and
-    /// where they are.
-    fn check_ranks(&self, observer: &mut dyn Observer) -> Result<Vec<Place>, Error> {
-        let (ranks, size) = (self.ranks, self.ranks.size());
-        if size == 1 {
-            return Ok(Vec::new());
-        }
-        let Settings { batch, accumulate, .. } = self.settings;
-        if accumulate < size {
-            return Err(Error::Settings(too_few_micro_batches(size, batch, accumulate)));
-        }
-        if self.safety.on_device_loss == OnDeviceLoss::Retry {
-            return Err(Error::Settings(format!(
-                "--on-device-loss retry is for one process: of {size} ranks, one that fails ends all, and \
-                 --resume goes on from the latest checkpoint"
-            )));
-        }
-        let facts = facts(self.task, &self.settings, &self.device, ranks);
-        let places = compare(ranks, &facts)?;
-        described(&places).iter().for_each(|line| observer.notice(line));
-        Ok(places)
-    }
-
-    /// The variants with what is known of their models before training, and whether they would
-    /// fit; lets the device see to the limit on its memory as well.
-    fn plan(&self) -> Result<Vec<Planned<'a, T>>, Error> {
-        let config = |variant| self.task.config(variant, &self.device);
-        let configs = self.variants.iter().map(config).collect::<Result<Vec<_>, _>>()?;
-        self.task.check()?;
-        self.safety.limit_memory(&self.device);
-        let planned = |(variant, config): (&'a VariantConfig, T::Config)| {
-            let (size, shared_out) = (self.ranks.size(), self.shard_optimizer);
-            let (task, settings, device) = (self.task, &self.settings, &self.device);
-            let needs = needs_of_one(size, shared_out, task, &config, settings, device)?;
-            let mut flags = task.memory_flags().to_owned();
-            if size > 1 && !shared_out {
-                flags += ", or --shard-optimizer";
-            }
-            if let Some(limit) = self.safety.memory_limit {
-                needs.check(&variant.name(), limit, &flags)?;
-            }
-            needs.check_machine(&variant.name(), device, &flags)?;
-            Ok(Planned { variant, config, needs })
-        };
-        self.variants.iter().zip(configs).map(planned).collect()
-    }
-
     /// Turns minutes into steps, and shortens the warm-up where there are few.
     fn settle_steps(
         &mut self,
@@ -376,93 +308,6 @@ impl<'a, T: Task> Comparison<'a, T> {
         }
     }
 
-    /// Makes the run's folder, which appears with `run.json` and the task's own files in it.
-    fn create(&self) -> Result<(RunFolder, RunLock), Error> {
-        let fill = |folder: &RunFolder, name: &str| -> Result<(), Error> {
-            self.task.save(folder.path())?;
-            let mut facts = self.facts(name);
-            facts[FILES] = json!(folder.hashes()?);
-            Ok(write_json(&folder.run_json(), &facts)?)
-        };
-        let name = self.name.as_deref();
-        let folder = RunFolder::create(&self.parent, name, self.task.name(), &self.started, fill)?;
-        let lock = folder.lock()?;
-        Ok((folder, lock))
-    }
-
-    /// Opens the folder of an earlier run, finds out whether it can be gone on with, and notes what
-    /// is changed. Nothing is written before all of that is found out.
-    fn reopen(
-        &mut self,
-        earlier: Earlier,
-        planned: &[Planned<T>],
-        observer: &mut dyn Observer,
-    ) -> Result<(RunFolder, RunLock), Error> {
-        let Earlier { folder, lock, news } = earlier;
-        let before = folder.facts()?;
-        folder.check_files()?;
-        if let Some(started) = before["started"].as_str() {
-            self.started = started.to_owned();
-        }
-        let refused = |why: String| refused(&folder, why);
-        let facts = |comparison: &Self| {
-            let mut facts = comparison.facts(&folder.name());
-            for name in [FILES, STRETCHED] {
-                if let Some(fact) = before.get(name) {
-                    facts[name] = fact.clone();
-                }
-            }
-            facts
-        };
-        let problems = changes(&before, &facts(self));
-        if !problems.is_empty() {
-            let problems = problems.join("; ");
-            let help = "Leave out what changes that, or begin a new run";
-            return Err(refused(format!("{problems}. {help}")));
-        }
-        let lengthened = lengthen(&mut self.settings, &before, self.longer).map_err(refused)?;
-        let (mut begins, mut most) = (false, 0);
-        for model in self.models(planned) {
-            let name = model.planned.variant.name();
-            let (config, steps) = (&model.planned.config, self.settings.steps);
-            let made = check_made(&folder, (&name, model.seed), config, steps);
-            let made = made.map_err(refused)?;
-            begins |= made.is_none();
-            most = most.max(made.unwrap_or(0));
-        }
-        let stretched = rates_differ(&settings_of(&before).map_err(refused)?, &self.settings, most);
-        if let Some(news) = news.as_ref().filter(|_| stretched) {
-            return Err(refused(format!(
-                "{news} would learn by the stretched schedule from the first step on, and the models of \
-                 the run from step {most} on, so that they would not compare. Do one after the other, \
-                 first what is new, with the same --steps; or give --longer hold or --longer restart"
-            )));
-        }
-        if begins {
-            self.task.check_start()?;
-        }
-        observer.notice(&format!("going on with {}", folder.path().display()));
-        lengthened.iter().for_each(|line| observer.notice(line));
-        if let Some(news) = &news {
-            observer.notice(&format!("new in this run: {news}"));
-            if let Some(step) = before[STRETCHED].as_u64() {
-                observer.notice(&format!(
-                    "the learning rate's schedule of this run was stretched after {step} steps; what is \
-                     new has it from the first step on, so it does not compare with what was there"
-                ));
-            }
-        }
-        folder.remove_leftovers();
-        let mut now = facts(self);
-        if stretched {
-            now[STRETCHED] = json!(most);
-        }
-        if before != now {
-            write_json(&folder.run_json(), &now)?;
-        }
-        Ok((folder, lock))
-    }
-
     /// What came out for a model that is trained to the end and scored on as much as is wished for
     /// now, or can't be scored again.
     fn done(&self, folder: &ModelFolder, observer: &mut dyn Observer) -> Option<VariantSummary> {
@@ -486,83 +331,6 @@ impl<'a, T: Task> Comparison<'a, T> {
         let again = early.is_some_and(|then| self.settings.patience.is_some_and(|now| now <= then));
         result.steps == self.settings.steps || again
     }
-
-    /// The summary before any model is trained.
-    fn summary(&self, name: &str) -> Summary {
-        Summary {
-            name: name.into(),
-            task: self.task.name().into(),
-            version: env!("CARGO_PKG_VERSION").into(),
-            started: self.started.clone(),
-            data: self.task.data(),
-            unit: self.task.unit().into(),
-            settings: all_settings(&self.settings, self.task),
-            facts: self.task.facts(),
-            baseline: self.baseline.clone(),
-            growing: false,
-            variants: Vec::new(),
-        }
-    }
-
-    /// The contents of `run.json`: everything that is known before training.
-    fn facts(&self, name: &str) -> Value {
-        let summary = self.summary(name);
-        let arguments: Vec<Value> = self.arguments.iter().map(|text| name_to_json(text)).collect();
-        let mut facts = json!({
-            "name": summary.name,
-            "task": summary.task,
-            "version": summary.version,
-            "started": summary.started,
-            "data": summary.data,
-            "variants": self.variants,
-            "seeds": self.seeds,
-            "minutes": self.minutes,
-            "baseline": summary.baseline,
-            "arguments": arguments,
-            "settings": summary.settings,
-            "safety": self.safety,
-            "device": self.device.kind(),
-            "adapter": self.device.name(),
-        });
-        for (name, value) in summary.facts.iter() {
-            facts[name] = value.clone();
-        }
-        facts
-    }
-}
-
-/// A run that is gone on with, which nobody else trains in meanwhile.
-struct Earlier {
-    folder: RunFolder,
-    lock: RunLock,
-    /// What is to be new in it.
-    news: Option<String>,
-}
-
-fn refused(folder: &RunFolder, why: String) -> Error {
-    Error::Settings(format!("{} cannot continue like this: {why}", folder.path().display()))
-}
-
-/// Says what to type where there are more ranks than micro-batches.
-fn too_few_micro_batches(ranks: usize, batch: usize, accumulate: usize) -> String {
-    let examples = batch * accumulate;
-    let divides = (ranks..=examples).find(|accumulate| examples.is_multiple_of(*accumulate));
-    let help = match divides {
-        Some(more) => format!(
-            "--accumulate {more} --batch {} makes the same {examples} examples a step, and one process with \
-             these flags comes to the same bits",
-            examples / more
-        ),
-        None => format!("a step of {examples} examples is too small for so many"),
-    };
-    format!(
-        "--accumulate {accumulate} has fewer micro-batches than there are ranks, {ranks}: {help}"
-    )
-}
-
-/// The first that is there twice.
-fn repeated<T: PartialEq>(all: &[T]) -> Option<&T> {
-    all.iter().enumerate().find(|(place, one)| all[..*place].contains(one)).map(|(_, one)| one)
 }
 
 /// Adds to an error where training can be gone on from, if it can.

@@ -11,8 +11,10 @@ const FIRST: u64 = 3;
 /// The steps after which a slow rank is looked for, again and again.
 const LOOK: usize = 20;
 
-/// A rank is slow if a batch takes it so many times as long as half of the ranks.
+/// A rank is slow if a batch takes it so many times as long as half of the ranks, and this makes up so much of the
+/// time, in two looks one after the other.
 const SLOW: f64 = 1.25;
+const MATTERS: f64 = 0.05;
 
 /// The times of all ranks, as the first one keeps them.
 pub(crate) struct Times<'a> {
@@ -28,8 +30,11 @@ pub(crate) struct Times<'a> {
     together: f64,
     slowest: f64,
     computing: Vec<f64>,
-    /// What each rank computed in each of the latest steps.
+    /// What each rank computed in each of the latest steps, and what these took.
     latest: Vec<Vec<f64>>,
+    latest_seconds: f64,
+    /// The rank that was slow at the latest look.
+    suspect: Option<usize>,
     /// The latest rank that was found to be slow.
     slow: Option<usize>,
 }
@@ -49,6 +54,8 @@ impl<'a> Times<'a> {
             slowest: 0.0,
             computing: vec![0.0; size],
             latest: Vec::new(),
+            latest_seconds: 0.0,
+            suspect: None,
             slow: None,
         }
     }
@@ -63,6 +70,7 @@ impl<'a> Times<'a> {
         self.computing.iter_mut().zip(&computing).for_each(|(all, one)| *all += one);
         if self.steps > FIRST {
             self.latest.push(computing);
+            self.latest_seconds += seconds;
         }
         self.latest.len() == LOOK
     }
@@ -71,6 +79,7 @@ impl<'a> Times<'a> {
     /// at are then forgotten. What counts is how long a micro-batch takes, as some ranks may have one more.
     pub fn slow(&mut self) -> Option<String> {
         let latest = std::mem::take(&mut self.latest);
+        let each_step = std::mem::take(&mut self.latest_seconds) / latest.len() as f64;
         let of_rank = |rank: usize| {
             let mut seconds: Vec<f64> = latest.iter().map(|step| step[rank]).collect();
             median(&mut seconds) / self.micro_batches[rank]
@@ -79,7 +88,11 @@ impl<'a> Times<'a> {
         let usual = median(&mut each.clone());
         let (slowest, seconds) =
             each.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1))?;
-        if seconds <= SLOW * usual || self.slow == Some(slowest) {
+        let more = (seconds - usual) * self.micro_batches[slowest];
+        let is_slow = seconds > SLOW * usual && more > MATTERS * each_step;
+        let found = Some(slowest).filter(|_| is_slow);
+        let before = std::mem::replace(&mut self.suspect, found);
+        if found.is_none() || before != found || self.slow == found {
             return None;
         }
         self.slow = Some(slowest);
@@ -135,8 +148,8 @@ mod tests {
     fn said(times: &mut Times, steps: usize, computing: impl Fn(usize) -> Vec<f64>) -> Vec<String> {
         let mut said = Vec::new();
         for step in 0..steps {
-            let step = StepTimes { computing: computing(step), together: 9.0 };
-            if times.add(step, 10.0) {
+            let step = StepTimes { computing: computing(step), together: 2.5 };
+            if times.add(step, 3.0) {
                 said.extend(times.slow());
             }
         }
@@ -166,7 +179,11 @@ mod tests {
         let uneven = |_| vec![2.0, 2.1, 1.0];
         assert_eq!(said(&mut Times::new(&three, 5, 1), 63, uneven), [""; 0]);
         assert_eq!(said(&mut Times::new(&two, 2, 1), 63, |_| vec![1.2, 1.0]), [""; 0]);
-        assert_eq!(said(&mut Times::new(&two, 2, 1), 23, |_| vec![1.3, 1.0]).len(), 1);
+        assert_eq!(said(&mut Times::new(&two, 2, 1), 43, |_| vec![1.3, 1.0]).len(), 1);
+        // For a while only; and where it hardly matters.
+        let a_while = |step: usize| vec![if step < 30 { 2.0 } else { 1.0 }, 1.0];
+        assert_eq!(said(&mut Times::new(&two, 2, 1), 83, a_while), [""; 0]);
+        assert_eq!(said(&mut Times::new(&two, 2, 1), 83, |_| vec![0.2, 0.1]), [""; 0]);
     }
 
     #[test]

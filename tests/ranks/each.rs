@@ -135,7 +135,7 @@ fn told(run: &Path, model: &str) -> (Vec<RankTimes>, Vec<RankTimes>, String) {
 fn short<T: Task>(task: &T) -> Job<'_, T> {
     let mut job = Job::new(task, text_settings(), 4);
     job.variants.truncate(1);
-    job.settings.steps = 24;
+    job.settings.steps = 44;
     job.settings.evaluate_every = 0;
     job.safety.checkpoint_steps = 0;
     job
@@ -157,7 +157,7 @@ fn a_slow_rank_is_named_and_changes_no_bit() {
     results.into_iter().for_each(|result| result.unwrap());
     let heard = heard.into_inner().unwrap();
     let [line] = &heard[..] else { panic!("{heard:?}") };
-    assert!(line.starts_with("  step 23: rank 2 on thread 2 is slow: a batch takes it "), "{line}");
+    assert!(line.starts_with("  step 43: rank 2 on thread 2 is slow: a batch takes it "), "{line}");
 
     let name = job.variants[0].name();
     let run = parent.path().join("run");
@@ -168,7 +168,8 @@ fn a_slow_rank_is_named_and_changes_no_bit() {
             assert_eq!(times.host, format!("thread {rank}"));
             assert!(times.device.starts_with("cpu"), "{times:?}");
             let all = times.computing + times.waiting + times.communicating;
-            assert!((all - 1.0).abs() < 1e-6, "{times:?}");
+            // The rest is the update.
+            assert!(all > 0.5 && all < 1.0 + 1e-6, "{times:?}");
         }
         let [first, second, slow] = &times[..] else { panic!("three") };
         assert!(slow.waiting < 0.2 && slow.computing > 0.3, "{times:?}");

@@ -71,6 +71,14 @@ pub(super) fn decimals(number: f64) -> usize {
     }
 }
 
+/// At most so many characters of a name.
+pub(super) fn shortened(name: &str, most: usize) -> String {
+    if name.chars().count() <= most {
+        return name.to_owned();
+    }
+    name.chars().take(most - 1).chain(['…']).collect()
+}
+
 /// A variant's name as its authors write it: `neutreno` is NeuTRENO. Other words stay.
 ///
 /// ```

@@ -1,8 +1,7 @@
 //! Where the time of ranks went, for runs that several trained together.
 
-use super::format::fixed;
+use super::format::{fixed, shortened};
 use super::measures::scaled;
-use super::table::shortened;
 use super::{Spread, label};
 use crate::run::Summary;
 use maud::{Markup, html};
@@ -81,8 +80,8 @@ pub(super) fn section(summary: &Summary) -> Markup {
                 } } }
             } }
             p.quiet { "What a rank goes through in a second is counted while it makes gradients. It then waits \
-                for the slowest of the step. What is left is communication and what each does with the sum of \
-                the gradients: the same time for all." }
+                for the slowest of the step, and all bring together what is not yet. The rest is the update, and \
+                what the first one writes." }
         }
     }
 }

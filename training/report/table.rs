@@ -4,7 +4,7 @@
 use super::Group;
 use super::best;
 use super::extent::Extent;
-use super::format::{bytes, duration, fixed, thousands};
+use super::format::{bytes, duration, fixed, shortened, thousands};
 use super::group::labels;
 use super::measures::{Measure, scaled};
 use super::ranks;
@@ -168,14 +168,6 @@ fn side_by_side(names: &[String], groups: &[Group], columns: &[Column], width: u
         text.push('\n');
     }
     text
-}
-
-/// At most so many characters of a name.
-pub(super) fn shortened(name: &str, most: usize) -> String {
-    if name.chars().count() <= most {
-        return name.to_owned();
-    }
-    name.chars().take(most - 1).chain(['…']).collect()
 }
 
 /// A note as lines of at most so many characters.
