@@ -59,7 +59,10 @@ fn run<A: Parser>(
     };
     let common = common(&arguments);
     let work = || {
-        check_number(common, ranks)?;
+        // One says it, and ends the others.
+        if !follows {
+            check_number(common, ranks)?;
+        }
         match (common.machine.list_devices, follows) {
             (true, true) => return Ok(()),
             (true, false) => return list_devices(&common.machine),
