@@ -26,7 +26,7 @@ fn rows(summary: &Summary) -> Vec<Row> {
         let model_name = if several { model_name } else { String::new() };
         model.ranks.iter().enumerate().map(move |(rank, times)| {
             let share = |share: f64| format!("{} %", fixed(100.0 * share, 1));
-            let speed = scaled(&Spread::of([times.units_per_second].into_iter()));
+            let speed = scaled(&Spread::of([times.units_per_second]));
             let parts = [times.computing, times.waiting, times.communicating].map(share);
             let [computing, waiting, communicating] = parts;
             let name = format!("{model_name}rank {rank} on {}", times.host);
