@@ -7,7 +7,8 @@ use common::jobs::{await_steps, end_of, is_whole, send, training};
 use common::programs::{SMALL, path_of, program, said, text_file};
 use neutreno::run::{Going, Status};
 use serde_json::Value;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -184,4 +185,36 @@ fn a_job_of_slurm_is_requeued_until_it_is_done() {
     let output = job(&folder.path().join("other"), &["--heads", "3"], "0");
     assert_eq!(output.status.code(), Some(1));
     assert!(!String::from_utf8_lossy(&output.stdout).contains("requeued"));
+}
+
+/// A job of several nodes says to Slurm and to the program what they need to know of each other, and is
+/// requeued as one of one node is.
+#[test]
+fn a_job_of_several_nodes_starts_its_tasks_by_slurm() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("program");
+    // The time of the first one is up.
+    let script = format!(
+        "#!/bin/sh\necho \"$SRUN_OPTIONS: $@\"\n\
+         [ -e {0} ] && exit 0\ntouch {0}\nexit 75\n",
+        path_of(&folder.path().join("started"))
+    );
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let tools = root.join("tests/fixtures/slurm");
+    let path = std::env::var_os("PATH").unwrap();
+    let path = std::env::join_paths([tools].into_iter().chain(std::env::split_paths(&path)));
+    let mut sbatch = Command::new("sbatch");
+    sbatch.env("PATH", path.unwrap()).env("TIMES_UP", "0").env("PROGRAM", &program);
+    sbatch.env("SLURM_NTASKS", "4").stdin(Stdio::null());
+    let output = sbatch
+        .arg(root.join("docs/distributed.slurm"))
+        .args(["run", "--lr", "0.5"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text} {}", said(&output));
+    let step = " --mpi=pmix --wait=10 --cpus-per-task=1: --resume-or-start run --threads 1 --expect-ranks 4 --lr 0.5";
+    assert_eq!(text.lines().collect::<Vec<_>>(), [step, "requeued: 1", step]);
 }

@@ -1,5 +1,7 @@
 //! Training on disks and devices that fail.
 
+mod over_ranks;
+
 use crate::comparison::Comparison;
 use crate::data::corpus::Corpus;
 use crate::data::tokenizer::TokenizerChoice;
@@ -100,14 +102,15 @@ fn a_model_leaves_nothing_to_the_next() {
 }
 
 /// One small model.
-fn comparison<'a>(
-    task: &'a LanguageModelling,
+static VARIANTS: LazyLock<[VariantConfig; 1]> =
+    LazyLock::new(|| [VariantConfig::new(Variant::Resformer)]);
+
+fn comparison<'a, T: Task>(
+    task: &'a T,
     parent: &Path,
     device: Device,
     open: &'a dyn Fn() -> engine::Result<Device>,
-) -> Comparison<'a, LanguageModelling> {
-    static VARIANTS: LazyLock<[VariantConfig; 1]> =
-        LazyLock::new(|| [VariantConfig::new(Variant::Resformer)]);
+) -> Comparison<'a, T> {
     static NEVER: AtomicBool = AtomicBool::new(false);
     let run = parent.join("run");
     Comparison {

@@ -8,6 +8,7 @@ use crate::learner::Learner;
 use crate::order::{Begin, Order, take};
 use crate::ranks::alike::{Facts, compare};
 use crate::ranks::{self, Place, Ranks};
+use crate::recovery::ends_all_ranks;
 use crate::safety::Safety;
 use crate::scoring::Stop;
 use crate::settings::Settings;
@@ -29,7 +30,7 @@ pub fn follow<T: Task>(
 ) -> Result<(), Error> {
     safety.limit_memory(device);
     compare(ranks, &facts(task, settings, device, ranks))?;
-    device.install(|| {
+    let done = device.install(|| {
         let mut order = take(ranks)?;
         loop {
             order = match order {
@@ -45,6 +46,10 @@ pub fn follow<T: Task>(
                 }
             }
         }
+    });
+    done.map_err(|error| match error {
+        Error::Engine(error) if error.is_of_device() => ends_all_ranks(error, task.memory_flags()),
+        error => error,
     })
 }
 

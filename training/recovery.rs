@@ -92,17 +92,33 @@ impl<'a> Recovery<'a> {
 
     /// The error that ends the run, with what helps.
     fn stopped(&self, source: engine::Error) -> Error {
+        if !self.alone {
+            return ends_all_ranks(source, self.flags);
+        }
         let mut advice = Vec::new();
         if self.attempts > 0 {
             advice.push(format!("{} attempts to go on reached no new checkpoint", self.attempts));
         }
         if matches!(source, engine::Error::OutOfMemory { .. }) {
-            advice.push(format!("Less memory is needed with {}", self.flags));
-        } else if self.safety.on_device_loss == OnDeviceLoss::Stop && self.alone {
+            advice.push(less_memory(self.flags));
+        } else if self.safety.on_device_loss == OnDeviceLoss::Stop {
             let flag = "--on-device-loss retry";
             advice.push(format!("With {flag} a run opens it again and goes on by itself"));
         }
         let advice = advice.join(". ");
         Error::Device { source, advice }
     }
+}
+
+/// The error of one of several ranks whose device has failed. `flags` are those that lower the memory.
+pub(crate) fn ends_all_ranks(source: engine::Error, flags: &str) -> Error {
+    let advice = match source {
+        engine::Error::OutOfMemory { .. } => less_memory(flags),
+        _ => "One rank that fails ends all, and --resume goes on from the latest checkpoint".into(),
+    };
+    Error::Device { source, advice }
+}
+
+fn less_memory(flags: &str) -> String {
+    format!("Less memory is needed with {flags}")
 }

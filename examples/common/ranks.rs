@@ -60,7 +60,10 @@ fn run<A: Parser>(
     };
     let (machine, rank_flags) = flags(&arguments);
     let work = || {
-        check_number(rank_flags, ranks)?;
+        // One says it, and ends the others.
+        if !follows {
+            check_number(rank_flags, ranks)?;
+        }
         // Once for a process, so nothing is there yet.
         let _ = machine.share.set(Share::of(ranks, machine)?);
         match (machine.list_devices, follows) {

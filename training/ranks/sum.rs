@@ -91,9 +91,9 @@ fn filled_up(mut numbers: Vec<f32>, size: usize) -> Vec<f32> {
 
 impl Part {
     fn new(numbers: &[f32], device: &Device) -> Part {
-        match device.kind() {
-            "cpu" => Part::Host(numbers.to_vec()),
-            _ => Part::Device(Tensor::new(numbers, [numbers.len()], device)),
+        match device.computes_as_host() {
+            true => Part::Host(numbers.to_vec()),
+            false => Part::Device(Tensor::new(numbers, [numbers.len()], device)),
         }
     }
 

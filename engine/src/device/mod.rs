@@ -245,6 +245,21 @@ impl Device {
         }
     }
 
+    /// Whether it is the CPU, or a plan of what the CPU would do: then what a program computes by itself has
+    /// the same bits, and needs none of the device's memory. A GPU may take very small numbers for zero.
+    ///
+    /// ```
+    /// use neutreno_engine::Device;
+    /// assert!(Device::cpu().computes_as_host() && Device::cpu().plan_for().computes_as_host());
+    /// ```
+    pub fn computes_as_host(&self) -> bool {
+        match &self.0.backend {
+            Backend::Cpu(_) => true,
+            Backend::Plan(plan) => matches!(plan.planned(), PlannedDevice::Cpu { .. }),
+            Backend::Gpu(_) | Backend::Simulated(_) => false,
+        }
+    }
+
     /// The name of the hardware, and for a GPU its driver interface.
     pub fn name(&self) -> String {
         match &self.0.backend {
