@@ -10,7 +10,7 @@ use neutreno::engine::Device;
 use neutreno::ranks::Alone;
 use neutreno::run::read_metrics;
 use neutreno::training::{
-    Comparison, Error, Learner, Observer, OnNonFinite, Safety, Settings, Task, seconds_per_step,
+    Comparison, Error, Learner, Observer, OnNonFinite, Safety, Settings, seconds_per_step,
 };
 use neutreno::{Variant, VariantConfig};
 use std::sync::atomic::{AtomicBool, Ordering};
