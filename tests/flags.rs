@@ -478,6 +478,10 @@ fn of_efficiency() {
             &[("1", Works), ("0", Refused("--context")), ("2147483647", Refused("--context"))],
         ),
         ("--batch", &[("1", Works), ("0", Refused("--batch")), ("2147483647", Refused("--batch"))]),
+        (
+            "--accumulate",
+            &[("2", Works), ("0", Refused("--accumulate")), (BIG, Refused("--accumulate"))],
+        ),
         ("--lr", &[("0", Works), ("inf", Refused("--lr"))]),
         ("--warmup", &[("0", Works), ("0.999", Works), ("1", Refused("--warmup"))]),
         ("--embedding-deviation", &[("0.02", Works), ("0", Refused("--embedding-deviation"))]),
@@ -490,6 +494,8 @@ fn of_efficiency() {
         ("--threads", &[("0", Works), ("1025", Refused("--threads"))]),
         ("--as-hardware", &[(ALONE, Refused("the CPU is no GPU"))]),
         ("--list-devices", &[("", Works)]),
+        #[cfg(feature = "mpi")]
+        ("--expect-ranks", &[("1", Works), ("2", Refused("--expect-ranks 2: there are 1"))]),
     ];
     check("efficiency", &[ROWS], |flags| run("efficiency", usual, &text, flags));
     // Another program's run is left alone.

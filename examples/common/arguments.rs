@@ -23,13 +23,22 @@ pub struct Common {
     pub training: Training,
     #[command(flatten)]
     pub machine: Machine,
-    #[cfg(feature = "mpi")]
     #[command(flatten)]
-    pub ranks: super::ranks::RankFlags,
+    pub ranks: RankFlags,
     #[command(flatten)]
     pub safeguards: Safeguards,
     #[command(flatten)]
     pub output: Output,
+}
+
+/// About the processes that train together; nothing where there can be but one.
+#[derive(Debug, Args)]
+pub struct RankFlags {
+    /// Stop if there are more or less processes than so many: where a cluster's launcher does not know this
+    /// MPI, each would be alone, and all would train the same
+    #[cfg(feature = "mpi")]
+    #[arg(long, value_name = "RANKS", value_parser = positive, help_heading = "Machine")]
+    pub expect_ranks: Option<usize>,
 }
 
 /// What to start from.
@@ -300,6 +309,11 @@ pub fn meant(path: &Path) -> Result<(), &'static str> {
 }
 
 impl Common {
+    /// What matters before a program's own work.
+    pub fn flags(&self) -> (&Machine, &RankFlags) {
+        (&self.machine, &self.ranks)
+    }
+
     /// Settings, with what the flags change.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! The processes that train together: with the feature `mpi` those that `mpirun` has started, else this one.
 
-use super::arguments::Common;
+use super::arguments::{Machine, RankFlags};
 use super::program::{Result, exit, list_devices, quiet_libraries};
 use super::{interrupts, resume, show};
 use clap::Parser;
@@ -19,7 +19,7 @@ use std::process::ExitCode;
 /// ([`super::program::train`]), so that what is downloaded or kept is made once. A rank that fails says why and
 /// ends all.
 pub fn main<A: Parser>(
-    common: impl Fn(&A) -> &Common,
+    flags: impl Fn(&A) -> (&Machine, &RankFlags),
     work: impl Fn(&A, &dyn Ranks) -> Result<()>,
 ) -> ExitCode {
     quiet_libraries();
@@ -28,7 +28,7 @@ pub fn main<A: Parser>(
         Err(error) => return exit(Err(error)),
     };
     let ranks = &*ranks;
-    match catch_unwind(AssertUnwindSafe(|| run(ranks, common, work))) {
+    match catch_unwind(AssertUnwindSafe(|| run(ranks, flags, work))) {
         Ok(code) => code,
         Err(panic) if ranks.size() == 1 => resume_unwind(panic),
         // What it was is said already.
@@ -38,7 +38,7 @@ pub fn main<A: Parser>(
 
 fn run<A: Parser>(
     ranks: &dyn Ranks,
-    common: impl Fn(&A) -> &Common,
+    flags: impl Fn(&A) -> (&Machine, &RankFlags),
     work: impl Fn(&A, &dyn Ranks) -> Result<()>,
 ) -> ExitCode {
     let follows = ranks.rank() > 0;
@@ -57,15 +57,15 @@ fn run<A: Parser>(
         }
         Err(error) => return end(ranks, Err(error)),
     };
-    let common = common(&arguments);
+    let (machine, rank_flags) = flags(&arguments);
     let work = || {
         // One says it, and ends the others.
         if !follows {
-            check_number(common, ranks)?;
+            check_number(rank_flags, ranks)?;
         }
-        match (common.machine.list_devices, follows) {
+        match (machine.list_devices, follows) {
             (true, true) => return Ok(()),
-            (true, false) => return list_devices(&common.machine),
+            (true, false) => return list_devices(machine),
             (false, true) => ranks.wait_for_all()?,
             (false, false) => {}
         }
@@ -141,19 +141,10 @@ fn typed(ranks: &dyn Ranks) -> Result<Vec<OsString>> {
     Ok(typed)
 }
 
-/// The flags about ranks.
+/// That there are as many ranks as were expected.
 #[cfg(feature = "mpi")]
-#[derive(Debug, clap::Args)]
-pub struct RankFlags {
-    /// Stop if there are more or less processes than so many: where a cluster's launcher does not know this
-    /// MPI, each would be alone, and all would train the same
-    #[arg(long, value_name = "RANKS", value_parser = super::arguments::positive, help_heading = "Machine")]
-    expect_ranks: Option<usize>,
-}
-
-#[cfg(feature = "mpi")]
-fn check_number(common: &Common, ranks: &dyn Ranks) -> Result<()> {
-    match common.ranks.expect_ranks {
+fn check_number(flags: &RankFlags, ranks: &dyn Ranks) -> Result<()> {
+    match flags.expect_ranks {
         Some(expected) if expected != ranks.size() => Err(format!(
             "--expect-ranks {expected}: there are {}. mpirun -n {expected}, of the MPI that this program was \
              built with, starts as many",
@@ -165,7 +156,7 @@ fn check_number(common: &Common, ranks: &dyn Ranks) -> Result<()> {
 }
 
 #[cfg(not(feature = "mpi"))]
-fn check_number(_: &Common, _: &dyn Ranks) -> Result<()> {
+fn check_number(_: &RankFlags, _: &dyn Ranks) -> Result<()> {
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::common::arguments::{
-    Machine, Seeds, above_zero, at_least_two, few, non_negative, place, positive, share,
+    Machine, RankFlags, Seeds, above_zero, at_least_two, few, non_negative, place, positive, share,
 };
 use crate::common::sizes::{check_numbers, check_windows};
 use crate::common::text::Text;
@@ -53,6 +53,9 @@ pub struct Arguments {
     /// Windows in a batch
     #[arg(long, default_value_t = 16, value_parser = positive)]
     pub batch: usize,
+    /// Batches in a step; their gradients are averaged
+    #[arg(long, default_value_t = 1, value_parser = few)]
+    pub accumulate: usize,
     /// The largest learning rate
     #[arg(long, default_value_t = 3e-3, value_parser = non_negative)]
     pub lr: f64,
@@ -75,6 +78,8 @@ pub struct Arguments {
     pub quiet: bool,
     #[command(flatten)]
     pub machine: Machine,
+    #[command(flatten)]
+    pub ranks: RankFlags,
 }
 
 /// One size of model and one amount of data.
@@ -135,12 +140,12 @@ impl Arguments {
         let [batch, context] = [("--batch", self.batch), ("--context", self.context)];
         check_numbers("numbers in one tensor", &[batch, context, inside])?;
         check_windows(self.batch, self.context)?;
-        let per_step = self.batch * self.context;
+        let per_step = self.batch.saturating_mul(self.context).saturating_mul(self.accumulate);
         let steps = (tokens / per_step) as u64;
         if steps < 10 {
             return Err(format!(
-                "{tokens} tokens are only {steps} steps of {per_step} tokens (--batch × --context); \
-                 at least 10 are needed"
+                "{tokens} tokens are only {steps} steps of {per_step} tokens (--batch × --accumulate × \
+                 --context); at least 10 are needed"
             ));
         }
         let (mut sizes, mut settings) = LanguageSettings::preset("tiny").expect("a preset");
@@ -152,6 +157,7 @@ impl Arguments {
         sizes.final_evaluation_tokens = self.eval_tokens;
         sizes.evaluate_all = self.eval_tokens.is_none();
         settings.batch = self.batch;
+        settings.accumulate = self.accumulate;
         settings.steps = steps;
         settings.learning_rate = self.lr;
         settings.warmup = (self.warmup * steps as f64) as u64;

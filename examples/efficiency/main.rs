@@ -15,31 +15,33 @@ use neutreno::VariantConfig;
 use neutreno::data::lookup::Lookup;
 use neutreno::data::tokenizer::TokenizerError;
 use neutreno::engine::Device;
-use neutreno::ranks::Alone;
+use neutreno::ranks::Ranks;
 use neutreno::report::{Efficiency, Point};
 use neutreno::run::{Summary, VariantSummary, write_atomically, write_json};
 use neutreno::tasks::language::LanguageModelling;
-use neutreno::training::{Comparison, Error, Safety};
+use neutreno::training::{Comparison, Error, Safety, follow};
 use serde_json::json;
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 fn main() -> ExitCode {
-    common::program::main(|arguments: &Arguments| &arguments.machine, run)
+    common::ranks::main(|arguments: &Arguments| (&arguments.machine, &arguments.ranks), run)
 }
 
-fn run(arguments: &Arguments) -> Result<()> {
+fn run(arguments: &Arguments, ranks: &dyn Ranks) -> Result<()> {
     let interrupted = interrupts::catch()?;
     let cells = arguments.cells();
     // Whatever is wrong with the flags comes out before anything is trained.
     let variants = arguments.variants()?;
     cells.iter().try_for_each(|cell| arguments.settings(*cell).map(drop))?;
-    let mut progress = Progress::new(arguments.quiet);
+    let mut progress = Progress::new(arguments.quiet || ranks.rank() > 0);
     let device = open_device(&arguments.machine, &progress)?;
-    check_out(&arguments.out)?;
+    if ranks.rank() == 0 {
+        check_out(&arguments.out)?;
+    }
     let find = || arguments.text.find(Lookup::default(), None, &progress);
     let corpus = progress.during("reading the text", find)?;
     let (sizes, _) = arguments.settings(cells[0])?;
@@ -48,24 +50,50 @@ fn run(arguments: &Arguments) -> Result<()> {
         Ok::<_, TokenizerError>(LanguageModelling::with_tokenizer(&corpus, tokenizer, sizes))
     })?;
     describe_tokens(&task, &progress);
-    let mut grid = Grid { arguments, variants, cells: cells.len(), results: Vec::new() };
+    if ranks.rank() > 0 {
+        return follow_cells(arguments, &mut task, &device, ranks);
+    }
+    // The others wait until the first one has its data.
+    ranks.wait_for_all()?;
+    let mut grid =
+        Grid { arguments, variants, device, ranks, cells: cells.len(), results: Vec::new() };
     for cell in cells {
-        let (sizes, settings) = arguments.settings(cell)?;
-        task.settings = sizes;
-        progress.line(&format!("\nwidth {}, {} training tokens", cell.width, cell.tokens));
-        let summary = grid.train(&task, settings, cell, &device, &mut progress, interrupted)?;
-        grid.results.push((cell, summary));
+        grid.train(cell, &mut task, &mut progress)?;
         grid.write(&corpus.name)?;
         if interrupted.load(Ordering::Relaxed) {
             progress.line("the same command goes on from here");
             break;
         }
     }
+    ranks.broadcast(vec![END])?;
     for sentence in grid.efficiency(&corpus.name).sentences() {
         show::result(sentence);
     }
     show::result(arguments.out.join("efficiency.html").display());
     if interrupted.load(Ordering::Relaxed) { Err(Error::Interrupted.into()) } else { Ok(()) }
+}
+
+/// What the first rank says before each cell, and after the last.
+const GO_ON: u8 = 1;
+const END: u8 = 0;
+
+/// Trains all cells together with the first rank, until that one has come to its end.
+fn follow_cells(
+    arguments: &Arguments,
+    task: &mut LanguageModelling,
+    device: &Device,
+    ranks: &dyn Ranks,
+) -> Result<()> {
+    for cell in arguments.cells() {
+        if ranks.broadcast(Vec::new())? == [END] {
+            return Ok(());
+        }
+        let (sizes, settings) = arguments.settings(cell)?;
+        task.settings = sizes;
+        follow(task, &settings, &Safety::default(), device, ranks)?;
+    }
+    ranks.broadcast(Vec::new())?;
+    Ok(())
 }
 
 /// Checks that a folder is new, empty, or one of this program's.
@@ -88,6 +116,8 @@ fn check_out(out: &Path) -> Result<()> {
 struct Grid<'a> {
     arguments: &'a Arguments,
     variants: Vec<VariantConfig>,
+    device: Device,
+    ranks: &'a dyn Ranks,
     cells: usize,
     results: Vec<(Cell, Summary)>,
 }
@@ -95,14 +125,15 @@ struct Grid<'a> {
 impl Grid<'_> {
     /// Trains what is missing in a cell.
     fn train(
-        &self,
-        task: &LanguageModelling,
-        settings: neutreno::training::Settings,
+        &mut self,
         cell: Cell,
-        device: &Device,
+        task: &mut LanguageModelling,
         progress: &mut Progress,
-        interrupted: &AtomicBool,
-    ) -> Result<Summary> {
+    ) -> Result<()> {
+        self.ranks.broadcast(vec![GO_ON])?;
+        let (sizes, settings) = self.arguments.settings(cell)?;
+        task.settings = sizes;
+        progress.line(&format!("\nwidth {}, {} training tokens", cell.width, cell.tokens));
         let parent = self.arguments.out.clone();
         let name = format!("width-{}-tokens-{}", cell.width, cell.tokens);
         let earlier = parent.join(&name);
@@ -112,9 +143,9 @@ impl Grid<'_> {
             seeds: &self.arguments.seeds.all(),
             settings,
             minutes: None,
-            device: device.clone(),
-            ranks: &Alone,
-            open: &|| Ok(device.clone()),
+            device: self.device.clone(),
+            ranks: self.ranks,
+            open: &|| Ok(self.device.clone()),
             parent,
             name: Some(name.into()),
             resume: earlier.join("run.json").is_file().then_some(earlier),
@@ -124,11 +155,12 @@ impl Grid<'_> {
             show_every: Duration::from_secs(60),
             arguments: std::env::args_os().skip(1).collect(),
             started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
-            interrupted,
+            interrupted: interrupts::interrupted(),
             checkpoint: interrupts::checkpoint_wanted(),
             tensorboard: false,
         };
-        Ok(comparison.run(progress)?.0)
+        self.results.push((cell, comparison.run(progress)?.0));
+        Ok(())
     }
 
     /// The losses so far.

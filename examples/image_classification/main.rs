@@ -50,7 +50,7 @@ Examples:
   image_classification --data pictures --preset deit-tiny --skip-broken";
 
 fn main() -> ExitCode {
-    common::ranks::main(|arguments: &Arguments| &arguments.images.common, run)
+    common::ranks::main(|arguments: &Arguments| arguments.images.common.flags(), run)
 }
 
 fn run(arguments: &Arguments, ranks: &dyn Ranks) -> Result<()> {

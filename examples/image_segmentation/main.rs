@@ -61,7 +61,7 @@ Examples:
   image_segmentation --data camvid --seeds 3 --variant transformer,neutreno";
 
 fn main() -> ExitCode {
-    common::ranks::main(|arguments: &Arguments| &arguments.images.common, run)
+    common::ranks::main(|arguments: &Arguments| arguments.images.common.flags(), run)
 }
 
 fn run(arguments: &Arguments, ranks: &dyn Ranks) -> Result<()> {

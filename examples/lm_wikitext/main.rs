@@ -20,7 +20,7 @@ use neutreno::tasks::language::LanguageModelling;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    common::ranks::main(|arguments: &Arguments| &arguments.common, run)
+    common::ranks::main(|arguments: &Arguments| arguments.common.flags(), run)
 }
 
 fn run(arguments: &Arguments, ranks: &dyn Ranks) -> Result<()> {
