@@ -6,18 +6,14 @@ mod common;
 use common::devices;
 use common::training::{STEPS, batches, config, settings, task};
 use common::unsteady::{Unsteady, Wrong};
-use neutreno::engine::optim::Curve;
-use neutreno::engine::random::Key;
-use neutreno::engine::{Builder, Device, Ids, Tensor};
+use neutreno::engine::Device;
 use neutreno::ranks::Alone;
-use neutreno::run::{Data, Values, read_metrics};
-use neutreno::tasks::language::LanguageModelling;
+use neutreno::run::read_metrics;
 use neutreno::training::{
-    Batches, Best, Comparison, Error, Extent, Learner, Observer, OnNonFinite, Safety, Settings,
-    Shares, Task, seconds_per_step,
+    Comparison, Error, Learner, Observer, OnNonFinite, Safety, Settings, seconds_per_step,
 };
-use neutreno::{LanguageModel, LanguageModelConfig, Variant, VariantConfig};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use neutreno::{Variant, VariantConfig};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 fn losses(variant: Variant, device: &Device) -> Vec<f32> {
