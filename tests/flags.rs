@@ -498,6 +498,8 @@ fn of_efficiency() {
         ("--list-devices", &[("", Works)]),
         #[cfg(feature = "mpi")]
         ("--expect-ranks", &[("1", Works), ("2", Refused("--expect-ranks 2: there are 1"))]),
+        #[cfg(feature = "mpi")]
+        ("--shard-optimizer", &[("", Works)]),
     ];
     check("efficiency", &[ROWS], |flags| run("efficiency", usual, &text, flags));
     // Another program's run is left alone.

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 /// One of several parts that together are all parameters that are learnt.
 ///
-/// Each flat piece ([`Parameters::pieces`]) is cut by itself, at multiples of 64 numbers, where any GPU can bind
+/// Each flat piece ([`pieces`](crate::Parameters::pieces)) is cut by itself, at multiples of 64 numbers, where any GPU can bind
 /// it. All parts of a piece are of one length, but for the last ones, which may be shorter or empty.
 ///
 /// ```
