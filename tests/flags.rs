@@ -482,7 +482,7 @@ fn of_efficiency() {
         ("--batch", &[("1", Works), ("0", Refused("--batch")), ("2147483647", Refused("--batch"))]),
         (
             "--accumulate",
-            &[("2", Works), ("0", Refused("--accumulate")), (BIG, Refused("--accumulate"))],
+            &[("1", Works), ("2", Refused("only 5 steps")), (BIG, Refused("--accumulate"))],
         ),
         ("--lr", &[("0", Works), ("inf", Refused("--lr"))]),
         ("--warmup", &[("0", Works), ("0.999", Works), ("1", Refused("--warmup"))]),
