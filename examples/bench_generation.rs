@@ -6,6 +6,7 @@ mod common;
 
 use clap::Parser;
 use common::arguments::open;
+use common::rates::{bytes_per_second, median};
 use neutreno::engine::device::KernelTime;
 use neutreno::engine::gpu::Class;
 use neutreno::engine::half::Precision;
@@ -99,7 +100,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let peak = peak_memory();
     let dispatches = dispatches_of_a_token(config)?;
     for _ in 0..rounds {
-        bandwidth.push(device.install(read_memory));
+        bandwidth.push(match device.kind() {
+            "cpu" => device.install(read_memory),
+            _ => bytes_per_second(&device)?,
+        });
     }
     if arguments.profile {
         cache.truncate(0, 0);
@@ -184,12 +188,7 @@ fn bytes(count: u64) -> String {
     neutreno::report::bytes(count)
 }
 
-fn median(mut numbers: Vec<f64>) -> f64 {
-    numbers.sort_by(f64::total_cmp);
-    numbers[numbers.len() / 2]
-}
-
-/// How many bytes a second all threads read together.
+/// How many bytes a second all threads of the CPU read together.
 fn read_memory() -> f64 {
     // More than any cache holds.
     let numbers = vec![1_u64; 32 << 20];

@@ -1,5 +1,6 @@
 //! Steps, timed one by one.
 
+use crate::common::rates::median;
 use crate::work::{Sizes, Work};
 use neutreno::engine::{Device, Error};
 use neutreno::{Variant, VariantConfig};
@@ -132,11 +133,6 @@ impl Measurement {
     pub fn median_ratio(&self, other: &Measurement) -> f64 {
         median(self.timed().iter().zip(other.timed()).map(|(a, b)| a / b).collect())
     }
-}
-
-pub fn median(mut numbers: Vec<f64>) -> f64 {
-    numbers.sort_by(f64::total_cmp);
-    numbers[numbers.len() / 2]
 }
 
 /// The most memory that the process ever had, where the system tells it.

@@ -1,9 +1,8 @@
 //! What the products of a step reach by themselves: the mark that a whole step is held against.
 
-use crate::measure::median;
+use crate::common::rates::seconds_each;
 use crate::work::Sizes;
-use neutreno::engine::{Device, Error, Tensor, no_grad};
-use std::time::Instant;
+use neutreno::engine::{Device, Error, Tensor};
 
 /// The work of a step's products with weights, and the time that they take alone.
 pub struct Peak {
@@ -40,24 +39,9 @@ pub fn products(sizes: &Sizes, device: &Device) -> Result<Peak, Error> {
         let weight_gradient = || drop(dy.matmul_with(&x, true, false));
         let all: [&dyn Fn(); 3] = [&forward, &input_gradient, &weight_gradient];
         for product in all {
-            peak.seconds += count as f64 * median_seconds(device, product)?;
+            peak.seconds += count as f64 * seconds_each(device, product)?;
             peak.flops += (count * 2 * rows * inputs * outputs) as f64;
         }
     }
     Ok(peak)
-}
-
-/// The median of up to 9 runs, within about a second.
-fn median_seconds(device: &Device, product: &dyn Fn()) -> Result<f64, Error> {
-    let started = Instant::now();
-    let mut seconds = Vec::new();
-    while seconds.len() < 2 || (seconds.len() < 10 && started.elapsed().as_secs_f64() < 1.0) {
-        device.synchronize()?;
-        let start = Instant::now();
-        no_grad(product);
-        device.synchronize()?;
-        seconds.push(start.elapsed().as_secs_f64());
-    }
-    // The first may wait for a shader or for memory.
-    Ok(median(seconds.split_off(1)))
 }

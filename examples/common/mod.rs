@@ -12,6 +12,7 @@ pub mod language_models;
 pub mod program;
 pub mod progress;
 pub mod ranks;
+pub mod rates;
 pub mod resume;
 pub mod safeguards;
 pub mod share;

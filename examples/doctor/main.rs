@@ -5,13 +5,14 @@
 mod common;
 
 use clap::Parser;
+use common::rates::{bytes_per_second, flops_per_second};
 use common::show;
 use neutreno::VariantConfig;
 use neutreno::data::corpus::Corpus;
 use neutreno::data::tokenizer::TokenizerChoice;
 use neutreno::data::{Source, Splits};
 use neutreno::engine::ops::OPS;
-use neutreno::engine::{Device, Error, Tensor, device, proof};
+use neutreno::engine::{Device, Error, device, proof};
 use neutreno::report::bytes;
 use neutreno::tasks::language::{LanguageModelling, LanguageSettings};
 use neutreno::training::plan;
@@ -132,28 +133,9 @@ fn ops(device: &Device) -> usize {
     wrong
 }
 
-/// GFLOP/s of a product of matrices, and GB/s of adding long vectors.
+/// GFLOP/s of products of matrices, and GB/s of memory.
 fn speed(device: &Device) -> Result<(f64, f64), Error> {
-    let size = 512;
-    let matrix = Tensor::full(0.5, [size, size], device);
-    let products = per_second(device, || matrix.matmul(&matrix))? * 2e-9 * (size as f64).powi(3);
-    let length = 1 << 23;
-    let vector = Tensor::full(0.5, [length], device);
-    let memory = per_second(device, || vector.add(&vector))? * 1e-9 * 8.0 * length as f64;
-    Ok((products, memory))
-}
-
-/// How often `work` is done in a second; its best of a few trials.
-fn per_second(device: &Device, work: impl Fn() -> Tensor) -> Result<f64, Error> {
-    let mut best: f64 = 0.0;
-    for _ in 0..5 {
-        let started = Instant::now();
-        const TIMES: u32 = 4;
-        (0..TIMES).for_each(|_| drop(work()));
-        device.synchronize()?;
-        best = best.max(f64::from(TIMES) / started.elapsed().as_secs_f64());
-    }
-    Ok(best)
+    Ok((1e-9 * flops_per_second(device)?, 1e-9 * bytes_per_second(device)?))
 }
 
 /// Prints what each preset of lm_wikitext needs, and which is the largest that fits.
