@@ -153,8 +153,8 @@ fn blocks_are_read_when_they_are_whole() {
                 loss().scale(5.0).backward_into(&mut gradients).unwrap();
                 gradients.clear();
                 let (mut read, mut launches) = (Vec::new(), Vec::new());
-                let ready = |block| {
-                    read.push(block);
+                let ready = |block: &Tensor| {
+                    read.push(block.read());
                     launches.push(device.launches());
                 };
                 parameters.backward_by_blocks(&loss(), &mut gradients, &blocks, ready).unwrap();
@@ -198,7 +198,7 @@ fn a_block_without_gradients_is_zeros() {
             parameters.overwrite_gradients(&mut gradients, &[3.0; 6 * 64 * 64]);
             gradients.clear();
             let (loss, mut read) = (loss(&tensors), Vec::new());
-            let ready = |block| read.push(block);
+            let ready = |block: &Tensor| read.push(block.read());
             parameters.backward_by_blocks(&loss, &mut gradients, &blocks, ready).unwrap();
             // From the last parameter to the first.
             let zeros = |block: neutreno::engine::Reading| block.wait().unwrap() == [0.0; 64 * 64];

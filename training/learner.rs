@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::measure::Measured;
 use crate::order::{Order, give};
 use crate::probes::{PROBES, measure_probes_on};
+use crate::ranks::spare::Memory;
 use crate::ranks::{Alone, Ranks};
 use crate::run::Values;
 use crate::run::checkpoint::{AVERAGE, Chunks, MODEL, OPTIMIZER};
@@ -37,6 +38,8 @@ pub struct Learner<'a, T: Task> {
     seed: u64,
     dropout: Key,
     ranks: &'a dyn Ranks,
+    /// For the exchange of gradients with them.
+    memory: Memory,
 }
 
 /// What one step leaves: numbers on the device, to be read when it suits, and times.
@@ -159,6 +162,7 @@ impl<'a, T: Task> Learner<'a, T> {
             seed,
             dropout: Key::new(seed).named("dropout"),
             ranks: &Alone,
+            memory: Memory::default(),
         }
     }
 

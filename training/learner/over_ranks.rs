@@ -149,14 +149,17 @@ impl<'a, T: Task> Learner<'a, T> {
         let blocks =
             self.parameters.blocks(NUMBERS_OF_A_BLOCK.max(ranks.size() * FEWEST_OF_A_PART));
         let lengths = blocks.lengths();
-        let rows = Rows { ranks, device: &device, lengths: &lengths, count: accumulate };
+        let memory = std::mem::take(&mut self.memory);
+        let (device, lengths, count) = (&device, &lengths, accumulate);
+        let rows = Rows { ranks, device, lengths, count, memory: &memory };
         let mine = rows.sum(|exchange| {
             let mine = self.bring_gradients(step, batches, &blocks, &exchange)?;
-            for (block, numbers) in exchange.sum().enumerate() {
-                self.parameters.overwrite_block(&mut self.gradients, &blocks, block, &numbers);
-            }
+            exchange.sum(|block, numbers| {
+                self.parameters.overwrite_block(&mut self.gradients, &blocks, block, numbers);
+            });
             Ok::<_, Error>(mine)
         })?;
+        self.memory = memory;
         let together = started.elapsed().as_secs_f64();
         // Each brings its losses, and for how long it computed.
         let mut all = vec![0.0; mine.len() * ranks.size()];
@@ -164,7 +167,7 @@ impl<'a, T: Task> Learner<'a, T> {
         let of_ranks: Vec<&[f32]> = all.chunks(mine.len()).collect();
         let loss = |micro_batch: usize| {
             let (round, rank) = (micro_batch / ranks.size(), micro_batch % ranks.size());
-            Tensor::new(&of_ranks[rank][round..][..1], [], &device)
+            Tensor::new(&of_ranks[rank][round..][..1], [], device)
         };
         let total = (0..accumulate).map(loss).reduce(|total, loss| total.add(&loss));
         let computing = of_ranks.iter().map(|mine| f64::from(mine[mine.len() - 1])).collect();
@@ -194,7 +197,7 @@ impl<'a, T: Task> Learner<'a, T> {
             let loss = self.loss(step, number, &batch);
             losses.push(Some(loss.read()));
             self.gradients.clear();
-            let bring = |block| {
+            let bring = |block: &Tensor| {
                 let began = Instant::now();
                 exchange.bring(block);
                 waited += began.elapsed();

@@ -5,10 +5,11 @@
 //! threads call each other in one order, whoever computes faster. The blocks of one row can wait here; who
 //! would bring more waits, so memory is bounded. Meanwhile nobody else may call [`Ranks`].
 
+use super::spare::Memory;
 use super::sum::Sum;
 use super::{Error, Ranks};
 use crate::engine::device::room_for_threads;
-use crate::engine::{self, Device, Reading};
+use crate::engine::{self, Device, Reading, Tensor};
 use std::collections::VecDeque;
 use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -27,11 +28,13 @@ pub(crate) struct Rows<'a> {
     pub lengths: &'a [usize],
     /// How many rows all ranks make together.
     pub count: usize,
+    pub memory: &'a Memory,
 }
 
 /// Where one rank brings its rows, block by block.
 pub(crate) struct Exchange<'a> {
     ranks: &'a dyn Ranks,
+    memory: &'a Memory,
     blocks: usize,
     rows: SyncSender<Option<Reading>>,
     sum: Receiver<Vec<f32>>,
@@ -39,8 +42,8 @@ pub(crate) struct Exchange<'a> {
 
 impl Exchange<'_> {
     /// Brings the next block. Waits where as many as a row has are waiting.
-    pub fn bring(&self, block: Reading) {
-        self.send(Some(block));
+    pub fn bring(&self, block: &Tensor) {
+        self.send(Some(block.read_into(self.memory.blocks.take())));
     }
 
     /// Brings nothing in a round that has less rows than there are ranks.
@@ -53,11 +56,14 @@ impl Exchange<'_> {
         let _ = self.rows.send(block);
     }
 
-    /// The blocks of the sum, in their order, after all rows were brought; less of them where the exchange
-    /// fails.
-    pub fn sum(self) -> impl Iterator<Item = Vec<f32>> {
+    /// After all rows were brought, `take` is given the blocks of the sum, in their order, each with its number;
+    /// less of them where the exchange fails.
+    pub fn sum(self, mut take: impl FnMut(usize, &[f32])) {
         self.ranks.compute_meanwhile(false);
-        self.sum.into_iter()
+        for (number, block) in self.sum.into_iter().enumerate() {
+            take(number, &block);
+            self.memory.blocks.give(block);
+        }
     }
 }
 
@@ -81,9 +87,9 @@ impl Rows<'_> {
             let thread = thread::Builder::new().name("communication".into());
             let thread = thread.spawn_scoped(scope, communicate);
             let thread = thread.map_err(|error| not_started(error.to_string()))?;
-            let (ranks, blocks) = (self.ranks, self.lengths.len());
+            let (ranks, memory, blocks) = (self.ranks, self.memory, self.lengths.len());
             ranks.compute_meanwhile(true);
-            let worked = work(Exchange { ranks, blocks, rows, sum });
+            let worked = work(Exchange { ranks, memory, blocks, rows, sum });
             ranks.compute_meanwhile(false);
             match (thread.join(), &worked) {
                 (Err(panic), _) => resume_unwind(panic),
@@ -107,14 +113,14 @@ impl Rows<'_> {
         E: From<Error> + From<engine::Error>,
     {
         let (size, lengths) = (self.ranks.size(), self.lengths);
-        let mut sum = Sum::new(self.ranks, self.device, lengths.len());
+        let mut sum = Sum::new(self.ranks, self.device, self.memory, lengths.len());
         let mut summed = VecDeque::new();
         for first in (0..self.count).step_by(size) {
             for (block, length) in lengths.iter().enumerate() {
                 let Ok(brought) = incoming.recv() else { return Ok(false) };
                 let numbers = match brought {
                     Some(reading) => reading.wait()?,
-                    None => vec![0.0; *length],
+                    None => self.memory.blocks.take_for(*length),
                 };
                 sum.add(block, numbers, size.min(self.count - first))?;
                 if first + size < self.count {
@@ -139,7 +145,7 @@ mod tests {
     use super::super::Threads;
     use super::*;
     use crate::engine::random::Key;
-    use crate::engine::{Builder, Initial, Parameters, Tensor};
+    use crate::engine::{Builder, Initial, Parameters};
 
     #[derive(Debug, thiserror::Error)]
     #[error("{0}")]
@@ -171,7 +177,8 @@ mod tests {
         rows: &[Vec<f32>],
     ) -> Result<Vec<f32>, Failed> {
         let (rank, size) = (ranks.rank(), ranks.size());
-        let all = Rows { ranks, device, lengths, count: rows.len() };
+        let memory = &Memory::default();
+        let all = Rows { ranks, device, lengths, count: rows.len(), memory };
         all.sum(|exchange| {
             for first in (0..rows.len()).step_by(size) {
                 match rows.get(first + rank) {
@@ -179,7 +186,9 @@ mod tests {
                     None => exchange.bring_none(),
                 }
             }
-            Ok(exchange.sum().collect::<Vec<_>>().concat())
+            let mut sum = Vec::new();
+            exchange.sum(|_, block| sum.extend_from_slice(block));
+            Ok(sum)
         })
     }
 
@@ -187,7 +196,7 @@ mod tests {
         let mut rest = row;
         for length in lengths {
             let (block, after) = rest.split_at(*length);
-            exchange.bring(Tensor::new(block, [*length], device).read());
+            exchange.bring(&Tensor::new(block, [*length], device));
             rest = after;
         }
     }
@@ -276,16 +285,18 @@ mod tests {
         for panics in [false, true] {
             for brought in 0..9 {
                 let results = Threads::run(3, |ranks| {
-                    let all = Rows { ranks, device: &device, lengths: &lengths, count: 9 };
+                    let (device, memory) = (&device, &Memory::default());
+                    let all = Rows { ranks, device, lengths: &lengths, count: 9, memory };
                     all.sum(|exchange| {
                         for number in 0..9 {
                             if ranks.rank() == 1 && number == brought {
                                 assert!(!panics, "a mistake");
                                 return Err(Failed("no more".into()));
                             }
-                            exchange.bring(Tensor::zeros([100], &device).read());
+                            exchange.bring(&Tensor::zeros([100], device));
                         }
-                        Ok(exchange.sum().count())
+                        exchange.sum(|_, _| ());
+                        Ok(())
                     })
                 });
                 let why = if panics { "a mistake" } else { "no more" };
@@ -347,6 +358,29 @@ mod tests {
         }
     }
 
+    /// One sum leaves its memory to the next, which needs no other.
+    #[test]
+    fn sums_that_follow_each_other_take_the_same_memory() {
+        let (device, lengths, count) = (Device::cpu_with_threads(1), [100; 5], 6);
+        Threads::run(2, |ranks| {
+            let (device, lengths, memory) = (&device, &lengths, &Memory::default());
+            for _ in 0..10 {
+                let all = Rows { ranks, device, lengths, count, memory };
+                let mine = |exchange: Exchange| {
+                    for number in 0..count / 2 * lengths.len() {
+                        exchange.bring(&Tensor::full(number as f32, [100], device));
+                    }
+                    exchange.sum(|_, _| ());
+                    Ok::<_, Failed>(())
+                };
+                all.sum(mine).unwrap();
+            }
+            // A row that waits, the whole sum, and what is on its way.
+            let (blocks, parts) = (memory.blocks.left(), memory.parts.left());
+            assert!(blocks <= 2 * lengths.len() + 3 && parts <= lengths.len(), "{blocks} {parts}");
+        });
+    }
+
     /// In each of the calls that a sum of two rounds takes.
     #[test]
     fn a_connection_that_breaks_ends_all() {
@@ -377,20 +411,22 @@ mod tests {
         let (device, lengths) = (Device::cpu_with_threads(1), [10; 4]);
         let (slow, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         Threads::run(2, |ranks| {
-            let all = Rows { ranks, device: &device, lengths: &lengths, count: 20 };
+            let (device, memory) = (&device, &Memory::default());
+            let all = Rows { ranks, device, lengths: &lengths, count: 20, memory };
             all.sum(|exchange| {
                 for number in 1..=40 {
                     if ranks.rank() == 0 {
                         thread::sleep(std::time::Duration::from_millis(2));
                         slow.store(number, Ordering::SeqCst);
                     }
-                    exchange.bring(Tensor::zeros([10], &device).read());
+                    exchange.bring(&Tensor::zeros([10], device));
                     if ranks.rank() == 1 {
                         let ahead = number.saturating_sub(slow.load(Ordering::SeqCst));
                         most.fetch_max(ahead, Ordering::SeqCst);
                     }
                 }
-                Ok::<_, Failed>(exchange.sum().count())
+                exchange.sum(|_, _| ());
+                Ok::<_, Failed>(())
             })
         });
         // Those that wait, one that is on its way, and one whose bringing is not yet counted.

@@ -13,6 +13,7 @@ pub(crate) mod exchange;
 pub(crate) mod foretold;
 #[cfg(feature = "mpi")]
 mod mpi;
+pub(crate) mod spare;
 mod sum;
 mod threads;
 

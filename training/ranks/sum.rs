@@ -7,6 +7,7 @@
 //! always added up row by row, and how the row was cut makes no difference. Each rank sends and receives
 //! (R−1)/R of a row in each round and once more at the end.
 
+use super::spare::Memory;
 use super::{Error, Ranks};
 use crate::engine::{self, Device, Tensor};
 
@@ -14,9 +15,10 @@ use crate::engine::{self, Device, Tensor};
 pub(super) struct Sum<'a> {
     ranks: &'a dyn Ranks,
     device: &'a Device,
+    memory: &'a Memory,
     /// This rank's part of each block of the sum; none before the first row.
     parts: Vec<Option<Part>>,
-    /// Where numbers come in; kept, as fresh memory costs time.
+    /// Where numbers come in.
     received: Vec<f32>,
 }
 
@@ -30,9 +32,14 @@ enum Part {
 
 impl<'a> Sum<'a> {
     /// The sum of no rows as yet, of so many blocks each. They are added as `device` would.
-    pub fn new(ranks: &'a dyn Ranks, device: &'a Device, blocks: usize) -> Sum<'a> {
+    pub fn new(
+        ranks: &'a dyn Ranks,
+        device: &'a Device,
+        memory: &'a Memory,
+        blocks: usize,
+    ) -> Sum<'a> {
         let parts = (0..blocks).map(|_| None).collect();
-        Sum { ranks, device, parts, received: Vec::new() }
+        Sum { ranks, device, memory, parts, received: memory.blocks.take() }
     }
 
     /// One block of a round: adds those of the first `members` ranks, in their order. The others bring as many
@@ -44,11 +51,13 @@ impl<'a> Sum<'a> {
         let size = self.ranks.size();
         let part = numbers.len().div_ceil(size);
         self.received.resize(size * part, 0.0);
-        self.ranks.all_to_all(&filled_up(numbers, size), &mut self.received)?;
+        let numbers = filled_up(numbers, size);
+        self.ranks.all_to_all(&numbers, &mut self.received)?;
+        self.memory.blocks.give(numbers);
         for numbers in self.received.chunks(part).take(members) {
             match &mut self.parts[block] {
                 Some(sum) => sum.add(numbers),
-                none => *none = Some(Part::new(numbers, self.device)),
+                none => *none = Some(Part::new(numbers, self.device, self.memory)),
             }
         }
         Ok(())
@@ -63,7 +72,7 @@ impl<'a> Sum<'a> {
         match self.parts[block].take().expect("each round has a row, and each block is taken once")
         {
             Part::Host(numbers) => Ok(numbers),
-            Part::Device(sum) => sum.to_vec(),
+            Part::Device(sum) => sum.read_into(self.memory.parts.take()).wait(),
         }
     }
 
@@ -76,10 +85,18 @@ impl<'a> Sum<'a> {
         block: usize,
         length: usize,
     ) -> Result<Vec<f32>, E> {
-        let mut whole = vec![0.0; length.next_multiple_of(self.ranks.size())];
-        self.ranks.all_gather(&self.part(block)?, &mut whole)?;
+        let mut whole = self.memory.blocks.take_for(length.next_multiple_of(self.ranks.size()));
+        let part = self.part(block)?;
+        self.ranks.all_gather(&part, &mut whole)?;
+        self.memory.parts.give(part);
         whole.truncate(length);
         Ok(whole)
+    }
+}
+
+impl Drop for Sum<'_> {
+    fn drop(&mut self) {
+        self.memory.blocks.give(std::mem::take(&mut self.received));
     }
 }
 
@@ -90,9 +107,14 @@ fn filled_up(mut numbers: Vec<f32>, size: usize) -> Vec<f32> {
 }
 
 impl Part {
-    fn new(numbers: &[f32], device: &Device) -> Part {
+    fn new(numbers: &[f32], device: &Device, memory: &Memory) -> Part {
         match device.computes_as_host() {
-            true => Part::Host(numbers.to_vec()),
+            true => {
+                let mut part = memory.parts.take();
+                part.clear();
+                part.extend_from_slice(numbers);
+                Part::Host(part)
+            }
             false => Part::Device(Tensor::new(numbers, [numbers.len()], device)),
         }
     }

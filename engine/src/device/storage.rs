@@ -49,12 +49,17 @@ impl Device {
         }
     }
 
-    pub(crate) fn read(&self, from: &Storage, elements: usize) -> Reading {
-        let pending = self.start_reading(from, elements).unwrap_or_else(Pending::Refused);
+    pub(crate) fn read(&self, from: &Storage, elements: usize, memory: Vec<f32>) -> Reading {
+        let pending = self.start_reading(from, elements, memory).unwrap_or_else(Pending::Refused);
         Reading { pending, device: self.clone() }
     }
 
-    fn start_reading(&self, from: &Storage, elements: usize) -> Granted<Pending> {
+    fn start_reading(
+        &self,
+        from: &Storage,
+        elements: usize,
+        mut memory: Vec<f32>,
+    ) -> Granted<Pending> {
         if self.failure().has_refused() {
             from.check(elements)?;
         }
@@ -64,10 +69,11 @@ impl Device {
         }
         Ok(match (&self.0.backend, &from.memory.block) {
             (Backend::Cpu(_), Block::Cpu(block)) => {
-                Pending::Ready(block.read(from.offset, elements))
+                block.read(from.offset, elements, &mut memory);
+                Pending::Ready(memory)
             }
             (Backend::Gpu(gpu), Block::Gpu(block)) => {
-                Pending::Gpu(gpu.read(block, from.offset, elements)?)
+                Pending::Gpu(gpu.read(block, from.offset, elements)?, memory)
             }
             (Backend::Simulated(_), Block::Simulated(block)) => {
                 Pending::Ready(block.read(from.offset, elements))
@@ -314,7 +320,8 @@ pub struct Reading {
 
 enum Pending {
     Ready(Vec<f32>),
-    Gpu(gpu::Download),
+    /// And the memory that they will be in.
+    Gpu(gpu::Download, Vec<f32>),
     /// So many zeros, and the memory that they would go through.
     Planned(usize, #[expect(dead_code, reason = "held for its Drop")] Option<plan::Block>),
     Refused(Refusal),
@@ -344,10 +351,13 @@ impl Pending {
     fn wait(self, device: &Device) -> Granted<Vec<f32>> {
         match (self, &device.0.backend) {
             (Pending::Ready(numbers), _) => Ok(numbers),
-            (Pending::Gpu(download), Backend::Gpu(gpu)) => Ok(gpu.wait_for(download)),
+            (Pending::Gpu(download, mut memory), Backend::Gpu(gpu)) => {
+                gpu.wait_for(download, &mut memory);
+                Ok(memory)
+            }
             (Pending::Planned(elements, _), _) => Ok(vec![0.0; elements]),
             (Pending::Refused(why), _) => Err(why),
-            (Pending::Gpu(_), _) => unreachable!("only a GPU starts one"),
+            (Pending::Gpu(..), _) => unreachable!("only a GPU starts one"),
         }
     }
 }

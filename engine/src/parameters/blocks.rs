@@ -3,7 +3,7 @@
 
 use super::{ALIGNMENT, Parameters, fill};
 use crate::autograd::Identity;
-use crate::{Gradients, Reading, Result, Tensor};
+use crate::{Gradients, Result, Tensor};
 use std::cmp::Reverse;
 use std::ops::Range;
 
@@ -53,7 +53,7 @@ impl Parameters {
     ///
     /// let loss = first.exp().multiply(&last.scale(2.0)).sum_all();
     /// let mut read = Vec::new();
-    /// parameters.backward_by_blocks(&loss, &mut gradients, &blocks, |block| read.push(block))?;
+    /// parameters.backward_by_blocks(&loss, &mut gradients, &blocks, |block| read.push(block.read()))?;
     /// let last_of_all = read.remove(0).wait()?;
     /// assert_eq!(last_of_all[..100], gradients.get(&last).unwrap().to_vec()?);
     ///
@@ -93,9 +93,9 @@ impl Parameters {
         })
     }
 
-    /// Goes back from `loss` ([`Tensor::backward_into`]), and starts reading each block as soon as it is
-    /// whole and those before it are; `ready` is given the blocks in their order. Gradients that do not
-    /// arrive count as zero. Where this fails, `ready` has been given the first blocks or none.
+    /// Goes back from `loss` ([`Tensor::backward_into`]); `ready` is given each block, to be read, as soon as it
+    /// is whole and those before it are, in their order. Gradients that do not arrive count as zero. Where
+    /// this fails, `ready` has been given the first blocks or none.
     ///
     /// # Errors
     /// As [`Tensor::backward_with_hook`].
@@ -108,7 +108,7 @@ impl Parameters {
         loss: &Tensor,
         gradients: &mut Gradients,
         blocks: &Blocks,
-        mut ready: impl FnMut(Reading),
+        mut ready: impl FnMut(&Tensor),
     ) -> Result<()> {
         let flat = self.flat_of(gradients, blocks);
         let leaves: Vec<&Tensor> = self.learnt().map(|parameter| &parameter.tensor).collect();
@@ -123,7 +123,7 @@ impl Parameters {
             let is_whole =
                 |block: &&Block| block.parameters.iter().all(|parameter| whole[*parameter]);
             while let Some(block) = rest.next_if(is_whole) {
-                ready(block.window(&flat).read());
+                ready(&block.window(&flat));
             }
         })
     }

@@ -155,13 +155,15 @@ impl Drop for Block {
 }
 
 impl Block {
-    /// Copies the elements from `start` on.
-    pub fn read(&self, start: usize, elements: usize) -> Vec<f32> {
+    /// Copies the elements from `start` on, in place of what is there.
+    pub fn read(&self, start: usize, elements: usize, to: &mut Vec<f32>) {
         let region = Region { block: self, start, elements, write: false };
         let regions = [region];
         let _borrows = Borrows::new(&regions);
         // SAFETY: borrowed for reading until the end of this function.
-        unsafe { region.slice() }.to_vec()
+        let from = unsafe { region.slice() };
+        to.clear();
+        to.extend_from_slice(from);
     }
 
     /// Overwrites the elements from `start` on.

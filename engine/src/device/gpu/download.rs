@@ -28,11 +28,13 @@ impl Download {
         Download { buffer, submission, mapped, elements }
     }
 
-    /// Waits for the numbers. Where the device fails that is noted, and there are none.
-    pub(super) fn wait(self, driver: &Driver) -> Vec<f32> {
+    /// Waits for the numbers, which take the place of others. Where the device fails that is noted, and there
+    /// are none.
+    pub(super) fn wait(self, driver: &Driver, numbers: &mut Vec<f32>) {
+        numbers.clear();
         driver.wait(Some(self.submission.clone()));
         if driver.failure.is_end() {
-            return Vec::new();
+            return;
         }
         let arrived = self.mapped.recv_timeout(PATIENCE).map_err(|error| error.to_string());
         let raw = &self.buffer.buffer.raw;
@@ -40,10 +42,11 @@ impl Download {
             .and_then(|mapped| mapped)
             .and_then(|()| raw.get_mapped_range(..).map_err(|error| error.to_string()));
         match view {
-            Ok(view) => bytemuck::cast_slice(&view[..4 * self.elements]).to_vec(),
+            Ok(view) => {
+                numbers.extend_from_slice(bytemuck::cast_slice(&view[..4 * self.elements]));
+            }
             Err(error) => {
                 driver.failure.end(Cause::Other(format!("reading from it: {error}")));
-                Vec::new()
             }
         }
     }

@@ -212,8 +212,8 @@ impl Gpu {
     }
 
     /// Waits for the numbers; there are none where the device has failed.
-    pub fn wait_for(&self, download: Download) -> Vec<f32> {
-        download.wait(&self.driver)
+    pub fn wait_for(&self, download: Download, numbers: &mut Vec<f32>) {
+        download.wait(&self.driver, numbers);
     }
 
     /// Waits until all work is done.
