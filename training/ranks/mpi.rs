@@ -85,10 +85,21 @@ impl Mpi {
         });
     }
 
-    /// How long to sleep between two looks for what all ranks exchange: no time where there is nothing else
-    /// to do.
-    fn pause(&self) -> Option<Duration> {
-        self.computes.load(Ordering::Relaxed).then_some(Duration::from_micros(50))
+    /// Waits until all ranks have come here. While others compute, those that are early sleep between two looks.
+    fn meet(&self, world: &World) {
+        wait(world.immediate_barrier(), |_| self.rest(Duration::from_micros(500)));
+    }
+
+    /// How long to sleep before the next look for what all ranks exchange, where all have come to it. Each look
+    /// moves a piece of it, of 32 KiB in Open MPI's shared memory, so only what takes long is left to itself.
+    fn pause(&self, looks: u32) -> Option<Duration> {
+        const BUSY: u32 = 2_000;
+        (looks > BUSY).then(|| self.rest(Duration::from_micros(50))).flatten()
+    }
+
+    /// So long, or no time where there is nothing else to do.
+    fn rest(&self, time: Duration) -> Option<Duration> {
+        self.computes.load(Ordering::Relaxed).then_some(time)
     }
 }
 
@@ -127,15 +138,19 @@ impl Ranks for Mpi {
 
     fn all_to_all(&self, mine: &[f32], theirs: &mut [f32]) -> Result<(), Error> {
         let world = self.world();
+        self.meet(&world);
         scope(|scope| {
-            wait(world.immediate_all_to_all_into(scope, mine, theirs), |_| self.pause());
+            wait(world.immediate_all_to_all_into(scope, mine, theirs), |looks| self.pause(looks));
         });
         Ok(())
     }
 
     fn all_gather(&self, mine: &[f32], all: &mut [f32]) -> Result<(), Error> {
         let world = self.world();
-        scope(|scope| wait(world.immediate_all_gather_into(scope, mine, all), |_| self.pause()));
+        self.meet(&world);
+        scope(|scope| {
+            wait(world.immediate_all_gather_into(scope, mine, all), |looks| self.pause(looks));
+        });
         Ok(())
     }
 
