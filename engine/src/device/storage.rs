@@ -54,12 +54,7 @@ impl Device {
         Reading { pending, device: self.clone() }
     }
 
-    fn start_reading(
-        &self,
-        from: &Storage,
-        elements: usize,
-        mut memory: Vec<f32>,
-    ) -> Granted<Pending> {
+    fn start_reading(&self, from: &Storage, elements: usize, memory: Vec<f32>) -> Granted<Pending> {
         if self.failure().has_refused() {
             from.check(elements)?;
         }
@@ -69,8 +64,7 @@ impl Device {
         }
         Ok(match (&self.0.backend, &from.memory.block) {
             (Backend::Cpu(_), Block::Cpu(block)) => {
-                block.read(from.offset, elements, &mut memory);
-                Pending::Ready(memory)
+                Pending::Ready(block.read(from.offset, elements, memory))
             }
             (Backend::Gpu(gpu), Block::Gpu(block)) => {
                 Pending::Gpu(gpu.read(block, from.offset, elements)?, memory)

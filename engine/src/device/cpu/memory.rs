@@ -155,8 +155,8 @@ impl Drop for Block {
 }
 
 impl Block {
-    /// Copies the elements from `start` on, in place of what is there.
-    pub fn read(&self, start: usize, elements: usize, to: &mut Vec<f32>) {
+    /// Copies the elements from `start` on, into memory that is there already.
+    pub fn read(&self, start: usize, elements: usize, mut to: Vec<f32>) -> Vec<f32> {
         let region = Region { block: self, start, elements, write: false };
         let regions = [region];
         let _borrows = Borrows::new(&regions);
@@ -164,6 +164,7 @@ impl Block {
         let from = unsafe { region.slice() };
         to.clear();
         to.extend_from_slice(from);
+        to
     }
 
     /// Overwrites the elements from `start` on.

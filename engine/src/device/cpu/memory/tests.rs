@@ -36,7 +36,7 @@ fn a_result_that_overlaps_an_argument_is_refused() {
     borrow(&[before, before, after], &[part(&block, 4, 6)], |inputs, outputs| {
         outputs[0].fill(inputs[0][3] + inputs[2][0]);
     });
-    assert_eq!(block.read(3, 8), [1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 1.0]);
+    assert_eq!(block.read(3, 8, Vec::new()), [1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 1.0]);
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn a_slice_beyond_the_memory_is_refused() {
     let said = refused(|| borrow(&[beyond], &[], |_, _| ()));
     assert!(said.contains("outside its memory"), "{said}");
     assert!(refused(|| block.write(whole, &[1.0])).contains("outside its memory"));
-    assert!(refused(|| drop(block.read(whole, 1))).contains("outside its memory"));
+    assert!(refused(|| drop(block.read(whole, 1, Vec::new()))).contains("outside its memory"));
     assert_eq!(block.loans().len(), 0);
 }
 
@@ -56,23 +56,24 @@ fn a_slice_beyond_the_memory_is_refused() {
 fn other_elements_of_the_same_memory_are_free() {
     let block = block(20);
     borrow(&[], &[part(&block, 4, 6)], |_, outputs| {
-        assert_eq!(block.read(0, 4), [1.0; 4]);
+        assert_eq!(block.read(0, 4, Vec::new()), [1.0; 4]);
         block.write(10, &[3.0; 10]);
         outputs[0].fill(2.0);
-        for call in
-            [|block: &Block| drop(block.read(9, 2)), |block: &Block| block.write(3, &[1.0; 2])]
-        {
+        for call in [
+            |block: &Block| drop(block.read(9, 2, Vec::new())),
+            |block: &Block| block.write(3, &[1.0; 2]),
+        ] {
             let said = refused(|| call(&block));
             assert!(said.contains("another thread"), "{said}");
         }
     });
     borrow(&[part(&block, 0, 10)], &[], |inputs, _| {
-        assert_eq!(block.read(0, 5), inputs[0][..5]);
+        assert_eq!(block.read(0, 5, Vec::new()), inputs[0][..5]);
         let said = refused(|| block.write(9, &[1.0]));
         assert!(said.contains("another thread is using"), "{said}");
     });
     assert_eq!(block.loans().len(), 0);
-    assert_eq!(block.read(8, 4), [2.0, 2.0, 3.0, 3.0]);
+    assert_eq!(block.read(8, 4, Vec::new()), [2.0, 2.0, 3.0, 3.0]);
 }
 
 #[test]
@@ -102,7 +103,7 @@ fn threads_write_neighbouring_parts_at_once() {
                 for round in 0..if cfg!(miri) { 3 } else { 50 } {
                     let numbers = [(100 * part + round) as f32; 5];
                     block.write(5 * part, &numbers);
-                    assert_eq!(block.read(5 * part, 5), numbers);
+                    assert_eq!(block.read(5 * part, 5, Vec::new()), numbers);
                 }
             });
         }
