@@ -5,6 +5,10 @@
 //! Rates count each kernel's operations and the bytes that it must move at least once; percents are
 //! of what a product of 1024 × 1024 matrices and the doubling of a large tensor reach here.
 
+#[path = "../examples/common/rates.rs"]
+#[allow(dead_code, reason = "products and memory are timed at sizes of their own")]
+mod rates;
+
 use neutreno::engine::gpu::Class;
 use neutreno::engine::half::Half;
 use neutreno::engine::ops::half_matrix::HalfMatrix;
@@ -12,7 +16,6 @@ use neutreno::engine::optim::{AdamW, AdamWSettings, Optimizer};
 use neutreno::engine::random::Key;
 use neutreno::engine::{Cost, Device, Ids, Initial, Parameters, Shape, Tensor};
 use std::cell::RefCell;
-use std::time::{Duration, Instant};
 
 fn main() {
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
@@ -199,9 +202,8 @@ fn numbers(shape: impl Into<Shape>, device: &Device) -> Tensor {
 fn report(device: &Device, is_software: bool, filter: &str) {
     let product = numbers([1_024, 1_024], device);
     let large = numbers([16 << 20], device);
-    let flops =
-        2.0 * 1_024_f64.powi(3) / median_seconds(device, &|| drop(product.matmul(&product)));
-    let bytes = 8.0 * large.elements() as f64 / median_seconds(device, &|| drop(large.scale(2.0)));
+    let flops = 2.0 * 1_024_f64.powi(3) / seconds(device, || drop(product.matmul(&product)));
+    let bytes = 8.0 * large.elements() as f64 / seconds(device, || drop(large.scale(2.0)));
     println!(
         "\n{device}: products reach {:.0} GFLOP/s, memory {:.1} GB/s",
         flops / 1e9,
@@ -212,7 +214,7 @@ fn report(device: &Device, is_software: bool, filter: &str) {
         if !name.contains(filter) {
             continue;
         }
-        let seconds = median_seconds(device, &*make(device));
+        let seconds = seconds(device, make(device));
         let cost = cost(&*make);
         let rates = [cost.flops, cost.bytes].map(|amount| amount as f64 / seconds);
         println!(
@@ -236,22 +238,7 @@ fn cost(make: &dyn Fn(&Device) -> Run) -> Cost {
     Cost { flops: after.flops - before.flops, bytes: after.bytes - before.bytes }
 }
 
-/// The median over batches of runs, each long enough to be timed; a device's queue is emptied
-/// only between batches.
-fn median_seconds(device: &Device, run: &dyn Fn()) -> f64 {
-    let batch = |runs: u32| {
-        let start = Instant::now();
-        (0..runs).for_each(|_| run());
-        device.synchronize().expect("the device works");
-        start.elapsed()
-    };
-    batch(2);
-    let mut runs = 1;
-    while batch(runs) < Duration::from_millis(5) {
-        runs *= 2;
-    }
-    let mut seconds: Vec<f64> =
-        (0..5).map(|_| batch(runs).as_secs_f64() / f64::from(runs)).collect();
-    seconds.sort_by(f64::total_cmp);
-    seconds[2]
+/// What one run takes.
+fn seconds(device: &Device, run: impl Fn()) -> f64 {
+    rates::seconds_each(device, run).expect("the device works")
 }

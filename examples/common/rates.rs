@@ -1,6 +1,6 @@
 //! How fast a device computes, and moves numbers.
 
-use neutreno::engine::{Device, Error, Tensor, no_grad};
+use neutreno::engine::{Device, Error, Tensor};
 use std::time::{Duration, Instant};
 
 /// The median seconds of doing `work` once. It is done so often in a row that neither waiting for the device
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 pub fn seconds_each(device: &Device, work: impl Fn()) -> Result<f64, Error> {
     let in_a_row = |times: u32| {
         let start = Instant::now();
-        no_grad(|| (0..times).for_each(|_| work()));
+        (0..times).for_each(|_| work());
         device.synchronize()?;
         Ok::<_, Error>(start.elapsed())
     };

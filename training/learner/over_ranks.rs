@@ -149,6 +149,7 @@ impl<'a, T: Task> Learner<'a, T> {
         let blocks =
             self.parameters.blocks(NUMBERS_OF_A_BLOCK.max(ranks.size() * FEWEST_OF_A_PART));
         let lengths = blocks.lengths();
+        // Apart from the rest of the learner, which changes meanwhile.
         let memory = std::mem::take(&mut self.memory);
         let (device, lengths, count) = (&device, &lengths, accumulate);
         let rows = Rows { ranks, device, lengths, count, memory: &memory };

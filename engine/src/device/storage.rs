@@ -345,9 +345,8 @@ impl Pending {
     fn wait(self, device: &Device) -> Granted<Vec<f32>> {
         match (self, &device.0.backend) {
             (Pending::Ready(numbers), _) => Ok(numbers),
-            (Pending::Gpu(download, mut memory), Backend::Gpu(gpu)) => {
-                gpu.wait_for(download, &mut memory);
-                Ok(memory)
+            (Pending::Gpu(download, memory), Backend::Gpu(gpu)) => {
+                Ok(gpu.wait_for(download, memory))
             }
             (Pending::Planned(elements, _), _) => Ok(vec![0.0; elements]),
             (Pending::Refused(why), _) => Err(why),

@@ -30,11 +30,11 @@ impl Download {
 
     /// Waits for the numbers, which take the place of others. Where the device fails that is noted, and there
     /// are none.
-    pub(super) fn wait(self, driver: &Driver, numbers: &mut Vec<f32>) {
+    pub(super) fn wait(self, driver: &Driver, mut numbers: Vec<f32>) -> Vec<f32> {
         numbers.clear();
         driver.wait(Some(self.submission.clone()));
         if driver.failure.is_end() {
-            return;
+            return numbers;
         }
         let arrived = self.mapped.recv_timeout(PATIENCE).map_err(|error| error.to_string());
         let raw = &self.buffer.buffer.raw;
@@ -49,6 +49,7 @@ impl Download {
                 driver.failure.end(Cause::Other(format!("reading from it: {error}")));
             }
         }
+        numbers
     }
 }
 

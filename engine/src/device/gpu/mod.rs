@@ -212,8 +212,8 @@ impl Gpu {
     }
 
     /// Waits for the numbers; there are none where the device has failed.
-    pub fn wait_for(&self, download: Download, numbers: &mut Vec<f32>) {
-        download.wait(&self.driver, numbers);
+    pub fn wait_for(&self, download: Download, memory: Vec<f32>) -> Vec<f32> {
+        download.wait(&self.driver, memory)
     }
 
     /// Waits until all work is done.
