@@ -526,8 +526,8 @@ impl Ranks for Watched<'_> {
         self.ranks.all_to_all(mine, theirs)
     }
 
-    fn all_gather(&self, mine: &[f32], all: &mut [f32]) -> Result<(), neutreno::ranks::Error> {
-        self.ranks.all_gather(mine, all)
+    fn all_gather(&self, all: &mut [f32]) -> Result<(), neutreno::ranks::Error> {
+        self.ranks.all_gather(all)
     }
 
     fn broadcast(&self, bytes: Vec<u8>) -> Result<Vec<u8>, neutreno::ranks::Error> {
@@ -583,8 +583,8 @@ impl Ranks for Failing<'_> {
         }
     }
 
-    fn all_gather(&self, mine: &[f32], all: &mut [f32]) -> Result<(), neutreno::ranks::Error> {
-        self.ranks.all_gather(mine, all)?;
+    fn all_gather(&self, all: &mut [f32]) -> Result<(), neutreno::ranks::Error> {
+        self.ranks.all_gather(all)?;
         if self.wrong {
             all.iter_mut().for_each(|number| *number *= 1.000001);
         }

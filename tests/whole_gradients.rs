@@ -171,9 +171,11 @@ fn blocks_are_read_when_they_are_whole() {
                 );
                 // Put where they belong they are the row.
                 let mut copy = parameters.gradients();
-                for (number, numbers) in read.iter().enumerate() {
-                    parameters.overwrite_block(&mut copy, &blocks, number, numbers);
+                for (block, numbers) in parameters.gradient_blocks(&copy, &blocks).iter().zip(&read)
+                {
+                    block.overwrite(numbers);
                 }
+                parameters.note_gradients(&mut copy);
                 assert!(parameters.missing_gradients(&copy).is_empty(), "{what}");
                 let copied = parameters.read_gradients(&copy).unwrap();
                 assert!(same(&copied, &row), "{what}: other numbers");

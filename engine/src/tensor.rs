@@ -174,6 +174,46 @@ impl Tensor {
         self.device().read(&self.storage, self.elements(), memory)
     }
 
+    /// Lets `look` see the numbers: on the CPU where they lie, on other devices as a copy.
+    ///
+    /// ```
+    /// use neutreno_engine::{Device, Tensor};
+    /// let x = Tensor::new(&[1.0, 2.0], [2], &Device::cpu());
+    /// assert_eq!(x.with_numbers(|numbers| numbers[1])?, 2.0);
+    /// # Ok::<(), neutreno_engine::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the device failed.
+    ///
+    /// # Panics
+    /// If another thread is changing this tensor ([`Device`]); one that would change it while `look` runs does.
+    #[track_caller]
+    pub fn with_numbers<R>(&self, look: impl FnOnce(&[f32]) -> R) -> Result<R> {
+        self.device().with_numbers(&self.storage, self.elements(), look)
+    }
+
+    /// Lets `change` put numbers in this tensor's memory, as [`Tensor::overwrite`] does: on the CPU where they
+    /// will lie, on other devices in memory that is copied there. What is there before means nothing.
+    ///
+    /// ```
+    /// use neutreno_engine::{Device, Tensor};
+    /// let x = Tensor::zeros([2], &Device::cpu());
+    /// x.with_numbers_mut(|numbers| numbers.copy_from_slice(&[1.0, 2.0]))?;
+    /// assert_eq!(x.to_vec()?, [1.0, 2.0]);
+    /// # Ok::<(), neutreno_engine::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the device failed.
+    ///
+    /// # Panics
+    /// If another thread is using this tensor ([`Device`]); one that would use it while `change` runs does.
+    #[track_caller]
+    pub fn with_numbers_mut<R>(&self, change: impl FnOnce(&mut [f32]) -> R) -> Result<R> {
+        self.device().with_numbers_mut(&self.storage, self.elements(), change)
+    }
+
     /// Puts other numbers in this tensor's memory; every handle to it sees them. For parameters:
     /// results of ops should be left as they are.
     ///

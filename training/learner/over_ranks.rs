@@ -15,12 +15,17 @@ use serde_json::json;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How many numbers of a gradient are exchanged at once; less would cost more calls, and with more the first
-/// of them would begin later.
+/// How many numbers of a gradient are exchanged at once, about; less would cost more calls, and with more the
+/// first of them would begin later.
 const NUMBERS_OF_A_BLOCK: usize = 1 << 20;
 
 /// And to each rank at least so many.
 const FEWEST_OF_A_PART: usize = 1 << 14;
+
+/// The same for so many ranks, all with one length of it. Blocks end at multiples of 64.
+fn numbers_of_a_block(ranks: usize) -> usize {
+    ranks * NUMBERS_OF_A_BLOCK.div_ceil(ranks).max(FEWEST_OF_A_PART).next_multiple_of(64)
+}
 
 impl<'a, T: Task> Learner<'a, T> {
     /// The model that the first rank has.
@@ -146,29 +151,23 @@ impl<'a, T: Task> Learner<'a, T> {
         let (accumulate, ranks) = (self.settings.accumulate, self.ranks);
         let device = self.parameters.device().clone();
         let started = Instant::now();
-        let blocks =
-            self.parameters.blocks(NUMBERS_OF_A_BLOCK.max(ranks.size() * FEWEST_OF_A_PART));
-        let lengths = blocks.lengths();
+        let blocks = self.parameters.blocks(numbers_of_a_block(ranks.size()));
+        let memory_of_blocks = self.parameters.gradient_blocks(&self.gradients, &blocks);
         // Apart from the rest of the learner, which changes meanwhile.
         let memory = std::mem::take(&mut self.memory);
-        let (device, lengths, count) = (&device, &lengths, accumulate);
-        let rows = Rows { ranks, device, lengths, count, memory: &memory };
-        let mine = rows.sum(|exchange| {
-            let mine = self.bring_gradients(step, batches, &blocks, &exchange)?;
-            exchange.sum(|block, numbers| {
-                self.parameters.overwrite_block(&mut self.gradients, &blocks, block, numbers);
-            });
-            Ok::<_, Error>(mine)
-        })?;
+        let rows = Rows { ranks, blocks: &memory_of_blocks, count: accumulate, memory: &memory };
+        let mine = rows.sum(|exchange| self.bring_gradients(step, batches, &blocks, &exchange))?;
+        self.parameters.note_gradients(&mut self.gradients);
         self.memory = memory;
         let together = started.elapsed().as_secs_f64();
         // Each brings its losses, and for how long it computed.
         let mut all = vec![0.0; mine.len() * ranks.size()];
-        ranks.all_gather(&mine, &mut all)?;
+        all[mine.len() * ranks.rank()..][..mine.len()].copy_from_slice(&mine);
+        ranks.all_gather(&mut all)?;
         let of_ranks: Vec<&[f32]> = all.chunks(mine.len()).collect();
         let loss = |micro_batch: usize| {
             let (round, rank) = (micro_batch / ranks.size(), micro_batch % ranks.size());
-            Tensor::new(&of_ranks[rank][round..][..1], [], device)
+            Tensor::new(&of_ranks[rank][round..][..1], [], &device)
         };
         let total = (0..accumulate).map(loss).reduce(|total, loss| total.add(&loss));
         let computing = of_ranks.iter().map(|mine| f64::from(mine[mine.len() - 1])).collect();
@@ -198,9 +197,9 @@ impl<'a, T: Task> Learner<'a, T> {
             let loss = self.loss(step, number, &batch);
             losses.push(Some(loss.read()));
             self.gradients.clear();
-            let bring = |block: &Tensor| {
+            let bring = |_: &Tensor| {
                 let began = Instant::now();
-                exchange.bring(block);
+                exchange.bring();
                 waited += began.elapsed();
             };
             self.parameters.backward_by_blocks(&loss, &mut self.gradients, blocks, bring)?;

@@ -29,15 +29,13 @@ impl<T: Task> Learner<'_, T> {
         let Part { index, of } = self.optimizer.part();
         let blocks = |index| self.parameters.blocks_of_part(Part { index, of }, BLOCK);
         let parts: Vec<Vec<Tensor>> = (0..of).map(blocks).collect();
-        let spare = &self.memory.parts;
         for (number, longest) in parts[0].iter().enumerate() {
             let length = longest.elements();
-            let mut own = parts[index][number].read_into(spare.take()).wait()?;
-            // Where parts end earlier, zeros fill up what all must have one length of.
-            own.resize(length, 0.0);
             let mut all = self.memory.blocks.take_for(of * length);
-            self.ranks.all_gather(&own, &mut all)?;
-            spare.give(own);
+            // Where parts end earlier, what fills up the one length that all must have does not matter.
+            let place = |own: &[f32]| all[index * length..][..own.len()].copy_from_slice(own);
+            parts[index][number].with_numbers(place)?;
+            self.ranks.all_gather(&mut all)?;
             for (rank, numbers) in all.chunks(length).enumerate().filter(|(rank, _)| *rank != index)
             {
                 let block = &parts[rank][number];

@@ -4,15 +4,19 @@
 //! All ranks bring the same blocks in the same order, those of one round after those of another, so their
 //! threads call each other in one order, whoever computes faster. The blocks of one row can wait here; who
 //! would bring more waits, so memory is bounded. Meanwhile nobody else may call [`Ranks`].
+//!
+//! A block is copied where its memory is needed for the next row. In the last round it is not: from the host's
+//! memory it is sent as it lies there, and the sum comes into its place.
 
 use super::spare::Memory;
 use super::sum::Sum;
 use super::{Error, Ranks};
 use crate::engine::device::room_for_threads;
 use crate::engine::{self, Device, Reading, Tensor};
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::panic::resume_unwind;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 /// So many blocks of the last round are added up before the first of them is asked for again: a device may
@@ -22,10 +26,8 @@ const BEHIND: usize = 2;
 /// Rows to be summed over all ranks.
 pub(crate) struct Rows<'a> {
     pub ranks: &'a dyn Ranks,
-    /// What they come from. They are added as it would add them.
-    pub device: &'a Device,
-    /// How many numbers each block of a row has.
-    pub lengths: &'a [usize],
+    /// Where each block of a row is made. They are added as its device would add them.
+    pub blocks: &'a [Tensor],
     /// How many rows all ranks make together.
     pub count: usize,
     pub memory: &'a Memory,
@@ -33,43 +35,38 @@ pub(crate) struct Rows<'a> {
 
 /// Where one rank brings its rows, block by block.
 pub(crate) struct Exchange<'a> {
-    ranks: &'a dyn Ranks,
-    memory: &'a Memory,
-    blocks: usize,
-    rows: SyncSender<Option<Reading>>,
-    sum: Receiver<Vec<f32>>,
+    rows: &'a Rows<'a>,
+    /// How many blocks were brought.
+    brought: Cell<usize>,
+    /// Copies of blocks; none of those that lie where they were made, or that are none.
+    copies: SyncSender<Option<Reading>>,
 }
 
 impl Exchange<'_> {
-    /// Brings the next block. Waits where as many as a row has are waiting.
-    pub fn bring(&self, block: &Tensor) {
-        self.send(Some(block.read_into(self.memory.blocks.take())));
+    /// Brings the next block, which is there. Waits where as many as a row has are waiting. In the last round
+    /// its memory then belongs to the sum.
+    pub fn bring(&self) {
+        let (blocks, number) = (self.rows.blocks, self.brought.get());
+        let copy = || blocks[number % blocks.len()].read_into(self.rows.memory.blocks.take());
+        let stays = self.rows.on_host() && number / blocks.len() + 1 == self.rows.rounds();
+        self.send((!stays).then(copy));
     }
 
-    /// Brings nothing in a round that has less rows than there are ranks.
+    /// Brings nothing in the last round, where that has less rows than there are ranks.
     pub fn bring_none(&self) {
-        (0..self.blocks).for_each(|_| self.send(None));
+        self.rows.blocks.iter().for_each(|_| self.send(None));
     }
 
-    fn send(&self, block: Option<Reading>) {
+    fn send(&self, copy: Option<Reading>) {
+        self.brought.set(self.brought.get() + 1);
         // Where the exchange has ended, it says why at the end of all.
-        let _ = self.rows.send(block);
-    }
-
-    /// After all rows were brought, `take` is given the blocks of the sum, in their order, each with its number;
-    /// less of them where the exchange fails.
-    pub fn sum(self, mut take: impl FnMut(usize, &[f32])) {
-        self.ranks.compute_meanwhile(false);
-        for (number, block) in self.sum.into_iter().enumerate() {
-            take(number, &block);
-            self.memory.blocks.give(block);
-        }
+        let _ = self.copies.send(copy);
     }
 }
 
 impl Rows<'_> {
-    /// Sums rows that `work` makes, which is to bring those of this rank, one in each round, and to take the
-    /// sum.
+    /// Has `work` make rows, and bring those of this rank, one in each round. Then the sum is in the memory of
+    /// the blocks.
     ///
     /// # Errors
     /// What `work` fails with; else if the device has failed or another rank has ended.
@@ -80,17 +77,15 @@ impl Rows<'_> {
         let not_started =
             |why: String| Error::Connection(format!("a thread for communication: {why}"));
         room_for_threads(1).map_err(|error| not_started(error.to_string()))?;
-        let (rows, incoming) = sync_channel(self.lengths.len());
-        let (outgoing, sum) = channel();
+        let (copies, incoming) = sync_channel(self.blocks.len());
         thread::scope(|scope| {
-            let communicate = move || self.communicate::<E>(&incoming, &outgoing);
+            let communicate = move || self.communicate::<E>(&incoming);
             let thread = thread::Builder::new().name("communication".into());
             let thread = thread.spawn_scoped(scope, communicate);
             let thread = thread.map_err(|error| not_started(error.to_string()))?;
-            let (ranks, memory, blocks) = (self.ranks, self.memory, self.lengths.len());
-            ranks.compute_meanwhile(true);
-            let worked = work(Exchange { ranks, memory, blocks, rows, sum });
-            ranks.compute_meanwhile(false);
+            self.ranks.compute_meanwhile(true);
+            let worked = work(Exchange { rows: self, brought: Cell::new(0), copies });
+            self.ranks.compute_meanwhile(false);
             match (thread.join(), &worked) {
                 (Err(panic), _) => resume_unwind(panic),
                 (Ok(Err(error)), Ok(_)) => Err(error),
@@ -104,39 +99,61 @@ impl Rows<'_> {
     }
 
     /// What the thread does. Returns whether it came to the end: it does not where `work` has failed.
-    fn communicate<E>(
-        &self,
-        incoming: &Receiver<Option<Reading>>,
-        outgoing: &Sender<Vec<f32>>,
-    ) -> Result<bool, E>
+    fn communicate<E>(&self, incoming: &Receiver<Option<Reading>>) -> Result<bool, E>
     where
         E: From<Error> + From<engine::Error>,
     {
-        let (size, lengths) = (self.ranks.size(), self.lengths);
-        let mut sum = Sum::new(self.ranks, self.device, self.memory, lengths.len());
+        let mut sum = Sum::new(self.ranks, self.device(), self.memory, self.blocks.len());
         let mut summed = VecDeque::new();
-        for first in (0..self.count).step_by(size) {
-            for (block, length) in lengths.iter().enumerate() {
-                let Ok(brought) = incoming.recv() else { return Ok(false) };
-                let numbers = match brought {
-                    Some(reading) => reading.wait()?,
-                    None => self.memory.blocks.take_for(*length),
-                };
-                sum.add(block, numbers, size.min(self.count - first))?;
-                if first + size < self.count {
+        for round in 0..self.rounds() {
+            for (number, block) in self.blocks.iter().enumerate() {
+                let Ok(copy) = incoming.recv() else { return Ok(false) };
+                let members = self.ranks.size().min(self.count - round * self.ranks.size());
+                self.with_numbers(block, copy, |numbers| sum.add(number, numbers, members))??;
+                if round + 1 < self.rounds() {
                     continue;
                 }
-                summed.push_back(block);
+                summed.push_back(number);
                 if summed.len() > BEHIND {
                     let next = summed.pop_front().expect("it has several");
-                    let _ = outgoing.send(sum.gather::<E>(next, lengths[next])?);
+                    sum.gather::<E>(next, &self.blocks[next])?;
                 }
             }
         }
-        for block in summed {
-            let _ = outgoing.send(sum.gather::<E>(block, lengths[block])?);
+        for number in summed {
+            sum.gather::<E>(number, &self.blocks[number])?;
         }
         Ok(true)
+    }
+
+    /// Lets `look` see what was brought of a block.
+    fn with_numbers<R>(
+        &self,
+        block: &Tensor,
+        copy: Option<Reading>,
+        look: impl FnOnce(&[f32]) -> R,
+    ) -> engine::Result<R> {
+        let copy = match copy {
+            // What a rank sends that has no row does not matter.
+            None if self.on_host() => return block.with_numbers(look),
+            None => self.memory.blocks.take_for(block.elements()),
+            Some(reading) => reading.wait()?,
+        };
+        let result = look(&copy);
+        self.memory.blocks.give(copy);
+        Ok(result)
+    }
+
+    fn rounds(&self) -> usize {
+        self.count.div_ceil(self.ranks.size())
+    }
+
+    fn device(&self) -> &Device {
+        self.blocks[0].device()
+    }
+
+    fn on_host(&self) -> bool {
+        self.device().computes_as_host()
     }
 }
 
@@ -177,26 +194,31 @@ mod tests {
         rows: &[Vec<f32>],
     ) -> Result<Vec<f32>, Failed> {
         let (rank, size) = (ranks.rank(), ranks.size());
-        let memory = &Memory::default();
-        let all = Rows { ranks, device, lengths, count: rows.len(), memory };
+        let (blocks, memory) = (zeros(lengths, device), &Memory::default());
+        let all = Rows { ranks, blocks: &blocks, count: rows.len(), memory };
         all.sum(|exchange| {
             for first in (0..rows.len()).step_by(size) {
                 match rows.get(first + rank) {
-                    Some(row) => bring(&exchange, device, lengths, row),
+                    Some(row) => bring(&exchange, row),
                     None => exchange.bring_none(),
                 }
             }
-            let mut sum = Vec::new();
-            exchange.sum(|_, block| sum.extend_from_slice(block));
-            Ok(sum)
-        })
+            Ok::<_, Failed>(())
+        })?;
+        let sum: Result<Vec<_>, _> = blocks.iter().map(Tensor::to_vec).collect();
+        Ok(sum?.concat())
     }
 
-    fn bring(exchange: &Exchange, device: &Device, lengths: &[usize], row: &[f32]) {
+    fn zeros(lengths: &[usize], device: &Device) -> Vec<Tensor> {
+        lengths.iter().map(|length| Tensor::zeros([*length], device)).collect()
+    }
+
+    fn bring(exchange: &Exchange, row: &[f32]) {
         let mut rest = row;
-        for length in lengths {
-            let (block, after) = rest.split_at(*length);
-            exchange.bring(&Tensor::new(block, [*length], device));
+        for block in exchange.rows.blocks {
+            let (numbers, after) = rest.split_at(block.elements());
+            block.overwrite(numbers);
+            exchange.bring();
             rest = after;
         }
     }
@@ -262,7 +284,7 @@ mod tests {
             padded.iter_mut().for_each(|row| row.resize(blocks.lengths()[0], 0.0));
             let [mut expected, more] = padded.each_ref().map(|row| {
                 let mut gradients = parameters.gradients();
-                parameters.overwrite_block(&mut gradients, &blocks, 0, row);
+                parameters.overwrite_gradients(&mut gradients, row);
                 gradients
             });
             parameters.add_gradients(&mut expected, &more);
@@ -285,17 +307,16 @@ mod tests {
         for panics in [false, true] {
             for brought in 0..9 {
                 let results = Threads::run(3, |ranks| {
-                    let (device, memory) = (&device, &Memory::default());
-                    let all = Rows { ranks, device, lengths: &lengths, count: 9, memory };
+                    let (blocks, memory) = (zeros(&lengths, &device), &Memory::default());
+                    let all = Rows { ranks, blocks: &blocks, count: 9, memory };
                     all.sum(|exchange| {
                         for number in 0..9 {
                             if ranks.rank() == 1 && number == brought {
                                 assert!(!panics, "a mistake");
                                 return Err(Failed("no more".into()));
                             }
-                            exchange.bring(&Tensor::zeros([100], device));
+                            exchange.bring();
                         }
-                        exchange.sum(|_, _| ());
                         Ok(())
                     })
                 });
@@ -340,9 +361,9 @@ mod tests {
             self.ranks.all_to_all(mine, theirs)
         }
 
-        fn all_gather(&self, mine: &[f32], all: &mut [f32]) -> Result<(), Error> {
+        fn all_gather(&self, all: &mut [f32]) -> Result<(), Error> {
             self.call()?;
-            self.ranks.all_gather(mine, all)
+            self.ranks.all_gather(all)
         }
 
         fn broadcast(&self, bytes: Vec<u8>) -> Result<Vec<u8>, Error> {
@@ -363,14 +384,11 @@ mod tests {
     fn sums_that_follow_each_other_take_the_same_memory() {
         let (device, lengths, count) = (Device::cpu_with_threads(1), [100; 5], 6);
         let left = Threads::run(2, |ranks| {
-            let (device, lengths, memory) = (&device, &lengths, &Memory::default());
+            let (blocks, memory) = (zeros(&lengths, &device), &Memory::default());
             for _ in 0..10 {
-                let all = Rows { ranks, device, lengths, count, memory };
+                let all = Rows { ranks, blocks: &blocks, count, memory };
                 let mine = |exchange: Exchange| {
-                    for number in 0..count / 2 * lengths.len() {
-                        exchange.bring(&Tensor::full(number as f32, [100], device));
-                    }
-                    exchange.sum(|_, _| ());
+                    (0..count / 2 * lengths.len()).for_each(|_| exchange.bring());
                     Ok::<_, Failed>(())
                 };
                 all.sum(mine)?;
@@ -379,8 +397,8 @@ mod tests {
         });
         for left in left {
             let (blocks, parts) = left.unwrap();
-            // A row that waits, the whole sum, and what is on its way.
-            assert!((1..=2 * lengths.len() + 3).contains(&blocks), "{blocks}");
+            // A row that waits, and what is on its way.
+            assert!((1..=lengths.len() + 3).contains(&blocks), "{blocks}");
             assert!((1..=lengths.len()).contains(&parts), "{parts}");
         }
     }
@@ -415,21 +433,20 @@ mod tests {
         let (device, lengths) = (Device::cpu_with_threads(1), [10; 4]);
         let (slow, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         Threads::run(2, |ranks| {
-            let (device, memory) = (&device, &Memory::default());
-            let all = Rows { ranks, device, lengths: &lengths, count: 20, memory };
+            let (blocks, memory) = (zeros(&lengths, &device), &Memory::default());
+            let all = Rows { ranks, blocks: &blocks, count: 20, memory };
             all.sum(|exchange| {
                 for number in 1..=40 {
                     if ranks.rank() == 0 {
                         thread::sleep(std::time::Duration::from_millis(2));
                         slow.store(number, Ordering::SeqCst);
                     }
-                    exchange.bring(&Tensor::zeros([10], device));
+                    exchange.bring();
                     if ranks.rank() == 1 {
                         let ahead = number.saturating_sub(slow.load(Ordering::SeqCst));
                         most.fetch_max(ahead, Ordering::SeqCst);
                     }
                 }
-                exchange.sum(|_, _| ());
                 Ok::<_, Failed>(())
             })
         });

@@ -83,18 +83,19 @@ pub trait Ranks: Sync {
         Local { rank: self.rank(), size: self.size() }
     }
 
-    /// Gives each rank a part of `mine`, cut into as many equal parts as there are ranks, in their order;
-    /// `theirs` becomes the parts that all have for this one, in the order of ranks.
+    /// Gives each other rank its part of `mine`, which is cut into as many equal parts as there are ranks, in their
+    /// order; `theirs` becomes the parts that the others have for this one, in the order of ranks.
     ///
     /// # Errors
     /// If another rank has ended.
     fn all_to_all(&self, mine: &[f32], theirs: &mut [f32]) -> Result<(), Error>;
 
-    /// `all` becomes what every rank has, in the order of ranks.
+    /// Each rank has its part of `all`, which is cut like that; afterwards every one has the parts of the others
+    /// too.
     ///
     /// # Errors
     /// If another rank has ended.
-    fn all_gather(&self, mine: &[f32], all: &mut [f32]) -> Result<(), Error>;
+    fn all_gather(&self, all: &mut [f32]) -> Result<(), Error>;
 
     /// What the first rank has, on all of them; what others bring does not matter.
     ///
@@ -169,13 +170,11 @@ impl Ranks for Alone {
         "this machine".into()
     }
 
-    fn all_to_all(&self, mine: &[f32], theirs: &mut [f32]) -> Result<(), Error> {
-        theirs.copy_from_slice(mine);
+    fn all_to_all(&self, _mine: &[f32], _theirs: &mut [f32]) -> Result<(), Error> {
         Ok(())
     }
 
-    fn all_gather(&self, mine: &[f32], all: &mut [f32]) -> Result<(), Error> {
-        all.copy_from_slice(mine);
+    fn all_gather(&self, _all: &mut [f32]) -> Result<(), Error> {
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use mpi::datatype::PartitionMut;
 use mpi::environment::{Universe, processor_name};
 use mpi::request::{Request, Scope, scope};
 use mpi::topology::SimpleCommunicator;
-use mpi::traits::{Communicator, CommunicatorCollectives, Root};
+use mpi::traits::{Communicator, CommunicatorCollectives, Destination, Root, Source};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -90,6 +90,32 @@ impl Mpi {
         wait(world.immediate_barrier(), |_| self.rest(Duration::from_micros(500)));
     }
 
+    /// Sends each other rank what `sent` has for it, and receives what those have for this one, in the order of ranks.
+    ///
+    /// One by one: what MPI does for all at once copies what a rank has for itself too, and gathers from
+    /// elsewhere than where it will be.
+    fn exchange<'a>(
+        &self,
+        sent: impl Fn(usize) -> &'a [f32],
+        received: impl Iterator<Item = &'a mut [f32]>,
+    ) {
+        let world = self.world();
+        self.meet(&world);
+        scope(|scope| {
+            let others = (0..self.size).filter(|rank| *rank != self.rank);
+            let receive = |(rank, into): (usize, &'a mut [f32])| {
+                world.process_at_rank(rank as i32).immediate_receive_into(scope, into)
+            };
+            let receiving: Vec<_> = others.zip(received).map(receive).collect();
+            // Each begins with the one after it, so that not all send to the same one.
+            let others = (1..self.size).map(|distance| (self.rank + distance) % self.size);
+            let send = |rank| world.process_at_rank(rank as i32).immediate_send(scope, sent(rank));
+            let sending: Vec<_> = others.map(send).collect();
+            receiving.into_iter().for_each(|one| wait(one, |looks| self.pause(looks)));
+            sending.into_iter().for_each(|one| wait(one, |looks| self.pause(looks)));
+        });
+    }
+
     /// How long to sleep before the next look for what all ranks exchange, where all have come to it. Each look
     /// moves a piece of it, of 32 KiB in Open MPI's shared memory, so only what takes long is left to itself.
     fn pause(&self, looks: u32) -> Option<Duration> {
@@ -137,20 +163,17 @@ impl Ranks for Mpi {
     }
 
     fn all_to_all(&self, mine: &[f32], theirs: &mut [f32]) -> Result<(), Error> {
-        let world = self.world();
-        self.meet(&world);
-        scope(|scope| {
-            wait(world.immediate_all_to_all_into(scope, mine, theirs), |looks| self.pause(looks));
-        });
+        let part = mine.len() / self.size;
+        let sent = |rank: usize| &mine[rank * part..][..part];
+        self.exchange(sent, theirs.chunks_mut(part));
         Ok(())
     }
 
-    fn all_gather(&self, mine: &[f32], all: &mut [f32]) -> Result<(), Error> {
-        let world = self.world();
-        self.meet(&world);
-        scope(|scope| {
-            wait(world.immediate_all_gather_into(scope, mine, all), |looks| self.pause(looks));
-        });
+    fn all_gather(&self, all: &mut [f32]) -> Result<(), Error> {
+        let part = all.len() / self.size;
+        let (before, rest) = all.split_at_mut(self.rank * part);
+        let (own, after) = rest.split_at_mut(part);
+        self.exchange(|_| own, before.chunks_mut(part).chain(after.chunks_mut(part)));
         Ok(())
     }
 

@@ -47,14 +47,22 @@ impl<'a> Sum<'a> {
     ///
     /// # Errors
     /// If another rank has ended.
-    pub fn add(&mut self, block: usize, numbers: Vec<f32>, members: usize) -> Result<(), Error> {
-        let size = self.ranks.size();
+    pub fn add(&mut self, block: usize, numbers: &[f32], members: usize) -> Result<(), Error> {
+        let (rank, size) = (self.ranks.rank(), self.ranks.size());
         let part = numbers.len().div_ceil(size);
-        self.received.resize(size * part, 0.0);
-        let numbers = filled_up(numbers, size);
-        self.ranks.all_to_all(&numbers, &mut self.received)?;
-        self.memory.blocks.give(numbers);
-        for numbers in self.received.chunks(part).take(members) {
+        if numbers.len() < size * part {
+            // All parts must have one length.
+            let mut filled_up = self.memory.blocks.take_for(size * part);
+            filled_up[..numbers.len()].copy_from_slice(numbers);
+            self.add(block, &filled_up, members)?;
+            self.memory.blocks.give(filled_up);
+            return Ok(());
+        }
+        self.received.resize((size - 1) * part, 0.0);
+        self.ranks.all_to_all(numbers, &mut self.received)?;
+        let (before, after) = self.received.split_at(rank * part);
+        let own = &numbers[rank * part..][..part];
+        for numbers in before.chunks(part).chain([own]).chain(after.chunks(part)).take(members) {
             match &mut self.parts[block] {
                 Some(sum) => sum.add(numbers),
                 none => *none = Some(Part::new(numbers, self.device, self.memory)),
@@ -76,21 +84,31 @@ impl<'a> Sum<'a> {
         }
     }
 
-    /// A whole block of so many numbers, on every rank.
+    /// Puts the whole sum of a block in its place, on every rank.
     ///
     /// # Errors
     /// If the device has failed, or another rank has ended.
     pub fn gather<E: From<Error> + From<engine::Error>>(
         &mut self,
-        block: usize,
-        length: usize,
-    ) -> Result<Vec<f32>, E> {
-        let mut whole = self.memory.blocks.take_for(length.next_multiple_of(self.ranks.size()));
-        let part = self.part(block)?;
-        self.ranks.all_gather(&part, &mut whole)?;
+        number: usize,
+        block: &Tensor,
+    ) -> Result<(), E> {
+        let part = self.part(number)?;
+        let (ranks, all) = (self.ranks, part.len() * self.ranks.size());
+        let gather = |whole: &mut [f32]| {
+            whole[part.len() * ranks.rank()..][..part.len()].copy_from_slice(&part);
+            ranks.all_gather(whole)
+        };
+        if self.device.computes_as_host() && all == block.elements() {
+            block.with_numbers_mut(gather)??;
+        } else {
+            let mut whole = self.memory.blocks.take_for(all);
+            gather(&mut whole)?;
+            block.overwrite(&whole[..block.elements()]);
+            self.memory.blocks.give(whole);
+        }
         self.memory.parts.give(part);
-        whole.truncate(length);
-        Ok(whole)
+        Ok(())
     }
 }
 
@@ -98,12 +116,6 @@ impl Drop for Sum<'_> {
     fn drop(&mut self) {
         self.memory.blocks.give(std::mem::take(&mut self.received));
     }
-}
-
-/// The same numbers and perhaps a few zeros, as all parts must have one length.
-fn filled_up(mut numbers: Vec<f32>, size: usize) -> Vec<f32> {
-    numbers.resize(numbers.len().next_multiple_of(size), 0.0);
-    numbers
 }
 
 impl Part {

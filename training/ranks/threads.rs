@@ -13,7 +13,8 @@ use std::thread;
 /// use neutreno::ranks::{Error, Ranks, Threads};
 /// let sums = Threads::run(3, |ranks| {
 ///     let mut all = [0.0; 3];
-///     ranks.all_gather(&[ranks.rank() as f32], &mut all)?;
+///     all[ranks.rank()] = ranks.rank() as f32;
+///     ranks.all_gather(&mut all)?;
 ///     Ok::<_, Error>(all.iter().sum::<f32>())
 /// });
 /// assert_eq!(sums, [Ok(3.0), Ok(3.0), Ok(3.0)]);
@@ -119,14 +120,17 @@ impl Ranks for Threads {
         let all = self.meet(bytes_of(mine))?;
         let part = mine.len() / self.size();
         let of_this_rank = 4 * part * self.rank..4 * part * (self.rank + 1);
-        for (from, to) in all.iter().zip(theirs.chunks_mut(part)) {
+        let others = all.iter().enumerate().filter(|(rank, _)| *rank != self.rank);
+        for ((_, from), to) in others.zip(theirs.chunks_mut(part)) {
             to.copy_from_slice(&numbers_of(&from[of_this_rank.clone()]));
         }
         Ok(())
     }
 
-    fn all_gather(&self, mine: &[f32], all: &mut [f32]) -> Result<(), Error> {
-        for (from, to) in self.meet(bytes_of(mine))?.iter().zip(all.chunks_mut(mine.len())) {
+    fn all_gather(&self, all: &mut [f32]) -> Result<(), Error> {
+        let part = all.len() / self.size();
+        let parts = self.meet(bytes_of(&all[part * self.rank..][..part]))?;
+        for (from, to) in parts.iter().zip(all.chunks_mut(part)) {
             to.copy_from_slice(&numbers_of(from));
         }
         Ok(())
@@ -159,7 +163,7 @@ mod tests {
     fn everybody_gets_what_is_meant_for_them() {
         let results = Threads::run(3, |ranks| {
             let mine: Vec<f32> = (0..6).map(|place| (10 * ranks.rank() + place) as f32).collect();
-            let mut theirs = [0.0; 6];
+            let mut theirs = [0.0; 4];
             ranks.all_to_all(&mine, &mut theirs)?;
             let told = ranks.broadcast(vec![ranks.rank() as u8 + 7])?;
             let texts = ranks.gather(&vec![1; ranks.rank()])?;
@@ -167,11 +171,10 @@ mod tests {
         });
         for (rank, result) in results.into_iter().enumerate() {
             let (theirs, told, texts) = result.unwrap();
-            let expected = [0, 10, 20].map(|other| [other + 2 * rank, other + 2 * rank + 1]);
-            assert_eq!(
-                theirs[..],
-                expected.as_flattened().iter().map(|x| *x as f32).collect::<Vec<_>>()
-            );
+            let others = (0..3).filter(|other| *other != rank);
+            let expected =
+                others.flat_map(|other| [0, 1].map(|place| 10 * other + 2 * rank + place));
+            assert_eq!(theirs[..], expected.map(|x| x as f32).collect::<Vec<_>>());
             assert_eq!((told, texts), (vec![7], vec![vec![], vec![1], vec![1, 1]]));
         }
     }

@@ -49,6 +49,50 @@ impl Device {
         }
     }
 
+    /// Lets `look` see so many numbers: where they lie, or a copy.
+    pub(crate) fn with_numbers<R>(
+        &self,
+        of: &Storage,
+        elements: usize,
+        look: impl FnOnce(&[f32]) -> R,
+    ) -> Result<R> {
+        let Block::Cpu(block) = &of.memory.block else {
+            let numbers = self.read(of, elements, Vec::new()).wait()?;
+            return Ok(look(&numbers));
+        };
+        self.check_numbers(of, elements)?;
+        Ok(block.with(of.offset, elements, look))
+    }
+
+    /// Lets `change` make so many numbers: where they will lie, or elsewhere.
+    pub(crate) fn with_numbers_mut<R>(
+        &self,
+        of: &Storage,
+        elements: usize,
+        change: impl FnOnce(&mut [f32]) -> R,
+    ) -> Result<R> {
+        let Block::Cpu(block) = &of.memory.block else {
+            let mut numbers = vec![0.0; elements];
+            let result = change(&mut numbers);
+            self.upload(&numbers, of);
+            self.check_numbers(of, elements)?;
+            return Ok(result);
+        };
+        of.memory.version.fetch_add(1, Ordering::Relaxed);
+        let result = block.with_mut(of.offset, elements, change);
+        if self.failure().has_refused() {
+            of.written(elements);
+        }
+        self.check()?;
+        Ok(result)
+    }
+
+    /// That the device has not failed, and that none of these numbers is missing.
+    fn check_numbers(&self, of: &Storage, elements: usize) -> Result<()> {
+        self.check()?;
+        of.check(elements).map_err(|why| why.error(&self.name(), self.memory()))
+    }
+
     pub(crate) fn read(&self, from: &Storage, elements: usize, memory: Vec<f32>) -> Reading {
         let pending = self.start_reading(from, elements, memory).unwrap_or_else(Pending::Refused);
         Reading { pending, device: self.clone() }

@@ -57,7 +57,7 @@ impl Parameters {
     /// let last_of_all = read.remove(0).wait()?;
     /// assert_eq!(last_of_all[..100], gradients.get(&last).unwrap().to_vec()?);
     ///
-    /// parameters.overwrite_block(&mut gradients, &blocks, 0, &[5.0; 128]);
+    /// parameters.gradient_blocks(&gradients, &blocks)[0].overwrite(&[5.0; 128]);
     /// assert_eq!(gradients.get(&last).unwrap().to_vec()?, [5.0; 100]);
     /// # Ok::<(), neutreno_engine::Error>(())
     /// ```
@@ -128,27 +128,20 @@ impl Parameters {
         })
     }
 
-    /// Puts other numbers in the place of a block of the gradients. They then are there for all parameters
-    /// that have a part of it.
+    /// The memory of each block of these gradients.
     ///
     /// # Panics
-    /// If the number of numbers differs, there is no such block, or `gradients` or `blocks` are not made by
-    /// these parameters.
+    /// If `gradients` or `blocks` are not made by these parameters.
     #[track_caller]
-    pub fn overwrite_block(
-        &self,
-        gradients: &mut Gradients,
-        blocks: &Blocks,
-        block: usize,
-        numbers: &[f32],
-    ) {
+    pub fn gradient_blocks(&self, gradients: &Gradients, blocks: &Blocks) -> Vec<Tensor> {
         let flat = self.flat_of(gradients, blocks);
-        let Some(block) = blocks.blocks.get(block) else {
-            panic!("block {block} of {}", blocks.blocks.len());
-        };
-        block.window(&flat).overwrite(numbers);
-        let leaves: Vec<&Tensor> = self.learnt().map(|parameter| &parameter.tensor).collect();
-        block.parameters.iter().for_each(|place| gradients.note_provided(leaves[*place]));
+        blocks.blocks.iter().map(|block| block.window(&flat)).collect()
+    }
+
+    /// Says that all blocks of these gradients were overwritten, so that what they hold is there for all
+    /// parameters.
+    pub fn note_gradients(&self, gradients: &mut Gradients) {
+        self.learnt().for_each(|parameter| gradients.note_provided(&parameter.tensor));
     }
 
     /// The flat pieces that the gradients are windows of.

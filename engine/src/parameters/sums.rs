@@ -84,7 +84,7 @@ impl Parameters {
             piece.gradients.overwrite(own);
             rest = after;
         }
-        self.learnt().for_each(|parameter| gradients.note_provided(&parameter.tensor));
+        self.note_gradients(gradients);
     }
 }
 

@@ -157,23 +157,37 @@ impl Drop for Block {
 impl Block {
     /// Copies the elements from `start` on, into memory that is there already.
     pub fn read(&self, start: usize, elements: usize, mut to: Vec<f32>) -> Vec<f32> {
-        let region = Region { block: self, start, elements, write: false };
-        let regions = [region];
-        let _borrows = Borrows::new(&regions);
-        // SAFETY: borrowed for reading until the end of this function.
-        let from = unsafe { region.slice() };
         to.clear();
-        to.extend_from_slice(from);
+        self.with(start, elements, |from| to.extend_from_slice(from));
         to
     }
 
     /// Overwrites the elements from `start` on.
     pub fn write(&self, start: usize, data: &[f32]) {
-        let region = Region { block: self, start, elements: data.len(), write: true };
+        self.with_mut(start, data.len(), |to| to.copy_from_slice(data));
+    }
+
+    /// Lets `look` see the elements from `start` on.
+    pub fn with<R>(&self, start: usize, elements: usize, look: impl FnOnce(&[f32]) -> R) -> R {
+        let region = Region { block: self, start, elements, write: false };
         let regions = [region];
         let _borrows = Borrows::new(&regions);
-        // SAFETY: borrowed for writing until the end of this function.
-        unsafe { region.slice_mut() }.copy_from_slice(data);
+        // SAFETY: borrowed for reading until the end of this function, and `look` must work for any lifetime.
+        look(unsafe { region.slice() })
+    }
+
+    /// Lets `change` put others in their place.
+    pub fn with_mut<R>(
+        &self,
+        start: usize,
+        elements: usize,
+        change: impl FnOnce(&mut [f32]) -> R,
+    ) -> R {
+        let region = Region { block: self, start, elements, write: true };
+        let regions = [region];
+        let _borrows = Borrows::new(&regions);
+        // SAFETY: borrowed for writing until the end of this function, and `change` must work for any lifetime.
+        change(unsafe { region.slice_mut() })
     }
 }
 
