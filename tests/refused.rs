@@ -83,6 +83,8 @@ fn a_refused_tensor_is_an_error_and_the_others_are_not() {
         }
         refused.overwrite(&[1.0; 100]);
         assert!(is_refused(refused.to_vec()), "{name}: it has no memory");
+        assert!(is_refused(refused.with_numbers(|_| ())), "{name}");
+        assert!(is_refused(refused.with_numbers_mut(|numbers| numbers.fill(1.0))), "{name}");
         assert_eq!((&x + &x).to_vec().unwrap(), [2.0, 4.0], "{name}");
         assert_eq!(Tensor::zeros([100], &device).to_vec().unwrap(), [0.0; 100], "{name}");
     }

@@ -300,6 +300,38 @@ fn a_parameter_is_read_while_another_is_written() {
     }
 }
 
+/// While a program looks at numbers where they lie, neighbours can be changed; they themselves cannot, on the CPU.
+#[test]
+fn numbers_are_seen_and_made_where_they_lie() {
+    for (name, device) in devices() {
+        let make =
+            |p: &mut Builder| ["a", "b"].map(|name| p.parameter(name, [100], Initial::Zeros, true));
+        let ([a, b], _parameters) = Parameters::build(&device, 1, make);
+        let halves = a.add(&b); // a kernel that is on its way must not see what comes later
+        let count = a.with_numbers_mut(|numbers| {
+            assert_eq!(numbers.len(), 100, "{name}");
+            numbers.fill(3.0);
+            b.overwrite(&[5.0; 100]);
+            numbers.len()
+        });
+        assert_eq!(count.unwrap(), 100, "{name}");
+        assert_eq!(halves.to_vec().unwrap(), [0.0; 100], "{name}");
+        let sum = a.with_numbers(|numbers| {
+            b.overwrite(&[7.0; 100]);
+            let change = catch_unwind(AssertUnwindSafe(|| a.overwrite(&[9.0; 100])));
+            assert_eq!(change.is_err(), device.computes_as_host(), "{name}");
+            numbers.iter().sum::<f32>()
+        });
+        assert_eq!(sum.unwrap(), 300.0, "{name}");
+        assert_eq!(b.to_vec().unwrap(), [7.0; 100], "{name}");
+        // A derivative that has saved it sees that it was changed.
+        let x = Tensor::new(&[2.0], [1], &device).tracked();
+        let y = (&x * &x).sum_all();
+        x.with_numbers_mut(|numbers| numbers[0] = 5.0).unwrap();
+        assert!(y.backward().is_err(), "{name}");
+    }
+}
+
 /// On the CPU a thread that reads what another one is changing would see a part of it. It panics; the
 /// other one goes on, and so does the tensor.
 #[test]

@@ -18,7 +18,7 @@ pub fn effective_rank(vectors: &[f64], size: usize) -> f64 {
     // VᵀV and V·Vᵀ have the same eigenvalues but for zeros: the smaller one will do.
     let (n, matrix) = if count < size {
         let row = |i: usize| &vectors[i * size..(i + 1) * size];
-        (count, products(count, |i, j| row(i).iter().zip(row(j)).map(|(a, b)| a * b).sum()))
+        (count, products(count, |i, j| dot(row(i), row(j))))
     } else {
         let mut matrix = vec![0.0; size * size];
         for vector in vectors.chunks(size) {
@@ -72,7 +72,6 @@ fn reflect(a: &mut [f64], n: usize, k: usize) -> f64 {
     u.iter_mut().for_each(|x| *x /= length);
     let row = |i: usize| (first + i) * n + first..(first + i + 1) * n;
     // With w = A u − (uᵀ A u) u, the reflected matrix is A − 2 u wᵀ − 2 w uᵀ.
-    let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
     let mut w: Vec<f64> = (0..u.len()).map(|i| dot(&a[row(i)], &u)).collect();
     let projection = dot(&w, &u);
     w.iter_mut().zip(&u).for_each(|(w, u)| *w -= projection * u);
@@ -83,6 +82,18 @@ fn reflect(a: &mut [f64], n: usize, k: usize) -> f64 {
         }
     }
     beside
+}
+
+/// Σ x y, in eight sums beside each other: a processor adds to them at once, where to one it must wait for each
+/// product.
+fn dot(x: &[f64], y: &[f64]) -> f64 {
+    let mut sums = [0.0; 8];
+    let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<8>(), y.as_chunks::<8>());
+    for (x, y) in x.iter().zip(y) {
+        sums.iter_mut().zip(x.iter().zip(y)).for_each(|(sum, (x, y))| *sum += x * y);
+    }
+    let rest = x_rest.iter().zip(y_rest).map(|(x, y)| x * y);
+    sums.into_iter().chain(rest).sum()
 }
 
 fn of_tridiagonal(mut d: Vec<f64>, mut e: Vec<f64>) -> Vec<f64> {
