@@ -7,8 +7,9 @@
 #   benches/scale_ranks.sh [ROUNDS] [TEXT]
 #
 # TEXT is what lm_wikitext takes with --data, for a vocabulary of 8,192 tokens; without it the tokens are bytes.
-# Processes are bound to cores of their own, as long as there are enough; with UNBOUND=yes they are not. Where one process must not read another's
-# memory, as in some containers, set OMPI_MCA_btl_vader_single_copy_mechanism=none; then it costs more.
+# Processes are bound to cores of their own, as long as there are enough; with UNBOUND=yes they are not. Where one
+# process must not read another's memory, as in some containers, set
+# OMPI_MCA_btl_vader_single_copy_mechanism=none; then it costs more.
 # SPLITS="2x1 4x2" are the processes and their threads that are tried; else one process for each core, of one
 # thread. PROGRAM is an lm_wikitext built with MPI; else it is built.
 set -euo pipefail
@@ -50,7 +51,8 @@ measure() {
     batch=$(($2 > ranks ? $2 / ranks : 1))
     shift 2
     local bound=(--map-by "slot:PE=$threads" --bind-to core)
-    [ $((ranks * threads)) -le "$(nproc)" ] && [ -z "${UNBOUND:-}" ] || bound=(--oversubscribe --bind-to none)
+    [ $((ranks * threads)) -le "$(nproc)" ] && [ -z "${UNBOUND:-}" ] ||
+        bound=(--oversubscribe --bind-to none)
     local flags=("$@" "${tokens[@]}" --batch "$batch" --accumulate "$ranks" --offline --device cpu --quiet
         --variant transformer --warmup 0 --eval-every 0 --measure-every 0 --eval-tokens 512 --checkpoint-every 0)
     "$program" "${flags[@]}" --threads $((ranks * threads)) --out "$work/one" >/dev/null

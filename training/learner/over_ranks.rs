@@ -162,7 +162,8 @@ impl<'a, T: Task> Learner<'a, T> {
         let together = started.elapsed().as_secs_f64();
         // Each brings its losses, and for how long it computed.
         let mut all = vec![0.0; mine.len() * ranks.size()];
-        all[mine.len() * ranks.rank()..][..mine.len()].copy_from_slice(&mine);
+        let own = ranks::own_part(ranks, all.len());
+        all[own].copy_from_slice(&mine);
         ranks.all_gather(&mut all)?;
         let of_ranks: Vec<&[f32]> = all.chunks(mine.len()).collect();
         let loss = |micro_batch: usize| {

@@ -33,7 +33,8 @@ impl<T: Task> Learner<'_, T> {
             let length = longest.elements();
             let mut all = self.memory.blocks.take_for(of * length);
             // Where parts end earlier, what fills up the one length that all must have does not matter.
-            let place = |own: &[f32]| all[index * length..][..own.len()].copy_from_slice(own);
+            let own = &mut all[ranks::own_part(self.ranks, of * length)];
+            let place = |numbers: &[f32]| own[..numbers.len()].copy_from_slice(numbers);
             parts[index][number].with_numbers(place)?;
             self.ranks.all_gather(&mut all)?;
             for (rank, numbers) in all.chunks(length).enumerate().filter(|(rank, _)| *rank != index)

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use threads::Threads;
 
 use crate::engine::Part;
+use std::ops::Range;
 
 /// What goes wrong between ranks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -133,6 +134,12 @@ pub trait Ranks: Sync {
     fn name(&self) -> String {
         format!("rank {} on {}", self.rank(), self.host())
     }
+}
+
+/// Where a rank's part of so many numbers is, cut into as many equal parts as there are ranks.
+pub(crate) fn own_part(ranks: &dyn Ranks, numbers: usize) -> Range<usize> {
+    let part = numbers / ranks.size();
+    part * ranks.rank()..part * (ranks.rank() + 1)
 }
 
 /// The part of the optimiser that a rank keeps.

@@ -8,7 +8,7 @@
 //! (R−1)/R of a row in each round and once more at the end.
 
 use super::spare::Memory;
-use super::{Error, Ranks};
+use super::{Error, Ranks, own_part};
 use crate::engine::{self, Device, Tensor};
 
 /// A sum in the making.
@@ -61,7 +61,7 @@ impl<'a> Sum<'a> {
         self.received.resize((size - 1) * part, 0.0);
         self.ranks.all_to_all(numbers, &mut self.received)?;
         let (before, after) = self.received.split_at(rank * part);
-        let own = &numbers[rank * part..][..part];
+        let own = &numbers[own_part(self.ranks, numbers.len())];
         for numbers in before.chunks(part).chain([own]).chain(after.chunks(part)).take(members) {
             match &mut self.parts[block] {
                 Some(sum) => sum.add(numbers),
@@ -96,7 +96,7 @@ impl<'a> Sum<'a> {
         let part = self.part(number)?;
         let (ranks, all) = (self.ranks, part.len() * self.ranks.size());
         let gather = |whole: &mut [f32]| {
-            whole[part.len() * ranks.rank()..][..part.len()].copy_from_slice(&part);
+            whole[own_part(ranks, all)].copy_from_slice(&part);
             ranks.all_gather(whole)
         };
         if self.device.computes_as_host() && all == block.elements() {

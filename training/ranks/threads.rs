@@ -1,6 +1,6 @@
 //! Ranks as threads of one process: what a test needs to train on many ranks without MPI.
 
-use super::{Error, Ranks, bytes_of, numbers_of};
+use super::{Error, Ranks, bytes_of, numbers_of, own_part};
 use std::any::Any;
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -119,7 +119,7 @@ impl Ranks for Threads {
     fn all_to_all(&self, mine: &[f32], theirs: &mut [f32]) -> Result<(), Error> {
         let all = self.meet(bytes_of(mine))?;
         let part = mine.len() / self.size();
-        let of_this_rank = 4 * part * self.rank..4 * part * (self.rank + 1);
+        let of_this_rank = own_part(self, 4 * mine.len());
         let others = all.iter().enumerate().filter(|(rank, _)| *rank != self.rank);
         for ((_, from), to) in others.zip(theirs.chunks_mut(part)) {
             to.copy_from_slice(&numbers_of(&from[of_this_rank.clone()]));
@@ -129,7 +129,7 @@ impl Ranks for Threads {
 
     fn all_gather(&self, all: &mut [f32]) -> Result<(), Error> {
         let part = all.len() / self.size();
-        let parts = self.meet(bytes_of(&all[part * self.rank..][..part]))?;
+        let parts = self.meet(bytes_of(&all[own_part(self, all.len())]))?;
         for (from, to) in parts.iter().zip(all.chunks_mut(part)) {
             to.copy_from_slice(&numbers_of(from));
         }

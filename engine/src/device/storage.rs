@@ -71,19 +71,20 @@ impl Device {
         elements: usize,
         change: impl FnOnce(&mut [f32]) -> R,
     ) -> Result<R> {
-        let Block::Cpu(block) = &of.memory.block else {
+        let result = if let Block::Cpu(block) = &of.memory.block {
+            of.memory.version.fetch_add(1, Ordering::Relaxed);
+            let result = block.with_mut(of.offset, elements, change);
+            if self.failure().has_refused() {
+                of.written(elements);
+            }
+            result
+        } else {
             let mut numbers = vec![0.0; elements];
             let result = change(&mut numbers);
             self.upload(&numbers, of);
-            self.check_numbers(of, elements)?;
-            return Ok(result);
+            result
         };
-        of.memory.version.fetch_add(1, Ordering::Relaxed);
-        let result = block.with_mut(of.offset, elements, change);
-        if self.failure().has_refused() {
-            of.written(elements);
-        }
-        self.check()?;
+        self.check_numbers(of, elements)?;
         Ok(result)
     }
 
